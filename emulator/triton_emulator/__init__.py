@@ -1,0 +1,1 @@
+"""A faithful NVIDIA Triton Inference Server without a GPU and without Docker."""

@@ -1,0 +1,1 @@
+"""What runs a model: the Python backend, and stand-ins for the backends that need a GPU."""

@@ -1,0 +1,1 @@
+"""What happens to a request between a frontend and a model."""

@@ -1,0 +1,121 @@
+"""A model as the engine sees it: what a backend provides, and one request on its way through it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time_ns
+from typing import Protocol
+
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.repository.model_config import ModelConfig
+
+#: Takes a response (None where only the final flag arrives) and whether it is the last. Called on the event loop.
+Deliver = Callable[[InferResponse | None, bool], None]
+#: Passes a response from any thread to the event loop.
+Post = Callable[[Deliver, InferResponse | None, bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDefinition:
+    """One version of a model, as found in a repository, before a backend has loaded it.
+
+    `directory` is the model's folder (`<repository>/<name>`); the version's files are in `directory / str(version)`.
+    `settings` is the model's entry of `emulator.yaml`, empty where there is none.
+    """
+
+    name: str
+    version: int
+    config: ModelConfig
+    directory: Path
+    settings: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def version_directory(self) -> Path:
+        return self.directory / str(self.version)
+
+
+class LoadError(Exception):
+    """A model version cannot be loaded; the message is what Triton prints as its status's reason.
+
+    Example: "Internal: RuntimeError: cannot init\\n\\nAt:\\n  /repo/m/1/model.py(2): initialize\\n".
+    """
+
+
+class Call:
+    """One request on its way through a model, and the way back for its responses.
+
+    A backend reads `request`, sets the `*_ns` marks around its work (nanoseconds of the epoch, 0 where not reached)
+    and answers through `respond`, from any thread, once or many times; the last time with `final=True`.
+    `cancelled` turns True when the client has gone or asked for it: long work should look at it.
+    """
+
+    __slots__ = (
+        "_deliver",
+        "_post",
+        "batch_size",
+        "cancelled",
+        "compute_end_ns",
+        "compute_input_end_ns",
+        "compute_output_start_ns",
+        "compute_start_ns",
+        "execution",
+        "failed",
+        "finished",
+        "queue_start_ns",
+        "request",
+        "thread",
+        "version",
+    )
+
+    def __init__(self, request: InferRequest, version: int, deliver: Deliver, post: Post) -> None:
+        self.request = request
+        self.version = version
+        self.batch_size = 1
+        self.cancelled = False
+        self.failed = False
+        self.finished = False
+        #: number of requests executed together with this one, counted once per execution (0 on the others)
+        self.execution = 0
+        self.queue_start_ns = time_ns()
+        self.compute_start_ns = 0
+        self.compute_input_end_ns = 0
+        self.compute_output_start_ns = 0
+        self.compute_end_ns = 0
+        self.thread = threading.get_ident()
+        self._deliver = deliver
+        self._post = post
+
+    def respond(self, response: InferResponse | None, *, final: bool) -> None:
+        """Send a response to the client; may be called from any thread. After `final` nothing more is sent."""
+        if self.finished:
+            return
+        self.finished = final
+        if threading.get_ident() == self.thread:
+            self._deliver(response, final)
+        else:
+            self._post(self._deliver, response, final)
+
+
+class Executor(Protocol):
+    """What a backend makes of one model version. One is made per loaded version.
+
+    `inline` executors answer at once and never block: they run on the event loop. The others run in one worker thread
+    per instance, `instances` of them; `execute` is then called with the index of its instance.
+    """
+
+    @property
+    def inline(self) -> bool: ...
+
+    @property
+    def instances(self) -> int: ...
+
+    def execute(self, calls: Sequence[Call], instance: int) -> None:
+        """Run the calls and respond to each of them; a failure is a response with `error` set, never an exception."""
+
+    def finalize(self) -> None:
+        """Release what the version holds; called once, after its last execution, in a worker thread."""
+
+
+#: Loads a version: returns its executor or raises LoadError. Called in a loader thread, never on the event loop.
+Loader = Callable[[ModelDefinition], Executor]

@@ -1,0 +1,1 @@
+"""How clients reach a server: HTTP, gRPC, metrics and the control plane."""

@@ -1,0 +1,65 @@
+"""An inference request and its responses, as every frontend and every backend sees them."""
+
+from dataclasses import dataclass, field
+
+from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.tensor import Tensor
+
+Parameter = str | int | bool | float
+
+
+@dataclass(slots=True)
+class SharedMemoryRef:
+    """Where in a registered shared memory region a tensor lies (bytes)."""
+
+    region: str
+    offset: int
+    byte_size: int
+
+
+@dataclass(slots=True)
+class RequestedOutput:
+    """One entry of a request's `outputs`."""
+
+    name: str
+    binary: bool = False
+    classification: int = 0
+    shared_memory: SharedMemoryRef | None = None
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """A parsed request. `inputs` and `outputs` are in the order of the document; `outputs` empty asks for all.
+
+    `model_version` is "" where the request named none. `timeout` is in microseconds. `sequence_id` is 0 or "" where
+    there is none. `parameters` holds what the client set itself, never the reserved keys.
+    """
+
+    model_name: str
+    model_version: str = ""
+    id: str = ""
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[RequestedOutput] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    sequence_id: int | str = 0
+    sequence_start: bool = False
+    sequence_end: bool = False
+    priority: int = 0
+    timeout: int = 0
+
+    @property
+    def log_id(self) -> str:
+        """The prefix that Triton puts before the messages that name a request."""
+        return f"[request id: {self.id or '<id_unknown>'}] "
+
+
+@dataclass(slots=True)
+class InferResponse:
+    """One response of a model. `outputs` are in the order in which the backend made them."""
+
+    model_name: str
+    model_version: str
+    id: str = ""
+    outputs: list[Tensor] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    error: TritonError | None = None

@@ -1,0 +1,43 @@
+"""A complete HTTP answer as a value, with the header order and spelling that Triton uses."""
+
+from dataclasses import dataclass
+
+from triton_emulator.protocol.errors import TritonError
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON_TYPE = b"application/json"
+PLAIN_TYPE = b"text/plain"
+OCTET_TYPE = b"application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status, headers in wire order (with their spelling), and the whole body."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+def typed(status: int, content_type: bytes, body: bytes, extra: Headers = ()) -> Reply:
+    """An answer whose handler set the Content-Type: it comes first, `extra` next, the length last."""
+    length = (b"Content-Length", b"%d" % len(body))
+    return Reply(status, ((b"Content-Type", content_type), *extra, length), body)
+
+
+def untyped(status: int, body: bytes = b"", extra: Headers = ()) -> Reply:
+    """An answer whose handler set no Content-Type: the server adds text/plain, behind the length."""
+    length = (b"Content-Length", b"%d" % len(body))
+    return Reply(status, (*extra, length, (b"Content-Type", PLAIN_TYPE)), body)
+
+
+def json_reply(body: bytes, status: int = 200) -> Reply:
+    return typed(status, JSON_TYPE, body)
+
+
+def error_body(error: TritonError) -> bytes:
+    """`{"error":"..."}` with the escaping of Triton's JSON."""
+    from triton_emulator.protocol import json_dialect  # noqa: PLC0415  (wire and protocol stand on one floor)
+
+    return b'{"error":' + json_dialect.write(error.message) + b"}"
