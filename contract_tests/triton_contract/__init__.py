@@ -1,0 +1,1 @@
+"""The contract: cases, recorded answers and reports that hold any Triton to the real one."""

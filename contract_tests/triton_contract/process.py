@@ -1,0 +1,215 @@
+"""A server process on ports of its own: started, awaited, watched and stopped without a trace.
+
+The rules of this file: a server is signalled only by a process id that we were given when we started it,
+its log is a file that outlives it, and a death is a value that the caller can look at.
+"""
+
+from __future__ import annotations
+
+import atexit
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.02
+BIND_ATTEMPTS = 4
+_BIND_FAILURES = ("address already in use", "failed to bind", "socket already in use")
+
+
+class ServerFailed(Exception):
+    """The server ended, or did not answer, while it was awaited. The text holds the last log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The three TCP ports of a Triton server."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Three ports that nothing listens on now (another program may take one before the server does)."""
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(3)]
+        try:
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            return cls(*(each.getsockname()[1] for each in sockets))
+        finally:
+            for each in sockets:
+                each.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a server ended: its exit code, or the signal that killed it, and the last lines it wrote."""
+
+    exit_code: int | None
+    signal: str | None
+    last_lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        how = f"killed by {self.signal}" if self.signal else f"exited with code {self.exit_code}"
+        return "\n  ".join((how, *self.last_lines))
+
+
+class ServerProcess:
+    """One running server; `command` is asked for the argument list once the ports are known.
+
+    `cleanup` is called after every stop and after every death that `stop` or `restart` finds, for what
+    the server leaves behind (child processes, shared memory).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[Ports], Sequence[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        ports: Ports | None = None,
+        start_timeout: float = 120.0,
+        stop_timeout: float = 15.0,
+        has_metrics: bool = True,
+        cleanup: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._env = None if env is None else dict(env)
+        self._cwd = cwd
+        self._fixed_ports = ports
+        self._start_timeout = start_timeout
+        self._stop_timeout = stop_timeout
+        self._has_metrics = has_metrics
+        self._cleanup = cleanup
+        self._process: subprocess.Popen[bytes] | None = None
+        self.ports = ports or Ports(0, 0, 0)
+        handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log")
+        os.close(handle)
+        self.log = Path(path)
+        weakref.finalize(self, self.log.unlink, missing_ok=True)
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started last."""
+        if self._process is None:
+            raise ServerFailed(f"{self.name} has not been started")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start and wait until HTTP (and metrics) answer; ServerFailed when that does not happen."""
+        for attempt in range(BIND_ATTEMPTS):
+            self.ports = self._fixed_ports or Ports.free()
+            try:
+                self._start_once()
+                return
+            except ServerFailed as failure:
+                lost_port = any(text in str(failure).lower() for text in _BIND_FAILURES)
+                if self._fixed_ports or not lost_port or attempt == BIND_ATTEMPTS - 1:
+                    raise
+
+    def _start_once(self) -> None:
+        command = [str(word) for word in self._command(self.ports)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=self._env,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _RUNNING.add(self)
+        deadline = time.monotonic() + self._start_timeout
+        awaited = [self.ports.http, self.ports.metrics] if self._has_metrics else [self.ports.http]
+        try:
+            for port in awaited:
+                while not answers_http(port):
+                    self._check_start(deadline)
+        except BaseException:
+            self.stop(gently=False)
+            raise
+
+    def _check_start(self, deadline: float) -> None:
+        death = self.death()
+        if death is not None:
+            raise ServerFailed(f"{self.name} did not start: {death}")
+        if time.monotonic() > deadline:
+            tail = "\n  ".join(self.last_lines())
+            raise ServerFailed(f"{self.name} did not answer within {self._start_timeout:g} s\n  {tail}")
+        time.sleep(POLL_SECONDS)
+
+    def alive(self) -> bool:
+        """Whether the process that was started last still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def death(self, within: float = 0.0) -> Death | None:
+        """How the process ended, waiting up to `within` seconds for it to end; None while it runs."""
+        if self._process is None:
+            return None
+        try:
+            code = self._process.wait(timeout=within)
+        except subprocess.TimeoutExpired:
+            return None
+        name = signal.Signals(-code).name if code < 0 else None
+        return Death(None if name else code, name, tuple(self.last_lines()))
+
+    def last_lines(self, count: int = 12) -> list[str]:
+        """The last lines of the log."""
+        return self.log.read_text(errors="replace").splitlines()[-count:]
+
+    def restart(self) -> None:
+        """Stop (when it still runs) and start again, on the same ports when they were given."""
+        self.stop(gently=False)
+        self.start()
+
+    def stop(self, *, gently: bool = True) -> None:
+        """End the process with SIGTERM (SIGKILL when not `gently`, or when it does not end in time)."""
+        process, self._process = self._process, None
+        _RUNNING.discard(self)
+        if process is None:
+            return
+        if process.poll() is None:
+            if gently:
+                process.terminate()
+                try:
+                    process.wait(timeout=self._stop_timeout)
+                except subprocess.TimeoutExpired:
+                    pass
+            if process.poll() is None:
+                # The leader is not reaped yet, so its group id cannot belong to anyone else.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._cleanup()
+
+
+def answers_http(port: int, host: str = "127.0.0.1", timeout: float = 5.0) -> bool:
+    """Whether anything on that port answers an HTTP request, with whatever status."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "/v2/health/live")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+_RUNNING: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_everything_at_exit() -> None:
+    for server in list(_RUNNING):
+        server.stop(gently=False)

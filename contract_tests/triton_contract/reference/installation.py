@@ -1,0 +1,83 @@
+"""The wheel made ready to run under this Python: the backend folder with its stub, and the environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .wheel import DEFAULT_VERSION, ReferenceUnavailable, fetch
+
+STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What it takes to start one server version: binary, folders of backends and caches, environment."""
+
+    version: str
+    binary: Path
+    backends: Path
+    caches: Path
+    environment: dict[str, str]
+
+
+def install(version: str = DEFAULT_VERSION) -> Installation:
+    """Fetch that server version and make its Python backend fit the running Python.
+
+    Raises ReferenceUnavailable when the wheel cannot be had, or has no stub for this Python, or this
+    Python lacks what the stub needs (its shared library, numpy).
+    """
+    home = fetch(version)
+    server = home / "pytriton" / "tritonserver"
+    return Installation(
+        version=version,
+        binary=server / "bin" / "tritonserver",
+        backends=_backends(server, home),
+        caches=server / "caches",
+        environment=_environment(home / "nvidia_pytriton.libs"),
+    )
+
+
+def _backends(server: Path, home: Path) -> Path:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = server / "python_backend_stubs" / python / STUB
+    if not stub.is_file():
+        known = ", ".join(sorted(path.name for path in (server / "python_backend_stubs").glob("*.*")))
+        raise ReferenceUnavailable(f"this wheel has no Python backend stub for Python {python} (it has: {known})")
+    prepared = home / f"backends-{python}"
+    if prepared.is_dir():
+        return prepared
+    with tempfile.TemporaryDirectory(dir=home, prefix="backends-") as folder:
+        draft = Path(folder) / "backends"
+        shutil.copytree(server / "backends", draft)
+        shutil.copy2(stub, draft / "python" / STUB)
+        try:
+            draft.rename(prepared)
+        except OSError:
+            if not prepared.is_dir():
+                raise
+    return prepared
+
+
+def _environment(libraries: Path) -> dict[str, str]:
+    libdir = sysconfig.get_config_var("LIBDIR") or ""
+    soname = sysconfig.get_config_var("INSTSONAME") or ""
+    if ".so" not in soname or not (Path(libdir) / soname).exists():
+        raise ReferenceUnavailable(f"the Python backend needs a shared libpython; {libdir or '?'} has none")
+    numpy = importlib.util.find_spec("numpy")
+    if numpy is None or numpy.origin is None:
+        raise ReferenceUnavailable("the Python backend needs numpy in this Python; it is not installed")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LD_"))},
+        # The stub embeds libpython and finds its modules through the first python3 on PATH.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "LD_LIBRARY_PATH": os.pathsep.join((libdir, str(libraries))),
+        "PYTHONPATH": str(Path(numpy.origin).parents[1]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,0 +1,148 @@
+"""The real tritonserver as a context manager: any repository, any of its flags, ports of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ..process import Death, Ports, ServerProcess
+from .installation import install
+from .wheel import DEFAULT_VERSION
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+class TritonServer:
+    """A real server over `repository`; `flags` are tritonserver's own, and win over ours.
+
+    >>> with TritonServer("models", ["--exit-on-error=false"]) as triton:
+    ...     requests.get(f"{triton.http_url}/v2")
+
+    Raises ReferenceUnavailable when the server cannot be had here, and ServerFailed when it does not
+    start. Any number of them run side by side: each has its own ports and shared memory prefix.
+    """
+
+    def __init__(
+        self,
+        repository: str | os.PathLike[str],
+        flags: Sequence[str] = (),
+        *,
+        version: str = DEFAULT_VERSION,
+        ports: Ports | None = None,
+        start_timeout: float = 120.0,
+    ) -> None:
+        self.repository = Path(repository).resolve()
+        self.flags = tuple(flags)
+        self.version = version
+        self._installation = install(version)
+        self._prefix = f"tc{os.getpid()}x{secrets.token_hex(3)}_"
+        self._process = ServerProcess(
+            f"tritonserver-{version}",
+            self._command,
+            env=self._installation.environment,
+            ports=ports,
+            start_timeout=start_timeout,
+            has_metrics=not any(f.replace("=", "").startswith("--allow-metricsfalse") for f in self.flags),
+            cleanup=self._remove_leftovers,
+        )
+
+    def _command(self, ports: Ports) -> list[str]:
+        """The whole command line; tritonserver takes the last of two equal flags."""
+        return [
+            str(self._installation.binary),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={self._installation.backends}",
+            f"--cache-directory={self._installation.caches}",
+            f"--http-port={ports.http}",
+            f"--grpc-port={ports.grpc}",
+            f"--metrics-port={ports.metrics}",
+            "--http-address=127.0.0.1",
+            "--grpc-address=127.0.0.1",
+            "--metrics-address=127.0.0.1",
+            "--allow-gpu-metrics=false",
+            # Two servers of one machine would otherwise take each other's shared memory for their own.
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+            *self.flags,
+        ]
+
+    @property
+    def command(self) -> list[str]:
+        """The command line with the ports in use."""
+        return self._command(self._process.ports)
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self._process.ports.http}"
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port, as tritonclient.grpc wants it."""
+        return f"127.0.0.1:{self._process.ports.grpc}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self._process.ports.metrics}"
+
+    @property
+    def log(self) -> Path:
+        """The file that the server writes its log to."""
+        return self._process.log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> TritonServer:
+        """Start and wait until it answers."""
+        self._process.start()
+        return self
+
+    def alive(self) -> bool:
+        return self._process.alive()
+
+    def death(self, within: float = 0.0) -> Death | None:
+        """How the server ended, waiting up to `within` seconds; None while it runs."""
+        return self._process.death(within)
+
+    def restart(self) -> None:
+        """A fresh server in place of this one, which may have died."""
+        self._process.restart()
+
+    def stop(self, *, gently: bool = False) -> None:
+        """End the server and everything it started; gently lets requests in flight finish."""
+        self._process.stop(gently=gently)
+
+    def __enter__(self) -> TritonServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _remove_leftovers(self) -> None:
+        """Stubs survive a server that was killed, and so do their shared memory files."""
+        for pid in _processes_mentioning(self._prefix):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for leftover in _SHARED_MEMORY.glob(f"{self._prefix}*"):
+            leftover.unlink(missing_ok=True)
+
+
+def _processes_mentioning(text: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                words = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if text.encode() in words:
+                found.append(int(folder.name))
+    return found
