@@ -1,0 +1,45 @@
+# `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
+.DEFAULT_GOAL := help
+.PHONY: help demo install test check format bench build lock clean
+
+INSTALLED := .venv/.installed
+WITNESS := .venv-litellm/.installed
+
+help:  ## what can be done here
+	@echo 'Start here:  make demo'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'One test:    ci/test emulator/tests/test_x.py -k name      Programs: .venv/bin/triton-emulator --help'
+
+demo: $(INSTALLED)  ## see a Triton serve a model, and the real server agree with it
+	@.venv/bin/python -m examples.demo
+
+install: $(INSTALLED) $(WITNESS)  ## everything a developer needs, into .venv (hash-locked)
+
+test: $(INSTALLED) $(WITNESS)  ## all tests
+	@ci/test
+
+check: $(INSTALLED)  ## lint, format, types, import rules and the examples of the documents
+	@ci/check
+
+format: $(INSTALLED)  ## let ruff format and mend what it can
+	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format --quiet .
+
+bench: $(INSTALLED)  ## measure the emulator beside the real server (needs wrk)
+	@ci/benchmark
+
+build: $(INSTALLED)  ## wheel and sdist into dist/, proved in a clean environment
+	@ci/build
+
+lock: $(INSTALLED)  ## write ci/constraints anew (ci/lock --upgrade takes newer versions)
+	@ci/lock
+
+clean:  ## remove what was made here
+	rm -rf .venv .venv-litellm .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+$(INSTALLED): pyproject.toml ci/constraints/dev.txt ci/install
+	@ci/install .venv ci/constraints/dev.txt --project
+
+$(WITNESS): ci/constraints/litellm.txt ci/install
+	@ci/install .venv-litellm ci/constraints/litellm.txt
