@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from triton_emulator.protocol.datatypes import Buffer
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.tensor import Tensor
 
@@ -32,7 +33,9 @@ class InferRequest:
     """A parsed request. `inputs` and `outputs` are in the order of the document; `outputs` empty asks for all.
 
     `model_version` is "" where the request named none. `timeout` is in microseconds. `sequence_id` is 0 or "" where
-    there is none. `parameters` holds what the client set itself, never the reserved keys.
+    there is none. `parameters` holds what the client set itself, never the reserved keys. `raw_input` is the whole
+    body of a raw binary request, whose only input the model's configuration names. `binary_output` is how an output
+    is sent that `outputs` does not list.
     """
 
     model_name: str
@@ -46,6 +49,8 @@ class InferRequest:
     sequence_end: bool = False
     priority: int = 0
     timeout: int = 0
+    raw_input: Buffer | None = None
+    binary_output: bool = False
 
     @property
     def log_id(self) -> str:

@@ -1,0 +1,38 @@
+"""The classification extension: the top values of an output as strings `value:index[:label]`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.tensor import Tensor
+
+
+def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: bool) -> Tensor:
+    """The `classes` highest values of each batch row as a BYTES tensor of shape [batch?, min(classes, row)].
+
+    Values print as C's std::to_string does (six decimals for floats). Equal values stay in index order.
+    Raises INVALID_ARG for a BYTES output, as later servers do (2.51 itself crashes).
+    """
+    if tensor.datatype == "BYTES":
+        raise invalid_arg("class result not available for output due to unsupported type 'BYTES'")
+    rows = tensor.shape[0] if batching and tensor.shape else 1
+    values = tensor.array.reshape(rows, -1) if rows else tensor.array.reshape(0, 0)
+    top = min(classes, values.shape[1])
+    found: list[bytes] = []
+    for row in values:
+        order = np.argsort(-_sortable(row), kind="stable")[:top]
+        found += [_entry(row[index].item(), int(index), labels) for index in order]
+    array = np.empty(len(found), dtype=np.object_)
+    array[:] = found
+    return Tensor(tensor.name, "BYTES", [rows, top] if batching else [top], array=array)
+
+
+def _sortable(row: "np.typing.NDArray[np.generic]") -> "np.typing.NDArray[np.float64]":
+    return row.astype(np.float64)
+
+
+def _entry(value: float, index: int, labels: Sequence[str]) -> bytes:
+    text = f"{value:.6f}" if isinstance(value, float) else str(int(value))
+    label = f":{labels[index]}" if index < len(labels) else ""
+    return f"{text}:{index}{label}".encode()

@@ -1,0 +1,106 @@
+"""The generate extension: a flat JSON object to an InferRequest by the model's own tensor names, and back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol import json_tensor
+from triton_emulator.protocol.datatypes import element_count
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.protocol.infer_request import members_or_fault, parameter_value
+from triton_emulator.protocol.infer_response import json_data
+from triton_emulator.protocol.json_access import Absent, find, read
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import Tensor
+
+_KEYWORD = "parameters"
+
+
+class InputSpec(Protocol):
+    """What the mapping needs of a model's input; `shape` is the metadata's, with -1 for the batch dimension."""
+
+    @property
+    def datatype(self) -> str: ...
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, InputSpec]) -> InferRequest:
+    """Every key that names an input becomes that tensor, every other key a request parameter.
+
+    The members of `parameters` are mapped as if they stood beside it. Keys are taken in document order and the first
+    fault ends it; duplicates are refused. Raises TritonError in Triton's words.
+    """
+    request = InferRequest(model_name)
+    identifier = find(document, "id")
+    if not isinstance(identifier, Absent):
+        request.id = read(js.as_string, identifier, "id")
+    for key, value in members_or_fault(document, ""):
+        if key != _KEYWORD:
+            _map(key, value, request, inputs)
+            continue
+        if _KEYWORD in inputs:
+            raise invalid_arg(f"Keyword '{_KEYWORD}' for nested schema also given as input tensor name")
+        try:
+            nested = js.as_object(value)
+        except js.JSONTypeError as fault:
+            raise internal(f"Expected JSON object for keyword: '{_KEYWORD}': {fault}") from None
+        for inner, inner_value in js.members(nested):
+            try:
+                _map(inner, inner_value, request, inputs)
+            except TritonError as fault:
+                raise TritonError(fault.code, f"Converting keyword: '{_KEYWORD}': {fault.message}") from None
+    return request
+
+
+def _map(key: str, value: js.Value, request: InferRequest, inputs: Mapping[str, InputSpec]) -> None:
+    spec = inputs.get(key)
+    if spec is None:
+        request.parameters[key] = parameter_value(key, value)
+        return
+    values = value if isinstance(value, list) else [value]
+    shape = tensor_shape(key, len(values), spec.shape)
+    if any(tensor.name == key for tensor in request.inputs):
+        raise invalid_arg(f"{request.log_id}input '{key}' already exists in request")
+    if not values:
+        request.inputs.append(Tensor(key, spec.datatype, shape, data=b""))
+        return
+    array = json_tensor.elements(key, spec.datatype, values, element_count(shape))
+    request.inputs.append(Tensor(key, spec.datatype, shape, array=array))
+
+
+def tensor_shape(name: str, count: int, spec: Sequence[int]) -> list[int]:
+    """The shape that `count` values take: fixed dims take their share, the innermost -1 takes the rest."""
+    shape = list(spec)
+    for dim in shape:
+        if dim > 0:
+            if count % dim:
+                raise _no_shape(name)
+            count //= dim
+    for at in range(len(shape) - 1, -1, -1):
+        if shape[at] == -1:
+            shape[at], count = count, 1
+    if count > 1:
+        raise _no_shape(name)
+    return shape
+
+
+def _no_shape(name: str) -> TritonError:
+    return invalid_arg(f"The schema can not convert input '{name}' to tensor with proper shape")
+
+
+def render_generate(response: InferResponse) -> bytes:
+    """One flat JSON object with sorted keys; a tensor of one element is a scalar, any other a flat array."""
+    members: dict[str, bytes] = {
+        "model_name": js.write_string(response.model_name),
+        "model_version": b'"%b"' % response.model_version.encode(),
+    }
+    if response.id:
+        members["id"] = js.write_string(response.id)
+    for key, value in response.parameters.items():
+        members[key] = js.write(value)
+    for tensor in response.outputs:
+        data = json_data(tensor)
+        members[tensor.name] = data[1:-1] if tensor.count == 1 else data
+    return b"{%b}" % b",".join([b"%b:%b" % (js.write_string(key), members[key]) for key in sorted(members)])

@@ -1,0 +1,211 @@
+"""The body of an HTTP inference request to an InferRequest, with Triton's checks in Triton's order and words.
+
+What is wrong with the JSON (bad syntax, a missing key, a wrong JSON type) is INTERNAL; what is wrong with what it says
+is INVALID_ARG. The checks go through the document in its order and stop at the first fault. Whether the request fits the
+model is decided later, in `engine.validation`.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol import json_tensor
+from triton_emulator.protocol.datatypes import Buffer, element_count
+from triton_emulator.protocol.errors import internal, invalid_arg
+from triton_emulator.protocol.json_access import ABSENT, Absent, find, member, parse_document, read, unable
+from triton_emulator.protocol.messages import InferRequest, Parameter, RequestedOutput, SharedMemoryRef
+from triton_emulator.protocol.tensor import Tensor
+
+
+class Regions(Protocol):
+    """The registered shared memory regions, as far as a parser needs them."""
+
+    def read(self, ref: SharedMemoryRef) -> Buffer:
+        """The bytes that `ref` names; raises TritonError where there is no such region or it is too small."""
+
+    def check(self, ref: SharedMemoryRef) -> None:
+        """Raises TritonError where `ref` cannot be written to."""
+
+
+def parse_infer(body: Buffer, header_length: int, model_name: str, regions: Regions) -> InferRequest:
+    """Read a request whose first `header_length` bytes are JSON and the rest binary tensors.
+
+    A `header_length` of 0 makes it a raw binary request: the whole body is the model's only input.
+    """
+    request = InferRequest(model_name)
+    if header_length == 0:
+        request.raw_input = body
+        request.binary_output = True
+        return request
+    if header_length == len(body):
+        document, tail = parse_document(body), _NOTHING
+    else:
+        view = memoryview(body)
+        document, tail = parse_document(view[:header_length]), view[header_length:]
+    identifier = find(document, "id")
+    if not isinstance(identifier, Absent):
+        request.id = read(js.as_string, identifier, "id")
+    parameters = find(document, "parameters")
+    if not isinstance(parameters, Absent):
+        _read_parameters(parameters, request)
+    _read_inputs(document, request, tail, regions)
+    outputs = find(document, "outputs")
+    if not isinstance(outputs, Absent):
+        _read_outputs(outputs, request, regions)
+    return request
+
+
+_NOTHING = memoryview(b"")
+
+
+def members_or_fault(holder: js.Value, prefix: str) -> Iterable[tuple[str, js.Value]]:
+    """All members of what must be an object; `prefix` goes before Triton's text where it is not."""
+    if isinstance(holder, dict):
+        return js.members(holder)
+    raise internal(f"{prefix}attempt to get members for non-object")
+
+
+def parameter_value(key: str, value: js.Value) -> Parameter:
+    """A custom parameter: a string, an integer of 64 bits, a boolean or a double."""
+    if isinstance(value, (str, bool, float)):
+        return value
+    if isinstance(value, int):
+        # 2.51: an integer that only fits 64 bits unsigned is kept as a double
+        return value if value <= _INT64_MAX else float(value)
+    raise invalid_arg(f"parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+
+
+_INT64_MAX = 2**63 - 1
+
+
+def _read_parameters(holder: js.Value, request: InferRequest) -> None:
+    for key, value in members_or_fault(holder, "failed to get request params.: "):
+        match key:
+            case "sequence_id":
+                if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                    request.sequence_id = value
+                else:
+                    request.sequence_id = read(js.as_string, value, key)
+            case "sequence_start":
+                request.sequence_start = read(js.as_bool, value, key)
+            case "sequence_end":
+                request.sequence_end = read(js.as_bool, value, key)
+            case "priority":
+                request.priority = read(js.as_uint, value, key)
+            case "timeout":
+                request.timeout = read(js.as_uint, value, key)
+            case "binary_data_output":
+                request.binary_output = read(js.as_bool, value, key)
+            case _ if key.startswith("triton_"):
+                raise invalid_arg(
+                    "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
+                )
+            case _:
+                request.parameters[key] = parameter_value(key, value)
+
+
+_SOURCES = ("binary_data_size", "shared_memory_region")
+
+
+def _check_one_source(entry: js.Value) -> None:
+    """An input says where its elements are exactly once; this is checked before anything else about it."""
+    parameters = find(entry, "parameters")
+    found = [] if isinstance(find(entry, "data"), Absent) else ["data"]
+    if not isinstance(parameters, Absent):
+        found += [source for source in _SOURCES if not isinstance(find(parameters, source), Absent)]
+    if len(found) != 1:
+        what = "But no field is set" if not found else "But set " + " ".join(f"'{source}'" for source in found)
+        raise invalid_arg(
+            "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
+            f"'shared_memory_region' in 'parameters'. {what}"
+        )
+
+
+def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, regions: Regions) -> None:
+    at = 0
+    names: set[str] = set()
+    for entry in member(js.as_array, document, "inputs"):
+        _check_one_source(entry)
+        name = member(js.as_string, entry, "name")
+        datatype = member(js.as_string, entry, "datatype")
+        shape = _read_shape(entry)
+        if name in names:
+            raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
+        names.add(name)
+        parameters = find(entry, "parameters")
+        size = ABSENT if isinstance(parameters, Absent) else find(parameters, "binary_data_size")
+        if not isinstance(size, Absent):
+            length = read(js.as_uint, size, "binary_data_size")
+            missing = length - (len(tail) - at)
+            if missing > 0:
+                raise invalid_arg(
+                    f"unexpected size for input '{name}', expecting {missing} additional bytes "
+                    f"for model '{request.model_name}'"
+                )
+            request.inputs.append(Tensor(name, datatype, shape, data=tail[at : at + length]))
+            at += length
+            continue
+        ref = _shared_memory(parameters)
+        if ref is not None:
+            request.inputs.append(Tensor(name, datatype, shape, data=regions.read(ref)))
+            continue
+        count = element_count(shape)
+        if count == 0:  # 2.51: then the data is not looked at
+            request.inputs.append(Tensor(name, datatype, shape, data=b""))
+            continue
+        values = member(js.as_array, entry, "data")
+        request.inputs.append(Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count)))
+    if at != len(tail):
+        raise invalid_arg(f"unexpected additional input data for model '{request.model_name}'")
+
+
+def _read_shape(entry: js.Value) -> list[int]:
+    dims = member(js.as_array, entry, "shape")
+    try:
+        return [js.as_uint(dim) for dim in dims]
+    except js.JSONTypeError as fault:
+        raise unable("shape", fault) from None
+
+
+def _shared_memory(parameters: js.Value | Absent) -> SharedMemoryRef | None:
+    if isinstance(parameters, Absent):
+        return None
+    region = find(parameters, "shared_memory_region")
+    if isinstance(region, Absent):
+        return None
+    name = read(js.as_string, region, "shared_memory_region")
+    offset = find(parameters, "shared_memory_offset")
+    size = find(parameters, "shared_memory_byte_size")
+    return SharedMemoryRef(
+        name,
+        0 if isinstance(offset, Absent) else read(js.as_uint, offset, "shared_memory_offset"),
+        0 if isinstance(size, Absent) else read(js.as_uint, size, "shared_memory_byte_size"),
+    )
+
+
+def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> None:
+    for entry in read(js.as_array, holder, "outputs"):
+        name = member(js.as_string, entry, "name")
+        parameters = find(entry, "parameters")
+        output = RequestedOutput(name)
+        if not isinstance(parameters, Absent):
+            _read_output_parameters(parameters, output, regions)
+        request.outputs.append(output)
+
+
+def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regions: Regions) -> None:
+    classes = find(parameters, "classification")
+    if not isinstance(classes, Absent):
+        output.classification = read(js.as_uint, classes, "classification")
+    ref = _shared_memory(parameters)
+    binary = find(parameters, "binary_data")
+    if ref is not None and output.classification:
+        raise invalid_arg("Output can't set both 'shared_memory_region' and 'classification'")
+    if not isinstance(binary, Absent):
+        output.binary = read(js.as_bool, binary, "binary_data")
+    if ref is not None:
+        if output.binary:
+            raise invalid_arg("Output can't set both 'shared_memory_region' and 'binary_data'")
+        regions.check(ref)
+        output.shared_memory = ref

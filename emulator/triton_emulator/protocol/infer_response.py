@@ -1,0 +1,71 @@
+"""An InferResponse to the body of an HTTP answer: a JSON header, and binary tensors behind it where asked for."""
+
+from dataclasses import dataclass
+
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol.datatypes import DATATYPES, Buffer
+from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter
+from triton_emulator.protocol.tensor import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class InferBody:
+    """`header` is the JSON, `blobs` the binary tensors in the order of the outputs (empty ones left out)."""
+
+    header: bytes
+    blobs: tuple[Buffer, ...]
+
+
+def json_data(tensor: Tensor) -> bytes:
+    """A tensor's elements as a flat JSON array; raises TritonError for the types that JSON cannot carry."""
+    if tensor.datatype == "BYTES":
+        return js.write_strings(tensor.array.ravel().tolist())
+    if not DATATYPES[tensor.datatype].json:
+        raise invalid_arg(
+            f"sending {tensor.datatype} data via JSON is not supported. Please use the binary data format for output"
+        )
+    return js.write_array(tensor.array)
+
+
+def json_parameters(parameters: dict[str, Parameter]) -> bytes:
+    return js.write(dict(parameters))
+
+
+def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
+    """The answer to `request`. Outputs stand in the order in which the backend made them.
+
+    An output in shared memory has neither data nor parameters: the caller has written it into its region.
+    """
+    requested = {output.name: output for output in request.outputs}
+    blobs: list[Buffer] = []
+    parts: list[bytes] = []
+    for tensor in response.outputs:
+        head = b'{"name":%b,"datatype":"%b","shape":%b' % (
+            js.write_string(tensor.name),
+            tensor.datatype.encode(),
+            _shape(tensor.shape),
+        )
+        output = requested.get(tensor.name)
+        if output is not None and output.shared_memory is not None:
+            parts.append(head + b"}")
+        elif output.binary if output is not None else request.binary_output:
+            parts.append(b'%b,"parameters":{"binary_data_size":%d}}' % (head, tensor.byte_size))
+            if tensor.byte_size:
+                blobs.append(tensor.data)
+        else:
+            parts.append(b'%b,"data":%b}' % (head, json_data(tensor)))
+    identifier = b'"id":%b,' % js.write_string(response.id) if response.id else b""
+    parameters = b'"parameters":%b,' % json_parameters(response.parameters) if response.parameters else b""
+    header = b'{%b"model_name":%b,"model_version":"%b",%b"outputs":[%b]}' % (
+        identifier,
+        js.write_string(response.model_name),
+        response.model_version.encode(),
+        parameters,
+        b",".join(parts),
+    )
+    return InferBody(header, tuple(blobs))
+
+
+def _shape(shape: tuple[int, ...]) -> bytes:
+    return b"[%b]" % ",".join(map(str, shape)).encode()

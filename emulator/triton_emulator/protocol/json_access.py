@@ -1,0 +1,52 @@
+"""Reading typed members out of a parsed document, with the prefix that Triton puts before the fault."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol.datatypes import Buffer
+from triton_emulator.protocol.errors import TritonError, internal
+
+T = TypeVar("T")
+
+
+class Absent:
+    """No member of that name; null is a value."""
+
+
+ABSENT: Final = Absent()
+
+
+def parse_document(data: Buffer) -> js.Value:
+    """The JSON of a request; a syntax error is INTERNAL (HTTP 500) in Triton."""
+    try:
+        return js.parse(data)
+    except js.JSONParseError as fault:
+        raise internal(f"failed to parse the request JSON buffer: {fault}") from None
+
+
+def unable(what: str, fault: Exception) -> TritonError:
+    return internal(f"Unable to parse '{what}': {fault}")
+
+
+def find(holder: js.Value, key: str) -> js.Value | Absent:
+    """The first member of that name; nothing is found in what is not an object."""
+    if isinstance(holder, dict):
+        return holder.get(key, ABSENT)
+    return ABSENT
+
+
+def read(read_as: Callable[[js.Value], T], value: js.Value, what: str) -> T:
+    """`read_as(value)`; raises INTERNAL `Unable to parse '<what>': ...` where the type is another."""
+    try:
+        return read_as(value)
+    except js.JSONTypeError as fault:
+        raise unable(what, fault) from None
+
+
+def member(read_as: Callable[[js.Value], T], holder: js.Value, key: str) -> T:
+    """A member that must be there; raises INTERNAL as `read` does."""
+    try:
+        return read_as(js.member(holder, key))
+    except js.JSONTypeError as fault:
+        raise unable(key, fault) from None

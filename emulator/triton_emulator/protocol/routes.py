@@ -1,0 +1,86 @@
+"""Which operation a request line asks for: the route expressions of Triton's HTTP server, in its order.
+
+The path is matched raw: nothing is percent-decoded, nothing is normalised, a trailing slash is another path.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An operation of the server; `methods` are the HTTP methods that it takes.
+
+    `category` is the name under which `--http-restricted-api` knows it. `typed` says whether a wrong method is
+    answered as application/json or, where the handler had set no type yet, as text/plain.
+    """
+
+    operation: str
+    methods: frozenset[str]
+    category: str
+    typed: bool = True
+
+
+def _route(operation: str, methods: str, category: str, *, typed: bool = True) -> Route:
+    return Route(operation, frozenset(methods.split()), category, typed)
+
+
+_MODEL = re.compile(
+    r"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(infer|generate|generate_stream|ready|config|stats|trace/setting))?"
+)
+_SERVER = re.compile(r"/v2(?:/health/(live|ready))?")
+_REPOSITORY = re.compile(r"/v2/repository(?:/([^/]+))?/(index|models/([^/]+)/(load|unload))")
+_SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory(?:/region/([^/]+))?/(status|register|unregister)")
+
+SERVER = {
+    None: _route("server_metadata", "GET", "metadata"),
+    "live": _route("server_live", "GET", "health", typed=False),
+    "ready": _route("server_ready", "GET", "health", typed=False),
+}
+MODEL = {
+    None: _route("model_metadata", "GET", "metadata"),
+    "ready": _route("model_ready", "GET", "health", typed=False),
+    "infer": _route("infer", "POST", "inference", typed=False),
+    "generate": _route("generate", "POST", "inference"),
+    "generate_stream": _route("generate_stream", "POST", "inference"),
+    "config": _route("model_config", "GET", "model-config"),
+    "stats": _route("model_statistics", "GET", "statistics"),
+    "trace/setting": _route("trace_setting", "GET POST", "trace"),
+}
+REPOSITORY = {
+    "index": _route("repository_index", "POST", "model-repository"),
+    "load": _route("repository_load", "POST", "model-repository"),
+    "unload": _route("repository_unload", "POST", "model-repository"),
+}
+SHARED_MEMORY = {
+    (kind, action): _route(f"{kind}_shared_memory_{action}", "GET" if action == "status" else "POST", "shared-memory")
+    for kind in ("system", "cuda")
+    for action in ("status", "register", "unregister")
+}
+_EXACT = {
+    "/v2/models/stats": _route("statistics", "GET", "statistics"),
+    "/v2/logging": _route("logging", "GET POST", "logging"),
+}
+_GLOBAL_TRACE = _route("trace_setting", "GET POST", "trace")
+
+Groups = tuple[str | None, ...]
+
+
+def match(path: str) -> tuple[Route, Groups] | None:
+    """The route of a path without its query, and the route's captures; None is a 404.
+
+    Captures: models (name, version); repository (repository name, model name); shared memory (region); others ().
+    """
+    if (exact := _EXACT.get(path)) is not None:
+        return exact, (None, None)
+    if (found := _MODEL.fullmatch(path)) is not None:
+        return MODEL[found[3]], (found[1], found[2])
+    if (found := _SERVER.fullmatch(path)) is not None:
+        return SERVER[found[1]], ()
+    if (found := _SHARED_MEMORY.fullmatch(path)) is not None:
+        return SHARED_MEMORY[found[1], found[3]], (found[2],)
+    if (found := _REPOSITORY.fullmatch(path)) is not None:
+        return REPOSITORY[found[4] or "index"], (found[1], found[3])
+    if path == "/v2/trace/setting":
+        return _GLOBAL_TRACE, (None, None)
+    return None
