@@ -16,7 +16,9 @@ def tracked_files() -> set[str]:
     """Paths as the wheel names them: relative to each package's parent folder."""
     names: set[str] = set()
     for package, folder in PACKAGES.items():
-        listing = subprocess.run(["git", "ls-files", "-z", package], cwd=folder, check=True, capture_output=True)
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", package], cwd=folder, check=True, capture_output=True
+        )
         names.update(name for name in listing.stdout.decode().split("\0") if name)
     return names
 

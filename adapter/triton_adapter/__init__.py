@@ -1,0 +1,1 @@
+"""OpenAI calls to Triton and back. Not released yet."""

@@ -1,0 +1,103 @@
+"""What a model takes and gives, read once from its metadata and its config.
+
+`GET /v2/models/M` tells names, datatypes and shapes; `GET .../config` tells the batch size, which inputs are
+optional and whether the model is decoupled. A server that keeps its config to itself is taken at its metadata.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triton_adapter.errors import AdapterError, BadGatewayError
+from triton_adapter.triton.endpoint import Endpoint
+from triton_adapter.triton.jsontext import loads
+from triton_adapter.triton.replies import Reply, Wire, read_error
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output: `dims` without the batch dimension, -1 where any length goes."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model: `max_batch_size` 0 means that no batch dimension is added."""
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    version: str | None = None
+    max_batch_size: int = 0
+    decoupled: bool = False
+    backend: str = ""
+
+
+def model_path(model: str, version: str | None) -> str:
+    """Return the `/v2` path of a model; Triton does not decode percent signs, so the name goes as it is."""
+    return f"/v2/models/{model}/versions/{version}" if version else f"/v2/models/{model}"
+
+
+def discover(
+    endpoint: Endpoint, model: str, version: str | None, headers: Mapping[str, str], timeout: float
+) -> Generator[Wire, Reply, ModelInfo | None]:
+    """Read a model from its server, as steps. None if the server does not know it (or is no v2 server)."""
+    path = model_path(model, version)
+    reply = yield Wire("GET", endpoint.url(path), headers=headers, timeout=timeout)
+    if reply.status in (400, 404, 405):
+        # 2.51 answers 404 to an unknown model; KServe's own servers answer 400 or 404.
+        return None
+    metadata = _document(reply, endpoint)
+    try:
+        config_reply = yield Wire("GET", endpoint.url(f"{path}/config"), headers=headers, timeout=timeout)
+        config = _document(config_reply, endpoint)
+    except AdapterError as error:
+        if error.retryable:
+            raise
+        config = None
+    return read_model(metadata, config)
+
+
+def read_model(metadata: Mapping[str, Any], config: Mapping[str, Any] | None) -> ModelInfo:
+    """Return the model two documents describe. BadGatewayError if they are not a model's."""
+    try:
+        batch = int((config or {}).get("max_batch_size") or 0)
+        optional = {item["name"] for item in (config or {}).get("input", ()) if item.get("optional")}
+        if config is None:  # nothing says which inputs may be left out: let the server say it
+            optional = {item["name"] for item in metadata["inputs"]}
+        policy = (config or {}).get("model_transaction_policy") or {}
+        return ModelInfo(
+            name=str(metadata["name"]),
+            inputs=_specs(metadata["inputs"], batch, optional),
+            outputs=_specs(metadata["outputs"], batch, frozenset()),
+            max_batch_size=batch,
+            decoupled=bool(policy.get("decoupled")),
+            backend=str((config or {}).get("backend") or metadata.get("platform") or ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadGatewayError("the model's metadata or config is not that of a v2 server") from error
+
+
+def _specs(items: Any, batch: int, optional: Any) -> dict[str, TensorSpec]:
+    specs = {}
+    for item in items:
+        shape = tuple(int(length) for length in item["shape"])
+        dims = shape[1:] if batch else shape
+        specs[item["name"]] = TensorSpec(item["name"], item["datatype"], dims, item["name"] in optional)
+    return specs
+
+
+def _document(reply: Reply, endpoint: Endpoint) -> dict[str, Any]:
+    if reply.status != 200:
+        raise read_error(reply, upstream=endpoint.base)
+    try:
+        document = loads(reply.body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise BadGatewayError("the model's metadata or config is not JSON", upstream=endpoint.base)
+    return document

@@ -1,0 +1,93 @@
+"""Requests and replies as values, and what a refusal of Triton's means.
+
+2.51 labels errors text/plain on some routes and sends them as an event on generate_stream, so a reader goes by the
+body, never by the Content-Type. The status is Triton's; a model's failure is 400 on generate whatever its code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from triton_adapter.errors import BY_STATUS, AdapterError, BadGatewayError, BadRequestError, InternalServerError
+from triton_adapter.triton.jsontext import loads
+
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(slots=True)
+class Wire:
+    """One HTTP request. `stream` leaves a successful reply's body unread. Times are seconds."""
+
+    method: str
+    url: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stream: bool = False
+    timeout: float | None = None
+    silence: float | None = None
+
+
+@dataclass(slots=True)
+class Reply:
+    """One HTTP reply. `source` is the transport's open stream when the request asked for one and it succeeded."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    source: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """An effect: wait so many seconds."""
+
+    seconds: float
+
+
+def triton_message(body: bytes) -> str | None:
+    """Return the `error` text of a Triton reply, JSON or one event; None if the body is something else."""
+    text = body.strip()
+    if text.startswith(b"data:"):
+        text = text[5:].split(b"\n", 1)[0].strip()
+    try:
+        document = loads(text)
+    except ValueError:
+        return None
+    message = document.get("error") if isinstance(document, dict) else None
+    return message if isinstance(message, str) else None
+
+
+def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | None = None) -> AdapterError:
+    """Return the error a non-2xx reply stands for. Bodies that are not Triton's are never quoted."""
+    message = triton_message(reply.body)
+    status = reply.status
+    kind = BY_STATUS.get(status) or (BadRequestError if 400 <= status < 500 else InternalServerError)
+    if status < 400:
+        kind, status = BadGatewayError, 502
+        message = f"the upstream answered {reply.status}, which Triton never does"
+    if status == 408:
+        status = 504
+    return kind(
+        message or f"the upstream answered {reply.status} without an error of Triton's",
+        status_code=status,
+        param="model" if status == 404 else None,
+        request_id=request_id,
+        retry_after=_seconds(reply.headers.get("Retry-After")),
+        upstream=upstream,
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,54 @@
+"""The reader of Triton's event streams. Pure: bytes in, JSON objects out.
+
+Lines end at "\\n" only. Triton writes U+2028, U+2029 and U+0085 raw inside JSON strings, so a reader that splits
+where `str.splitlines` does loses text. A character cut by a packet boundary is whole again before it is decoded.
+"""
+
+from typing import Any
+
+from triton_adapter.errors import BadGatewayError
+from triton_adapter.triton.jsontext import loads
+
+LONGEST_LINE = 64 * 1024 * 1024
+
+
+class EventReader:
+    """Reads `data: {json}` events, however the bytes are cut."""
+
+    __slots__ = ("_data", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        """Return the events completed by `data`. BadGatewayError if one is no JSON object."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > LONGEST_LINE:
+            raise BadGatewayError("the event stream holds a line without an end")
+        events = []
+        for raw in lines:
+            line = raw.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif not line and self._data:
+                events.append(self._event())
+            elif line and line[:1] not in b":" and line.split(b":", 1)[0] not in (b"event", b"id", b"retry"):
+                raise BadGatewayError("the reply is not an event stream")
+        return events
+
+    def end(self) -> None:
+        """Tell the reader that the bytes are over. BadGatewayError if they stop inside an event."""
+        if self._rest or self._data:
+            raise BadGatewayError("the event stream ends in the middle of an event")
+
+    def _event(self) -> dict[str, Any]:
+        text, self._data = b"\n".join(self._data), []
+        try:
+            event = loads(text)
+        except ValueError as error:
+            raise BadGatewayError("the event stream holds an event that is not JSON") from error
+        if not isinstance(event, dict):
+            raise BadGatewayError("the event stream holds an event that is not a JSON object")
+        return event

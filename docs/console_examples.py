@@ -1,0 +1,215 @@
+"""Runs the ``console`` examples of a document as a reader would, and compares what the terminal shows.
+
+- ``$ command`` is run by bash in the document's own folder; ``> `` continues it on the next line.
+- The lines below it are what it prints (both streams); ``...`` stands for anything. No lines: only the exit code counts.
+- A last line ``[2]`` is the exit code; without one it must be 0.
+- ``$ command &`` starts a server. It is waited for until it has printed the lines below it, and ended with the document.
+- ``$ make target`` is only rehearsed (``make -n``): it sets up the checkout that this very test runs in.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND_SECONDS = 100
+READY_SECONDS = 30
+
+
+class ExampleError(AssertionError):
+    """A document's example does not do what the document says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command and what the document shows below it; `expected` is None where it shows nothing."""
+
+    command: str
+    expected: str | None
+    exit_code: int = 0
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the command is a server that the rest of the document talks to."""
+        return self.command.endswith("&") and not self.command.endswith("&&")
+
+
+def parse(source: str) -> list[Step]:
+    """Split one ``console`` block into its steps; raises `ExampleError` if it does not begin with a command."""
+    commands: list[str] = []
+    outputs: list[list[str]] = []
+    for line in source.splitlines():
+        if line.startswith("$ "):
+            commands.append(line[2:])
+            outputs.append([])
+        elif not commands:
+            raise ExampleError(f"a console example begins with '$ command', not with {line!r}")
+        elif line.startswith("> ") and not outputs[-1]:
+            commands[-1] += "\n" + line[2:]
+        else:
+            outputs[-1].append(line)
+    return [_step(command, lines) for command, lines in zip(commands, outputs, strict=True)]
+
+
+def _step(command: str, lines: list[str]) -> Step:
+    exit_code = 0
+    if lines and (shown := re.fullmatch(r"\[(\d+)\]", lines[-1])):
+        exit_code = int(shown[1])
+        lines = lines[:-1]
+    return Step(command, "\n".join(lines) if any(lines) else None, exit_code)
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether the text is as shown, apart from ``...``, spaces at line ends and blank lines around."""
+    parts = [re.escape(part) for part in _tidy(expected).split("...")]
+    return re.fullmatch(".*".join(parts), _tidy(printed), re.DOTALL) is not None
+
+
+def _tidy(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+@dataclass(slots=True)
+class Server:
+    """A command that goes on in the background; what it prints is kept in a file."""
+
+    command: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def printed(self) -> str:
+        """Everything so far."""
+        return self.log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """End it and all it started."""
+        with _gone_is_fine():
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except ProcessLookupError:
+        return
+
+
+@dataclass(slots=True)
+class Terminal:
+    """The folder, environment and background servers that the examples of one document share."""
+
+    folder: Path
+    servers: list[Server] = field(default_factory=list)
+
+    def run(self, source: str) -> None:
+        """Run one ``console`` block; raises `ExampleError` at the first step that differs."""
+        for step in parse(source):
+            if step.command.split()[0] in {"cd", "export"}:
+                raise ExampleError(f"each command has a shell of its own, so {step.command!r} has no effect")
+            if step.command.startswith("make "):
+                self._rehearse(step)
+            elif step.in_background:
+                self._start(step)
+            else:
+                self._perform(step)
+
+    def close(self) -> None:
+        """End the servers, the youngest first; raises `ExampleError` if one had failed by itself."""
+        failed = [server for server in self.servers if server.process.poll()]
+        while self.servers:
+            self.servers.pop().stop()
+        for server in failed:
+            raise ExampleError(
+                f"$ {server.command}\nended with {server.process.returncode}:\n{server.printed()}"
+            )
+
+    def _perform(self, step: Step) -> None:
+        with tempfile.TemporaryFile() as output:
+            # Output goes to a file: a pipe would wait for whatever the command leaves behind.
+            process = self._spawn(step.command, output.fileno())
+            try:
+                process.wait(COMMAND_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise ExampleError(f"$ {step.command}\nhas not ended after {COMMAND_SECONDS} s") from None
+            output.seek(0)
+            printed = output.read().decode(errors="replace")
+        self._compare(step, printed, process.returncode)
+
+    def _start(self, step: Step) -> None:
+        log = self.folder / f".server-{len(self.servers)}.log"
+        with log.open("wb") as output:
+            process = self._spawn(step.command.removesuffix("&"), output.fileno())
+        server = Server(step.command, process, log)
+        self.servers.append(server)
+        give_up = time.monotonic() + READY_SECONDS
+        while step.expected is not None and not matches(step.expected + "...", server.printed()):
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise ExampleError(_difference(step, server.printed(), process.returncode or 0))
+            time.sleep(0.02)
+
+    def _rehearse(self, step: Step) -> None:
+        output = subprocess.run(
+            ["make", "-n", *step.command.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if output.returncode:
+            raise ExampleError(f"$ {step.command}\n{output.stderr}")
+
+    def _compare(self, step: Step, printed: str, exit_code: int) -> None:
+        as_shown = step.expected is None or matches(step.expected, printed)
+        if exit_code != step.exit_code or not as_shown:
+            logs = [f"\n--- printed by {server.command}\n{server.printed()}" for server in self.servers]
+            raise ExampleError(_difference(step, printed, exit_code) + "".join(logs))
+
+    def _spawn(self, command: str, output: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _difference(step: Step, printed: str, exit_code: int) -> str:
+    shown = "(only the exit code counts)" if step.expected is None else step.expected
+    return (
+        f"$ {step.command}\n--- the document shows, with exit code {step.exit_code}\n{shown}"
+        f"\n--- the command printed, with exit code {exit_code}\n{printed}"
+    )
+
+
+def environment(outer: Mapping[str, str]) -> dict[str, str]:
+    """The reader's environment: this checkout's programs first, plain English text without colours."""
+    programs = str(ROOT / ".venv" / "bin")
+    plain = {"COLUMNS": "100", "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
+    # What pytest sets for its own process is no part of a reader's shell.
+    kept = {name: value for name, value in outer.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+    return kept | plain | {"PATH": f"{programs}{os.pathsep}{outer['PATH']}"}
+
+
+@contextmanager
+def scratch_checkout() -> Iterator[Path]:
+    """Make a folder that looks like the checkout (by links), so that files an example writes land elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="document-") as name:
+        folder = Path(name)
+        for entry in ROOT.iterdir():
+            if entry.name == ".venv" or not entry.name.startswith("."):
+                (folder / entry.name).symlink_to(entry)
+        yield folder
