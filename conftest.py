@@ -51,7 +51,7 @@ pytest_collect_file = Sybil(
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Let one worker run a whole file, so that its servers start once; the documents share one, as they share ports."""
+    """Let one worker run a whole file: its servers start once. The documents share one, as they share ports."""
     for item in items:
         group = "documents" if item.path.suffix == ".md" else item.path.as_posix()
         item.add_marker(pytest.mark.xdist_group(group))

@@ -1,4 +1,4 @@
-"""Check that a wheel holds every file of the three packages that git tracks, code and data alike, and nothing else."""
+"""Check that a wheel holds what git tracks of the three packages, code and data, and nothing else."""
 
 import subprocess
 import sys

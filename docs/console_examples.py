@@ -1,9 +1,11 @@
 """Runs the ``console`` examples of a document as a reader would, and compares what the terminal shows.
 
 - ``$ command`` is run by bash in the document's own folder; ``> `` continues it on the next line.
-- The lines below it are what it prints (both streams); ``...`` stands for anything. No lines: only the exit code counts.
+- The lines below it are what it prints (both streams); ``...`` stands for anything.
+  Where there are no lines, only the exit code counts.
 - A last line ``[2]`` is the exit code; without one it must be 0.
-- ``$ command &`` starts a server. It is waited for until it has printed the lines below it, and ended with the document.
+- ``$ command &`` starts a server. It is waited for until it has printed the lines below it,
+  and ended with the document.
 - ``$ make target`` is only rehearsed (``make -n``): it sets up the checkout that this very test runs in.
 """
 
@@ -42,7 +44,7 @@ class Step:
 
 
 def parse(source: str) -> list[Step]:
-    """Split one ``console`` block into its steps; raises `ExampleError` if it does not begin with a command."""
+    """Split one ``console`` block into its steps; raises `ExampleError` if it begins with no command."""
     commands: list[str] = []
     outputs: list[list[str]] = []
     for line in source.splitlines():
@@ -206,7 +208,7 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def scratch_checkout() -> Iterator[Path]:
-    """Make a folder that looks like the checkout (by links), so that files an example writes land elsewhere."""
+    """Make a folder that looks like the checkout (by links): what an example writes lands elsewhere."""
     with tempfile.TemporaryDirectory(prefix="document-") as name:
         folder = Path(name)
         for entry in ROOT.iterdir():

@@ -1,0 +1,68 @@
+"""What holds for the project's own files: locks without hosts, entry points that exist, extras that add up."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = sorted((ROOT / "ci" / "constraints").glob("*.txt"))
+DISTRIBUTION = importlib.metadata.distribution("triton-emulator")
+
+
+def locked(path: Path) -> dict[str, set[str]]:
+    """The versions that a lock names for each package: several where Python's versions differ."""
+    versions: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", path.read_text(), re.MULTILINE):
+        versions.setdefault(name, set()).add(version)
+    return versions
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_a_lock_holds_names_versions_markers_and_hashes_and_no_host(lock: Path) -> None:
+    line_of_a_lock = re.compile(r"[a-z0-9-]+==[^ ]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
+    assert [line for line in lock.read_text().splitlines() if not line_of_a_lock.fullmatch(line)] == []
+
+
+def test_a_bare_install_has_the_versions_that_the_tests_had() -> None:
+    core, dev = locked(ROOT / "ci/constraints/core.txt"), locked(ROOT / "ci/constraints/dev.txt")
+    assert core == {name: versions for name, versions in dev.items() if name in core}
+
+
+def test_all_extras_are_in_the_extra_named_all() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert everything == f"triton-emulator[{','.join(name for name in extras if name != 'all')}]"
+
+
+@pytest.mark.parametrize("program", DISTRIBUTION.entry_points, ids=lambda program: program.name)
+def test_an_entry_point_leads_to_something(program: importlib.metadata.EntryPoint) -> None:
+    assert program.load() is not None
+
+
+def test_a_command_that_is_isolated_reaches_itself_and_nothing_else() -> None:
+    script = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(server.getsockname()).close()
+try:
+    socket.create_connection(("192.0.2.1", 9), timeout=1)
+except OSError as error:
+    print(error.strerror)
+"""
+    run = subprocess.run(
+        [ROOT / "ci" / "isolate", sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    if run.returncode == 125:
+        pytest.skip(run.stderr.strip())
+    assert run.stdout == "Network is unreachable\n"
+
+
+def test_what_cannot_be_isolated_says_how_it_is_used() -> None:
+    run = subprocess.run([ROOT / "ci" / "isolate"], capture_output=True, text=True, check=False)
+    assert (2, "usage: ci/isolate [--if-possible] COMMAND...\n") == (run.returncode, run.stderr)
