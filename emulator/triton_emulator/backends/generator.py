@@ -1,0 +1,154 @@
+"""The tokens that a stood-in language model answers with: a pure function of prompt, seed and settings.
+
+A token here is a word, a number or a punctuation mark together with the white space before it. It is not any real
+model's token: counts made with it (`num_input_tokens`, `max_tokens`) are the emulator's own and say so in the
+documentation. The tokens of a text joined together are that text again.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import shake_128
+from itertools import islice
+
+#: How tokens are cut: optional white space, then a run of word characters or one other character.
+_TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
+
+#: The vocabulary of invented answers; 64 words, so that the low six bits of a byte choose one.
+_VOCABULARY = (
+    "the a model token answer question server request stream batch tensor shape word sentence text prompt value "
+    "number result output input reply small large quick slow simple clear good next first last every other same new "
+    "is has gives takes makes reads writes sends keeps holds finds shows follows and or but then with from for into "
+    "over about after before when where while"
+)
+WORDS = tuple(_VOCABULARY.split())
+
+#: A byte from here on ends the sentence (about one token in ten).
+_FULL_STOP = 230
+_INSIDE = tuple(" " + WORDS[byte & 63] for byte in range(256))
+_OPENING = tuple(" " + WORDS[byte & 63].capitalize() for byte in range(256))
+
+#: No answer has more tokens than this, whatever a request asks for: an event loop generates it in about a
+#: millisecond.
+MAX_TOKENS = 4096
+
+
+def tokens(text: str) -> list[str]:
+    """Cut a text into tokens; `"".join` gives the text again."""
+    return _TOKEN.findall(text)
+
+
+def count(text: str) -> int:
+    """The number of tokens of a text."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where answers come from, in this order: the first of `replies` whose pattern is found in the prompt, one of
+    `reply` (which one depends on prompt and seed), the prompt itself where `echo` is set, invented words.
+
+    `length` bounds the number of tokens of an invented answer; a request's own limits come after it.
+    """
+
+    seed: int = 0
+    echo: bool = False
+    reply: Sequence[str] = ()
+    replies: Mapping[re.Pattern[str], str] = field(default_factory=dict)
+    length: tuple[int, int] = (12, 48)
+
+
+DEFAULT_SOURCE = Source()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request asks of one answer. `max_tokens` None: as long as the answer is; a negative one counts as 0."""
+
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    bad_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer: its tokens, "stop" or "length", and the stop word that ended it, if one did."""
+
+    tokens: list[str]
+    finish_reason: str
+    stop_reason: str | None = None
+
+
+NO_LIMITS = Limits()
+
+
+def answer(
+    source: Source, prompt: str, limits: Limits = NO_LIMITS, *, seed: int = 0, index: int = 0
+) -> Answer:
+    """The answer to a prompt. `seed` is the request's own, `index` tells the answers to one prompt apart."""
+    key = f"{source.seed}/{seed}/{index}/".encode() + prompt.encode("utf-8", "surrogateescape")
+    digest = shake_128(key).digest
+    limit = MAX_TOKENS if limits.max_tokens is None else max(0, min(limits.max_tokens, MAX_TOKENS))
+    fixed = _fixed(source, prompt, digest)
+    if fixed is None:
+        made = _words(source.length, limits, limit, digest)
+    else:
+        made = [match[0] for match in islice(_TOKEN.finditer(fixed), limit + 1)]
+    cut_short = len(made) > limit or limits.ignore_eos
+    del made[limit:]
+    if limits.bad_words:
+        made = [token for token in made if token.strip() not in limits.bad_words]
+    if limits.stop:
+        kept = _before(made, limits.stop)
+        if kept is not None:
+            return Answer(kept[0], "stop", kept[1])
+    return Answer(made, "length" if cut_short else "stop")
+
+
+def _fixed(source: Source, prompt: str, digest: Callable[[int], bytes]) -> str | None:
+    """The answer that settings name for a prompt, None where it is to be invented."""
+    for pattern, reply in source.replies.items():
+        if pattern.search(prompt):
+            return reply
+    if source.reply:
+        return source.reply[int.from_bytes(digest(2), "big") % len(source.reply)]
+    return prompt if source.echo else None
+
+
+def _words(length: tuple[int, int], limits: Limits, limit: int, digest: Callable[[int], bytes]) -> list[str]:
+    """Invented words: one more than `limit` where the answer would have gone on."""
+    low, high = length
+    natural = low + int.from_bytes(digest(2), "big") % (high - low + 1)
+    wanted = limit if limits.ignore_eos else min(max(natural, limits.min_tokens), limit + 1)
+    made: list[str] = []
+    table = _OPENING
+    for byte in digest(2 + wanted)[2:]:
+        if byte >= _FULL_STOP and table is _INSIDE:
+            made.append(".")
+            table = _OPENING
+        else:
+            made.append(table[byte])
+            table = _INSIDE
+    if made:
+        made[0] = made[0].lstrip()
+        if wanted <= limit and not limits.ignore_eos and len(made) > 1 and "." not in made[-2:]:
+            made[-1] = "."
+    return made
+
+
+def _before(made: list[str], stop: tuple[str, ...]) -> tuple[list[str], str] | None:
+    """The tokens before the first stop word in their text, and that word; None where there is none."""
+    text = "".join(made)
+    found = [(text.find(word), word) for word in stop if word and word in text]
+    if not found:
+        return None
+    at, word = min(found)
+    kept: list[str] = []
+    for token in made:
+        if at <= 0:
+            break
+        kept.append(token[:at])
+        at -= len(token)
+    return kept, word
