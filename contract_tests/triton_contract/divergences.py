@@ -1,0 +1,55 @@
+"""Known divergences: where a target is allowed to differ, and why. Strict: a row that no longer holds fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
+
+from .compare import AXES, Outcome, Verdict
+
+FILE = Path(__file__).parent / "divergences.yaml"
+
+
+class DivergenceError(Exception):
+    """A broken divergences file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """A target may differ on `axis` in the cases that `case` (a glob over ids) names."""
+
+    case: str
+    axis: str
+    reason: str
+
+    def covers(self, case_id: str, axis: str) -> bool:
+        return self.axis == axis and fnmatchcase(case_id, self.case)
+
+
+def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
+    """The rows of the file, checked."""
+    rows = yaml.safe_load(path.read_text()) or []
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or set(row) != {"case", "axis", "reason"} or row["axis"] not in AXES:
+            raise DivergenceError(f"{path.name}: row {number} needs case, axis ({', '.join(AXES)}) and reason")
+        found.append(Divergence(**row))
+    return tuple(found)
+
+
+def apply(case_id: str, verdicts: dict[str, Verdict], rows: tuple[Divergence, ...]) -> dict[str, Verdict]:
+    """The verdicts with excused differences; an excuse for what is equal is itself a difference."""
+    done = dict(verdicts)
+    for axis, verdict in verdicts.items():
+        row = next((row for row in rows if row.covers(case_id, axis)), None)
+        if row is None:
+            continue
+        if verdict.outcome is Outcome.DIFFERENT:
+            done[axis] = Verdict(Outcome.DIVERGENCE, f"{row.reason}\n{verdict.detail}")
+        elif verdict.outcome in (Outcome.EQUAL, Outcome.NORMALISED):
+            text = f"listed as a known divergence ({row.case}: {row.reason}), but it is equal: remove the row"
+            done[axis] = Verdict(Outcome.DIFFERENT, text)
+    return done

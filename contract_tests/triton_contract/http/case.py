@@ -1,0 +1,171 @@
+"""A case as an author writes it: requests to send in order, and what the answers may differ in.
+
+A case holds no expectation: the truth is the answer of a real server. The models here are the schema of
+the YAML files under `cases/http`; a misspelt field is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+DEFAULT_TIMEOUT = 10.0
+BODY_KINDS = ("json", "text", "base64", "hex", "infer", "join")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _pairs(value: Any) -> Any:
+    """Headers may be written as a mapping (kept in order) or as [name, value] pairs (may repeat)."""
+    if isinstance(value, dict):
+        return [(name, str(text)) for name, text in value.items()]
+    return value
+
+
+Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]
+
+
+class Tensor(_Strict):
+    """The bytes of one binary tensor, little endian; exactly one field is set.
+
+    `bytes` lists BYTES elements (each gets its 4-byte length), `string` is the same for UTF-8 texts.
+    """
+
+    hex: str | None = None
+    base64: str | None = None
+    bool_: list[bool] | None = Field(None, alias="bool")
+    int8: list[int] | None = None
+    int16: list[int] | None = None
+    int32: list[int] | None = None
+    int64: list[int] | None = None
+    uint8: list[int] | None = None
+    uint16: list[int] | None = None
+    uint32: list[int] | None = None
+    uint64: list[int] | None = None
+    fp16: list[float] | None = None
+    fp32: list[float] | None = None
+    fp64: list[float] | None = None
+    string: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("a binary tensor is exactly one of " + ", ".join(sorted(self.kinds())))
+        return self
+
+    @classmethod
+    def kinds(cls) -> list[str]:
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+
+class Infer(_Strict):
+    """An infer body with binary tensors: JSON header, then the blobs.
+
+    `header_length` replaces the computed Inference-Header-Content-Length; null sends none.
+    """
+
+    header: Any
+    binary: tuple[Tensor, ...] = ()
+    header_length: str | int | None = "auto"
+
+
+class Part(_Strict):
+    """A piece of a body made of several."""
+
+    text: str | None = None
+    hex: str | None = None
+    base64: str | None = None
+    json_: Any = Field(None, alias="json")
+    repeat: int = 1
+
+
+class Until(_Strict):
+    """Ask again (up to 10 s) until the answer looks like this; only the last answer counts."""
+
+    status: int | None = None
+    contains: str | None = None
+
+
+class Step(_Strict):
+    """One request and its answer."""
+
+    method: str | None = None
+    path: str | None = None
+    headers: Headers = ()
+    port: Literal["http", "metrics"] = "http"
+    http_version: str = "1.1"
+
+    json_: Any = Field(None, alias="json")
+    text: str | None = None
+    base64: str | None = None
+    hex: str | None = None
+    infer: Infer | None = None
+    join: tuple[Part, ...] | None = None
+    compress: Literal["gzip", "deflate"] | None = None
+    chunked: bool | tuple[int, ...] = False
+
+    raw: str | None = None
+    raw_hex: str | None = None
+
+    host: bool = True
+    content_length: bool = True
+    new_connection: bool = False
+    half_close: bool = False
+    close: bool = False
+    disconnect_after_chunks: int | None = None
+    in_background: str | None = None
+    answer_of: str | None = None
+    until: Until | None = None
+    timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
+
+    @property
+    def is_raw(self) -> bool:
+        return self.raw is not None or self.raw_hex is not None
+
+    @property
+    def body_kind(self) -> str | None:
+        """Which of BODY_KINDS the author chose; `json: null` is a choice too."""
+        chosen = self.model_fields_set
+        return next((kind for kind in BODY_KINDS if kind in chosen or f"{kind}_" in chosen), None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        chosen = [kind for kind in BODY_KINDS if {kind, f"{kind}_"} & self.model_fields_set]
+        if len(chosen) > 1:
+            raise ValueError(f"a request has one body, not {' and '.join(chosen)}")
+        forms = [self.path is not None, self.is_raw, self.answer_of is not None]
+        if sum(forms) != 1:
+            raise ValueError("a step is exactly one of: path (a request), raw or raw_hex, answer_of")
+        if not self.path and (chosen or self.headers or self.method):
+            raise ValueError("method, headers and body belong to a step with a path")
+        return self
+
+    @property
+    def verb(self) -> str:
+        return self.method or ("POST" if self.body_kind else "GET")
+
+
+class Case(_Strict):
+    """A named sequence of steps on one connection, against one repository and one set of server flags."""
+
+    id: str = Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.=+-]+)+$")
+    repository: str
+    flags: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = Field(min_length=1)
+    normalise: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    operation: str | None = None
+    statistics: bool | None = None
+    needs_fresh_server: bool = False
+    isolated: bool = False
+    crashes_reference: bool = False
+    note: str = ""
+    topic: str = ""
+
+    @property
+    def group(self) -> tuple[str, tuple[str, ...]]:
+        """Cases of one group share a server."""
+        return self.repository, self.flags

@@ -1,0 +1,144 @@
+"""Playing one case against one server: its steps in order, and what was seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from . import client
+from .body import request_bytes
+from .case import Case, Step, Until
+from .client import Address, Exchange, Wire
+from .operations import COUNTED, operation_of
+from .statistics import Counts, delta, read_counts, settled_counts
+
+UNTIL_SECONDS = 10.0
+UNTIL_PAUSE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one server showed for one case.
+
+    `counts` is what the case added to the statistics (None: not looked at), `before` what they were
+    before it. `death` says how the server ended, when it did.
+    """
+
+    exchanges: tuple[Exchange, ...]
+    counts: Counts | None = None
+    death: str | None = None
+    before: Counts | None = None
+
+
+@dataclass(slots=True)
+class _Stage:
+    """The connections that a case holds while it plays."""
+
+    http: Address
+    metrics: Address | None
+    wires: dict[str, Wire] = field(default_factory=dict)
+    background: dict[str, tuple[Wire, Step]] = field(default_factory=dict)
+
+    def address(self, step: Step) -> Address:
+        if step.port == "http":
+            return self.http
+        if self.metrics is None:
+            raise LookupError("this target's metrics port is not known")
+        return self.metrics
+
+    def wire(self, step: Step) -> Wire:
+        if step.new_connection or step.in_background or step.port not in self.wires:
+            wire = self.address(step).connect()
+            if step.in_background:
+                return wire
+            self.drop(step.port)
+            self.wires[step.port] = wire
+        return self.wires[step.port]
+
+    def drop(self, port: str) -> None:
+        if port in self.wires:
+            self.wires.pop(port).close()
+
+    def close(self) -> None:
+        for wire in (*self.wires.values(), *(wire for wire, _ in self.background.values())):
+            wire.close()
+
+
+def counts_statistics(case: Case) -> bool:
+    """Whether the case's effect on the statistics is compared."""
+    return operation_of(case) in COUNTED if case.statistics is None else case.statistics
+
+
+def play(case: Case, http: Address, metrics: Address | None = None) -> Observation:
+    """Send the case's requests and collect what comes back. A refused connection is an observation too."""
+    counting = counts_statistics(case)
+    before = settled_counts(http) if counting else None
+    stage = _Stage(http, metrics)
+    exchanges: list[Exchange] = []
+    try:
+        for step in case.steps:
+            exchange = _step(stage, step)
+            if exchange is not None:
+                exchanges.append(exchange)
+    finally:
+        stage.close()
+    after = settled_counts(http) if before is not None else None
+    counts = delta(before, after) if before is not None and after is not None else None
+    return Observation(tuple(exchanges), counts, before=before)
+
+
+def recount(observation: Observation, http: Address) -> Observation:
+    """The observation with the statistics read again: a server may count after it has answered."""
+    if observation.before is None or observation.death is not None:
+        return observation
+    after = read_counts(http)
+    return observation if after is None else replace(observation, counts=delta(observation.before, after))
+
+
+def _step(stage: _Stage, step: Step) -> Exchange | None:
+    if step.until is None:
+        return _once(stage, step)
+    deadline = time.monotonic() + UNTIL_SECONDS
+    while True:
+        exchange = _once(stage, step)
+        if exchange is None or _satisfied(exchange, step.until) or time.monotonic() > deadline:
+            return exchange
+        time.sleep(UNTIL_PAUSE)
+
+
+def _satisfied(exchange: Exchange, until: Until) -> bool:
+    response = exchange.response
+    if response is None:
+        return False
+    if until.status is not None and response.status != until.status:
+        return False
+    return until.contains is None or until.contains.encode() in response.body
+
+
+def _once(stage: _Stage, step: Step) -> Exchange | None:
+    try:
+        if step.answer_of is not None:
+            wire, sent = stage.background[step.answer_of]
+            return _answer(stage, wire, sent)
+        wire = stage.wire(step)
+        wire.send(request_bytes(step, stage.address(step).base_path))
+    except OSError as error:
+        return Exchange(None, ending=f"no connection ({type(error).__name__})")
+    if step.half_close:
+        wire.half_close()
+    if step.close:
+        stage.drop(step.port)
+        return None
+    if step.in_background is not None:
+        stage.background[step.in_background] = (wire, step)
+        return None
+    return _answer(stage, wire, step)
+
+
+def _answer(stage: _Stage, wire: Wire, step: Step) -> Exchange:
+    exchange = client.read_exchange(wire, step.timeout, stop_after_chunks=step.disconnect_after_chunks)
+    listen = step.is_raw or step.half_close or step.port == "metrics" or step.http_version != "1.1"
+    exchange = client.settle(wire, exchange, stage.http.base_path, listen=listen)
+    if exchange.ending != "open" and stage.wires.get(step.port) is wire:
+        stage.drop(step.port)
+    return exchange

@@ -1,0 +1,68 @@
+"""What a case did to the statistics: the counts of /v2/models/stats before and after. Times are left out."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from .client import Address, read_exchange
+
+Counts = dict[str, int]
+"""Counts by a path such as `two/1/inference_stats/success`; zeros are left out."""
+
+SETTLE_PAUSE = 0.003
+_REQUEST = b"GET %s/v2/models/stats HTTP/1.1\r\nHost: triton\r\nConnection: close\r\n\r\n"
+
+
+def read_counts(http: Address) -> Counts | None:
+    """The counts now; None when the server does not tell."""
+    try:
+        wire = http.connect()
+        try:
+            wire.send(_REQUEST % http.base_path.encode())
+            response = read_exchange(wire, 5.0).response
+        finally:
+            wire.close()
+        if response is None or response.status != 200:
+            return None
+        return counts_of(json.loads(response.body))
+    except (OSError, ValueError):
+        return None
+
+
+def settled_counts(http: Address, seconds: float = 1.0) -> Counts | None:
+    """The counts once two readings in a row agree, for a server may count after it has answered."""
+    deadline = time.monotonic() + seconds
+    last = read_counts(http)
+    while time.monotonic() < deadline:
+        time.sleep(SETTLE_PAUSE)
+        now = read_counts(http)
+        if now == last:
+            break
+        last = now
+    return last
+
+
+def counts_of(statistics: dict[str, Any]) -> Counts:
+    """The counts in a ModelStatistics answer."""
+    found: Counts = {}
+    for model in statistics.get("model_stats", ()):
+        key = f"{model['name']}/{model['version']}"
+        for name in ("inference_count", "execution_count"):
+            found[f"{key}/{name}"] = model[name]
+        for name, stat in model["inference_stats"].items():
+            found[f"{key}/inference_stats/{name}"] = stat["count"]
+        for batch in model["batch_stats"]:
+            found[f"{key}/batch_stats/{batch['batch_size']}"] = batch["compute_infer"]["count"]
+        for response, stats in model.get("response_stats", {}).items():
+            for name, stat in stats.items():
+                found[f"{key}/response_stats/{response}/{name}"] = stat["count"]
+    return {name: count for name, count in found.items() if count}
+
+
+def delta(before: Counts, after: Counts) -> Counts:
+    """What was added; what did not change is left out."""
+    names = sorted(before.keys() | after.keys())
+    changes = {name: after.get(name, 0) - before.get(name, 0) for name in names}
+    return {name: change for name, change in changes.items() if change}
