@@ -1,1 +1,1 @@
-"""What a model is on disk: its configuration, its versions, and whether it is loaded."""
+"""What a model is and which models are served: `config.pbtxt`, versions, load and unload, the index."""

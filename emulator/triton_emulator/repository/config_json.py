@@ -1,0 +1,94 @@
+"""A model's configuration as JSON, printed as Triton prints it at `GET /v2/models/<m>/config`.
+
+Triton prints the protobuf message with every scalar field present, in the order of the schema file, then turns the
+64-bit integers, which protobuf prints as strings, back into numbers, all but the few that it forgets.
+"""
+
+import math
+import struct
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from triton_emulator.protocol import json_dialect
+from triton_emulator.repository.schema import UNKNOWN_TO_2_51, Proto
+
+#: 2.51: these 64-bit fields stay strings (core model_config_utils.cc ModelConfigToJson has no row for them)
+_STAY_STRINGS = frozenset(
+    {
+        "inference.ModelSequenceBatching.InitialState.dims",
+        "inference.ModelOptimizationPolicy.Cuda.GraphSpec.Shape.dim",
+        "inference.ModelInstanceGroup.SecondaryDevice.device_id",
+    }
+)
+
+_Convert = Callable[[Any], Any]
+
+
+def config_json(config: Proto) -> bytes:
+    """The body of `GET /v2/models/<m>/config` for a completed `inference.ModelConfig` message."""
+    return json_dialect.write(config_dict(config))
+
+
+def config_dict(config: Proto) -> dict[str, Any]:
+    """The same as a Python value; this is also what `pb_utils.ModelConfig.as_dict()` starts from."""
+    value: dict[str, Any] = _message(config)
+    return value
+
+
+def _message(message: Proto) -> dict[str, Any]:
+    return {
+        name: convert(getattr(message, name))
+        for name, convert, optional in _fields(message.DESCRIPTOR)
+        if not optional or message.HasField(name)
+    }
+
+
+@cache
+def _fields(descriptor: Any) -> tuple[tuple[str, _Convert, bool], ...]:
+    """(name, converter, whether it is printed only when set) of each field, in the schema's order."""
+    rows = []
+    for field in descriptor.fields:
+        if field.name in UNKNOWN_TO_2_51:
+            continue
+        optional = field.has_presence
+        rows.append((field.name, _converter(field), optional))
+    return tuple(rows)
+
+
+def _converter(field: Any) -> _Convert:
+    entry = field.message_type
+    if entry is not None and entry.GetOptions().map_entry:
+        value = _single(entry.fields_by_name["value"])
+        return lambda items: {_key(key): value(items[key]) for key in sorted(items)}
+    single = _single(field)
+    if field.is_repeated:
+        return lambda items: [single(item) for item in items]
+    return single
+
+
+def _single(field: Any) -> _Convert:
+    if field.message_type is not None:
+        return _message
+    if field.enum_type is not None:
+        names = {value.number: value.name for value in field.enum_type.values}
+        return lambda number: names.get(number, number)
+    if field.cpp_type == field.CPPTYPE_FLOAT:
+        return _float
+    if field.full_name in _STAY_STRINGS:
+        return str
+    return lambda value: value
+
+
+def _key(key: object) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _float(value: float) -> float | int | str:
+    """Protobuf prints a float with the fewest digits that read back the same, Triton reads that as JSON again."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    text = f"{value:.6g}"
+    if struct.unpack("<f", struct.pack("<f", float(text)))[0] != value:
+        text = f"{value:.9g}"
+    return float(text) if set(text) & set(".e") else int(text)

@@ -1,0 +1,232 @@
+"""The versions that are or were served, and how each came to its state: loading, ready, unloading, unavailable.
+
+Everything that changes a state holds the lock; a request never does: it reads `ready`, a dict that is
+replaced, never changed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.parallel import run_all
+from triton_emulator.repository.poll import PolledModel
+from triton_emulator.repository.versions import versions_to_load
+
+_LOG = logging.getLogger(__name__)
+
+LoadedT = TypeVar("LoadedT")
+
+
+class State(Enum):
+    """The states of a model version, as the index prints them."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+#: the reason of a version that was unloaded on request; it alone does not make the server unready
+UNLOADED = "unloaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Served(Generic[LoadedT]):
+    """A version that answers requests: its completed config, what the loader made of it and the folder it came from."""
+
+    name: str
+    version: int
+    config: ModelConfig
+    loaded: LoadedT
+    source: PolledModel
+
+
+@dataclass(slots=True, eq=False)
+class Slot(Generic[LoadedT]):
+    """One version of a model from the moment it is first loaded; stays when it is unloaded."""
+
+    name: str
+    version: int
+    state: State = State.LOADING
+    reason: str = ""
+    served: Served[LoadedT] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Load(Generic[LoadedT]):
+    """A load under way: the new slots of one model and how many of them are still loading."""
+
+    model: PolledModel
+    slots: list[Slot[LoadedT]]
+    pending: int
+    error: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def one_done(self) -> bool:
+        """Whether this was the last version."""
+        with self._lock:
+            self.pending -= 1
+            return self.pending == 0
+
+
+class Lifecycle(Generic[LoadedT]):
+    """Loads and unloads versions. `load_version` makes a version (any exception's text is the reason of its failure);
+    `unload_version` ends one and returns when its last request is done.
+    """
+
+    def __init__(
+        self,
+        load_version: Callable[[PolledModel, int], Served[LoadedT]],
+        unload_version: Callable[[Served[LoadedT]], None],
+        threads: int,
+    ) -> None:
+        self._load_version = load_version
+        self._unload_version = unload_version
+        self._threads = threads
+        self._changed = threading.Condition()
+        self._unloading = 0
+        self._models: dict[str, dict[int, Slot[LoadedT]]] = {}
+        #: by name and version as text, and by name and "" for the newest; replaced on every change
+        self.ready: Mapping[tuple[str, str], Served[LoadedT]] = {}
+
+    def states(self) -> dict[str, list[Slot[LoadedT]]]:
+        """Every model that was ever loaded, with its versions ascending; no version for one that had none to load."""
+        with self._changed:
+            return {name: self._sorted(slots) for name, slots in sorted(self._models.items())}
+
+    def slots(self, name: str) -> list[Slot[LoadedT]] | None:
+        """The versions of one model, ascending; None for a model that was never loaded."""
+        with self._changed:
+            slots = self._models.get(name)
+            return None if slots is None else self._sorted(slots)
+
+    def ready_versions(self, name: str) -> list[int]:
+        return [slot.version for slot in self.slots(name) or () if slot.state is State.READY]
+
+    def load(self, models: Iterable[PolledModel]) -> dict[str, str | None]:
+        """Load the models side by side and wait for all: the error of each, None where it is served.
+
+        A version that is being served goes on until its successor is ready, and stays if that fails.
+        """
+        errors: dict[str, str | None] = {}
+        loads: list[_Load[LoadedT]] = []
+        for model in models:
+            try:
+                loads.append(self._begin(model))
+            except TritonError as error:
+                _LOG.error("failed to load model '%s': %s", model.name, error.message)
+                errors[model.name] = error.message
+        run_all([self._task(load, slot) for load in loads for slot in load.slots], self._threads)
+        return errors | {load.model.name: load.error for load in loads}
+
+    def unload(self, name: str) -> None:
+        """Stop serving a model; its versions are UNLOADING until their last request is done."""
+        with self._changed:
+            for slot in self._models.get(name, {}).values():
+                if slot.state is State.READY:
+                    self._release(slot)
+            self._publish()
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is unloading; False when `timeout` seconds did not suffice."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._unloading == 0, timeout)
+
+    @staticmethod
+    def _sorted(slots: Mapping[int, Slot[LoadedT]]) -> list[Slot[LoadedT]]:
+        return [slots[version] for version in sorted(slots)]
+
+    def _begin(self, model: PolledModel) -> _Load[LoadedT]:
+        with self._changed:
+            slots = self._models.setdefault(model.name, {})
+        try:
+            versions = versions_to_load(model.config, model.directory)
+        except OSError as error:
+            raise invalid_arg(f"failed to open directory {model.directory}: {error.strerror}") from None
+        if not versions:
+            raise invalid_arg(
+                f"at least one version must be available under the version policy of model '{model.name}'"
+            )
+        new = [Slot[LoadedT](model.name, version) for version in versions]
+        with self._changed:
+            for slot in new:
+                _LOG.info("loading: %s:%d", model.name, slot.version)
+                old = slots.get(slot.version)
+                if old is None or old.state is not State.READY:
+                    slots[slot.version] = slot
+        return _Load(model, new, len(new))
+
+    def _task(self, load: _Load[LoadedT], slot: Slot[LoadedT]) -> Callable[[], None]:
+        def task() -> None:
+            try:
+                slot.served = self._load_version(load.model, slot.version)
+            except TritonError as error:
+                slot.reason = f"{error.code.value}: {error.message}"
+            except Exception as error:  # noqa: BLE001  a loader may fail in any way; what it says is the reason
+                slot.reason = str(error) or type(error).__name__
+            if slot.served is None:
+                slot.state = State.UNAVAILABLE
+                _LOG.error("failed to load '%s' version %d: %s", slot.name, slot.version, slot.reason)
+            if load.one_done():
+                self._finish(load)
+
+        return task
+
+    def _finish(self, load: _Load[LoadedT]) -> None:
+        failed = [slot for slot in load.slots if slot.served is None]
+        with self._changed:
+            if failed:
+                # 2.51: one version that fails takes the versions loaded with it along
+                load.error = "".join(
+                    f"version {slot.version} is at {slot.state.value} state: {slot.reason};"
+                    for slot in failed
+                )
+                self._release_all(slot for slot in load.slots if slot.served is not None)
+            else:
+                self._replace(load.slots)
+                self._publish()
+        _LOG.info("%s '%s'", "failed to load" if failed else "successfully loaded", load.model.name)
+
+    def _replace(self, new: Sequence[Slot[LoadedT]]) -> None:
+        slots = self._models[new[0].name]
+        self._release_all(slot for slot in slots.values() if slot.state is State.READY)
+        for slot in new:
+            slot.state = State.READY
+            slots[slot.version] = slot
+
+    def _release_all(self, slots: Iterable[Slot[LoadedT]]) -> None:
+        for slot in slots:
+            self._release(slot)
+
+    def _release(self, slot: Slot[LoadedT]) -> None:
+        served, slot.served = slot.served, None
+        slot.state, slot.reason = State.UNLOADING, ""
+        if served is not None:
+            self._unloading += 1
+            threading.Thread(
+                target=self._end, args=(slot, served), name=f"unload-{slot.name}", daemon=True
+            ).start()
+
+    def _end(self, slot: Slot[LoadedT], served: Served[LoadedT]) -> None:
+        try:
+            self._unload_version(served)
+        except Exception:  # a model that cannot end cleanly has ended all the same
+            _LOG.exception("failed to finalize '%s' version %d", slot.name, slot.version)
+        _LOG.info("successfully unloaded '%s' version %d", slot.name, slot.version)
+        with self._changed:
+            slot.state, slot.reason = State.UNAVAILABLE, UNLOADED
+            self._unloading -= 1
+            self._changed.notify_all()
+
+    def _publish(self) -> None:
+        ready: dict[tuple[str, str], Served[LoadedT]] = {}
+        for name, slots in self._models.items():
+            for slot in self._sorted(slots):
+                if slot.state is State.READY and slot.served is not None:
+                    ready[name, str(slot.version)] = ready[name, ""] = slot.served
+        self.ready = ready

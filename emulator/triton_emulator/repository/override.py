@@ -1,0 +1,131 @@
+"""Loading with a config or files in the request: the parameters of a load, checked and put into a temporary folder."""
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.repository.schema import Proto, new_config, pool
+
+CONFIG = "config"
+FILE_PREFIX = "file:"
+
+Parameters = Mapping[str, str | bytes]
+
+_NAME_MAX = 255  # bytes in one part of a path
+_ENUM_WORD = re.compile(r"[^A-Z0-9_]")
+
+
+class TemporaryFolder:
+    """A folder that is removed when nothing refers to this object any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="folder"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name that leads out of the repository, in the words of the newest Triton (2.51 follows it)."""
+    if not name:
+        raise invalid_arg("Model name cannot be empty. Please enter a valid name to deploy.")
+    if ".." in name or "/" in name or "\0" in name:
+        raise invalid_arg(
+            f"invalid model name '{name}', model name must not contain path traversal characters"
+        )
+
+
+def has_files(parameters: Parameters) -> bool:
+    return any(key.startswith(FILE_PREFIX) for key in parameters)
+
+
+def config_override(parameters: Parameters) -> Proto | None:
+    """The config that a load brings along, None without one. Raises INVALID_ARG where it is none, or for a parameter
+    that a load does not know.
+    """
+    for key, value in parameters.items():
+        if key == CONFIG and isinstance(value, str):
+            try:
+                return parse_json_config(value)
+            except ValueError as error:
+                raise invalid_arg(f"Invalid config override: {error}") from None
+        if not key.startswith(FILE_PREFIX):
+            kind = "<bytes>" if isinstance(value, bytes) else "string"
+            raise invalid_arg(f"Unrecognized load parameter '{key}' with type '{kind}'")
+    return None
+
+
+def parse_json_config(text: str) -> Proto:
+    """A config given as JSON. Raises ValueError for what is not, or names a field or a value unknown to the schema."""
+    from google.protobuf import json_format  # 20 ms that only a load with a config pays
+
+    config = new_config()
+    try:
+        value = json_format.json.loads(text)
+        json_format.ParseDict(_with_enum_names(value, config.DESCRIPTOR), config, descriptor_pool=pool())
+    except (json_format.ParseError, RecursionError, AttributeError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    return config
+
+
+def write_files(parameters: Parameters) -> TemporaryFolder:
+    """Put the files of a load into a folder of their own. Raises INVALID_ARG for what does not fit into one."""
+    if not isinstance(parameters.get(CONFIG), str):
+        raise invalid_arg("Load parameter 'config' must be specified for model file override")
+    folder = TemporaryFolder()
+    for key, value in parameters.items():
+        if key.startswith(FILE_PREFIX):
+            if not isinstance(value, bytes):
+                raise invalid_arg(f"File parameter '{key}' must have bytes type for its value")
+            _write_file(folder.path, key, value)
+    return folder
+
+
+def _write_file(folder: Path, key: str, content: bytes) -> None:
+    parts = PurePosixPath("/" + key.removeprefix(FILE_PREFIX)).parts[1:]
+    if not parts or "\0" in key or ".." in parts:
+        raise invalid_arg(f"Invalid file parameter '{key}' must stay within model directory.")
+    # 2.51 crashes on a name of 256 characters
+    if any(len(part.encode("utf-8", "surrogateescape")) > _NAME_MAX for part in parts):
+        raise invalid_arg(
+            f"Invalid file parameter '{key}', a part of the path is longer than {_NAME_MAX} bytes"
+        )
+    path = folder.joinpath(*parts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise _unwritable(key, error) from None
+
+
+def _unwritable(key: str, error: OSError) -> TritonError:
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+        return invalid_arg(f"Invalid file parameter '{key}', directory has been created as a file")
+    return invalid_arg(f"Invalid file parameter '{key}': {error.strerror}")
+
+
+def _with_enum_names(value: Any, descriptor: Any) -> Any:
+    """`value` with its enum names as the schema spells them: Triton takes `kind_cpu` and `kind-cpu` for KIND_CPU."""
+    if not isinstance(value, dict):
+        return value
+    by_name = {field.name: field for field in descriptor.fields} | {f.json_name: f for f in descriptor.fields}
+    return {key: _with_enum_name(item, by_name.get(key)) for key, item in value.items()}
+
+
+def _with_enum_name(value: Any, field: Any) -> Any:
+    if field is None:
+        return value
+    if isinstance(value, list):
+        return [_with_enum_name(item, field) for item in value]
+    if field.enum_type is not None and isinstance(value, str):
+        name = _ENUM_WORD.sub("_", value.upper())
+        return name if name in field.enum_type.values_by_name else value
+    if field.message_type is None:
+        return value
+    if field.message_type.GetOptions().map_entry and isinstance(value, dict):
+        entry = field.message_type.fields_by_name["value"]
+        return {key: _with_enum_name(item, entry) for key, item in value.items()}
+    return _with_enum_names(value, field.message_type)

@@ -1,0 +1,120 @@
+"""Reading model folders: what a repository holds at this moment, and when it last changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.repository import autocomplete, validate, validate_io
+from triton_emulator.repository.override import TemporaryFolder
+from triton_emulator.repository.pbtxt import ConfigError, read_config
+from triton_emulator.repository.schema import Proto, new_config
+from triton_emulator.repository.versions import subdirectories
+
+CONFIG_FILE = "config.pbtxt"
+_CONFIGS_FOLDER = "configs"
+
+
+@dataclass(frozen=True, slots=True)
+class PolledModel:
+    """A model as found in a repository, its config completed as far as that needs no backend.
+
+    `config_provided` is False where there was no `config.pbtxt`; `explicit` is True for a model that was asked for by
+    name, False for one that came with an ensemble; `modified_ns` is the newest time of anything in its folder.
+    `folder` keeps the temporary folder of a load with files in the request for as long as the model is there.
+    """
+
+    name: str
+    directory: Path
+    config: Proto
+    config_provided: bool = True
+    explicit: bool = True
+    modified_ns: int = 0
+    folder: TemporaryFolder | None = None
+
+
+def read_model(
+    name: str, directory: Path, override: Proto | None = None, *, strict: bool = False, config_name: str = ""
+) -> PolledModel:
+    """Read a model's folder; `override` is a config to use in place of its file.
+
+    `strict` is tritonserver's `--disable-auto-complete-config`, `config_name` its `--model-config-name`.
+    Raises TritonError; ConfigError for a config that cannot be parsed.
+    """
+    path = config_path(directory, config_name)
+    provided = True
+    if override is not None:
+        config, modified = override, 0
+    else:
+        modified = modified_ns(directory)
+        provided = strict or path.exists()
+        config = read_config(path) if provided else new_config()
+    complete_config(name, directory, config, strict=strict)
+    return PolledModel(name, directory, config, config_provided=provided, modified_ns=modified)
+
+
+def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) -> None:
+    """Complete and check a config, in place, as far as that needs no backend. Raises TritonError."""
+    try:
+        folders = subdirectories(directory)
+    except OSError as error:
+        raise internal(f"failed to open directory {directory}: {error.strerror}") from None
+    autocomplete.complete(config, name, directory / folders[0] if folders else None)
+    validate.check_config(config)
+    if strict:
+        validate_io.check_tensors(config)
+    validate.check_name(config, name)
+
+
+def config_path(directory: Path, config_name: str) -> Path:
+    """`configs/<config_name>.pbtxt` where that is asked for and there, else `config.pbtxt`."""
+    custom = directory / _CONFIGS_FOLDER / f"{config_name}.pbtxt"
+    return custom if config_name and custom.exists() else directory / CONFIG_FILE
+
+
+def modified_ns(path: Path) -> int:
+    """The newest modification time of a folder and everything in it, 0 where it cannot be read."""
+    newest = 0
+    seen: set[tuple[int, int]] = set()
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        try:
+            found = here.stat()
+            newest = max(newest, found.st_mtime_ns)
+            # a link may lead back up: no folder is entered twice
+            if here.is_dir() and (found.st_dev, found.st_ino) not in seen:
+                seen.add((found.st_dev, found.st_ino))
+                waiting.extend(here.iterdir())
+        except OSError:
+            continue
+    return newest
+
+
+def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, OSError]]:
+    """The model folders of all repositories by name, the names found more than once, and what could not be read."""
+    found: dict[str, Path] = {}
+    duplicates: set[str] = set()
+    unreadable: dict[Path, OSError] = {}
+    for path in paths:
+        try:
+            names = subdirectories(path)
+        except OSError as error:
+            unreadable[path] = error
+            continue
+        for name in names:
+            if name in found:
+                duplicates.add(name)
+            found[name] = path / name
+    return (
+        {name: path for name, path in sorted(found.items()) if name not in duplicates},
+        duplicates,
+        unreadable,
+    )
+
+
+def poll_error(error: TritonError | ConfigError) -> str:
+    """What a model's failure to be polled is logged as."""
+    if isinstance(error, ConfigError):
+        return f"failed to read text proto from {error}"
+    return error.message

@@ -1,0 +1,255 @@
+"""The model repository: which models are served, how they are looked up, loaded, unloaded and listed.
+
+Loading and unloading block and are safe to call from any thread; lookups take no lock.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal
+
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
+from triton_emulator.repository import override
+from triton_emulator.repository.autocomplete import complete_instance_groups
+from triton_emulator.repository.config_json import config_json
+from triton_emulator.repository.control import Control
+from triton_emulator.repository.index import IndexRow, index_rows
+from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
+from triton_emulator.repository.metadata import metadata_json
+from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.poll import PolledModel, scan
+from triton_emulator.repository.schema import Proto, new_config
+from triton_emulator.repository.table import render_table
+from triton_emulator.repository.validate import check_config, check_instance_groups
+from triton_emulator.repository.validate_io import check_tensors
+from triton_emulator.repository.versions import LATEST, parse_version
+
+#: Makes a version of a model: (name, version, completed config, the model's folder). The text of whatever it raises is
+#: the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
+LoadVersion = Callable[[str, int, ModelConfig, Path], LoadedT]
+#: Completes a config as the model's backend would: changes the message it is given (the model's folder, the version).
+CompleteConfig = Callable[[Proto, Path, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """tritonserver's flags about the repository; their defaults are its own."""
+
+    paths: Sequence[Path]
+    mode: Literal["none", "poll", "explicit"] = "none"
+    #: `--load-model`; `("*",)` loads all
+    load_models: Sequence[str] = ()
+    strict_readiness: bool = True
+    #: `--disable-auto-complete-config`
+    strict_config: bool = False
+    #: `--model-config-name`
+    config_name: str = ""
+    #: `--model-load-thread-count`
+    load_threads: int = 4
+
+
+class Repository(Generic[LoadedT]):
+    """The models of one session. Nothing is read before `start()`."""
+
+    def __init__(
+        self,
+        options: Options,
+        load_version: LoadVersion[LoadedT],
+        *,
+        unload_version: Callable[[LoadedT], object] = id,
+        complete_config: CompleteConfig | None = None,
+        has_gpu: Callable[[Proto], bool] = lambda config: config.backend != "python",
+    ) -> None:
+        """`unload_version` returns when the version's last request is done and what it held is released.
+        `has_gpu` says for which models KIND_GPU instances are accepted; the others get the answer of a machine without.
+        """
+        self._options = options
+        self._paths = sorted({Path(path) for path in options.paths})
+        self._load_version = load_version
+        self._complete_config = complete_config
+        self._has_gpu = has_gpu
+        self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
+            self._make_version, lambda served: unload_version(served.loaded), options.load_threads
+        )
+        self._control = Control(
+            self._paths,
+            self._lifecycle,
+            strict_config=options.strict_config,
+            config_name=options.config_name,
+        )
+
+    # --- lookups: no lock ---
+
+    def get(self, name: str, version: str = "") -> LoadedT:
+        """The newest ready version of a model, or the one named.
+
+        Raises NOT_FOUND, UNAVAILABLE or INVALID_ARG with 2.51's text.
+        """
+        try:
+            return self._lifecycle.ready[name, version].loaded
+        except KeyError:
+            return self._find(name, version).loaded
+
+    def served(self, name: str, version: str = "") -> Served[LoadedT]:
+        """As `get`, with the version's number and its completed config."""
+        return self._lifecycle.ready.get((name, version)) or self._find(name, version)
+
+    def all_served(self) -> list[Served[LoadedT]]:
+        """Every ready version, by name, then version."""
+        ready = self._lifecycle.ready
+        return [ready[key] for key in sorted(ready, key=lambda key: (key[0], ready[key].version)) if key[1]]
+
+    def config_json(self, name: str, version: str = "") -> bytes:
+        """The body of `GET .../config`. Raises as `get` does."""
+        return config_json(self.served(name, version).config.proto)
+
+    def metadata_json(self, name: str, version: str = "") -> bytes:
+        """The body of `GET /v2/models/<name>`. Raises as `get` does."""
+        return metadata_json(self.served(name, version).config, self.ready_versions(name))
+
+    def ready_versions(self, name: str) -> list[int]:
+        """The ready versions of a model, ascending; none for an unknown model."""
+        return self._lifecycle.ready_versions(name)
+
+    def is_ready(self, name: str, version: str = "") -> bool:
+        """Whether a model's version answers requests. Raises INVALID_ARG for a version that is none."""
+        if (name, version) in self._lifecycle.ready:
+            return True
+        parsed = parse_version(version)
+        return parsed != LATEST and (name, str(parsed)) in self._lifecycle.ready
+
+    def ready(self) -> bool:
+        """Whether the server is ready: with strict readiness, that nothing it was to serve is missing.
+
+        2.51: a model that was unloaded on request does not count, one that could not even be polled neither.
+        """
+        if not self._options.strict_readiness:
+            return True
+        return all(
+            slots and all(slot.state is State.READY or slot.reason == UNLOADED for slot in slots)
+            for slots in self._lifecycle.states().values()
+        )
+
+    def _find(self, name: str, version: str) -> Served[LoadedT]:
+        wanted = parse_version(version)
+        slots = self._lifecycle.slots(name)
+        unknown = f"Request for unknown model: '{name}'"
+        if slots is None:
+            raise not_found(f"{unknown} is not found")
+        if wanted == LATEST:
+            raise not_found(f"{unknown} has no available versions")
+        if all(slot.version != wanted for slot in slots):
+            raise not_found(f"{unknown} version {wanted} is not found")
+        served = self._lifecycle.ready.get((name, str(wanted)))
+        if served is None:
+            raise unavailable(f"{unknown} version {wanted} is not at ready state")
+        return served
+
+    # --- what there is ---
+
+    def index(self, *, ready: bool = False) -> list[IndexRow]:
+        """The repository index; with `ready` only what answers requests."""
+        found, duplicates, _ = scan(self._paths)
+        return index_rows({*found, *duplicates}, duplicates, self._lifecycle.states(), ready=ready)
+
+    def status_rows(self) -> list[tuple[str, str, str]]:
+        """(model, version, status) as tritonserver's start-up table lists them."""
+        rows = []
+        for name, slots in self._lifecycle.states().items():
+            if not slots:
+                rows.append((name, "-", "Not loaded: No model version was found"))
+            for slot in slots:
+                status = f"{slot.state.value}: {slot.reason}" if slot.reason else slot.state.value
+                rows.append((name, str(slot.version), status))
+        return rows
+
+    def status_table(self) -> str:
+        """Tritonserver's start-up table of models."""
+        return render_table(("Model", "Version", "Status"), self.status_rows())
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """By model name, why it could not be read or put together; such a model is in no table. "" is a repository."""
+        return dict(self._control.problems)
+
+    # --- what changes it ---
+
+    def start(self) -> TritonError | None:
+        """Load what the control mode asks for; the error that stops a server with `--exit-on-error`, or None.
+
+        Raises INVALID_ARG for options that contradict each other or a repository that is no folder.
+        """
+        for path in self._paths:
+            if not path.is_dir():
+                raise invalid_arg(f"repository path is not a valid directory: {path}")
+        wanted = set(self._options.load_models)
+        if self._options.mode != "explicit" or wanted == {"*"}:
+            complete = self._control.load_all()
+        elif "*" in wanted:
+            raise invalid_arg("Wildcard model name '*' must be the ONLY startup model if specified at all.")
+        else:
+            complete, _ = self._control.load({name: {} for name in wanted})
+        states = self._lifecycle.states()
+        served = all(
+            states.get(name) and all(slot.state is State.READY for slot in states[name])
+            for name in self._control.names
+        )
+        return None if complete and served else internal("failed to load all models")
+
+    def poll(self) -> None:
+        """Look for models that came, went or changed, and follow. Raises UNAVAILABLE outside of mode `poll`."""
+        if self._options.mode != "poll":
+            raise unavailable("polling is disabled")
+        self._control.load_all()
+
+    def load(self, name: str, parameters: override.Parameters | None = None) -> None:
+        """Load a model and the members of an ensemble, or load it again if it has changed; returns when it is served.
+
+        `parameters` are `config` (a JSON string) and `file:<version>/<path>` (the file's bytes).
+        Raises TritonError; a version that was served before goes on being served.
+        """
+        self._require_explicit()
+        override.check_model_name(name)
+        complete, errors = self._control.load({name: parameters or {}})
+        if error := errors.get(name):
+            raise invalid_arg(f"load failed for model '{name}': {error}\n")
+        if not complete:
+            raise internal(f"failed to load '{name}', failed to poll from model repository")
+
+    def unload(self, name: str, *, unload_dependents: bool = False) -> None:
+        """Stop serving a model, with `unload_dependents` the members that came with it too; no error for an unknown name.
+
+        Returns at once: the versions are UNLOADING until their last request is done.
+        """
+        self._require_explicit()
+        self._control.unload(name, unload_dependents=unload_dependents)
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until every version asked to unload has gone; False when `timeout` seconds did not suffice."""
+        return self._lifecycle.wait_idle(timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Unload everything and wait; False when `timeout` seconds did not suffice."""
+        for name in list(self._lifecycle.states()):
+            self._lifecycle.unload(name)
+        return self.wait_idle(timeout)
+
+    def _require_explicit(self) -> None:
+        if self._options.mode != "explicit":
+            # 2.51: the same words in mode none
+            raise unavailable("explicit model load / unload is not allowed if polling is enabled")
+
+    def _make_version(self, model: PolledModel, version: int) -> Served[LoadedT]:
+        proto = new_config()
+        proto.CopyFrom(model.config)
+        complete_instance_groups(proto)
+        check_instance_groups(proto, gpus_are_simulated=self._has_gpu(model.config))
+        if self._complete_config is not None and not self._options.strict_config:
+            self._complete_config(proto, model.directory, version)
+        if not model.config_provided and not proto.input and not proto.output:
+            raise not_found(f"model configuration is not provided for model '{model.name}'")
+        check_config(proto)
+        check_tensors(proto)
+        config = ModelConfig.of(proto)
+        loaded = self._load_version(model.name, version, config, model.directory)
+        return Served(model.name, version, config, loaded, model)

@@ -1,0 +1,64 @@
+"""The protobuf schema of `config.pbtxt`, held apart from everything else in the process.
+
+The schema is the one that `tritonclient` ships. Its generated module is read, never executed: executing it would
+register `model_config.proto` in protobuf's default pool, where the user's own `tritonclient.grpc` may have put another.
+"""
+
+import ast
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+
+#: A protobuf message made from the private pool; its class has no static type.
+Proto = Any
+
+#: Fields of the shipped schema that a 2.51.0 server does not know (they came with 24.11 and 25.11).
+UNKNOWN_TO_2_51 = frozenset({"model_metrics", "max_inflight_requests"})
+
+_SERIALIZED = re.compile(r"AddSerializedFile\((b'.*')\)$", re.MULTILINE)
+
+
+class SchemaMissing(ImportError):
+    """`tritonclient`, which brings the schema, is not installed or holds it in a form not known here."""
+
+
+@cache
+def pool() -> descriptor_pool.DescriptorPool:
+    """The private descriptor pool; immutable once built."""
+    spec = find_spec("tritonclient")  # finds the folder without importing the package
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        module = Path(folder, "grpc", "model_config_pb2.py")
+        if module.is_file() and (found := _SERIALIZED.search(module.read_text(encoding="utf-8"))):
+            private = descriptor_pool.DescriptorPool()
+            private.AddSerializedFile(ast.literal_eval(found[1]))
+            return private
+    raise SchemaMissing("tritonclient/grpc/model_config_pb2.py was not found: install tritonclient")
+
+
+@cache
+def _message_class() -> Any:
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName("inference.ModelConfig"))
+
+
+def new_config() -> Proto:
+    """An empty `inference.ModelConfig` message."""
+    return _message_class()()
+
+
+def enum_name(message: Proto, field: str) -> str:
+    """The name of an enum field's value, its number where the schema has no name for it."""
+    number = getattr(message, field)
+    value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
+    return str(number) if value is None else str(value.name)
+
+
+def fields_newer_than_2_51(config: Proto) -> list[str]:
+    """The names of the fields set in `config` that a 2.51.0 server would refuse as unknown."""
+    found = [field.name for field, _ in config.ListFields() if field.name in UNKNOWN_TO_2_51]
+    if config.HasField("ensemble_scheduling"):
+        found += [f.name for f, _ in config.ensemble_scheduling.ListFields() if f.name in UNKNOWN_TO_2_51]
+    return found

@@ -1,0 +1,88 @@
+"""Version numbers: the folders of a model, what a version policy picks of them, and a version as a request names it."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.repository.schema import Proto
+
+_LOG = logging.getLogger(__name__)
+
+_INT64_MAX = 2**63 - 1
+#: folders of a model that hold something else than a version
+_OTHER_FOLDERS = frozenset({"warmup", "initial_state", "configs"})
+#: what C++'s stoll takes as a number: leading blanks, a sign, digits; it ignores whatever follows
+_LEADING_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+
+#: the version of a request that names none
+LATEST = -1
+
+
+def subdirectories(directory: Path) -> list[str]:
+    """The names of the folders in `directory`, links to folders too, in byte order. Raises OSError."""
+    names = [entry.name for entry in directory.iterdir() if entry.is_dir()]
+    return sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
+
+
+def version_folders(model: str, directory: Path) -> list[int]:
+    """The versions that a model's folder holds, the newest first."""
+    versions = set()
+    for name in subdirectories(directory):
+        if name in _OTHER_FOLDERS:
+            continue
+        if len(name) > 1 and name.startswith("0"):
+            _LOG.warning(
+                "ignore version directory '%s' which contains leading zeros in its directory name", name
+            )
+            continue
+        number = _LEADING_NUMBER.match(name)
+        if number is None or not -_INT64_MAX <= int(number[1]) <= _INT64_MAX:
+            _LOG.warning("ignore version directory '%s' which fails to convert to integral number", name)
+            continue
+        versions.add(int(number[1]))
+    return sorted(versions, reverse=True)
+
+
+def versions_to_load(config: Proto, directory: Path) -> list[int]:
+    """The versions of a model that its policy picks, ascending."""
+    existing = version_folders(config.name, directory)
+    policy = config.version_policy
+    if policy.HasField("specific"):
+        return sorted(_present(config.name, policy.specific.versions, set(existing)))
+    if policy.HasField("latest"):
+        existing = existing[: policy.latest.num_versions]
+    return sorted(existing)
+
+
+def parse_version(text: str) -> int:
+    """The version a request names, LATEST for an empty string. Raises INVALID_ARG as 2.51 words it."""
+    if not text:
+        return LATEST
+    number = _LEADING_NUMBER.match(text)
+    if number is None or not -_INT64_MAX - 1 <= int(number[1]) <= _INT64_MAX:
+        raise invalid_arg(
+            f"failed to get model version from specified version string '{text}' (details: stol), "
+            "version should be an integral value > 0"
+        )
+    version = int(number[1])
+    if version < 0:
+        raise invalid_arg(
+            f"invalid model version specified '{text}' , version should be an integral value > 0"
+        )
+    return version
+
+
+def _present(model: str, wanted: Iterable[int], existing: set[int]) -> set[int]:
+    picked = set()
+    for version in wanted:
+        if version in existing:
+            picked.add(version)
+        else:
+            _LOG.error(
+                "version %d is specified for model '%s', but the version directory is not present",
+                version,
+                model,
+            )
+    return picked
