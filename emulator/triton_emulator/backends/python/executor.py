@@ -1,0 +1,82 @@
+"""A loaded Python model: one thread and one `Instance` per model instance."""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from triton_emulator.backends.python.instance import Instance
+from triton_emulator.engine.model import Call
+from triton_emulator.repository.model_config import ModelConfig
+
+
+class InstanceThread:
+    """The thread that everything of one instance runs on: import, `initialize`, `execute` and `finalize`.
+
+    Models keep things that belong to a thread (an event loop, a database connection), and the real backend calls them
+    on one.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run `job`, which must not raise, after those submitted before."""
+        self._jobs.put(job)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run `function` on this thread and wait for what it returns or raises."""
+        done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def job() -> None:
+            try:
+                done.put((function(), None))
+            except BaseException as error:  # noqa: BLE001 raised again below
+                done.put((None, error))
+
+        self._jobs.put(job)
+        value, error = done.get()
+        if error is not None:
+            raise error
+        return value
+
+    def stop(self) -> None:
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class PythonExecutor:
+    """The engine's Executor for one version of a Python model."""
+
+    inline = False
+
+    def __init__(
+        self, config: ModelConfig, instances: Sequence[Instance], threads: Sequence[InstanceThread]
+    ) -> None:
+        self.config = config
+        self._instances = instances
+        self._threads = threads
+        self._execute = [instance.execute for instance in instances]
+
+    @property
+    def instances(self) -> int:
+        return len(self._instances)
+
+    def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
+        """Run the scheduler's worker loop of an instance on the thread that initialised the instance."""
+        self._threads[instance].submit(loop)
+
+    def execute(self, calls: Sequence[Call], instance: int) -> None:
+        """Run the calls on that instance; on the thread that this is called on."""
+        self._execute[instance](calls)
+
+    def finalize(self) -> None:
+        """Finalise every instance on its own thread; worker loops must have returned."""
+        for instance, thread in zip(self._instances, self._threads, strict=True):
+            thread.call(instance.finalize)
+            thread.stop()

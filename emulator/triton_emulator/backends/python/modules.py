@@ -1,0 +1,195 @@
+"""A model's modules, kept apart from every other model's, as if each instance were a process of its own.
+
+Triton runs each instance of a Python model in its own process, with the version's folder and the model's folder at the
+end of `sys.path`, and imports `<version>.model`. Here all of them share one interpreter, so an instance has a `Space`:
+its own copies of the modules found in those folders, and a private `__import__` for the code in them. While modules are
+being imported the space is on stage: its modules are in `sys.modules` under their plain names and its folders on
+`sys.path`, so that everything a module may do at import time works. The space that was last on stage stays resident
+in `sys.modules`: code that looks a module up by its class's `__module__` (dataclasses, pickle) finds it there.
+"""
+
+import builtins
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import resolve_name
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+class Space:
+    """The modules that belong to one model instance.
+
+    `folders` are appended to `sys.path` while the space is on stage; `provided` are modules that exist in it from the
+    start, by name.
+    """
+
+    def __init__(self, folders: Sequence[Path], provided: Mapping[str, ModuleType]) -> None:
+        self.modules: dict[str, ModuleType] = dict(provided)
+        self.names = set(self.modules)
+        self.extra_path = [str(folder) for folder in folders]
+        self.builtins = dict(vars(builtins))
+        self.builtins["__import__"] = self._import
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import `name` as a fresh process with this space's folders on its path would."""
+        with _STAGE.holding(self):
+            __import__(name)
+            return sys.modules[name]
+
+    def close(self) -> None:
+        """Forget the modules."""
+        _STAGE.forget(self)
+        self.modules.clear()
+
+    def owns(self, location: str | None) -> bool:
+        """Whether a file or folder lies in one of the folders that only this space has on its path."""
+        return location is not None and any(location.startswith(folder + "/") for folder in self.extra_path)
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """`__import__` for the code of this space."""
+        if level == 0:
+            top = name.partition(".")[0]
+            foreign = top not in _STAGE.names if top in sys.modules else not self._may_hold(top)
+            if foreign:
+                return builtins.__import__(name, globals, locals, fromlist, level)
+        found = self._imported(name, globals, fromlist, level)
+        if found is not None:
+            return found
+        with _STAGE.holding(self):
+            return builtins.__import__(name, globals, locals, fromlist, level)
+
+    def _may_hold(self, top: str) -> bool:
+        """Whether an import of `top`, which nobody has imported yet, could find it in this space's folders."""
+        if top in self.names:
+            return True
+        for folder in self.extra_path:
+            with suppress(OSError):
+                if any(entry.partition(".")[0] == top for entry in os.listdir(folder)):
+                    return True
+        return False
+
+    def _imported(
+        self, name: str, globals: Mapping[str, Any] | None, fromlist: Sequence[str] | None, level: int
+    ) -> ModuleType | None:
+        """What an import statement yields when all it needs has been imported before."""
+        if level:
+            package = (globals or {}).get("__package__")
+            if not package:
+                return None
+            name = resolve_name("." * level + name, package)
+        module = self.modules.get(name)
+        if module is None:
+            return None
+        if not fromlist:
+            return module if level else self.modules.get(name.partition(".")[0])
+        return module if all(hasattr(module, wanted) for wanted in fromlist) else None
+
+
+class _Loader(SourceFileLoader):
+    """Loads a model's source file into its space; never from or into `__pycache__`, a model may change any moment."""
+
+    def __init__(self, space: Space, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self._space = space
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = ModuleType(spec.name)
+        module.__dict__["__builtins__"] = self._space.builtins
+        return module
+
+    def path_stats(self, path: str) -> Any:
+        raise OSError("without a time stamp no compiled form is looked for or written")
+
+
+class _Stage:
+    """`sys.modules` and `sys.path`, which one space at a time may have.
+
+    The interpreter has one of each, so this is the one thing here that a process shares between sessions.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._resident: Space | None = None
+        self._on: Space | None = None
+        self._thread = 0
+        #: every name that some space has or had: such a name in `sys.modules` may be another model's
+        self.names: set[str] = set()
+
+    @contextmanager
+    def holding(self, space: Space) -> Iterator[None]:
+        with self._lock:
+            if self._on is space:
+                yield
+                return
+            if self not in sys.meta_path:
+                sys.meta_path.insert(_position_of_path_finder(), self)
+            outer, base = self._on, sys.path
+            self._move_in(space)
+            self._on, self._thread = space, threading.get_ident()
+            for folder in space.extra_path:  # their listings may be older than a file just written
+                sys.path_importer_cache.pop(folder, None)
+            sys.path = [*base, *space.extra_path]
+            try:
+                yield
+            finally:
+                known = set(base)
+                space.extra_path = [entry for entry in sys.path if entry not in known]
+                sys.path = base
+                space.modules.update({n: sys.modules[n] for n in space.names if n in sys.modules})
+                self.names |= space.names
+                self._on = outer
+                if outer is not None:
+                    self._move_in(outer)
+
+    def forget(self, space: Space) -> None:
+        with self._lock:
+            if self._resident is space:
+                self._move_out()
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        """Part of the import system: finds what the space on stage owns, and leaves the rest to others."""
+        space = self._on
+        if space is None or self._thread != threading.get_ident():
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None:
+            return None
+        locations = spec.submodule_search_locations or ()
+        if space.owns(spec.origin) or any(space.owns(place) for place in locations):
+            space.names.add(name)
+            if isinstance(spec.loader, SourceFileLoader):
+                spec.loader = _Loader(space, spec.loader.name, spec.loader.path)
+                spec.cached = None
+        return spec
+
+    def _move_in(self, space: Space) -> None:
+        if self._resident is not space:
+            self._move_out()
+            sys.modules.update(space.modules)
+            self._resident = space
+
+    def _move_out(self) -> None:
+        if self._resident is not None:
+            for name, module in self._resident.modules.items():
+                if sys.modules.get(name) is module:
+                    del sys.modules[name]
+            self._resident = None
+
+
+def _position_of_path_finder() -> int:
+    return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+
+
+_STAGE = _Stage()
