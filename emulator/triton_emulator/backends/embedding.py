@@ -54,7 +54,8 @@ def vectors(keys: list[bytes], dim: int, seed: int) -> Array:
     prefix = f"{seed}/".encode()
     drawn = b"".join([shake_128(prefix + key).digest(4 * dim) for key in keys])
     table: Array = np.frombuffer(drawn, dtype="<i4").reshape(len(keys), dim) / 2147483648.0
-    return table / np.sqrt((table * table).sum(axis=1, keepdims=True))
+    unit: Array = table / np.sqrt((table * table).sum(axis=1, keepdims=True))
+    return unit
 
 
 class EmbeddingExecutor(InlineExecutor):

@@ -14,19 +14,19 @@ from itertools import islice
 #: How tokens are cut: optional white space, then a run of word characters or one other character.
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 
-#: The vocabulary of invented answers; 64 words, so that the low six bits of a byte choose one.
-_VOCABULARY = (
-    "the a model token answer question server request stream batch tensor shape word sentence text prompt value "
-    "number result output input reply small large quick slow simple clear good next first last every other same new "
-    "is has gives takes makes reads writes sends keeps holds finds shows follows and or but then with from for into "
-    "over about after before when where while"
+#: Invented sentences: eight words to choose from at each place, then a full stop or a word that goes on.
+SENTENCE = (
+    "the a each this every one that another",
+    "small large new simple clear quick long plain",
+    "model server token request prompt tensor batch answer",
+    "sends holds reads makes follows keeps finds shows",
+    "the a each this every one that another",
+    "word text question shape number stream name line",
+    ". . . . . and but while",
 )
-WORDS = tuple(_VOCABULARY.split())
-
-#: A byte from here on ends the sentence (about one token in ten).
-_FULL_STOP = 230
-_INSIDE = tuple(" " + WORDS[byte & 63] for byte in range(256))
-_OPENING = tuple(" " + WORDS[byte & 63].capitalize() for byte in range(256))
+_PLACES = tuple(tuple(word if word == "." else " " + word for word in place.split()) for place in SENTENCE)
+#: The words that carry meaning, for whoever needs single ones.
+WORDS = tuple(word for place in SENTENCE[1:4] for word in place.split())
 
 #: No answer has more tokens than this, whatever a request asks for: an event loop generates it in about a
 #: millisecond.
@@ -123,14 +123,11 @@ def _words(length: tuple[int, int], limits: Limits, limit: int, digest: Callable
     natural = low + int.from_bytes(digest(2), "big") % (high - low + 1)
     wanted = limit if limits.ignore_eos else min(max(natural, limits.min_tokens), limit + 1)
     made: list[str] = []
-    table = _OPENING
-    for byte in digest(2 + wanted)[2:]:
-        if byte >= _FULL_STOP and table is _INSIDE:
-            made.append(".")
-            table = _OPENING
-        else:
-            made.append(table[byte])
-            table = _INSIDE
+    opening = True
+    for place, byte in enumerate(digest(2 + wanted)[2:]):
+        token = _PLACES[place % 7][byte & 7]
+        made.append(token.title() if opening else token)
+        opening = token == "."
     if made:
         made[0] = made[0].lstrip()
         if wanted <= limit and not limits.ignore_eos and len(made) > 1 and "." not in made[-2:]:

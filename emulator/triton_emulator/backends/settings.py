@@ -270,7 +270,7 @@ def _plain(node: yaml.Node) -> Any:
     """The Python value of a node. Raises ValueError where YAML's tags make none."""
     constructor = yaml.SafeLoader("")
     try:
-        return constructor.construct_document(node)  # type: ignore[no-untyped-call]
+        return constructor.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(f"is not plain YAML: {getattr(error, 'problem', error)}") from error
 

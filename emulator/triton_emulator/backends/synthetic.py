@@ -268,7 +268,7 @@ def _draw_booleans(digest: Any, size: int, spec: TensorSpec, limits: tuple[float
 
 
 def _draw_words(digest: Any, size: int, spec: TensorSpec, limits: tuple[float, float] | None) -> Array:
-    return bytes_array([_WORDS[byte & 63] for byte in digest(size)])
+    return bytes_array([_WORDS[byte % len(_WORDS)] for byte in digest(size)])
 
 
 _DRAW = {
