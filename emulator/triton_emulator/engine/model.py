@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time_ns
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository.model_config import ModelConfig
@@ -100,12 +100,8 @@ class Call:
 class Executor(Protocol):
     """What a backend makes of one model version. One is made per loaded version.
 
-    `inline` executors answer at once and never block: they run on the event loop. The others run in one worker thread
-    per instance, `instances` of them; `execute` is then called with the index of its instance.
+    One without `start_worker` answers at once and never blocks: it runs on the event loop.
     """
-
-    @property
-    def inline(self) -> bool: ...
 
     @property
     def instances(self) -> int: ...
@@ -114,7 +110,15 @@ class Executor(Protocol):
         """Run the calls and respond to each of them; a failure is a response with `error` set, never an exception."""
 
     def finalize(self) -> None:
-        """Release what the version holds; called once, after its last execution, in a worker thread."""
+        """Release what the version holds; called once, after its last execution, never on the event loop."""
+
+
+@runtime_checkable
+class ThreadedExecutor(Executor, Protocol):
+    """One whose `execute` may block. The scheduler runs a worker per instance, on the thread that the instance owns."""
+
+    def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
+        """Run `loop`, which calls `execute` until it is told to end, on the thread of that instance."""
 
 
 #: Loads a version: returns its executor or raises LoadError. Called in a loader thread, never on the event loop.

@@ -168,7 +168,7 @@ def _read_shape(entry: js.Value) -> list[int]:
         raise unable("shape", fault) from None
 
 
-def _shared_memory(parameters: js.Value | Absent) -> SharedMemoryRef | None:
+def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
     if isinstance(parameters, Absent):
         return None
     region = find(parameters, "shared_memory_region")

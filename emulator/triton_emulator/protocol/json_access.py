@@ -29,7 +29,7 @@ def unable(what: str, fault: Exception) -> TritonError:
     return internal(f"Unable to parse '{what}': {fault}")
 
 
-def find(holder: js.Value, key: str) -> js.Value | Absent:
+def find(holder: js.Value, key: str) -> "js.Value | Absent":
     """The first member of that name; nothing is found in what is not an object."""
     if isinstance(holder, dict):
         return holder.get(key, ABSENT)

@@ -79,3 +79,8 @@ class Tensor:
     def count(self) -> int:
         """The number of elements that `shape` promises."""
         return element_count(self.shape)
+
+    @property
+    def element_total(self) -> int:
+        """The number of elements that are really there, where they are held as an array (else what `shape` says)."""
+        return self.count if self._array is None else self._array.size

@@ -39,7 +39,7 @@ def load(definition: ModelDefinition, hooks: Hooks | None = None) -> PythonExecu
     """
     hooks = hooks or Hooks()
     _refuse_environment(definition)
-    file = _model_file(definition)
+    file = model_file(definition)
     if hooks.auto_complete:
         definition = _auto_completed(definition, file, hooks)
     groups = _instance_groups(definition)
@@ -80,7 +80,7 @@ def _refuse_environment(definition: ModelDefinition) -> None:
         )
 
 
-def _model_file(definition: ModelDefinition) -> Path:
+def model_file(definition: ModelDefinition) -> Path:
     name = definition.config.proto.default_model_filename or "model.py"
     file = definition.version_directory / name
     if not name.endswith(".py"):

@@ -21,6 +21,11 @@ class Request:
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
+    @property
+    def model(self) -> tuple[str, str]:
+        """The model's name and version of a model route, "" for what the path leaves out."""
+        return self.groups[0] or "", self.groups[1] or ""
+
 
 #: Answers a request or raises TritonError, which becomes an application/json answer with the code's status.
 Handler = Callable[[Request], Reply]

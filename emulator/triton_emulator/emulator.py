@@ -1,0 +1,120 @@
+"""The emulator inside a Python program: started in a thread, used through its URLs, stopped at the end of a `with`."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from triton_emulator.server import Server, new_loop
+from triton_emulator.settings import Settings
+
+T = TypeVar("T")
+
+
+class Session:
+    """A world of its own inside a running emulator: its models, its statistics, its shared memory.
+
+    `url` is what clients take as the server's address (`tritonclient` too, without the scheme).
+    """
+
+    def __init__(self, emulator: "Emulator", identifier: str) -> None:
+        self._emulator = emulator
+        self.id = identifier
+
+    def __repr__(self) -> str:
+        return f"<Session {self.url}>"
+
+    @property
+    def url(self) -> str:
+        return f"{self._emulator.url}/s/{self.id}"
+
+    def close(self) -> None:
+        self._emulator.close_session(self.id)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Emulator:
+    """A Triton on free ports of this machine.
+
+        with Emulator("models") as triton:
+            httpx.get(f"{triton.url}/v2/health/ready")
+
+    `model_repository` is a folder, several, or None for the built-in models. `options` are the fields of `Settings`,
+    which are tritonserver's flags with underscores; ports default to free ones.
+    Raises what `Server.start` raises: PortInUse, StartupError, TritonError.
+    """
+
+    def __init__(self, *model_repository: str | Path, **options: Any) -> None:
+        options.setdefault("http_port", 0)
+        options.setdefault("grpc_port", 0)
+        options.setdefault("metrics_port", 0)
+        paths = tuple(str(path) for path in model_repository)
+        self.settings = Settings(**{"model_repositories": paths, **options})
+        self._loop = new_loop()
+        self._server = Server(self.settings)
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<Emulator {self.url if self._thread else 'not started'}>"
+
+    @property
+    def url(self) -> str:
+        """The HTTP address, `http://127.0.0.1:port`."""
+        host, port = self._server.http_address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def start(self) -> "Emulator":
+        """Start and return once every model is loaded and the server answers."""
+        self._thread = threading.Thread(target=self._loop.run_forever, name="triton-emulator", daemon=True)
+        self._thread.start()
+        try:
+            self._run(self._server.start())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Finish the requests in flight, unload the models, end the thread. Doing it twice is no error."""
+        if self._thread is not None:
+            self._run(self._server.close())
+            self._end()
+
+    def session(self, *model_repository: str | Path, **options: Any) -> Session:
+        """Open a session with models of its own; with no arguments, with a fresh copy of this emulator's."""
+        paths = tuple(str(path) for path in model_repository) or self.settings.model_repositories
+        settings = replace(self.settings, **{"model_repositories": paths, **options})
+        return Session(self, self._run(self._server.open_session(settings)))
+
+    def close_session(self, identifier: str) -> None:
+        self._run(self._server.close_session(identifier))
+
+    def __enter__(self) -> "Emulator":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result()
+
+    def _end(self) -> None:
+        thread, self._thread = self._thread, None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if thread is not None:
+            thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()

@@ -1,0 +1,34 @@
+"""The way from any thread to the event loop: many responses, one wake-up."""
+
+import asyncio
+from collections import deque
+
+from triton_emulator.engine.model import Deliver
+from triton_emulator.protocol.messages import InferResponse
+
+
+class Mailbox:
+    """Responses posted from any thread are delivered on the loop in the order of posting."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._posted: deque[tuple[Deliver, InferResponse | None, bool]] = deque()
+        self._awake = False
+
+    def post(self, deliver: Deliver, response: InferResponse | None, final: bool) -> None:  # noqa: FBT001  (engine.model.Post)
+        """Deliver soon, on the loop. What is posted to a loop that has closed is dropped: nobody is there to read it."""
+        self._posted.append((deliver, response, final))
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed
+                self._posted.clear()
+
+    def _drain(self) -> None:
+        # cleared first: a post that comes while this runs either is taken below or wakes the loop once more
+        self._awake = False
+        posted = self._posted
+        while posted:
+            deliver, response, final = posted.popleft()
+            deliver(response, final)

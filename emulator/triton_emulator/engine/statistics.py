@@ -1,0 +1,124 @@
+"""A model version's statistics, folded from one event per request.
+
+Triton's counting: what validation or a full queue rejects counts nowhere; a response that carries a TritonError is a
+success, a model that raises is a failure; `inference_count` counts batch rows, `execution_count` executions.
+"""
+
+from dataclasses import dataclass, field
+
+from triton_emulator.protocol import json_dialect as js
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """What happened to one request that reached a model. Durations are nanoseconds, `end_ms` is of the epoch.
+
+    `executions` is 1 on the request that stands for its execution and 0 on those that were batched with it;
+    `execution_batch` is the batch size of that execution.
+    """
+
+    model: str
+    version: int
+    request_id: str
+    batch_size: int
+    failed: bool
+    end_ms: int
+    total_ns: int
+    queue_ns: int
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+    executions: int
+    execution_batch: int
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often, and for how many nanoseconds in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int) -> None:
+        self.count += 1
+        self.ns += ns
+
+    def value(self) -> js.Value:
+        return {"count": self.count, "ns": self.ns}
+
+
+@dataclass(slots=True)
+class BatchStatistics:
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+
+@dataclass(slots=True)
+class ModelStatistics:
+    """The running totals of one model version."""
+
+    last_inference_ms: int = 0
+    inference_count: int = 0
+    execution_count: int = 0
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+    queue: Duration = field(default_factory=Duration)
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+    cache_hit: Duration = field(default_factory=Duration)
+    cache_miss: Duration = field(default_factory=Duration)
+    batches: dict[int, BatchStatistics] = field(default_factory=dict)
+
+    def fold(self, event: RequestEvent) -> None:
+        """Count one request."""
+        self.last_inference_ms = max(self.last_inference_ms, event.end_ms)
+        self.execution_count += event.executions
+        if event.failed:
+            self.fail.add(event.total_ns)
+            return
+        self.inference_count += event.batch_size
+        self.success.add(event.total_ns)
+        self.queue.add(event.queue_ns)
+        self.compute_input.add(event.input_ns)
+        self.compute_infer.add(event.infer_ns)
+        self.compute_output.add(event.output_ns)
+        if event.executions:
+            batch = self.batches.get(event.execution_batch)
+            if batch is None:
+                batch = self.batches[event.execution_batch] = BatchStatistics()
+            batch.compute_input.add(event.input_ns)
+            batch.compute_infer.add(event.infer_ns)
+            batch.compute_output.add(event.output_ns)
+
+    def value(self, name: str, version: int) -> js.Value:
+        """The entry of `model_stats` in Triton's key order."""
+        return {
+            "name": name,
+            "version": str(version),
+            "last_inference": self.last_inference_ms,
+            "inference_count": self.inference_count,
+            "execution_count": self.execution_count,
+            "inference_stats": {
+                "success": self.success.value(),
+                "fail": self.fail.value(),
+                "queue": self.queue.value(),
+                "compute_input": self.compute_input.value(),
+                "compute_infer": self.compute_infer.value(),
+                "compute_output": self.compute_output.value(),
+                "cache_hit": self.cache_hit.value(),
+                "cache_miss": self.cache_miss.value(),
+            },
+            "response_stats": {},
+            "batch_stats": [
+                {
+                    "batch_size": size,
+                    "compute_input": batch.compute_input.value(),
+                    "compute_infer": batch.compute_infer.value(),
+                    "compute_output": batch.compute_output.value(),
+                }
+                for size, batch in sorted(self.batches.items())
+            ],
+            "memory_usage": [],
+        }

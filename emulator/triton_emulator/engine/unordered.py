@@ -1,0 +1,53 @@
+"""The order in which libstdc++ walks an unordered_map of strings: Triton's error texts follow it.
+
+Triton keeps a request's inputs in such a map, so with several faulty inputs it is this order that decides which of them
+an error names. Derived from the published behaviour of GCC's container: a new node goes to the front of the list when
+its bucket is empty, else behind the node before its bucket's first; the bucket count grows along a list of primes.
+"""
+
+from collections.abc import Iterable
+
+_MASK = (1 << 64) - 1
+_MULTIPLIER = 0xC6A4A7935BD1E995
+_SEED = 0xC70F6907
+#: bucket counts of the container as it grows, and so the sizes at which it rehashes
+_PRIMES = (13, 29, 59, 127, 257, 541, 1109, 2357, 5087, 10273, 20753, 42043)
+
+
+def string_hash(data: bytes) -> int:
+    """std::hash<std::string> of GCC on a 64-bit machine: MurmurHash2 (64A) with the seed 0xc70f6907."""
+    value = _SEED ^ (len(data) * _MULTIPLIER & _MASK)
+    whole = len(data) & ~7
+    for at in range(0, whole, 8):
+        block = int.from_bytes(data[at : at + 8], "little") * _MULTIPLIER & _MASK
+        block = (block ^ (block >> 47)) * _MULTIPLIER & _MASK
+        value = (value ^ block) * _MULTIPLIER & _MASK
+    if len(data) > whole:
+        value = (value ^ int.from_bytes(data[whole:], "little")) * _MULTIPLIER & _MASK
+    value = (value ^ (value >> 47)) * _MULTIPLIER & _MASK
+    return value ^ (value >> 47)
+
+
+def walk(names: Iterable[str]) -> list[str]:
+    """The names in the order in which an unordered_map walks them that was filled in the given order."""
+    listed: list[tuple[int, str]] = []
+    buckets = _PRIMES[0]
+    for count, name in enumerate(names, start=1):
+        if count > buckets:
+            buckets = next((prime for prime in _PRIMES if prime >= count), buckets)
+            listed = _rehash(listed, buckets)
+        _insert(listed, (string_hash(name.encode("utf-8", "surrogateescape")), name), buckets)
+    return [name for _, name in listed]
+
+
+def _insert(listed: list[tuple[int, str]], node: tuple[int, str], buckets: int) -> None:
+    bucket = node[0] % buckets
+    at = next((at for at, other in enumerate(listed) if other[0] % buckets == bucket), 0)
+    listed.insert(at, node)
+
+
+def _rehash(listed: list[tuple[int, str]], buckets: int) -> list[tuple[int, str]]:
+    fresh: list[tuple[int, str]] = []
+    for node in listed:
+        _insert(fresh, node, buckets)
+    return fresh

@@ -1,0 +1,207 @@
+"""Whether a request fits a model: Triton's checks, in its order and words, before anything is queued.
+
+Order (2.51 core, InferenceRequest::Normalize): raw input, requested outputs, number of inputs, batch dimension, batch
+size; then per input its datatype, shape and byte size. Inputs are walked in the order of Triton's hash map.
+"""
+
+from collections.abc import Sequence
+
+from triton_emulator.engine.unordered import walk
+from triton_emulator.protocol.datatypes import DATATYPES, TruncatedElement, TruncatedLength, element_count, encode_bytes
+from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.model_config import ModelConfig, TensorSpec
+
+_BATCH_NOTE = (
+    "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
+    "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
+    "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
+)
+
+
+def validate(request: InferRequest, config: ModelConfig) -> int:
+    """Check `request` against `config` and return its batch size (1 for a model without a batch dimension).
+
+    A raw binary request gets its input here. Raises TritonError.
+    """
+    if request.raw_input is not None:
+        request.inputs = [_raw_tensor(request, config)]
+    for output in request.outputs:
+        if config.output(output.name) is None:
+            raise invalid_arg(f"unexpected inference output '{output.name}' for model '{config.name}'")
+    given = request.inputs
+    if not config.required_inputs <= len(given) <= len(config.inputs):
+        raise _wrong_count(request, config)
+    inputs = given if len(given) == 1 else _walked(given)
+    specs: list[TensorSpec] = []
+    for tensor in inputs:
+        spec = config.input(tensor.name)
+        if spec is None:
+            raise invalid_arg(f"unexpected inference input '{tensor.name}' for model '{config.name}'")
+        specs.append(spec)
+    batch = _batch_size(request, inputs, config) if config.max_batch_size > 0 else 0
+    for tensor, spec in zip(inputs, specs, strict=True):
+        _check_input(request, tensor, spec, config)
+    return max(batch, 1)
+
+
+def _walked(inputs: Sequence[Tensor]) -> list[Tensor]:
+    by_name = {tensor.name: tensor for tensor in inputs}
+    return [by_name[name] for name in walk(by_name)]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return "[" + ",".join(f"'{name}'" for name in names) + "]"
+
+
+def _wrong_count(request: InferRequest, config: ModelConfig) -> TritonError:
+    given = [tensor.name for tensor in request.inputs]
+    required, most = config.required_inputs, len(config.inputs)
+    expected = f"expected {most} inputs" if required == most else f"expected number of inputs between {required} and {most}"
+    missing = [spec.name for spec in config.inputs if not spec.optional and spec.name not in given]
+    # 2.51: with nothing missing the list's opening bracket is lost
+    listed = _quoted(missing) if missing else "]"
+    return invalid_arg(
+        f"{request.log_id}{expected} but got {len(given)} inputs for model '{config.name}'. "
+        f"Got input(s) {_quoted(walk(given))}, but missing required input(s) {listed}. "
+        "Please provide all required input(s)."
+    )
+
+
+def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelConfig) -> int:
+    batch = 0
+    for tensor in inputs:
+        if not tensor.shape:
+            raise invalid_arg(
+                f"{request.log_id}input '{tensor.name}' has no shape but model requires batch dimension "
+                f"for '{config.name}'"
+            )
+        if batch == 0:
+            batch = tensor.shape[0]
+        elif tensor.shape[0] != batch:
+            raise invalid_arg(
+                f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
+            )
+    if batch > config.max_batch_size:
+        raise invalid_arg(
+            f"{request.log_id}inference request batch-size must be <= {config.max_batch_size} for '{config.name}'"
+        )
+    return batch
+
+
+def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config: ModelConfig) -> None:
+    if tensor.datatype != spec.datatype:
+        given = tensor.datatype if tensor.datatype in DATATYPES else "<invalid>"
+        raise invalid_arg(
+            f"{request.log_id}inference input '{tensor.name}' data-type is '{given}', but model '{config.name}' "
+            f"expects '{spec.datatype}'"
+        )
+    shape, expected = tensor.shape, spec.shape
+    if shape != expected and not (
+        len(shape) == len(expected) and all(want in (-1, dim) for dim, want in zip(shape, expected, strict=True))
+    ):
+        note = _BATCH_NOTE if config.max_batch_size > 0 else ""
+        raise invalid_arg(
+            f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
+            f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
+        )
+    if tensor.datatype == "BYTES":
+        _check_strings(request, tensor, config)
+        return
+    size = element_count(shape) * DATATYPES[tensor.datatype].size
+    if tensor.byte_size != size:
+        raise _wrong_size(request, tensor, tensor.name, config, size)
+
+
+def _wrong_size(request: InferRequest, tensor: Tensor, name: str, config: ModelConfig, size: int) -> TritonError:
+    return invalid_arg(
+        f"{request.log_id}input byte size mismatch for input '{name}' for model '{config.name}'. "
+        f"Expected {size}, got {tensor.byte_size}"
+    )
+
+
+def _check_strings(request: InferRequest, tensor: Tensor, config: ModelConfig) -> None:
+    """2.51 counts the elements by their length prefixes; an element that breaks off is the backend's to find."""
+    expected = element_count(tensor.shape)
+    where = f"for inference input '{tensor.name}' for model '{config.name}'"
+    if not tensor.has_data:
+        count = tensor.element_total
+        if count == expected:
+            return
+    else:
+        count = 0
+        data = memoryview(tensor.data)
+        at, end = 0, len(data)
+        while at < end:
+            if count == expected:
+                raise invalid_arg(
+                    f"{request.log_id}unexpected number of string elements {count + 1} {where}, expecting {expected}"
+                )
+            if end - at < 4:
+                raise invalid_arg(
+                    f"{request.log_id}incomplete string length indicator {where}, expecting 4 bytes but only "
+                    f"{end - at} bytes available. Please make sure the string length indicator is in one buffer."
+                )
+            at += 4 + int.from_bytes(data[at : at + 4], "little")
+            count += 1
+        if count == expected:
+            return
+    if count > expected:
+        raise invalid_arg(
+            f"{request.log_id}unexpected number of string elements {expected + 1} {where}, expecting {expected}"
+        )
+    raise invalid_arg(f"{request.log_id}expected {expected} string elements {where}, got {count}")
+
+
+def incomplete_string(tensor: Tensor) -> TritonError | None:
+    """What the backend finds when it reads the elements of a BYTES input: one that breaks off (2.51: text/plain)."""
+    if tensor.datatype != "BYTES" or not tensor.has_data:
+        return None
+    try:
+        _ = tensor.array
+    except TruncatedElement as fault:
+        return invalid_arg(
+            f"incomplete string data for inference input '{tensor.name}', expecting string of length {fault.length} "
+            f"but only {fault.available} bytes available"
+        )
+    except TruncatedLength:
+        return None
+    return None
+
+
+def _dims(shape: Sequence[int]) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
+def _raw_tensor(request: InferRequest, config: ModelConfig) -> Tensor:
+    """The only input of a model from the whole body: a batch of one, the one open dimension from the size."""
+    body = request.raw_input or b""
+    if len(config.inputs) != 1:
+        raise invalid_arg(
+            f"{request.log_id}Raw request must only have 1 input (found 1) to be deduced but got "
+            f"{len(config.inputs)} inputs in '{config.name}' model configuration"
+        )
+    spec = config.inputs[0]
+    dims = list(spec.dims)
+    batch = [1] if config.max_batch_size > 0 else []
+    if spec.datatype == "BYTES":
+        if dims != [1]:
+            raise invalid_arg(
+                f"{request.log_id}For BYTE datatype raw input '{spec.name}', the model must have input shape [1]"
+            )
+        return Tensor(spec.name, spec.datatype, batch + dims, data=encode_bytes([bytes(body)]))
+    if dims.count(-1) > 1:
+        raise invalid_arg(
+            f"{request.log_id}The shape of the raw input '{spec.name}' can not be deduced because there are more than "
+            "one variable-sized dimension"
+        )
+    size = DATATYPES[spec.datatype].size
+    if -1 in dims:
+        fixed = size * element_count([dim for dim in dims if dim != -1])
+        dims[dims.index(-1)] = len(body) // fixed if fixed else 0
+    tensor = Tensor(spec.name, spec.datatype, batch + dims, data=body)
+    expected = element_count(dims) * size
+    if len(body) != expected:
+        raise _wrong_size(request, tensor, "raw_input", config, expected)
+    return tensor

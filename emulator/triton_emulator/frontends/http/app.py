@@ -1,0 +1,166 @@
+"""The HTTP server as one ASGI callable: path to route, route to handler, reply to the wire.
+
+Order of Triton's checks: route, restriction, method, then the handler. The body is read whole before any answer, as
+Triton does.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from triton_emulator.frontends.http import bare, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.http.errors import (
+    METHOD_NOT_ALLOWED,
+    METHOD_NOT_ALLOWED_UNTYPED,
+    NOT_FOUND,
+    typed_error,
+    untyped_error,
+)
+from triton_emulator.frontends.http.generate import Receive, Send, generate
+from triton_emulator.frontends.http.infer import infer, too_large
+from triton_emulator.frontends.http.request import Handler, Request
+from triton_emulator.protocol import routes
+from triton_emulator.protocol.errors import TritonError
+from triton_emulator.wire.reply import Reply, untyped
+from triton_emulator.world import World
+
+_HANDLERS: dict[str, Handler] = {
+    "server_live": models.server_live,
+    "server_ready": models.server_ready,
+    "server_metadata": models.server_metadata,
+    "model_ready": models.model_ready,
+    "model_metadata": models.model_metadata,
+    "model_config": models.model_config,
+    "model_statistics": models.model_statistics,
+    "statistics": models.statistics,
+    "repository_index": repository.index,
+    "trace_setting": trace.setting,
+    "logging": logging.settings,
+    "system_shared_memory_status": shared_memory.system_status,
+    "system_shared_memory_register": shared_memory.system_register,
+    "system_shared_memory_unregister": shared_memory.system_unregister,
+    "cuda_shared_memory_status": shared_memory.cuda_status,
+    "cuda_shared_memory_register": shared_memory.cuda_register,
+    "cuda_shared_memory_unregister": shared_memory.cuda_unregister,
+}
+#: handlers that wait for models to load or unload; they run in a thread
+_BLOCKING: dict[str, Handler] = {
+    "repository_load": repository.load,
+    "repository_unload": repository.unload,
+}
+
+_match = lru_cache(maxsize=4096)(routes.match)
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
+class HttpApp:
+    """Serves one world at the root and each session's world under `/s/<id>`."""
+
+    def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
+        self._world = world
+        self._sessions = sessions
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        path = scope["raw_path"].decode("utf-8", "surrogateescape")
+        world = self._world
+        if path.startswith("/s/"):
+            session, slash, rest = path[3:].partition("/")
+            found = self._sessions.get(session)
+            if found is None:
+                await _send(send, NOT_FOUND)
+                return
+            world, path = found, slash + rest
+        matched = _match(path)
+        try:
+            if matched is None:
+                reply = await self._unrouted(world, path, scope, receive, send)
+            else:
+                reply = await self._routed(world, path, matched, scope, receive, send)
+        except ClientGone:
+            return
+        if reply is not None:
+            await _send(send, reply)
+
+    async def _routed(
+        self,
+        world: World,
+        path: str,
+        matched: tuple[routes.Route, routes.Groups],
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> Reply | None:
+        route, groups = matched
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        body = await _read_body(receive, world)
+        if world.restricted and (missing := world.restriction(route.category, headers)):
+            return untyped(403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % missing.encode())
+        if scope["method"] not in route.methods:
+            return METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED
+        if body is None:
+            return untyped_error(too_large(world))
+        operation = route.operation
+        if operation == "infer":
+            return await infer(world, groups[0] or "", groups[1] or "", headers, body)
+        if operation in ("generate", "generate_stream"):
+            stream = operation == "generate_stream"
+            return await generate(world, groups[0] or "", groups[1] or "", headers, body, send, receive, stream=stream)
+        request = Request(world, scope["method"], path, groups, headers, body)
+        try:
+            if (handler := _HANDLERS.get(operation)) is not None:
+                return handler(request)
+            return await asyncio.to_thread(_BLOCKING[operation], request)
+        except TritonError as error:
+            return typed_error(error)
+
+    async def _unrouted(
+        self, world: World, path: str, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> Reply | None:
+        body = await _read_body(receive, world)
+        endpoint = None if world.settings.strict_routes else bare.match(path)
+        if endpoint is None:
+            return NOT_FOUND
+        if scope["method"] != "POST":
+            return METHOD_NOT_ALLOWED
+        if body is None:
+            return untyped_error(too_large(world))
+        name = bare.choose(endpoint, world.settings, [served.config for served in world.repository.all_served()])
+        headers = scope["headers"]
+        if endpoint in ("infer", "embeddings"):
+            return await infer(world, name, "", headers, body)
+        stream = endpoint == "generate_stream"
+        return await generate(world, name, "", headers, body, send, receive, stream=stream)
+
+
+async def _read_body(receive: Receive, world: World) -> bytes | None:
+    """The whole body; None where it is larger than allowed (it is then read to its end and dropped)."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    if not message.get("more_body"):
+        body: bytes = message["body"]
+        return body if len(body) <= world.settings.http_max_input_size else None
+    limit = world.settings.http_max_input_size
+    parts = [message["body"]]
+    size = len(message["body"])
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        size += len(message["body"])
+        if size <= limit:
+            parts.append(message["body"])
+        else:
+            parts.clear()
+    return b"".join(parts) if size <= limit else None
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,74 @@
+"""The three endpoints of LiteLLM's Triton page that name no model: `/generate`, `/infer`, `/embeddings`, at any prefix.
+
+A real Triton has no such routes; people put them there with a reverse proxy. Which model answers is set by flag, or is
+the one that fits best what LiteLLM sends: the fewest inputs that LiteLLM would leave out, no batch dimension, first name.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.settings import Settings
+
+_PATH = re.compile(r"(?!/v2(?:/|$))(?:/[^/]+)*/(generate|generate_stream|infer|embeddings)")
+
+#: what LiteLLM sends to each endpoint
+_SENT = {
+    "generate": frozenset({"text_input", "max_tokens", "stream"}),
+    "infer": frozenset({"text_input", "max_tokens"}),
+    "embeddings": frozenset({"input_text"}),
+}
+_FLOATS = ("FP32", "FP64", "FP16")
+
+
+def match(path: str) -> str | None:
+    """"generate", "generate_stream", "infer" or "embeddings"; None for any other path."""
+    found = _PATH.fullmatch(path)
+    return found[1] if found else None
+
+
+def choose(endpoint: str, settings: Settings, models: Iterable[ModelConfig]) -> str:
+    """The name of the model for an endpoint, "" where no model of the repository fits."""
+    kind = "generate" if endpoint == "generate_stream" else endpoint
+    chosen: str = getattr(settings, f"default_{kind}_model")
+    if chosen:
+        return chosen
+    sent = _SENT[kind]
+    ranked = sorted(
+        (
+            sum(not spec.optional and spec.name not in sent for spec in config.inputs),
+            sum(name not in {spec.name for spec in config.inputs} for name in sent),
+            config.max_batch_size > 0,
+            config.name,
+        )
+        for config in models
+        if _FITS[kind](config)
+    )
+    return ranked[0][3] if ranked else ""
+
+
+def _takes_text(config: ModelConfig) -> bool:
+    return any(spec.datatype == "BYTES" for spec in config.inputs)
+
+
+def _gives_text(config: ModelConfig) -> bool:
+    return any(spec.datatype == "BYTES" for spec in config.outputs)
+
+
+def _writes(config: ModelConfig) -> bool:
+    return _takes_text(config) and _gives_text(config)
+
+
+def _answers_at_once(config: ModelConfig) -> bool:
+    return _writes(config) and not config.decoupled
+
+
+def _embeds(config: ModelConfig) -> bool:
+    return _takes_text(config) and not config.decoupled and any(spec.datatype in _FLOATS for spec in config.outputs)
+
+
+_FITS: dict[str, Callable[[ModelConfig], bool]] = {
+    "generate": _writes,
+    "infer": _answers_at_once,
+    "embeddings": lambda config: _embeds(config) and not _gives_text(config),
+}

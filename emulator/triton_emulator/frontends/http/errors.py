@@ -1,0 +1,24 @@
+"""Triton's error answers over HTTP."""
+
+from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.json_dialect import write_string
+from triton_emulator.wire.reply import Headers, Reply, json_reply, untyped
+
+
+def body(error: TritonError) -> bytes:
+    return b'{"error":%b}' % write_string(error.message)
+
+
+def typed_error(error: TritonError) -> Reply:
+    """An error whose handler had already said that it answers JSON."""
+    return json_reply(body(error), error.http_status)
+
+
+def untyped_error(error: TritonError, extra: Headers = ()) -> Reply:
+    """An error from where no type was set yet: JSON that calls itself text/plain, as 2.51 has it on infer."""
+    return untyped(error.http_status, body(error), extra)
+
+
+NOT_FOUND = untyped(404, b'{"error":"Not Found"}')
+METHOD_NOT_ALLOWED = json_reply(b'{"error":"Method Not Allowed"}', 405)
+METHOD_NOT_ALLOWED_UNTYPED = untyped(405, b'{"error":"Method Not Allowed"}')

@@ -1,0 +1,130 @@
+"""`POST /v2/models/<m>/infer`: from the body to one answer.
+
+2.51 sets the content type between reading the headers and parsing the body, and forgets it once the model has run: an
+error before the first moment or after the second calls itself text/plain, one in between application/json.
+"""
+
+from triton_emulator.engine.loaded import LoadedModel
+from triton_emulator.frontends.http.errors import typed_error, untyped_error
+from triton_emulator.frontends.http.responses import Responses
+from triton_emulator.protocol import compression
+from triton_emulator.protocol.classification import classify
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
+from triton_emulator.protocol.infer_request import parse_infer
+from triton_emulator.protocol.infer_response import render_infer
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
+from triton_emulator.world import World
+
+_ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
+
+
+async def infer(world: World, name: str, version: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
+    """Answer an inference request; `headers` are the client's, with their spelling."""
+    accept = ""
+    try:
+        model = world.model(name, version)
+        if model.config.decoupled:
+            raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
+        length_text = None
+        for key, value in headers:
+            size = len(key)
+            if size == 16 and key.lower() == b"content-encoding":
+                coding = value.decode("latin-1")
+                if coding not in ("", "identity"):
+                    try:
+                        body = compression.decompress(body, coding, world.settings.http_max_input_size)
+                    except compression.TooLarge:
+                        raise too_large(world) from None
+                    except TritonError as error:
+                        return untyped_error(error, _ACCEPTED)
+            elif size == 15 and key.lower() == b"accept-encoding":
+                accept = value.decode("latin-1")
+            elif size == 31 and key.lower() == b"inference-header-content-length":
+                length_text = value
+        header_length = len(body) if length_text is None else _header_length(length_text, len(body))
+    except TritonError as error:
+        return untyped_error(error)
+    responses = Responses()
+    try:
+        request = parse_infer(body, header_length, name, world.system_shared_memory)
+        request.model_version = version
+        world.forward_headers(headers, request)
+        call = world.submit(model, request, responses.deliver)
+    except TritonError as error:
+        return typed_error(error)
+    response, final = await responses.next()
+    while not final:
+        later, final = await responses.next()
+        response = response or later
+    try:
+        reply = _answer(world, model, request, response, accept)
+    except TritonError as error:
+        call.failed = call.failed or (response is not None and response.error is None)
+        reply = untyped_error(error)
+    world.finish(call, model)
+    return reply
+
+
+def _header_length(text: bytes, content_length: int) -> int:
+    """C's atoi: leading digits count, anything else is 0; 0 makes a raw binary request (2.51)."""
+    digits = text.strip()
+    sign = -1 if digits[:1] == b"-" else 1
+    digits = digits.lstrip(b"+-") if digits[:1] in (b"+", b"-") else digits
+    end = 0
+    while end < len(digits) and digits[end : end + 1].isdigit():
+        end += 1
+    length = sign * int(digits[:end][:19] or b"0")
+    length = (length + 2**31) % 2**32 - 2**31
+    if not 0 <= length <= content_length:
+        raise invalid_arg(f"inference header size should be in range (0, {content_length}), got: {text.decode('latin-1')}")
+    return length
+
+
+def too_large(world: World) -> TritonError:
+    limit = world.settings.http_max_input_size
+    return invalid_arg(
+        f"request size exceeds the maximum allowed input size of {limit} bytes. "
+        "Use --http-max-input-size to increase the limit."
+    )
+
+
+def _answer(
+    world: World, model: LoadedModel, request: InferRequest, response: InferResponse | None, accept: str
+) -> Reply:
+    if response is None:
+        raise internal(f"model '{model.name}' sent no response")
+    if response.error is not None:
+        raise response.error
+    if request.outputs:
+        response.outputs = [_requested(world, model, request, tensor) for tensor in response.outputs]
+    rendered = render_infer(request, response)
+    header, blobs = rendered.header, rendered.blobs
+    body = b"".join((header, *blobs)) if blobs else header
+    extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
+    if accept and (coding := compression.choose(accept)):
+        body = compression.compress(body, coding)
+        extra = (*extra, (b"Content-Encoding", coding.encode()))
+    return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)
+
+
+def _requested(world: World, model: LoadedModel, request: InferRequest, tensor: Tensor) -> Tensor:
+    """The output as the client asked for it: its top classes, or written to shared memory."""
+    output = next((output for output in request.outputs if output.name == tensor.name), None)
+    if output is None:
+        return tensor
+    if output.classification:
+        labels = model.labels.get(tensor.name, ())
+        return classify(tensor, output.classification, labels, batching=model.config.max_batch_size > 0)
+    ref = output.shared_memory
+    if ref is not None:
+        if tensor.byte_size > ref.byte_size:
+            raise internal(
+                f"shared memory size specified with the request for output '{tensor.name}' ({ref.byte_size} bytes) "
+                f"should be at least {tensor.byte_size} bytes to hold the results"
+            )
+        world.system_shared_memory.write(ref, tensor.data)
+    return tensor
+
+

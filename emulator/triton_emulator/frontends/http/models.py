@@ -1,0 +1,63 @@
+"""Health, metadata, configuration and statistics: what a server and its models say of themselves."""
+
+from triton_emulator.frontends.http.errors import untyped_error
+from triton_emulator.frontends.http.request import Request
+from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.json_dialect import write
+from triton_emulator.wire.reply import Reply, json_reply, untyped
+
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "system_shared_memory",
+    "cuda_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+
+
+def server_live(request: Request) -> Reply:
+    return untyped(200 if request.world.live else 400)
+
+
+def server_ready(request: Request) -> Reply:
+    return untyped(200 if request.world.ready else 400)
+
+
+def server_metadata(request: Request) -> Reply:
+    settings = request.world.settings
+    return json_reply(
+        write({"name": settings.id, "version": settings.triton_version, "extensions": list(EXTENSIONS)})
+    )
+
+
+def model_ready(request: Request) -> Reply:
+    name, version = request.model
+    try:
+        ready = request.world.repository.is_ready(name, version)
+    except TritonError as error:
+        return untyped_error(error)
+    return untyped(200) if ready else untyped_error(invalid_arg("Model version not ready"))
+
+
+def model_metadata(request: Request) -> Reply:
+    return json_reply(request.world.repository.metadata_json(*request.model))
+
+
+def model_config(request: Request) -> Reply:
+    return json_reply(request.world.repository.config_json(*request.model))
+
+
+def model_statistics(request: Request) -> Reply:
+    return json_reply(write({"model_stats": request.world.statistics(*request.model)}))
+
+
+def statistics(request: Request) -> Reply:
+    return json_reply(write({"model_stats": request.world.statistics("", "")}))

@@ -1,0 +1,62 @@
+"""The HTTP listener: uvicorn's protocol on a socket of ours, on a loop that is already running."""
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from triton_emulator.wire.http_protocol import TritonProtocol
+
+#: Triton never closes an idle connection
+_KEEP_ALIVE_SECONDS = 7 * 24 * 3600
+
+
+class HttpServer:
+    """Serves an ASGI callable on a bound socket until it is closed."""
+
+    def __init__(self, app: Any, sock: socket.socket) -> None:
+        self._app = app
+        self._socket = sock
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen from now on."""
+        loop = asyncio.get_running_loop()
+        config = Config(
+            self._app,
+            http=TritonProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        )
+        config.load()
+        # the callable itself: uvicorn would wrap it to rewrite proxies' headers, which Triton does not know
+        config.loaded_app = self._app
+
+        def protocol() -> TritonProtocol:
+            return TritonProtocol(config=config, server_state=self._state, app_state={}, _loop=loop)
+
+        self._server = await loop.create_server(protocol, sock=self._socket, backlog=2048)
+
+    async def close(self, timeout: float) -> None:
+        """Accept nothing new, let the requests in flight finish for up to `timeout` seconds, then cut the rest."""
+        if self._server is None:
+            self._socket.close()
+            return
+        self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks), timeout=timeout)
+        for connection in list(self._state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        for task in list(self._state.tasks):
+            task.cancel()

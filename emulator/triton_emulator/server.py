@@ -1,0 +1,125 @@
+"""A running server: it owns the sockets, the event loop and the sessions. In the foreground, or in a thread of a test."""
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+import sys
+
+from triton_emulator.frontends.http.app import HttpApp
+from triton_emulator.frontends.http.server import HttpServer
+from triton_emulator.protocol.errors import TritonError
+from triton_emulator.settings import Settings
+from triton_emulator.world import World
+
+_LOG = logging.getLogger(__name__)
+
+
+class PortInUse(OSError):
+    """A listener's address is taken; the message names the flag that changes it."""
+
+
+class StartupError(Exception):
+    """The models that the server was to serve could not all be loaded (`--exit-on-error`)."""
+
+
+def _bind(address: str, port: int, flag: str, *, reuse: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((address, port))
+    except OSError as fault:
+        sock.close()
+        raise PortInUse(f"cannot listen on {address}:{port}: {fault.strerror}; choose another with {flag}") from None
+    return sock
+
+
+class Server:
+    """The listeners and the sessions of one process, on one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions: dict[str, World] = {}
+        self.world: World | None = None
+        self._http: HttpServer | None = None
+        self.http_address = ("", 0)
+
+    async def start(self) -> None:
+        """Bind, load the models, listen. Raises PortInUse, StartupError, TritonError."""
+        settings = self.settings
+        sock = _bind(settings.http_address, settings.http_port, "--http-port", reuse=settings.reuse_http_port)
+        try:
+            self.http_address = sock.getsockname()[:2]
+            self.world = World(settings, asyncio.get_running_loop())
+            error = await asyncio.to_thread(self.world.start)
+            if error is not None and settings.exit_on_error:
+                raise StartupError(str(error))
+        except BaseException:
+            sock.close()
+            raise
+        self._http = HttpServer(HttpApp(self.world, self.sessions), sock)
+        await self._http.start()
+
+    async def open_session(self, settings: Settings) -> str:
+        """A world of its own, served under `/s/<id>`; returns the id."""
+        world = World(settings, asyncio.get_running_loop())
+        await asyncio.to_thread(world.start)
+        session = secrets.token_hex(8)
+        self.sessions[session] = world
+        return session
+
+    async def close_session(self, session: str) -> None:
+        world = self.sessions.pop(session)
+        await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+
+    async def close(self) -> None:
+        """Drain: finish what is in flight, unload the models."""
+        if self._http is not None:
+            await self._http.close(self.settings.exit_timeout_secs)
+        worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
+        self.sessions.clear()
+        for world in worlds:
+            world.live = False
+            await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+
+
+def serve(settings: Settings) -> int:
+    """Serve in the foreground until SIGINT or SIGTERM, then drain; returns the exit code."""
+    loop = new_loop()
+    try:
+        return loop.run_until_complete(_serve(settings))
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def _serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    server = Server(settings)
+    try:
+        await server.start()
+    except (OSError, StartupError, TritonError) as fault:
+        print(f"error: creating server: {fault}", file=sys.stderr)
+        await server.close()
+        return 1
+    host, port = server.http_address
+    _LOG.info("Started HTTPService at %s:%s", host, port)
+    await stopped.wait()
+    _LOG.info("Waiting for in-flight requests to complete.")
+    await server.close()
+    return 0
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415  (not on every platform)
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,213 @@
+"""Every mutable thing of one session: models, shared memory, the settings that clients change, statistics, journal.
+
+`reset` is to make a new one. It ties the repository to the engine and the backends by giving it a loader.
+"""
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from time import time_ns
+
+from triton_emulator import builtin
+from triton_emulator.backends import python as python_backend
+from triton_emulator.backends import standin
+from triton_emulator.backends.inline import Hooks as StandinHooks
+from triton_emulator.backends.python.completion import auto_complete
+from triton_emulator.backends.settings import FILE_NAME
+from triton_emulator.backends.settings import Settings as ModelSettings
+from triton_emulator.engine.loaded import LoadedModel
+from triton_emulator.engine.log_settings import LogSettings
+from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.model import Call, Deliver, Executor, ModelDefinition
+from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
+from triton_emulator.engine.statistics import RequestEvent
+from triton_emulator.engine.trace import TraceSettings
+from triton_emulator.engine.validation import validate
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.repository import override
+from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.repository import Options, Repository
+from triton_emulator.repository.schema import Proto
+from triton_emulator.repository.versions import parse_version
+from triton_emulator.settings import Settings
+
+#: the repository completes configurations before it loads a version
+_PYTHON_HOOKS = python_backend.Hooks(auto_complete=False)
+#: how many requests the journal remembers
+JOURNAL_SIZE = 10_000
+
+
+class World:
+    """One session. Make it on the event loop that will serve it, then `start()` it in a thread."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.mailbox = Mailbox(loop)
+        self.system_shared_memory = SystemSharedMemory()
+        self.cuda_shared_memory = CudaSharedMemory()
+        self.trace = TraceSettings.of(settings)
+        self.log_settings = LogSettings.of(settings)
+        self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
+        self.live = True
+        self._started = False
+        self._standin_hooks = StandinHooks(schedule=loop.call_later)
+        paths = [Path(path) for path in settings.model_repositories] or [builtin.REPOSITORY]
+        self._model_settings = _RepositorySettings(settings, paths)
+        self._forward = re.compile(settings.http_header_forward_pattern, re.IGNORECASE) if (
+            settings.http_header_forward_pattern
+        ) else None
+        self.restricted = bool(settings.http_restricted_apis)
+        self.repository: Repository[LoadedModel] = Repository(
+            _options(settings, paths),
+            self._load_version,
+            unload_version=LoadedModel.stop,
+            complete_config=self._complete,
+            has_gpu=lambda config: config.backend != "python",
+        )
+
+    # --- models ---
+
+    def _definition(self, name: str, version: int, config: ModelConfig, directory: Path) -> ModelDefinition:
+        return ModelDefinition(name, version, config, directory, self._model_settings.of(name, directory))
+
+    def _load_version(self, name: str, version: int, config: ModelConfig, directory: Path) -> LoadedModel:
+        definition = self._definition(name, version, config, directory)
+        executor: Executor
+        if standin.stands_in(definition):
+            executor = standin.load(definition, self._standin_hooks)
+        else:
+            executor = python_backend.load(definition, _PYTHON_HOOKS)
+        return LoadedModel(definition, executor)
+
+    def _complete(self, config: Proto, directory: Path, version: int) -> None:
+        """What the model's backend adds to its configuration, as Triton's backends do when they load it."""
+        definition = self._definition(config.name, version, ModelConfig.of(config), directory)
+        if standin.stands_in(definition):
+            standin.complete(config, config.backend)
+        elif (completed := auto_complete(definition)) is not None:
+            config.CopyFrom(override.parse_json_config(json.dumps(completed)))
+
+    def model(self, name: str, version: str) -> LoadedModel:
+        """The loaded version that a request means ("" for the newest). Raises TritonError."""
+        return self.repository.get(name, version)
+
+    @property
+    def ready(self) -> bool:
+        return self._started and self.repository.ready()
+
+    def start(self) -> Exception | None:
+        """Load the models; returns what `--exit-on-error` would end the server for. Blocks: not on the event loop."""
+        error = self.repository.start()
+        self._started = True
+        return error
+
+    def close(self, timeout: float | None = None) -> None:
+        """Unload everything and let go of what the session holds. Blocks: not on the event loop."""
+        self.repository.close(timeout)
+        self.system_shared_memory.clear()
+
+    # --- requests ---
+
+    def submit(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
+        """Validate a request and send it on its way; `deliver` gets the responses on the event loop. Raises TritonError."""
+        batch = validate(request, model.config)
+        call = Call(request, model.version, deliver, self.mailbox.post)
+        call.batch_size = batch
+        model.scheduler.submit(call)
+        return call
+
+    def finish(self, call: Call, model: LoadedModel) -> None:
+        """Count a request whose last byte has gone."""
+        now = time_ns()
+        start = call.queue_start_ns
+        begin = call.compute_start_ns or now
+        inputs = call.compute_input_end_ns or begin
+        outputs = call.compute_output_start_ns or inputs
+        end = call.compute_end_ns or outputs
+        event = RequestEvent(
+            model=model.name,
+            version=model.version,
+            request_id=call.request.id,
+            batch_size=call.batch_size,
+            failed=call.failed,
+            end_ms=now // 1_000_000,
+            total_ns=now - start,
+            queue_ns=begin - start,
+            input_ns=inputs - begin,
+            infer_ns=outputs - inputs,
+            output_ns=end - outputs,
+            executions=1 if call.execution else 0,
+            execution_batch=call.execution,
+        )
+        model.statistics.fold(event)
+        self.journal.append(event)
+
+    def statistics(self, name: str, version: str) -> list[js.Value]:
+        """The entries of `model_stats`: of one version, of a model's ready versions, or with "" of every ready model.
+
+        Raises INVALID_ARG where nothing of that name or version is ready.
+        """
+        parse_version(version)
+        served = self.repository.all_served()
+        if name:
+            served = [entry for entry in served if entry.name == name]
+            if not served:
+                raise invalid_arg(f"requested model '{name}' is not available")
+        if version:
+            served = [entry for entry in served if entry.version == int(version)]
+            if not served:
+                raise invalid_arg(f"requested model version is not available for model '{name}'")
+        return [entry.loaded.statistics.value(entry.name, entry.version) for entry in served]
+
+    # --- HTTP's flags ---
+
+    def restriction(self, category: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """The header that a request to an API of this category lacks, "" where it may pass."""
+        for rule in self.settings.http_restricted_apis:
+            if category in rule.apis:
+                wanted = rule.header.lower().encode()
+                given = next((value for key, value in headers if key.lower() == wanted), None)
+                if given != rule.value.encode():
+                    return rule.header
+        return ""
+
+    def forward_headers(self, headers: Iterable[tuple[bytes, bytes]], request: InferRequest) -> None:
+        """Make request parameters of the headers that `--http-header-forward-pattern` matches anywhere."""
+        if self._forward is None:
+            return
+        for key, value in headers:
+            name = key.decode("latin-1")
+            if self._forward.search(name):
+                request.parameters[name] = value.decode("utf-8", "surrogateescape")
+
+
+def _options(settings: Settings, paths: list[Path]) -> Options:
+    mode = settings.model_control_mode
+    assert mode in ("none", "poll", "explicit")  # noqa: S101  (the command line has checked it)
+    return Options(
+        paths=paths,
+        mode=mode,  # type: ignore[arg-type]
+        load_models=settings.load_models,
+        strict_readiness=settings.strict_readiness,
+        strict_config=settings.disable_auto_complete_config,
+        config_name=settings.model_config_name,
+        load_threads=settings.model_load_thread_count,
+    )
+
+
+class _RepositorySettings:
+    """A model's entry of the `emulator.yaml` of its repository, or of the file that `--emulator-config` names."""
+
+    def __init__(self, settings: Settings, paths: list[Path]) -> None:
+        self._one = ModelSettings.read(Path(settings.emulator_config)) if settings.emulator_config else None
+        self._by_path = {path.resolve(): ModelSettings.read(path / FILE_NAME) for path in paths}
+
+    def of(self, name: str, directory: Path) -> dict[str, object]:
+        source = self._one or self._by_path.get(directory.resolve().parent)
+        return source.for_model(name) if source is not None else {}
