@@ -1,4 +1,4 @@
-"""A command line to Settings, with tritonserver's checks in tritonserver's order. Pure: what is to be printed is returned."""
+"""A command line to Settings, with tritonserver's checks in tritonserver's order; what is to be printed is returned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +16,7 @@ _OPTIONS = tuple(
     for flag in FLAGS
 )
 _RESTRICTED_NOUNS = {"http_restricted_apis": "api", "grpc_restricted_protocols": "protocol"}
+_TRACE_FIELDS = {"file": "trace_file", "log-frequency": "trace_log_frequency"}
 _FIELDS = frozenset(field.name for field in fields(Settings))
 
 
@@ -103,8 +104,8 @@ def _bad_option(name: str, error: Exception) -> str:
 
 def _cache_note(size: int) -> str:
     return (
-        "Warning: '--response-cache-byte-size' has been deprecated! This will default to the 'local' cache implementation "
-        "with the provided byte size for its config. Please use '--cache-config' instead. "
+        "Warning: '--response-cache-byte-size' has been deprecated! This will default to the 'local' cache "
+        "implementation with the provided byte size for its config. Please use '--cache-config' instead. "
         f"The equivalent --cache-config CLI args would be: '--cache-config=local,size={size}'"
     )
 
@@ -112,7 +113,9 @@ def _cache_note(size: int) -> str:
 def _settings(found: dict[str, Any]) -> Settings:
     """The checks that come when all flags have been read, in tritonserver's order, and the value."""
     if found.get("load_models") and found.get("model_control_mode") != "explicit":
-        raise _Refused("Error: Use of '--load-model' requires setting '--model-control-mode=explicit' as well.")
+        raise _Refused(
+            "Error: Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
+        )
     _fold_trace(found)
     settings = Settings(**{name: _frozen(value) for name, value in found.items() if name in _FIELDS})
     _check_ports(settings)
@@ -146,14 +149,20 @@ def _fold_trace(found: dict[str, Any]) -> None:
             found.setdefault("trace_level", []).append(value)
         else:
             found[f"trace_{key}"] = value
-    for mode, key, text in config:
-        if (mode, key) == ("triton", "file"):
-            found["trace_file"] = text
-        elif (mode, key) == ("triton", "log-frequency"):
-            try:
-                found["trace_log_frequency"] = values.int32(text)
-            except values.BadValue as error:
-                raise _Refused(_bad_option("--trace-config triton,log-frequency", error)) from None
+    active = found.get("trace_mode", "triton")
+    own = [(key, text) for mode, key, text in config if mode == active]
+    for key, text in own:
+        number = values.TRACE_MODE_NUMBERS.get((active, key))
+        try:
+            value = text if number is None else number(text)
+        except values.BadValue as error:
+            raise _Refused(_bad_option(f"--trace-config {active},{key}", error)) from None
+        if active == "triton" and key in _TRACE_FIELDS:
+            found[_TRACE_FIELDS[key]] = value
+        else:
+            found.setdefault("trace_mode_settings", {})[key] = str(value)
+    if "trace_mode_settings" in found:
+        found["trace_mode_settings"] = list(found["trace_mode_settings"].items())
 
 
 def _check_ports(settings: Settings) -> None:
@@ -162,7 +171,12 @@ def _check_ports(settings: Settings) -> None:
         for what, allowed, address, port in (
             ("HTTP", settings.allow_http, settings.http_address, settings.http_port),
             ("GRPC", settings.allow_grpc, settings.grpc_address, settings.grpc_port),
-            ("metrics", settings.allow_metrics, settings.metrics_address or settings.http_address, settings.metrics_port),
+            (
+                "metrics",
+                settings.allow_metrics,
+                settings.metrics_address or settings.http_address,
+                settings.metrics_port,
+            ),
         )
         if allowed and port != 0  # 0 is a free port here, a different one for each
     ]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from triton_emulator.protocol.numbers import stoi
 from triton_emulator.settings import RestrictedApis
 
 #: --http-restricted-api and --grpc-restricted-protocol know these.
@@ -24,7 +25,6 @@ TRACE_LEVELS = {
     **dict.fromkeys(("true", "on", "min", "max", "timestamps"), "TIMESTAMPS"),
     "tensors": "TENSORS",
 }
-_INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
 
 class BadValue(Exception):
@@ -45,14 +45,12 @@ def boolean(text: str) -> bool:
 
 
 def _integer(text: str, low: int, high: int) -> int:
-    # std::stoi: leading blanks are skipped, and what follows the digits is not looked at ("12abc" is 12).
-    match = _INTEGER.match(text)
-    if match is None:
-        raise BadValue(f"Invalid option value. Got {text}\n")
-    value = int(match[1]) if len(match[1]) < 40 else 1 << 65
-    if not low <= value <= high:
-        raise BadValue(f"Provided option value is out of bound. Got {text}\n")
-    return value
+    try:
+        return stoi(text, low, high)
+    except ValueError:
+        raise BadValue(f"Invalid option value. Got {text}\n") from None
+    except OverflowError:
+        raise BadValue(f"Provided option value is out of bound. Got {text}\n") from None
 
 
 def int32(text: str) -> int:
@@ -111,7 +109,9 @@ def non_empty(name: str) -> Callable[[str], str]:
     return convert
 
 
-def pair(separator: str, first: Callable[[str], object], second: Callable[[str], object]) -> Callable[[str], object]:
+def pair(
+    separator: str, first: Callable[[str], object], second: Callable[[str], object]
+) -> Callable[[str], object]:
     """A converter for `<first><separator><second>`."""
 
     def convert(value: str) -> object:
@@ -138,8 +138,10 @@ def setting(name: str) -> Callable[[str], tuple[str, str]]:
     return convert
 
 
-def named_setting(name: str, what: str, kind: str, *, required: bool) -> Callable[[str], tuple[str, str, str]]:
-    """A converter for `<what>,<setting>=<value>`; unless the name is `required`, `<setting>=<value>` has the name ""."""
+def named_setting(
+    name: str, what: str, kind: str, *, required: bool
+) -> Callable[[str], tuple[str, str, str]]:
+    """A converter for `<what>,<setting>=<value>`; without the name, where it is not `required`, the name is ""."""
 
     def convert(value: str) -> tuple[str, str, str]:
         owner, comma, rest = value.partition(",")
@@ -147,7 +149,9 @@ def named_setting(name: str, what: str, kind: str, *, required: bool) -> Callabl
             owner, rest = "", value
         if not owner and (comma or required):
             options = "" if required else " or <setting>=<value>"
-            raise BadValue(f"No {kind} specified. --{name} option format is <{what}>,<setting>=<value>{options}. Got {value}\n")
+            raise BadValue(
+                f"No {kind} specified. --{name} option format is <{what}>,<setting>=<value>{options}. Got {value}\n"
+            )
         key, _, found = rest.partition("=")
         if not key or not found:
             raise BadValue(f"--{name} option format is '<{what}>,<setting>=<value>'. Got {value}\n")
@@ -212,7 +216,9 @@ def trace_level(value: str) -> str:
 def trace_mode(value: str) -> str:
     mode = value.lower()
     if mode not in TRACE_MODES:
-        raise BadValue(f'invalid value for trace mode option: {mode}. Available options are "triton" and "opentelemetry"')
+        raise BadValue(
+            f'invalid value for trace mode option: {mode}. Available options are "triton" and "opentelemetry"'
+        )
     return mode
 
 
@@ -222,6 +228,13 @@ TRACE_SETTINGS: dict[str, Callable[[str], object]] = {
     "rate": int32,
     "count": int32,
     "mode": trace_mode,
+}
+#: Settings of a mode that have to be numbers.
+TRACE_MODE_NUMBERS: dict[tuple[str, str], Callable[[str], int]] = {
+    ("triton", "log-frequency"): int32,
+    ("opentelemetry", "bsp_max_queue_size"): int32,
+    ("opentelemetry", "bsp_schedule_delay"): int32,
+    ("opentelemetry", "bsp_max_export_batch_size"): int32,
 }
 _split_trace = named_setting("trace-config", "trace mode", "trace mode", required=False)
 

@@ -21,8 +21,8 @@ class Use(Enum):
 class Flag:
     """One flag. `hint` is what the usage text shows for its argument, "" where it takes none.
 
-    `setting` names the field of Settings that it fills, or appends to where `repeats`. `deprecated` is what tritonserver
-    says when it meets the flag.
+    `setting` names the field of Settings that it fills, or appends to where `repeats`. `deprecated` is what
+    tritonserver says when it meets the flag.
     """
 
     name: str
@@ -149,7 +149,9 @@ _REPOSITORY = (
     ),
     _integer("model-load-thread-count", "How many models load at the same time."),
     _integer("model-load-retry-count", "How often a model that failed to load is tried again."),
-    _boolean("model-namespacing", "Whether repositories are namespaces, so that a name may occur in several."),
+    _boolean(
+        "model-namespacing", "Whether repositories are namespaces, so that a name may occur in several."
+    ),
     _no_boolean("enable-peer-access"),
 )
 _HTTP = (
@@ -163,7 +165,9 @@ _HTTP = (
         "http-restricted-api",
         "<<string>:<string>=<string>>",
         values.restricted("http-restricted-api", "api"),
-        "<apis>:<header>=<value>: these APIs ask for that header. APIs: " + ", ".join(values.RESTRICTED_CATEGORIES) + ".",
+        "<apis>:<header>=<value>: these APIs ask for that header. APIs: "
+        + ", ".join(values.RESTRICTED_CATEGORIES)
+        + ".",
         "http_restricted_apis",
     ),
 )
@@ -182,7 +186,9 @@ _GRPC = (
     _ignored(
         "grpc-infer-response-compression-level",
         "<string>",
-        values.one_of("none", "low", "medium", "high", name="grpc_infer_response_compression_level", fold=True),
+        values.one_of(
+            "none", "low", "medium", "high", name="grpc_infer_response_compression_level", fold=True
+        ),
     ),
     _no_integer("grpc-keepalive-time"),
     _no_integer("grpc-keepalive-timeout"),
@@ -206,7 +212,11 @@ _CLOUDS = (
         (
             _no_boolean("allow-sagemaker"),
             _no_integer("sagemaker-port"),
-            _ignored("sagemaker-safe-port-range", "<<integer>-<integer>>", values.pair("-", values.int32, values.int32)),
+            _ignored(
+                "sagemaker-safe-port-range",
+                "<<integer>-<integer>>",
+                values.pair("-", values.int32, values.int32),
+            ),
             _no_integer("sagemaker-thread-count"),
         ),
     ),
@@ -282,12 +292,22 @@ _RATE_LIMITER = (
 )
 _MEMORY = (
     _ignored("pinned-memory-pool-byte-size", "<integer>", values.int64),
-    _ignored("cuda-memory-pool-byte-size", "<<integer>:<integer>>", values.pair(":", values.int32, values.uint64)),
-    _ignored("cuda-virtual-address-size", "<<integer>:<integer>>", values.pair(":", values.int32, values.uint64)),
+    _ignored(
+        "cuda-memory-pool-byte-size", "<<integer>:<integer>>", values.pair(":", values.int32, values.uint64)
+    ),
+    _ignored(
+        "cuda-virtual-address-size", "<<integer>:<integer>>", values.pair(":", values.int32, values.uint64)
+    ),
     _ignored("min-supported-compute-capability", "<float>", values.double),
     _no_integer("buffer-manager-thread-count"),
-    _ignored("host-policy", "<<string>,<string>=<string>>", values.generic_setting("host-policy", "policy name", ",")),
-    _ignored("model-load-gpu-limit", "<<device_id>:<fraction>>", values.pair(":", values.int32, values.double)),
+    _ignored(
+        "host-policy",
+        "<<string>,<string>=<string>>",
+        values.generic_setting("host-policy", "policy name", ","),
+    ),
+    _ignored(
+        "model-load-gpu-limit", "<<device_id>:<fraction>>", values.pair(":", values.int32, values.double)
+    ),
 )
 _DEPRECATED = (
     Flag(
@@ -319,14 +339,52 @@ _OURS = (
         values.one_of("2.51.0", name="triton-version"),
         "The tritonserver to be like. Proved now: 2.51.0 (the default).",
     ),
-    _ours("strict-routes", "", bool, "Serve Triton's own routes alone: no bare /generate, /infer, /embeddings."),
-    _ours("default-generate-model", "<string>", values.text, "The model behind the bare /generate; else the first that fits."),
-    _ours("default-infer-model", "<string>", values.text, "The model behind the bare /infer; else the first that fits."),
-    _ours("default-embeddings-model", "<string>", values.text, "The model behind /embeddings; else the first that fits."),
-    _ours("emulator-config", "<file>", values.text, "How models answer that cannot run here; else emulator.yaml beside them."),
-    _ours("seed", "<integer>", values.int64, "Another seed gives other answers; the same seed gives the same, always."),
-    _ours("http-max-input-size", "<integer>", values.int64, "The largest request body in bytes, 64 MiB unless given."),
-    _ours("max-request-size", "<integer>", values.int64, "The same as --http-max-input-size.", "http_max_input_size"),
+    _ours(
+        "strict-routes", "", bool, "Serve Triton's own routes alone: no bare /generate, /infer, /embeddings."
+    ),
+    _ours(
+        "default-generate-model",
+        "<string>",
+        values.text,
+        "The model behind the bare /generate; else the first that fits.",
+    ),
+    _ours(
+        "default-infer-model",
+        "<string>",
+        values.text,
+        "The model behind the bare /infer; else the first that fits.",
+    ),
+    _ours(
+        "default-embeddings-model",
+        "<string>",
+        values.text,
+        "The model behind /embeddings; else the first that fits.",
+    ),
+    _ours(
+        "emulator-config",
+        "<file>",
+        values.text,
+        "How models answer that cannot run here; else emulator.yaml beside them.",
+    ),
+    _ours(
+        "seed",
+        "<integer>",
+        values.int64,
+        "Another seed gives other answers; the same seed gives the same, always.",
+    ),
+    _ours(
+        "http-max-input-size",
+        "<integer>",
+        values.int64,
+        "The largest request body in bytes, 64 MiB unless given.",
+    ),
+    _ours(
+        "max-request-size",
+        "<integer>",
+        values.int64,
+        "The same as --http-max-input-size.",
+        "http_max_input_size",
+    ),
 )
 
 GROUPS: tuple[Group, ...] = (

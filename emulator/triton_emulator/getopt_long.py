@@ -56,7 +56,9 @@ def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[
 
 def _find(written: str, argument: str, options: Sequence[Option]) -> Option:
     matches = [option for option in options if option.name == written]
-    matches = matches or [option for option in options if option.abbreviated and option.name.startswith(written)]
+    matches = matches or [
+        option for option in options if option.abbreviated and option.name.startswith(written)
+    ]
     if not matches:
         raise OptionError(f"unrecognized option '{argument}'")
     if len(matches) > 1:

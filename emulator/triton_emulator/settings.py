@@ -1,4 +1,4 @@
-"""What a server is started with, as one value: the outcome of the command line, or of the keywords of an embedded Emulator."""
+"""What a server is started with, as one value: what the command line says, or the keywords of an embedded server."""
 
 from dataclasses import dataclass, field
 
@@ -69,13 +69,14 @@ class Settings:
     metrics_interval_ms: int = 2000
     metrics_config: tuple[tuple[str, str], ...] = ()
 
-    # What tracing starts with; `trace_rate` and `trace_log_frequency` are kept modulo 2**32, as Triton keeps them.
+    # What tracing starts with. `trace_mode_settings` are those of the mode that are neither its file nor its frequency.
     trace_level: tuple[str, ...] = ("OFF",)
     trace_rate: int = 1000
     trace_count: int = -1
     trace_log_frequency: int = 0
     trace_file: str = ""
     trace_mode: str = "triton"
+    trace_mode_settings: tuple[tuple[str, str], ...] = ()
 
     # Backends, caches and scheduling: (name, setting, value), the name "" for a setting of every backend.
     backend_config: tuple[tuple[str, str, str], ...] = ()

@@ -50,7 +50,7 @@ class World:
         self.loop = loop
         self.mailbox = Mailbox(loop)
         self.system_shared_memory = SystemSharedMemory()
-        self.cuda_shared_memory = CudaSharedMemory()
+        self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory)
         self.trace = TraceSettings.of(settings)
         self.log_settings = LogSettings.of(settings)
         self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)

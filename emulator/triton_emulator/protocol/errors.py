@@ -45,9 +45,9 @@ class TritonError(Exception):
     """An error as Triton reports it: `code` decides the status, `message` is the body's text."""
 
     def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = message.partition("\0")[0]  # 2.51: an error's text is a C string
+        super().__init__(self.message)
 
     def __repr__(self) -> str:
         return f"TritonError({self.code.name}, {self.message!r})"

@@ -1,0 +1,37 @@
+"""What is logged and how: the settings that the logging extension shows and changes."""
+
+from dataclasses import dataclass
+
+from triton_emulator.settings import Settings
+
+FORMATS = ("default", "ISO8601")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The settings of the log. `file` is "" for the console; it is fixed when the server starts."""
+
+    file: str = ""
+    info: bool = True
+    warning: bool = True
+    error: bool = True
+    verbose_level: int = 0
+    format: str = "default"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "LogSettings":
+        """What a server with these settings starts with."""
+        return cls(
+            settings.log_file,
+            settings.log_info,
+            settings.log_warning,
+            settings.log_error,
+            clamp_level(settings.log_verbose),
+            settings.log_format,
+        )
+
+
+def clamp_level(level: int) -> int:
+    """The level that 2.51 keeps when it is given `level`: a signed 32-bit number, 0 where that is negative."""
+    wrapped = (level + (1 << 31)) % (1 << 32) - (1 << 31)
+    return max(wrapped, 0)

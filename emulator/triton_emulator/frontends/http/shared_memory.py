@@ -1,0 +1,98 @@
+"""The routes under /v2/systemsharedmemory and /v2/cudasharedmemory."""
+
+import binascii
+import re
+
+from triton_emulator.frontends.http.request import Request
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol.errors import internal, invalid_arg
+from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.wire.reply import Reply, json_reply
+
+_EMPTY = json_reply(b"")
+
+
+def system_status(request: Request) -> Reply:
+    regions = request.world.system_shared_memory.status(request.groups[0])
+    rows = [
+        {"name": region.name, "key": region.key, "offset": region.offset, "byte_size": region.byte_size}
+        for region in regions
+    ]
+    return json_reply(js.write(rows))
+
+
+def system_register(request: Request) -> Reply:
+    name = _region_name(request, "system")
+    document = parse_document(request.body)
+    try:
+        key = js.as_string(_field(document, "key"))
+        offset = find(document, "offset")
+        start = 0 if isinstance(offset, Absent) else js.as_uint(offset)
+        byte_size = js.as_uint(_field(document, "byte_size"))
+    except js.JSONTypeError as fault:
+        raise internal(str(fault)) from None
+    request.world.system_shared_memory.register(name, key, start, byte_size)
+    return _EMPTY
+
+
+def system_unregister(request: Request) -> Reply:
+    memory = request.world.system_shared_memory
+    name = request.groups[0]
+    if name is None:
+        memory.unregister_all()
+    else:
+        memory.unregister(name)
+    return _EMPTY
+
+
+def cuda_status(request: Request) -> Reply:
+    request.world.cuda_shared_memory.status(request.groups[0])
+    return json_reply(b"[]")
+
+
+def cuda_register(request: Request) -> Reply:
+    name = _region_name(request, "cuda")
+    document = parse_document(request.body)
+    try:
+        encoded = js.as_string(js.member(_field(document, "raw_handle"), "b64"))
+        byte_size = js.as_uint(js.member(document, "byte_size"))
+        device_id = js.as_uint(js.member(document, "device_id"))
+    except js.JSONTypeError as fault:
+        raise internal(str(fault)) from None
+    request.world.cuda_shared_memory.register(name, _decode_base64(encoded), device_id, byte_size)
+    return _EMPTY
+
+
+def cuda_unregister(request: Request) -> Reply:
+    memory = request.world.cuda_shared_memory
+    name = request.groups[0]
+    if name is None:
+        memory.unregister_all()
+    else:
+        memory.unregister(name)
+    return _EMPTY
+
+
+def _region_name(request: Request, kind: str) -> str:
+    name = request.groups[0]
+    if name is None:
+        raise invalid_arg(f"'region name' is necessary to register {kind} shared memory region")
+    return name
+
+
+def _field(document: js.Value, key: str) -> js.Value:
+    value = find(document, key)
+    if isinstance(value, Absent):
+        raise invalid_arg(f"Shared memory register request has no '{key}' field")
+    return value
+
+
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+
+
+def _decode_base64(text: str) -> bytes:
+    """As lenient as 2.51: what is no base64 character is skipped, padding may be missing, loose bits are dropped."""
+    digits = _NOT_BASE64.sub("", text)
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))

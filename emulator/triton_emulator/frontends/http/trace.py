@@ -1,0 +1,71 @@
+"""GET and POST /v2/trace/setting and /v2/models/<model>/trace/setting."""
+
+from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
+from triton_emulator.frontends.http.request import Request
+from triton_emulator.protocol import json_dialect as js
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
+from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.wire.reply import Reply, json_reply
+
+
+def setting(request: Request) -> Reply:
+    """Show the settings of a model, or of all; a POST changes them first."""
+    model = request.groups[0] or ""
+    if model and not request.world.model_ready(model, ""):
+        raise invalid_arg(f"Request for unknown model : {model}")
+    trace = request.world.trace
+    if request.method == "POST":
+        trace.update(_changes(request.body), model)
+    return json_reply(js.write(dict(trace.show(model))))
+
+
+def _changes(body: bytes) -> dict[str, Level | int | None]:
+    """What the body changes; the checks are in 2.51's order, whatever the order of the document."""
+    document = parse_document(body)
+    if not isinstance(find(document, "trace_file"), Absent):
+        raise unsupported("trace file location can not be updated through network protocol")
+    changes: dict[str, Level | int | None] = {}
+    try:
+        _read_level(find(document, "trace_level"), changes)
+        for name, field, parse in (
+            ("trace_rate", "rate", parse_unsigned),
+            ("trace_count", "count", _count),
+            ("log_frequency", "log_frequency", parse_unsigned),
+        ):
+            value = find(document, name)
+            if not isinstance(value, Absent):
+                changes[field] = None if value is None else parse(name, js.as_string(value))
+    except js.JSONTypeError as fault:
+        raise internal(str(fault)) from None
+    return changes
+
+
+def _read_level(value: js.Value | Absent, changes: dict[str, Level | int | None]) -> None:
+    if isinstance(value, Absent):
+        return
+    if value is None:
+        changes["level"] = None
+    elif (level := parse_level(_names(value))) is not None:
+        changes["level"] = level
+
+
+def _names(value: js.Value) -> list[str]:
+    listed = js.as_array(value)
+    names: list[str] = []
+    for item in listed:
+        names.append(js.as_string(item))
+        if names[-1] == "OFF" and len(listed) > 1:  # 2.51 stops here: a later fault is not reached
+            break
+    return names + [""] * (len(listed) - len(names))
+
+
+def _count(name: str, text: str) -> int:
+    count = parse_count(name, text)
+    if count < -1:
+        raise _too_low(count)
+    return count
+
+
+def _too_low(count: int) -> TritonError:
+    # 2.51: no space before the number over HTTP, one over gRPC
+    return invalid_arg(f"Unable to parse 'trace_count'. Expecting value >= -1, got:{count}")
