@@ -127,7 +127,7 @@ def _words(length: tuple[int, int], limits: Limits, limit: int, digest: Callable
     for place, byte in enumerate(digest(2 + wanted)[2:]):
         token = _PLACES[place % 7][byte & 7]
         made.append(token.title() if opening else token)
-        opening = token == "."
+        opening = token == "."  # noqa: S105 - a token of text
     if made:
         made[0] = made[0].lstrip()
         if wanted <= limit and not limits.ignore_eos and len(made) > 1 and "." not in made[-2:]:

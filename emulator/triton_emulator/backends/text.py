@@ -291,7 +291,7 @@ def logprob(token: str) -> float:
 
 
 def _logprobs_json(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-    """The vLLM backend's `logprobs`: a JSON list of {token id: details} per answer, "null" where none were asked for."""
+    """The vLLM backend's `logprobs`: per answer a JSON list of {token id: details}, "null" where not asked for."""
 
     def details(cell: Cell) -> bytes:
         if ask.sampling.get("logprobs") is None:

@@ -9,7 +9,9 @@ def integers(request, name):
 
 
 def texts(name, numbers):
-    return pb_utils.Tensor(name, np.vectorize(lambda number: str(number).encode(), otypes=[np.object_])(numbers))
+    return pb_utils.Tensor(
+        name, np.vectorize(lambda number: str(number).encode(), otypes=[np.object_])(numbers)
+    )
 
 
 class TritonPythonModel:

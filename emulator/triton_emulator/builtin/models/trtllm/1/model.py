@@ -104,7 +104,9 @@ class TritonPythonModel:
         for start in range(0, steps, step):
             if sender.is_cancelled():
                 error = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
-                sender.send(pb_utils.InferenceResponse(error=error), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                sender.send(
+                    pb_utils.InferenceResponse(error=error), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+                )
                 return
             parts = [[tokens[start : start + step] for tokens in row] for row in answers]
             lead = prompts if echo and start == 0 else [b""] * len(prompts)
@@ -131,7 +133,9 @@ class TritonPythonModel:
     def response(self, lead, parts, answers, end, prompts, flags):
         rows = range(len(parts))
         outputs = [
-            texts("text_output", [[lead[row] + "".join(part).encode() for part in parts[row]] for row in rows]),
+            texts(
+                "text_output", [[lead[row] + "".join(part).encode() for part in parts[row]] for row in rows]
+            ),
         ]
         if flags["return_log_probs"]:
             width = max(len(part) for row in parts for part in row)

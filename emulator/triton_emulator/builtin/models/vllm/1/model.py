@@ -70,13 +70,14 @@ def without(tokens, reason, stop, bad):
     return kept, "stop"
 
 
-SAMPLING_PARAMS = """
+NAMES = """
     allowed_token_ids bad_words best_of detokenize early_stopping extra_args frequency_penalty guided_decoding
     ignore_eos include_stop_str_in_output length_penalty logit_bias logprobs lora_name max_tokens min_p min_tokens n
     output_kind presence_penalty prompt_logprobs repetition_penalty seed skip_special_tokens
     spaces_between_special_tokens stop stop_token_ids structured_outputs temperature top_k top_p
     truncate_prompt_tokens use_beam_search
-""".split()
+"""
+SAMPLING_PARAMS = NAMES.split()
 
 
 def flag(request, name, default=False):
@@ -126,7 +127,9 @@ class TritonPythonModel:
             try:
                 self.generate(request, sender)
             except ValueError as error:
-                response = pb_utils.InferenceResponse(error=pb_utils.TritonError(f"Error generating stream: {error}"))
+                response = pb_utils.InferenceResponse(
+                    error=pb_utils.TritonError(f"Error generating stream: {error}")
+                )
                 sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def generate(self, request, sender):
@@ -142,9 +145,13 @@ class TritonPythonModel:
         for start in range(0, steps, step):
             if sender.is_cancelled():
                 error = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
-                sender.send(pb_utils.InferenceResponse(error=error), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                sender.send(
+                    pb_utils.InferenceResponse(error=error), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+                )
                 return
-            response = self.response(request, prompt if echo else b"", prompt, found, start, start + step, sampling)
+            response = self.response(
+                request, prompt if echo else b"", prompt, found, start, start + step, sampling
+            )
             last = start + step >= steps
             sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
 
@@ -172,7 +179,13 @@ class TritonPythonModel:
     def logprobs(self, part):
         return json.dumps(
             [
-                {crc32(token.encode()) % 32000: {"logprob": logprob(token), "rank": 1, "decoded_token": token}}
+                {
+                    crc32(token.encode()) % 32000: {
+                        "logprob": logprob(token),
+                        "rank": 1,
+                        "decoded_token": token,
+                    }
+                }
                 for token in part
             ]
         )

@@ -1,0 +1,499 @@
+"""A stood-in language model: the same prompt, the same words; each backend's tensors in that backend's manner."""
+
+import json
+
+import pytest
+
+from emulator.tests.backends.standin.driving import Model
+from triton_emulator.backends.generator import tokens
+
+CUSTOM = """
+backend: "onnxruntime"
+input [ { name: "text_input" data_type: TYPE_STRING dims: [ 1 ] },
+        { name: "max_tokens" data_type: TYPE_INT32 dims: [ 1 ] optional: true } ]
+output [ { name: "text_output" data_type: TYPE_STRING dims: [ 1 ] } ]
+"""
+
+TRTLLM = """
+backend: "tensorrtllm" max_batch_size: 8 model_transaction_policy { decoupled: %s }
+input [ { name: "text_input" data_type: TYPE_STRING dims: [ 1 ] },
+        { name: "max_tokens" data_type: TYPE_INT32 dims: [ 1 ] },
+        { name: "stop_words" data_type: TYPE_STRING dims: [ -1 ] optional: true },
+        { name: "bad_words" data_type: TYPE_STRING dims: [ -1 ] optional: true },
+        { name: "end_id" data_type: TYPE_INT32 dims: [ 1 ] optional: true },
+        { name: "seed" data_type: TYPE_UINT64 dims: [ 1 ] optional: true },
+        { name: "beam_width" data_type: TYPE_INT32 dims: [ 1 ] optional: true },
+        { name: "stream" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "exclude_input_in_output" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "return_log_probs" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "return_context_logits" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "return_num_input_tokens" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "return_num_output_tokens" data_type: TYPE_BOOL dims: [ 1 ] optional: true } ]
+output [ { name: "text_output" data_type: TYPE_STRING dims: [ -1 ] },
+         { name: "cum_log_probs" data_type: TYPE_FP32 dims: [ -1 ] },
+         { name: "output_log_probs" data_type: TYPE_FP32 dims: [ -1, -1 ] },
+         { name: "context_logits" data_type: TYPE_FP32 dims: [ -1, -1 ] },
+         { name: "batch_index" data_type: TYPE_INT32 dims: [ 1 ] },
+         { name: "sequence_index" data_type: TYPE_INT32 dims: [ 1 ] },
+         { name: "num_input_tokens" data_type: TYPE_INT32 dims: [ 1 ] },
+         { name: "num_output_tokens" data_type: TYPE_INT32 dims: [ 1 ] } ]
+"""
+DECOUPLED, WHOLE = TRTLLM % "true", TRTLLM % "false"
+
+LLMAPI = """
+backend: "tensorrtllm" model_transaction_policy { decoupled: %s }
+input [ { name: "text_input" data_type: TYPE_STRING dims: [ -1 ] },
+        { name: "streaming" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "sampling_param_max_tokens" data_type: TYPE_INT32 dims: [ 1 ] optional: true },
+        { name: "sampling_param_stop" data_type: TYPE_STRING dims: [ -1 ] optional: true },
+        { name: "sampling_param_exclude_input_from_output" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "return_finish_reason" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "return_stop_reason" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "stop" data_type: TYPE_BOOL dims: [ 1 ] optional: true } ]
+output [ { name: "text_output" data_type: TYPE_STRING dims: [ -1 ] },
+         { name: "finish_reason" data_type: TYPE_STRING dims: [ -1 ] },
+         { name: "stop_reason" data_type: TYPE_STRING dims: [ -1 ] } ]
+"""
+
+VLLM = 'backend: "vllm"'
+
+FIVE_WORDS = "That plain batch reads a"
+
+
+def prompt(text="who are u?", **others):
+    """Inputs of an unbatched model."""
+    return {"text_input": ("BYTES", [text]), **others}
+
+
+def row(text="who are u?", limit=5, **others):
+    """Inputs of a batched model, one row."""
+    return {
+        "text_input": ("BYTES", [text], [1, 1]),
+        "max_tokens": ("INT32", [limit], [1, 1]),
+        **{name: (datatype, values, [1, len(values)]) for name, (datatype, values) in others.items()},
+    }
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_always_gets_the_same_words():
+    first = Model(CUSTOM).ask(prompt()).texts()
+    assert first == Model(CUSTOM).ask(prompt()).texts()
+    assert first == [
+        ["That plain batch reads a shape. Every new tensor shows a line. Each long tensor follows."]
+    ]
+
+
+def test_another_prompt_gets_other_words():
+    assert Model(CUSTOM).ask(prompt("hello")).texts() != Model(CUSTOM).ask(prompt()).texts()
+
+
+def test_another_seed_in_the_settings_gives_other_words():
+    assert Model(CUSTOM, "{seed: 1}").ask(prompt()).texts() != Model(CUSTOM).ask(prompt()).texts()
+
+
+def test_max_tokens_cuts_the_answer_short():
+    assert Model(CUSTOM).ask(prompt(max_tokens=("INT32", [5]))).texts() == [[FIVE_WORDS]]
+
+
+@pytest.mark.parametrize("limit", [0, -3], ids=["none", "fewer than none"])
+def test_a_limit_of_no_tokens_gives_an_empty_text(limit):
+    assert Model(CUSTOM).ask(prompt(max_tokens=("INT32", [limit]))).texts() == [[""]]
+
+
+def test_settings_bound_answers_to_requests_that_name_no_limit():
+    assert Model(CUSTOM, "{max_tokens: 5}").ask(prompt()).texts() == [[FIVE_WORDS]]
+
+
+def test_settings_choose_how_long_invented_answers_are():
+    [[text]] = Model(CUSTOM, "{length: 3}").ask(prompt()).texts()
+    assert len(tokens(text)) == 3
+
+
+def test_an_enormous_limit_is_not_generated():
+    [[text]] = Model(CUSTOM, "{length: 100000}").ask(prompt(max_tokens=("INT32", [2**31 - 1]))).texts()
+    assert len(tokens(text)) == 4096
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "one", "Hello, world!", "a\n\n b\t", "naïve 東京 🙂", "3.14 is π's 1st guess  "],
+    ids=["empty", "blank", "a word", "punctuation", "white space", "not ASCII", "numbers"],
+)
+def test_tokens_joined_are_the_text_again(text):
+    assert "".join(tokens(text)) == text
+
+
+def test_an_echoing_model_answers_with_the_prompt():
+    assert Model(CUSTOM, "{echo: true}").ask(prompt("Hello, world!")).texts() == [["Hello, world!"]]
+
+
+def test_an_echo_is_cut_short_as_well():
+    echoed = Model(CUSTOM, "{echo: true}").ask(prompt("Hello, world!", max_tokens=("INT32", [2])))
+    assert echoed.texts() == [["Hello,"]]
+
+
+def test_bytes_that_are_not_utf8_come_back_unchanged():
+    exchange = Model(CUSTOM, "{echo: true}").ask(prompt(b"\xff\xfe ok"))
+    assert exchange.responses[0].outputs[0].array.tolist() == [b"\xff\xfe ok"]
+
+
+def test_a_fixed_reply_answers_every_prompt():
+    model = Model(CUSTOM, '{reply: "I am Triton."}')
+    assert [model.ask(prompt(text)).texts() for text in ("who are u?", "hello")] == [[["I am Triton."]]] * 2
+
+
+def test_of_several_replies_the_prompt_chooses_one_and_keeps_to_it():
+    model = Model(CUSTOM, "{reply: [Yes., No., Perhaps.]}")
+    answers = [model.ask(prompt(str(number))).texts()[0][0] for number in range(40)]
+    assert set(answers) == {"Yes.", "No.", "Perhaps."}
+    assert answers == [model.ask(prompt(str(number))).texts()[0][0] for number in range(40)]
+
+
+def test_a_reply_can_hang_on_what_the_prompt_says():
+    model = Model(
+        CUSTOM, '{replies: {"(?i)capital of france": Paris., "^2 ?\\\\+ ?2": "4"}, reply: "I see."}'
+    )
+    asked = ["What is the Capital of France?", "2+2", "hello"]
+    assert [model.ask(prompt(text)).texts() for text in asked] == [[["Paris."]], [["4"]], [["I see."]]]
+
+
+# --- any model that turns text into text -----------------------------------------------------------------------------
+
+
+def test_a_model_with_names_of_its_own_answers_each_prompt_of_a_list():
+    config = """
+    backend: "pytorch"
+    input [ { name: "QUESTION" data_type: TYPE_STRING dims: [ -1 ] } ]
+    output [ { name: "ANSWER" data_type: TYPE_STRING dims: [ -1 ] } ]
+    """
+    answered = Model(config, "{echo: true}").ask({"QUESTION": ("BYTES", ["a", "b", "c"])})
+    assert answered.texts("ANSWER") == [["a", "b", "c"]]
+
+
+def test_settings_name_tensors_that_do_not_tell():
+    config = """
+    backend: "pytorch"
+    input [ { name: "A" data_type: TYPE_STRING dims: [ 1 ] }, { name: "B" data_type: TYPE_STRING dims: [ 1 ] } ]
+    output [ { name: "C" data_type: TYPE_STRING dims: [ 1 ] } ]
+    """
+    model = Model(config, "{behaviour: text, input: B, output: C, echo: true}")
+    assert model.ask({"A": ("BYTES", ["left"]), "B": ("BYTES", ["right"])}).texts("C") == [["right"]]
+
+
+def test_a_decoupled_model_without_a_stream_input_always_streams():
+    config = CUSTOM + "model_transaction_policy { decoupled: true }"
+    exchange = Model(config).ask(prompt(max_tokens=("INT32", [3])))
+    assert exchange.texts() == [["That"], [" plain"], [" batch"]]
+
+
+def test_settings_can_stop_it_from_streaming():
+    config = CUSTOM + "model_transaction_policy { decoupled: true }"
+    exchange = Model(config, "{stream: false}").ask(prompt(max_tokens=("INT32", [3])))
+    assert exchange.texts() == [["That plain batch"]]
+
+
+# --- TensorRT-LLM ------------------------------------------------------------------------------------------------------
+
+
+def test_trtllm_puts_the_prompt_before_the_answer():
+    exchange = Model(DECOUPLED).ask(row())
+    assert exchange.texts() == [[["who are u?" + FIVE_WORDS]]]
+    assert exchange.outputs == ["text_output", "batch_index", "sequence_index"]
+
+
+def test_trtllm_leaves_the_prompt_out_when_asked_to():
+    assert Model(DECOUPLED).ask(row(exclude_input_in_output=("BOOL", [True]))).texts() == [[[FIVE_WORDS]]]
+
+
+@pytest.mark.parametrize(
+    "settings", ["{exclude_input_in_output: true}", "{}"], ids=["emulator.yaml", "config"]
+)
+def test_trtllm_can_be_deployed_without_the_prompt(settings):
+    config = DECOUPLED
+    if settings == "{}":
+        config += 'parameters { key: "exclude_input_in_output" value { string_value: "true" } }'
+    assert Model(config, settings).ask(row()).texts() == [[[FIVE_WORDS]]]
+
+
+def test_trtllm_streams_one_token_at_a_time_without_the_prompt():
+    exchange = Model(DECOUPLED).ask(row(stream=("BOOL", [True])))
+    assert exchange.texts() == [[[word]] for word in ("That", " plain", " batch", " reads", " a")]
+
+
+def test_trtllm_refuses_to_stream_where_it_is_not_decoupled():
+    exchange = Model(WHOLE).ask(row(stream=("BOOL", [True])))
+    assert exchange.error == (
+        "INTERNAL",
+        "Streaming is only supported if model is deployed using decoupled mode.",
+    )
+
+
+def test_trtllm_counts_tokens_when_asked_to():
+    flags = {"return_num_input_tokens": ("BOOL", [True]), "return_num_output_tokens": ("BOOL", [True])}
+    exchange = Model(DECOUPLED).ask(row("who are u?", 5, **flags))
+    assert exchange.texts("num_input_tokens") == [[[4]]]
+    assert exchange.texts("num_output_tokens") == [[[5]]]
+
+
+def test_trtllm_gives_each_beam_its_own_text_and_log_probabilities():
+    flags = {
+        "beam_width": ("INT32", [2]),
+        "return_log_probs": ("BOOL", [True]),
+        "exclude_input_in_output": ("BOOL", [True]),
+    }
+    exchange = Model(DECOUPLED).ask(row("who are u?", 5, **flags))
+    [[texts]] = exchange.texts()
+    assert texts[0] == FIVE_WORDS
+    assert texts[1] != FIVE_WORDS
+    [table] = exchange.responses[0].outputs[2:3]
+    assert (table.name, table.shape) == ("output_log_probs", (1, 2, 5))
+    [[sums]] = exchange.texts("cum_log_probs")
+    assert sums == pytest.approx(table.array.sum(axis=2)[0], abs=1e-5)
+
+
+def test_trtllm_stops_before_a_stop_word():
+    assert Model(DECOUPLED).ask(
+        row(stop_words=("BYTES", ["reads", "nothing"]), exclude_input_in_output=("BOOL", [True]))
+    ).texts() == [[["That plain batch "]]]
+
+
+def test_trtllm_leaves_out_bad_words():
+    assert Model(DECOUPLED).ask(
+        row(bad_words=("BYTES", ["plain"]), exclude_input_in_output=("BOOL", [True]))
+    ).texts() == [[["That batch reads a"]]]
+
+
+def test_trtllm_takes_a_seed():
+    seeded = Model(DECOUPLED).ask(row(seed=("UINT64", [7]), exclude_input_in_output=("BOOL", [True])))
+    assert seeded.texts() != [[[FIVE_WORDS]]]
+    assert (
+        seeded.texts()
+        == Model(DECOUPLED).ask(row(seed=("UINT64", [7]), exclude_input_in_output=("BOOL", [True]))).texts()
+    )
+
+
+def test_an_output_behind_a_flag_comes_only_with_the_flag():
+    exchange = Model(DECOUPLED).ask(row(return_context_logits=("BOOL", [True])))
+    assert "context_logits" in exchange.outputs
+    assert "context_logits" not in Model(DECOUPLED).ask(row()).outputs
+
+
+def test_each_row_of_a_batch_is_answered_as_if_it_were_alone():
+    exchange = Model(DECOUPLED).ask(
+        {
+            "text_input": ("BYTES", ["who are u?", "hello"], [2, 1]),
+            "max_tokens": ("INT32", [5, 2], [2, 1]),
+            "exclude_input_in_output": ("BOOL", [True, True], [2, 1]),
+        }
+    )
+    alone = Model(DECOUPLED).ask(row("hello", 2, exclude_input_in_output=("BOOL", [True]))).texts()[0][0]
+    assert exchange.texts() == [[[FIVE_WORDS], alone]]
+    assert exchange.texts("batch_index") == [[[0], [1]]]
+
+
+def test_only_requested_outputs_are_sent():
+    assert Model(DECOUPLED).ask(row(), outputs=["text_output"]).outputs == ["text_output"]
+
+
+# --- TensorRT-LLM's LLM API ----------------------------------------------------------------------------------------------
+
+
+def test_llmapi_streams_the_text_so_far():
+    exchange = Model(LLMAPI % "true").ask(
+        prompt(streaming=("BOOL", [True]), sampling_param_max_tokens=("INT32", [3]))
+    )
+    assert exchange.texts() == [["That"], ["That plain"], ["That plain batch"]]
+
+
+def test_llmapi_tells_why_it_ended():
+    exchange = Model(LLMAPI % "true").ask(
+        prompt(
+            sampling_param_stop=("BYTES", ["reads"]),
+            return_finish_reason=("BOOL", [True]),
+            return_stop_reason=("BOOL", [True]),
+        )
+    )
+    assert exchange.texts("finish_reason") == [["stop"]]
+    assert exchange.texts("stop_reason") == [["reads"]]
+
+
+def test_llmapi_refuses_to_stream_where_it_is_not_decoupled():
+    assert Model(LLMAPI % "false").ask(prompt(streaming=("BOOL", [True]))).error == (
+        "INTERNAL",
+        "Error generating request: Streaming is only supported in decoupled mode.",
+    )
+
+
+def test_llmapi_cancels_the_running_request_of_the_same_id():
+    model = Model(LLMAPI % "true", "{time_per_token_ms: 10}")
+    running = model.start(prompt(streaming=("BOOL", [True])), id="7")
+    cancelling = model.start(prompt("", stop=("BOOL", [True])), id="7")
+    model.clock.run()
+    assert cancelling.error == ("CANCELLED", "Request cancelled by client")
+    assert running.error == ("CANCELLED", "Request was cancelled")
+
+
+def test_llmapi_cannot_cancel_without_an_id():
+    exchange = Model(LLMAPI % "true").ask(prompt("", stop=("BOOL", [True])))
+    assert exchange.error == ("INTERNAL", "A request id must be provided for request cancellation")
+
+
+# --- vLLM -------------------------------------------------------------------------------------------------------------
+
+
+def sampling(**parameters):
+    return ("BYTES", [json.dumps(parameters)])
+
+
+def test_a_vllm_config_gets_the_tensors_that_its_backend_adds():
+    config = Model(VLLM).config
+    assert (config.max_batch_size, config.decoupled) == (0, True)
+    assert [spec.name for spec in config.inputs if not spec.optional] == ["text_input"]
+    assert [spec.name for spec in config.outputs][:2] == ["text_output", "finish_reason"]
+
+
+def test_vllm_puts_the_prompt_first_and_makes_sixteen_tokens():
+    [[text]] = Model(VLLM).ask(prompt()).texts()
+    assert text.startswith("who are u?That plain batch")
+    assert len(tokens(text.removeprefix("who are u?"))) == 16
+
+
+def test_vllm_streams_tokens_and_says_none_until_it_ends():
+    exchange = Model(VLLM).ask(
+        prompt(
+            stream=("BOOL", [True]),
+            sampling_parameters=sampling(max_tokens=3),
+            return_finish_reason=("BOOL", [True]),
+            return_num_output_tokens=("BOOL", [True]),
+        )
+    )
+    assert exchange.texts() == [["That"], [" plain"], [" batch"]]
+    assert exchange.texts("finish_reason") == [["None"], ["None"], ["length"]]
+    assert exchange.texts("num_output_tokens") == [[1], [1], [1]]
+
+
+def test_vllm_takes_sampling_parameters_from_the_requests_own():
+    exchange = Model(VLLM).ask(
+        prompt(exclude_input_in_output=("BOOL", [True])), parameters={"max_tokens": 5, "id": "7"}
+    )
+    assert exchange.texts() == [[FIVE_WORDS]]
+
+
+def test_vllm_gives_as_many_answers_as_asked_for():
+    exchange = Model(VLLM).ask(
+        prompt(exclude_input_in_output=("BOOL", [True]), sampling_parameters=sampling(n=3, max_tokens=5))
+    )
+    [texts] = exchange.texts()
+    assert texts[0] == FIVE_WORDS
+    assert len(set(texts)) == 3
+
+
+def test_vllm_writes_log_probabilities_as_json():
+    exchange = Model(VLLM).ask(
+        prompt(sampling_parameters=sampling(logprobs=1, max_tokens=2), return_logprobs=("BOOL", [True]))
+    )
+    [[text]] = exchange.texts("logprobs")
+    assert [detail["decoded_token"] for step in json.loads(text) for detail in step.values()] == [
+        "That",
+        " plain",
+    ]
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (
+            prompt(stream=("BOOL", [True]), exclude_input_in_output=("BOOL", [False])),
+            "When streaming, `exclude_input_in_output` = False is not allowed.",
+        ),
+        (
+            prompt(sampling_parameters=sampling(max_completion_tokens=3)),
+            "'NoneType' object has no attribute 'lora_name'",
+        ),
+        (
+            prompt(sampling_parameters=sampling(max_tokens="many")),
+            "'NoneType' object has no attribute 'lora_name'",
+        ),
+        (
+            prompt(sampling_parameters=("BYTES", ["{"])),
+            "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
+    ],
+    ids=["echo while streaming", "an unknown parameter", "a parameter of a wrong type", "broken JSON"],
+)
+def test_vllm_words_what_it_cannot_do(inputs, message):
+    assert Model(VLLM).ask(inputs).error == ("INTERNAL", f"Error generating stream: {message}")
+
+
+# --- time, failure, cancellation -----------------------------------------------------------------------------------------
+
+
+def streaming(limit=4):
+    return row("who are u?", limit, stream=("BOOL", [True]))
+
+
+def test_a_stream_keeps_the_pace_of_its_settings():
+    model = Model(DECOUPLED, "{time_to_first_token_ms: 200, time_per_token_ms: 50}")
+    assert model.ask(streaming()).times == [0.2, 0.25, 0.3, 0.35]
+
+
+def test_a_whole_answer_takes_as_long_as_its_stream_would():
+    model = Model(DECOUPLED, "{time_to_first_token_ms: 200, time_per_token_ms: 50}")
+    assert model.ask(row("who are u?", 4)).times == [0.35]
+
+
+def test_without_a_pace_a_long_stream_still_lets_others_in():
+    model = Model(DECOUPLED, "{length: 40}")
+    exchange = model.start(streaming(limit=40))
+    assert len(exchange.responses) == 16
+    model.clock.run()
+    assert len(exchange.responses) == 40
+    assert model.clock.now == 0
+
+
+def test_the_last_token_travels_with_the_final_flag():
+    exchange = Model(DECOUPLED).ask(streaming(limit=2))
+    assert [len(response.outputs) > 0 for response in exchange.responses] == [True, True]
+
+
+def test_a_stream_can_be_told_to_fail_half_way():
+    model = Model(DECOUPLED, '{fail_after_tokens: 2, fail_message: "out of memory"}')
+    exchange = model.ask(streaming())
+    assert exchange.texts() == [[["That"]], [[" plain"]]]
+    assert exchange.error == ("INTERNAL", "out of memory")
+    assert exchange.call.failed
+
+
+def test_an_answer_that_ends_before_does_not_fail():
+    assert Model(DECOUPLED, "{fail_after_tokens: 2}").ask(streaming(limit=2)).error is None
+
+
+def test_a_whole_answer_fails_as_a_whole():
+    assert Model(DECOUPLED, "{fail_after_tokens: 2}").ask(row()).error == (
+        "INTERNAL",
+        "the stand-in was told to fail here",
+    )
+
+
+def test_a_cancelled_stream_ends_with_an_error():
+    model = Model(DECOUPLED, "{time_per_token_ms: 50}")
+    exchange = model.start(streaming())
+    model.clock.step()
+    exchange.call.cancelled = True
+    model.clock.run()
+    assert len(exchange.texts()) == 2
+    assert exchange.error == ("CANCELLED", "Request was cancelled")
+
+
+def test_a_request_for_a_thousand_million_answers_is_refused():
+    exchange = Model(DECOUPLED).ask(row(beam_width=("INT32", [10**9])))
+    assert exchange.error == ("INVALID_ARG", "a stand-in gives at most 128 answers to one prompt")
+
+
+def test_an_answer_carries_its_marks():
+    call = Model(CUSTOM).ask(prompt()).call
+    assert 0 < call.compute_start_ns <= call.compute_input_end_ns <= call.compute_output_start_ns
+    assert call.compute_output_start_ns <= call.compute_end_ns
+    assert (call.execution, call.failed) == (1, False)
