@@ -44,13 +44,10 @@ def model_path(model: str, version: str | None) -> str:
 
 def discover(
     endpoint: Endpoint, model: str, version: str | None, headers: Mapping[str, str], timeout: float
-) -> Generator[Wire, Reply, ModelInfo | None]:
-    """Read a model from its server, as steps. None if the server does not know it (or is no v2 server)."""
+) -> Generator[Wire, Reply, ModelInfo]:
+    """Read a model from its server, as steps. NotFoundError if the server does not know it."""
     path = model_path(model, version)
     reply = yield Wire("GET", endpoint.url(path), headers=headers, timeout=timeout)
-    if reply.status in (400, 404, 405):
-        # 2.51 answers 404 to an unknown model; KServe's own servers answer 400 or 404.
-        return None
     metadata = _document(reply, endpoint)
     try:
         config_reply = yield Wire("GET", endpoint.url(f"{path}/config"), headers=headers, timeout=timeout)

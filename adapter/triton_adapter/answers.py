@@ -1,0 +1,207 @@
+"""The answer to one request as it grows: pieces go in, what is new for each choice comes out. Pure.
+
+Streams and whole replies grow through the same code, so they cannot differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from triton_adapter.errors import BadGatewayError
+from triton_adapter.openai.requests import Generation
+from triton_adapter.pieces import Piece
+from triton_adapter.profiles.binding import Binding
+from triton_adapter.stopping import StopCutter
+from triton_adapter.tokens import count
+from triton_adapter.tools import ToolCall, ToolParser
+
+
+@dataclass(slots=True)
+class Delta:
+    """What is new for one choice. `finish_reason` is set on its last one."""
+
+    index: int
+    text: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    logprobs: list[Any] | None = None
+    finish_reason: str | None = None
+
+
+class Choice:
+    """One choice: the prompt's echo taken off, cut at its stop sequence, tool calls taken out."""
+
+    __slots__ = ("calls", "counts", "cutter", "done", "finish", "index", "logprobs", "parser", "prefix", "text", "_echo")
+
+    def __init__(self, index: int, request: Generation, parser: ToolParser | None, echo: str | None) -> None:
+        self.index = index
+        self.text = ""
+        self.prefix = ""
+        self.calls: list[ToolCall] = []
+        self.counts: list[int] = []
+        self.logprobs: list[Any] | None = None
+        self.finish: str | None = None
+        self.done = False
+        self.cutter = StopCutter(request.stop) if request.stop else None
+        self.parser = parser
+        self._echo = echo
+
+    def feed(self, text: str) -> Delta:
+        """Take text of the model's; return what of it may be shown now."""
+        if self._echo is not None:
+            text = self._without_echo(text)
+        if self.cutter is not None:
+            text = self.cutter.feed(text)
+            if self.cutter.hit:
+                self.finish, self.done = "stop", True
+        return self._parsed(text)
+
+    def end(self) -> Delta:
+        """Return what was held back, when the model's text is over."""
+        held, self._echo = self.prefix, None
+        if self.cutter is not None:
+            held = self.cutter.feed(held) + self.cutter.end()
+        delta = self._parsed(held)
+        if self.parser is not None:
+            text, calls = self.parser.end()
+            delta = Delta(self.index, delta.text + text, [*delta.calls, *calls])
+            self.text += text
+            self.calls += calls
+        self.done = True
+        return delta
+
+    def _parsed(self, text: str) -> Delta:
+        if self.parser is None:
+            self.text += text
+            return Delta(self.index, text)
+        text, calls = self.parser.feed(text)
+        self.text += text
+        self.calls += calls
+        return Delta(self.index, text, calls)
+
+    def _without_echo(self, text: str) -> str:
+        echo = self._echo or ""
+        seen = self.prefix + text
+        if len(seen) < len(echo) and echo.startswith(seen):
+            self.prefix = seen
+            return ""
+        self.prefix, self._echo = "", None
+        return seen.removeprefix(echo)
+
+
+@dataclass(slots=True)
+class Lane:
+    """One upstream request: the choices it answers begin at `first`; `prompt` is what it was sent."""
+
+    first: int
+    expected: int
+    prompt: str
+    prompt_tokens: int | None = None
+    pieces: int = 0
+
+
+class Answer:
+    """Everything a request has been answered so far."""
+
+    __slots__ = ("_make_parser", "_max_tokens", "_request", "binding", "choices", "lanes")
+
+    def __init__(
+        self, binding: Binding, request: Generation, lanes: list[Lane], max_tokens: int | None, make_parser: Any = None
+    ) -> None:
+        self.binding = binding
+        self._request = request
+        self._max_tokens = max_tokens
+        self._make_parser = make_parser
+        self.lanes = lanes
+        self.choices: dict[int, Choice] = {}
+
+    def feed(self, lane: Lane, piece: Piece) -> Iterator[Delta]:
+        """Take one response of a lane."""
+        lane.pieces += 1
+        if piece.prompt_tokens is not None:
+            lane.prompt_tokens = int(piece.prompt_tokens)
+        for at, text in enumerate(piece.texts):
+            index = lane.first + (piece.index if piece.index is not None else at)
+            choice = self.choices.get(index)
+            if choice is None:
+                choice = self._open(index, lane)
+            if piece.counts is not None:
+                choice.counts.append(int(piece.counts[min(at, len(piece.counts) - 1)]))
+            if choice.done:
+                continue
+            if piece.finish:
+                choice.finish = piece.finish[min(at, len(piece.finish) - 1)] or choice.finish
+            delta = choice.feed(text)
+            if piece.logprobs is not None and at < len(piece.logprobs):
+                choice.logprobs = (choice.logprobs or []) + piece.logprobs[at]
+                delta.logprobs = piece.logprobs[at]
+            yield delta
+
+    def end(self, lane: Lane) -> Iterator[Delta]:
+        """Close a lane's choices. BadGatewayError if the model answered too little, or broke off."""
+        mine = [self.choices[index] for index in sorted(self.choices) if self._lane(index) is lane]
+        if not mine:
+            raise BadGatewayError("the model ended without an answer")
+        if len(mine) < lane.expected:
+            raise BadGatewayError(f"the model gave {len(mine)} of the {lane.expected} choices asked for")
+        told = "finish_reason" in self.binding.roles and "return_finish_reason" in self.binding.constants
+        for choice in mine:
+            if told and choice.finish is None:
+                raise BadGatewayError("the model's answer ends before it says that it is finished")
+            delta = choice.end()
+            delta.finish_reason = self.finish_reason(choice)
+            yield delta
+
+    def satisfied(self, lane: Lane) -> bool:
+        """Tell whether every choice of a lane has met its stop sequence, so that the rest is not wanted."""
+        found = [self.choices.get(index) for index in range(lane.first, lane.first + lane.expected)]
+        return all(choice is not None and choice.done for choice in found)
+
+    def finish_reason(self, choice: Choice) -> str:
+        """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit."""
+        if choice.calls:
+            return "tool_calls"
+        if choice.finish is not None:
+            return choice.finish
+        tokens, estimated = self._completion_tokens(choice)
+        if self._max_tokens is not None and not estimated and tokens >= self._max_tokens:
+            return "length"
+        return "stop"
+
+    def usage(self) -> dict[str, Any]:
+        """Return the usage object; `estimated` is there, and true, if any count is only a guess."""
+        prompt = completion = 0
+        guessed = False
+        for lane in self.lanes:
+            tokens, estimated = lane.prompt_tokens, False
+            if tokens is None:
+                tokens, estimated = count(lane.prompt, self.binding.settings.tokenizer)
+            prompt += tokens
+            guessed |= estimated
+        for choice in self.choices.values():
+            tokens, estimated = self._completion_tokens(choice)
+            completion += tokens
+            guessed |= estimated
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        if guessed:
+            usage["estimated"] = True
+        return usage
+
+    def _completion_tokens(self, choice: Choice) -> tuple[int, bool]:
+        counts = choice.counts
+        if counts:
+            if len(counts) == 1:
+                return counts[0], False
+            growing = all(before < after for before, after in zip(counts, counts[1:], strict=False))
+            deltas = self.binding.profile.counts_are_deltas or not growing
+            return (sum(counts) if deltas else counts[-1]), False
+        text = choice.text + "".join(call.arguments for call in choice.calls)
+        return count(text, self.binding.settings.tokenizer)
+
+    def _lane(self, index: int) -> Lane:
+        return next(lane for lane in reversed(self.lanes) if lane.first <= index)
+
+    def _open(self, index: int, lane: Lane) -> Choice:
+        echo = lane.prompt if self.binding.strip_prompt else None
+        parser = self._make_parser() if self._make_parser else None
+        choice = self.choices[index] = Choice(index, self._request, parser, echo)
+        return choice

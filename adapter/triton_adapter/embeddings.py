@@ -1,0 +1,427 @@
+"""One embeddings call as steps: the inputs cut into requests the model can take, their rows put back in order.
+
+Outputs come as binary data, so FP16 and BF16 models work (Triton refuses those in JSON) and base64, the openai
+client's default, costs next to nothing.
+"""
+
+import base64
+import math
+import sys
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from triton_adapter.calls import Call, Together
+from triton_adapter.discovery import ModelInfo, TensorSpec
+from triton_adapter.errors import (
+    AdapterError,
+    BadGatewayError,
+    BadRequestError,
+    InternalServerError,
+    MissingParameterError,
+    UnsupportedParameterError,
+)
+from triton_adapter.openai.parameters import is_int
+from triton_adapter.profiles.slot import Slot
+from triton_adapter.settings import Settings
+from triton_adapter.target import Steps, Target
+from triton_adapter.tokens import count, detokenize, load_tokenizer
+from triton_adapter.triton.codec import Tensor, decode_infer, encode_infer
+from triton_adapter.triton.jsontext import dumps, loads
+from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, triton_message
+from triton_adapter.triton.sse import EventReader
+
+Vector = "array[float]"
+# Rows in one request to a model that takes any number of them and says no limit.
+FREE_BATCH = 64
+TEXT_INPUTS = ("input_text", "text_input", "text", "TEXT", "input", "INPUT", "INPUT0", "sentence", "query")
+TOKEN_INPUTS = ("input_ids", "INPUT_IDS", "tokens", "token_ids")
+OUTPUTS = ("sentence_embedding", "embeddings", "embedding", "EMBEDDING", "EMBEDDINGS", "pooler_output", "output")
+NUMBERS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+INTEGERS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
+# Inputs that follow from the tokens.
+COMPANIONS = {"attention_mask": 1, "token_type_ids": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a body asks for: `inputs` holds strings and token lists."""
+
+    inputs: list[Any]
+    base64: bool
+    dimensions: int | None
+    extra: dict[str, Any]
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model embeds: `kind` is text, tokens or vllm; `rows` is the most inputs in one request."""
+
+    info: ModelInfo | None
+    kind: str
+    slot: Slot
+    output: str | None
+    rows: int
+    bare: str | None = None
+
+
+def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
+    """Answer an embeddings request: a `list` dict of embeddings in the order of the input."""
+    asked = _read(body)
+    call.request_id = call.request_id or f"embd-{uuid4().hex}"
+    if target.info is None and target.unknown is None:
+        yield from target.read_info()
+    try:
+        return (yield from _attempt(target, asked, call))
+    except AdapterError as error:
+        failure = error
+        if (yield from _changed(target, error)):
+            try:
+                return (yield from _attempt(target, asked, call))
+            except AdapterError as second:
+                failure = second
+    failure.request_id = failure.request_id or call.request_id
+    failure.upstream = target.endpoint.base
+    raise failure
+
+
+def _changed(target: Target, error: AdapterError) -> Steps:
+    return (yield from target.refreshed(error, bind=False))
+
+
+def _attempt(target: Target, asked: Asked, call: Call) -> Steps:
+    plan = make_plan(target.info, target)
+    inputs = [_adapted(plan, item, at, target.settings) for at, item in enumerate(asked.inputs)]
+    extra = _extra(plan, asked, call)
+    wires = []
+    sizes = []
+    for start in range(0, len(inputs), plan.rows):
+        rows = inputs[start : start + plan.rows]
+        sizes.append(len(rows))
+        wires.append(_wire(target, plan, rows, extra, asked, call))
+    if len(wires) == 1:
+        replies = [(yield from _sent(target, wires[0], call))]
+    else:
+        replies = yield Together([_sent(target, wire, call) for wire in wires])
+    vectors: list[Any] = []
+    told: int | None = 0
+    for reply, size in zip(replies, sizes, strict=True):
+        rows, tokens = _rows(plan, reply, size, target.settings)
+        vectors += rows
+        told = None if tokens is None or told is None else told + tokens
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": at, "embedding": _shown(vector, asked)}
+            for at, vector in enumerate(vectors)
+        ],
+        "model": call.model or target.model,
+        "usage": _usage(asked, told, target.settings),
+    }
+
+
+def make_plan(info: ModelInfo | None, target: Target) -> Plan:
+    """Find the input for texts or tokens and the output for vectors. BadRequestError if the model has none."""
+    settings = target.settings
+    if info is None:
+        name = settings.embedding_input or "input_text"
+        slot = Slot.of(TensorSpec(name, "BYTES", (-1,)), batched=False)
+        return Plan(None, "text", slot, settings.embedding_output, settings.max_batch_size or FREE_BATCH, _bare(target))
+    if "embedding_request" in info.inputs and settings.embedding_input is None:
+        slot = Slot.of(info.inputs["embedding_request"], batched=False)
+        return Plan(info, "vllm", slot, settings.text_output or "text_output", 1)
+    name = settings.embedding_input or _input(info)
+    if name not in info.inputs:
+        raise BadRequestError(f"model '{info.name}' has no input '{name}'", param="embedding_input")
+    spec = info.inputs[name]
+    batched = info.max_batch_size > 0
+    slot = Slot.of(spec, batched=batched)
+    kind = "text" if spec.datatype == "BYTES" else "tokens"
+    most = settings.max_batch_size or FREE_BATCH
+    if kind == "tokens" or info.decoupled:
+        rows = 1
+    elif batched:
+        rows = min(info.max_batch_size, settings.max_batch_size or info.max_batch_size)
+    else:
+        rows = most if len(spec.dims) == 1 and spec.dims[0] < 0 else 1
+    return Plan(info, kind, slot, _output(info, settings), rows)
+
+
+def _bare(target: Target) -> str:
+    return target.endpoint.bare or target.url("infer")
+
+
+def _input(info: ModelInfo) -> str:
+    strings = [name for name, spec in info.inputs.items() if spec.datatype == "BYTES"]
+    tokens = [name for name, spec in info.inputs.items() if spec.datatype in INTEGERS and name not in COMPANIONS]
+    for candidates, present in ((TEXT_INPUTS, strings), (TOKEN_INPUTS, tokens)):
+        if name := next((name for name in candidates if name in present), None):
+            return name
+    if name := next(iter([*strings, *tokens]), None):
+        return name
+    raise BadRequestError(f"model '{info.name}' takes neither text nor tokens", param="model")
+
+
+def _output(info: ModelInfo, settings: Settings) -> str:
+    if settings.embedding_output:
+        if settings.embedding_output not in info.outputs:
+            known = ", ".join(info.outputs)
+            raise BadRequestError(
+                f"model '{info.name}' has no output '{settings.embedding_output}'; it has {known}",
+                param="embedding_output",
+            )
+        return settings.embedding_output
+    numbers = [name for name, spec in info.outputs.items() if spec.datatype in NUMBERS]
+    name = next((name for name in OUTPUTS if name in numbers), None) or next(iter(numbers), None)
+    if name is None:
+        raise BadRequestError(f"model '{info.name}' has no output of floating-point numbers", param="model")
+    return name
+
+
+def _read(body: Mapping[str, Any]) -> Asked:
+    given = body.get("input")
+    if given is None:
+        raise MissingParameterError("Missing required parameter: 'input'.", param="input")
+    form = body.get("encoding_format")
+    if form not in (None, "float", "base64"):
+        raise BadRequestError(
+            "'encoding_format' must be float or base64", param="encoding_format", code="invalid_value"
+        )
+    dimensions = body.get("dimensions")
+    if dimensions is not None and (not is_int(dimensions) or dimensions < 1):
+        raise BadRequestError(
+            "'dimensions' must be an integer of 1 or more", param="dimensions", code="invalid_value"
+        )
+    known = {"input", "model", "encoding_format", "dimensions", "user", "extra_body"}
+    extra = {name: value for name, value in body.items() if name not in known and value is not None}
+    extra |= body.get("extra_body") or {}
+    parameters = {"user": body["user"]} if isinstance(body.get("user"), str) else {}
+    return Asked(_inputs(given), form == "base64", dimensions, extra, parameters)
+
+
+def _inputs(given: Any) -> list[Any]:
+    if isinstance(given, str) and given:
+        return [given]
+    if isinstance(given, list) and given:
+        if all(map(is_int, given)):
+            return [given]
+        if all(isinstance(item, str) and item for item in given):
+            return given
+        if all(isinstance(item, list) and item and all(map(is_int, item)) for item in given):
+            return given
+    raise BadRequestError(
+        "'input' must be a string, a list of strings, a list of tokens or a list of token lists, none of them empty",
+        param="input",
+        code="invalid_value",
+    )
+
+
+def _adapted(plan: Plan, item: Any, at: int, settings: Settings) -> Any:
+    """Return an input in the form the model takes: text or tokens."""
+    if plan.kind == "text" and not isinstance(item, str):
+        return detokenize(item, settings.tokenizer, param="input")
+    if plan.kind == "tokens":
+        if isinstance(item, str):
+            if not settings.tokenizer:
+                raise BadRequestError(
+                    "'input' holds text, but the model takes token ids and no tokenizer is configured",
+                    param="input",
+                    code="invalid_type",
+                )
+            item = load_tokenizer(settings.tokenizer).encode(item).ids
+        return plan.slot.value("input", item)
+    return item
+
+
+def _extra(plan: Plan, asked: Asked, call: Call) -> dict[str, Any]:
+    """Return the values of the model's other inputs that the caller named; refuse names the model does not have."""
+    found: dict[str, Any] = {}
+    inputs = plan.info.inputs if plan.info else {}
+    batched = plan.info is not None and plan.info.max_batch_size > 0
+    for name, value in asked.extra.items():
+        if name in inputs and name != plan.slot.name:
+            slot = Slot.of(inputs[name], batched=batched)
+            found[name] = (slot, slot.value(name, value))
+        elif call.drop_params:
+            call.dropped.append(name)
+        elif name in call.allowed_params:
+            asked.parameters[name] = value
+        else:
+            raise UnsupportedParameterError(f"'{name}' cannot reach the model: it has no input for it", param=name)
+    return found
+
+
+def _wire(
+    target: Target, plan: Plan, rows: list[Any], extra: dict[str, Any], asked: Asked, call: Call
+) -> Wire:
+    if plan.info is not None and plan.info.decoupled:
+        return _generate_wire(target, plan, rows[0], extra, asked, call)
+    if plan.info is None:
+        # LiteLLM's own shape: the server tells nothing, so nothing is asked of it but the rows.
+        tensors = [Tensor(plan.slot.name, "BYTES", [len(rows)], rows)]
+        body, headers = encode_infer(tensors)
+        return Wire("POST", plan.bare or "", body, {**headers, **target.headers}, timeout=target.timeout)
+    batched = plan.info.max_batch_size > 0
+    tensors = []
+    if plan.kind == "tokens":
+        tensors = [plan.slot.tensor(rows[0])]
+        for name, value in COMPANIONS.items():
+            if name in plan.info.inputs:
+                slot = Slot.of(plan.info.inputs[name], batched=batched)
+                tensors.append(slot.tensor([value] * len(rows[0])))
+    elif batched:
+        ones = [1] * max(1, len(plan.slot.dims))
+        tensors = [Tensor(plan.slot.name, "BYTES", [len(rows), *ones[: len(plan.slot.dims)]], rows)]
+    else:
+        shape = [len(rows)] if len(plan.slot.dims) == 1 else [1] * len(plan.slot.dims)
+        tensors = [Tensor(plan.slot.name, "BYTES", shape, rows)]
+    for name, (slot, value) in extra.items():
+        tensors.append(_repeated(slot, value, len(rows)) if batched else slot.tensor(value))
+        del name
+    for name, value in target.settings.fixed_inputs.items():
+        if name in plan.info.inputs:
+            slot = Slot.of(plan.info.inputs[name], batched=batched)
+            converted = slot.value(name, value)
+            tensors.append(_repeated(slot, converted, len(rows)) if batched else slot.tensor(converted))
+    body, headers = encode_infer(
+        tensors, outputs=[plan.output or ""], request_id=call.request_id, parameters=asked.parameters, binary=True
+    )
+    return Wire("POST", target.url("infer"), body, {**headers, **target.headers}, timeout=target.timeout)
+
+
+def _repeated(slot: Slot, value: Any, rows: int) -> Tensor:
+    one = slot.tensor(value)
+    return Tensor(one.name, one.datatype, [rows, *one.shape[1:]], one.data * rows)
+
+
+def _generate_wire(
+    target: Target, plan: Plan, item: Any, extra: dict[str, Any], asked: Asked, call: Call
+) -> Wire:
+    values: dict[str, Any] = {name: value for name, (_, value) in extra.items()}
+    info = plan.info
+    if plan.kind == "vllm":
+        values[plan.slot.name] = dumps({"input": item}).decode()
+        if info is not None and "text_input" in info.inputs and not info.inputs["text_input"].optional:
+            values["text_input"] = item if isinstance(item, str) else ""
+        if info is not None and "return_num_input_tokens" in info.inputs:
+            values["return_num_input_tokens"] = True
+    else:
+        values[plan.slot.name] = item
+    body = dumps(values | {"parameters": asked.parameters, "id": call.request_id})
+    headers = {**JSON, **target.headers}
+    return Wire("POST", target.url("generate_stream"), body, headers, timeout=target.timeout)
+
+
+def _sent(target: Target, wire: Wire, call: Call) -> Steps:
+    return (yield from target.retrying(lambda: _once(target, wire, call)))
+
+
+def _once(target: Target, wire: Wire, call: Call) -> Steps:
+    reply = yield wire
+    if reply.status != 200:
+        raise read_error(reply, request_id=call.request_id, upstream=target.endpoint.base)
+    return reply
+
+
+def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list[Any], int | None]:
+    """Return a reply's vectors, one per input, and the number of tokens if the backend tells it."""
+    if reply.body[:9] == b'{"error":' and (message := triton_message(reply.body)) is not None:
+        raise BadGatewayError(message)
+    if plan.info is not None and plan.info.decoupled:
+        return _event_rows(plan, reply)
+    tensors = decode_infer(reply.headers, reply.body)
+    name = plan.output or next((key for key in OUTPUTS if key in tensors), None)
+    name = name or next((key for key, tensor in tensors.items() if tensor.datatype in NUMBERS), None)
+    if name is None or name not in tensors:
+        raise BadGatewayError("the model's reply holds no embedding")
+    return _split(tensors[name], size, settings.pooling), None
+
+
+def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
+    reader = EventReader()
+    events = reader.feed(reply.body)
+    reader.end()
+    if len(events) != 1:
+        raise BadGatewayError(f"the model gave {len(events)} responses for one embedding")
+    if "error" in events[0]:
+        raise InternalServerError(str(events[0]["error"]))
+    value = events[0].get(plan.output or "")
+    try:
+        if isinstance(value, str):  # vLLM's backend writes the vector as JSON text
+            value = loads(value)
+        vector = array("f", value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadGatewayError("the model's reply holds no embedding") from error
+    tokens = events[0].get("num_input_tokens")
+    return [vector], tokens if is_int(tokens) else None
+
+
+def _split(tensor: Tensor, size: int, pooling: str | None) -> list[Any]:
+    """Cut a tensor into one vector per input.
+
+    [dim] is one vector; [n, dim] a row each; [n, 1, dim] likewise; [n, tokens, dim] is pooled as configured.
+    """
+    values, shape = tensor.floats(), tensor.shape
+    total = math.prod(shape)
+    if total != len(values) or total == 0:
+        raise BadGatewayError(f"output '{tensor.name}' does not hold what its shape says")
+    if size == 1 and len(shape) == 2 and shape[0] != 1:
+        shape = [1, *shape]  # one text, a vector for each of its tokens
+    if len(shape) == 1:
+        shape = [1, *shape]
+    if shape[0] != size or len(shape) not in (2, 3):
+        raise BadGatewayError(f"output '{tensor.name}' has shape {tensor.shape} for {size} inputs")
+    width = shape[-1]
+    if len(shape) == 2 or shape[1] == 1:
+        return [values[at * width : (at + 1) * width] for at in range(size)]
+    length = shape[1] * width
+    return [_pooled(values[at * length : (at + 1) * length], width, pooling, tensor.name) for at in range(size)]
+
+
+def _pooled(values: Any, width: int, pooling: str | None, name: str) -> Any:
+    if pooling == "cls":
+        return values[:width]
+    if pooling == "last":
+        return values[-width:]
+    if pooling == "mean":
+        tokens = len(values) // width
+        return array("f", (math.fsum(values[at::width]) / tokens for at in range(width)))
+    raise BadGatewayError(
+        f"output '{name}' holds a vector for each token: set pooling to mean, cls or last, or embedding_output"
+    )
+
+
+def _shown(vector: Any, asked: Asked) -> Any:
+    if asked.dimensions is not None and asked.dimensions != len(vector):
+        if asked.dimensions > len(vector):
+            raise BadRequestError(
+                f"'dimensions' is {asked.dimensions}, but the model's embeddings have {len(vector)}",
+                param="dimensions",
+                code="invalid_value",
+            )
+        vector = vector[: asked.dimensions]
+        norm = math.sqrt(math.fsum(value * value for value in vector))
+        vector = array("f", (value / norm for value in vector)) if norm else vector
+    if not asked.base64:
+        return vector.tolist()
+    if sys.byteorder == "big":
+        vector = array("f", vector)
+        vector.byteswap()
+    return base64.b64encode(vector.tobytes()).decode()
+
+
+def _usage(asked: Asked, told: int | None, settings: Settings) -> dict[str, Any]:
+    estimated = False
+    if told is None:
+        told = 0
+        for item in asked.inputs:
+            tokens, guess = (len(item), False) if isinstance(item, list) else count(item, settings.tokenizer)
+            told += tokens
+            estimated |= guess
+    usage: dict[str, Any] = {"prompt_tokens": told, "total_tokens": told}
+    if estimated:
+        usage["estimated"] = True
+    return usage

@@ -1,0 +1,138 @@
+"""A streamed answer: bytes of each upstream stream in, OpenAI chunks out. Pure; whole replies are built here too."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from triton_adapter.answers import Answer, Delta, Lane
+from triton_adapter.openai import replies
+from triton_adapter.openai.requests import Generation
+from triton_adapter.pieces import Piece, from_event
+from triton_adapter.triton.sse import EventReader
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of an answer: chat or text."""
+
+    chat: bool
+    prefix: str
+    chunk: Callable[..., Json]
+
+
+@cache
+def chat_form() -> Form:
+    """Return the form of chat completions."""
+    return Form(True, "chatcmpl-", replies.chat_chunk)
+
+
+@cache
+def text_form() -> Form:
+    """Return the form of text completions."""
+    return Form(False, "cmpl-", replies.text_chunk)
+
+
+@dataclass(slots=True)
+class Flow:
+    """One answer on its way. `openings` holds the steps that open each lane's stream, or `whole` its pieces.
+
+    Feed every lane's bytes as they come, end every lane, then close: each gives the chunks that are due.
+    """
+
+    form: Form
+    answer: Answer
+    request: Generation
+    head: Json
+    prompts: list[str]
+    openings: list[Any] = field(default_factory=list)
+    whole: list[list[Piece]] = field(default_factory=list)
+    _readers: dict[int, EventReader] = field(default_factory=dict)
+    _calls: dict[int, int] = field(default_factory=dict)
+    _offsets: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The upstream requests of this answer."""
+        return self.answer.lanes
+
+    def feed(self, lane: Lane, data: bytes) -> list[Json]:
+        """Take bytes of a lane's event stream. An AdapterError if they hold an error or are no such stream."""
+        reader = self._readers.get(lane.first)
+        if reader is None:
+            reader = self._readers[lane.first] = EventReader()
+        chunks: list[Json] = []
+        for event in reader.feed(data):
+            self._add(chunks, self.answer.feed(lane, from_event(self.answer.binding, event)))
+        return chunks
+
+    def take(self, lane: Lane, pieces: Iterable[Piece]) -> list[Json]:
+        """Take a lane's whole answer."""
+        chunks: list[Json] = []
+        for piece in pieces:
+            self._add(chunks, self.answer.feed(lane, piece))
+        return chunks
+
+    def end(self, lane: Lane, *, cut: bool = False) -> list[Json]:
+        """End a lane; `cut` says that it was left early because nothing more of it is wanted."""
+        reader = self._readers.get(lane.first)
+        if reader is not None and not cut:
+            reader.end()
+        chunks: list[Json] = []
+        self._add(chunks, self.answer.end(lane))
+        return chunks
+
+    def satisfied(self, lane: Lane) -> bool:
+        """Tell whether the rest of a lane is not wanted: every choice of it has met its stop sequence."""
+        return self.answer.satisfied(lane)
+
+    def close(self) -> list[Json]:
+        """Return the last chunk: the usage, if it was asked for."""
+        if not self.request.include_usage:
+            return []
+        return [self.form.chunk(self.head, [], self.answer.usage(), include_usage=True)]
+
+    def reply(self) -> Json:
+        """Return the whole reply."""
+        logprobs, top = self.request.logprobs is not None, self.request.logprobs or 0
+        if self.form.chat:
+            return replies.chat_reply(self.head, self.answer, logprobs=logprobs, top=top)
+        echoes = {}
+        if self.request.echo:
+            echoes = {index: self._prompt(index) for index in self.answer.choices}
+        return replies.text_reply(self.head, self.answer, echoes, logprobs=logprobs, top=top)
+
+    def _prompt(self, index: int) -> str:
+        return self.prompts[min(index // self.request.n, len(self.prompts) - 1)]
+
+    def _add(self, chunks: list[Json], deltas: Iterable[Delta]) -> None:
+        for delta in deltas:
+            index = delta.index
+            if index not in self._calls:
+                self._calls[index] = 0
+                self._open(chunks, index)
+            for choice in self._choices(delta):
+                self._put(chunks, choice)
+            self._calls[index] += len(delta.calls)
+            self._offsets[index] = self._offsets.get(index, 0) + len(delta.text)
+
+    def _choices(self, delta: Delta) -> list[Json]:
+        logprobs, top = self.request.logprobs is not None, self.request.logprobs or 0
+        if self.form.chat:
+            return replies.chat_delta(delta, self._calls[delta.index], logprobs=logprobs, top=top)
+        return replies.text_delta(delta, self._offsets.get(delta.index, 0), logprobs=logprobs, top=top)
+
+    def _open(self, chunks: list[Json], index: int) -> None:
+        if self.form.chat:
+            self._put(chunks, replies.chat_opening(index))
+        elif self.request.echo:
+            self._add_text(chunks, index, self._prompt(index))
+
+    def _add_text(self, chunks: list[Json], index: int, text: str) -> None:
+        for choice in replies.text_delta(Delta(index, text), 0, logprobs=False, top=0):
+            self._put(chunks, choice)
+
+    def _put(self, chunks: list[Json], choice: Json) -> None:
+        chunks.append(self.form.chunk(self.head, [choice], None, include_usage=self.request.include_usage))

@@ -1,0 +1,151 @@
+"""A target: one model on one server, and what has been learnt about it. The only state the adapter keeps."""
+
+import random
+import re
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from triton_adapter.discovery import ModelInfo, discover
+from triton_adapter.errors import AdapterError, NotFoundError, PermissionDeniedError, RequestError
+from triton_adapter.profiles.binding import Binding, bare_info, bind
+from triton_adapter.settings import DEFAULTS, Settings
+from triton_adapter.triton.endpoint import Endpoint, parse_api_base
+from triton_adapter.triton.replies import Reply, Sleep, Wire
+
+Steps = Generator[Any, Any, Any]
+
+# Refusals that mean: the model is not what it was when it was read.
+_MISMATCH = re.compile(
+    r"unexpected shape|data-type is|unexpected inference (in|out)put|missing required input|input byte size mismatch"
+    r"|decoupled transaction policy|exactly 1 response|is not found|no available versions|Unable to parse|^Not Found$"
+    r"|batch-size must be|batch size does not match|has no shape"
+)
+_DECOUPLED = re.compile(r"decoupled transaction policy|exactly 1 response")
+LONGEST_WAIT = 60.0
+
+
+@dataclass(slots=True)
+class Target:
+    """Where requests go. Times are seconds.
+
+    `timeout` bounds a whole reply, `silence` the wait between two parts of a stream (None: as `timeout`); `retries`
+    counts attempts after the first, `retry_delay` is the first back-off.
+    """
+
+    endpoint: Endpoint
+    model: str
+    settings: Settings = DEFAULTS
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 600.0
+    silence: float | None = None
+    retries: int = 2
+    retry_delay: float = 0.5
+    binding: Binding | None = None
+    info: ModelInfo | None = None
+    unknown: AdapterError | None = None
+    urls: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        api_base: str,
+        *,
+        settings: Mapping[str, Any] | Settings | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **rest: Any,
+    ) -> "Target":
+        """Return the target of `triton/NAME` at any form of `api_base`. RequestError if either makes no sense."""
+        endpoint = parse_api_base(api_base)
+        chosen = settings if isinstance(settings, Settings) else Settings.read(settings or {})
+        sent = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        name = endpoint.model or model.removeprefix("triton/")
+        if not name or any(character in name for character in "/?# \"'<>\r\n"):
+            raise NotFoundError(f"'{name}' cannot be the name of a model", param="model")
+        return cls(endpoint, name, chosen, {**sent, **(headers or {})}, **rest)
+
+    @property
+    def version(self) -> str | None:
+        """The model version that is asked for, if one is."""
+        return self.settings.model_version or self.endpoint.version
+
+    def url(self, operation: str) -> str:
+        """Return the URL of an operation of the model: infer, generate or generate_stream."""
+        url = self.urls.get(operation)
+        if url is None:
+            version = f"/versions/{self.version}" if self.version else ""
+            url = self.endpoint.url(f"/v2/models/{self.model}{version}/{operation}")
+            self.urls[operation] = url
+        return url
+
+    def read_info(self) -> Steps:
+        """Read the model's metadata and config, as steps; keep them. None where only a bare URL is known."""
+        try:
+            self.info = yield from self.retrying(
+                lambda: discover(self.endpoint, self.model, self.version, self.headers, self.timeout)
+            )
+            self.unknown = None
+        except AdapterError as error:
+            known = self.settings.profile and isinstance(error, PermissionDeniedError)
+            if not known and (self.endpoint.bare is None or _is_final(error)):
+                raise
+            self.info, self.unknown = None, error
+        return self.info
+
+    def bind(self) -> Steps:
+        """Return the binding of the model, as steps: read once, then kept."""
+        if self.binding is not None:
+            return self.binding
+        info = yield from self.read_info()
+        self.binding = self._bound(info)
+        return self.binding
+
+    def refreshed(self, error: AdapterError, *, bind: bool = True) -> Steps:
+        """Read the model again after a refusal. True if it has changed, so that the call is worth another try."""
+        if not _MISMATCH.search(error.message):
+            return False
+        before = self.info
+        self.binding = None
+        info = yield from self.read_info()
+        if info == before and info is not None and not info.decoupled and _DECOUPLED.search(error.message):
+            info = self.info = replace(info, decoupled=True)  # the config is out of reach, the refusal tells
+        if bind:
+            self.binding = self._bound(info)
+        changed: bool = info != before
+        return changed
+
+    def retrying(self, steps: Callable[[], Steps]) -> Steps:
+        """Run steps again, with back-off, while they fail in a way that a later try may not. Retry-After is kept."""
+        for attempt in range(self.retries + 1):
+            try:
+                return (yield from steps())
+            except AdapterError as error:
+                wait = error.retry_after
+                if attempt == self.retries or not error.retryable or (wait or 0) > LONGEST_WAIT:
+                    raise
+                if wait is None:
+                    wait = min(8.0, self.retry_delay * 2**attempt) * random.uniform(0.75, 1.0)
+            yield Sleep(wait)
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _bound(self, info: ModelInfo | None) -> Binding:
+        endpoint = self.endpoint
+        if info is not None:
+            return bind(info, self.settings, endpoint.operation)
+        assumed = bare_info(self.settings, self.model)
+        return bind(assumed, self.settings, endpoint.operation or "generate", endpoint.bare or self.url("generate"))
+
+
+def _is_final(error: AdapterError) -> bool:
+    """Tell whether a failed discovery says that the server is not to be had at all, with or without `/v2`."""
+    return error.retryable or error.status_code in (401, 403, 504) or not isinstance(error, RequestError)
+
+
+def wire_timeout(target: Target) -> dict[str, float | None]:
+    """Return the two time limits of a stream."""
+    return {"timeout": target.timeout, "silence": target.silence or target.timeout}
+
+
+__all__ = ["Reply", "Steps", "Target", "Wire", "wire_timeout"]

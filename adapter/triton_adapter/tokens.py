@@ -1,0 +1,46 @@
+"""Counting tokens where the backend does not: by a local tokenizer.json, else by an estimate that says so."""
+
+from functools import lru_cache
+from typing import Any
+
+from triton_adapter.errors import BadRequestError
+
+BYTES_PER_TOKEN = 4
+
+
+def estimate(text: str) -> int:
+    """Return a rough count: one token for every four bytes of UTF-8, at least one for any text."""
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+
+
+@lru_cache(maxsize=32)
+def load_tokenizer(path: str) -> Any:
+    """Return the tokenizer of a tokenizer.json file. BadRequestError if it cannot be read."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise BadRequestError(
+            "a tokenizer is configured: it needs the package 'tokenizers'", param="tokenizer"
+        ) from error
+    try:
+        return Tokenizer.from_file(path)
+    except Exception as error:  # the package raises bare Exception
+        raise BadRequestError("the configured tokenizer cannot be read", param="tokenizer") from error
+
+
+def count(text: str, tokenizer: str | None) -> tuple[int, bool]:
+    """Return the number of tokens and whether it is only an estimate."""
+    if not tokenizer:
+        return estimate(text), True
+    return len(load_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids), False
+
+
+def detokenize(tokens: list[int], tokenizer: str | None, *, param: str) -> str:
+    """Return the text of a list of tokens. BadRequestError names `param` if no tokenizer is configured."""
+    if not tokenizer:
+        raise BadRequestError(
+            f"'{param}' holds token ids, but the model takes text and no tokenizer is configured",
+            param=param,
+            code="invalid_type",
+        )
+    return str(load_tokenizer(tokenizer).decode(tokens, skip_special_tokens=False))

@@ -1,0 +1,64 @@
+"""Whether and how a model is asked to call tools: its template shows them, its parser reads the calls."""
+
+from collections.abc import Callable
+from typing import Any
+
+from triton_adapter.chat_template import template_name
+from triton_adapter.errors import UnsupportedParameterError
+from triton_adapter.openai.requests import Generation
+from triton_adapter.profiles.binding import Binding
+from triton_adapter.tools import FORMATS, ToolParser
+
+# Built-in template -> the format in which its models call tools.
+BY_TEMPLATE = {"llama3": "llama3", "mistral": "mistral", "hermes": "hermes", "qwen": "hermes"}
+
+
+def prepare_tools(
+    binding: Binding, request: Generation, dropped: list[str] | None
+) -> Callable[[], ToolParser] | None:
+    """Return what makes a parser for each choice, or None if no tool may be called.
+
+    UnsupportedParameterError names `tools` if the model has neither template nor parser for them, `tool_choice` if a
+    call is demanded that only guided decoding can promise. With `dropped` they are listed there instead.
+    """
+    if request.tool_choice == "none":
+        return None
+    settings = binding.settings
+    name = settings.tool_parser or BY_TEMPLATE.get(template_name(settings))
+    if name is None or name not in FORMATS or not settings.chat_template:
+        return _refused(request, dropped, "tools", "needs a chat template that shows tools and a tool_parser")
+    names = [tool["function"]["name"] for tool in request.tools]
+    if request.tool_choice not in (None, "auto"):
+        chosen = request.tool_choice["function"]["name"] if isinstance(request.tool_choice, dict) else None
+        if not binding.guided:
+            return _refused(request, dropped, "tool_choice", "needs a model with guided decoding")
+        request.response_format = {"type": "json_schema", "schema": _call_schema(request.tools, chosen)}
+        # What is forced is one bare JSON object, whatever the family's own format.
+        return lambda: ToolParser(FORMATS["llama3"], names, single=True)
+    single = not request.parallel_tool_calls
+    return lambda: ToolParser(FORMATS[name], names, single=single)
+
+
+def _refused(request: Generation, dropped: list[str] | None, param: str, need: str) -> None:
+    if dropped is None:
+        raise UnsupportedParameterError(f"'{param}' {need}", param=param)
+    dropped.append(param)
+    if param == "tools":
+        request.tools = []
+    request.tool_choice = None
+
+
+def _call_schema(tools: list[dict[str, Any]], chosen: str | None) -> dict[str, Any]:
+    schemas = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": tool["function"]["name"]},
+                "arguments": tool["function"].get("parameters") or {"type": "object"},
+            },
+            "required": ["name", "arguments"],
+        }
+        for tool in tools
+        if chosen in (None, tool["function"]["name"])
+    ]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
