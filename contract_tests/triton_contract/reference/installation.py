@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -11,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .wheel import DEFAULT_VERSION, ReferenceUnavailable, fetch
+from .wheel import DEFAULT_VERSION, ReferenceUnavailable, fetch_numpy, fetch_server
 
 STUB = "triton_python_backend_stub"
 
@@ -30,10 +29,10 @@ class Installation:
 def install(version: str = DEFAULT_VERSION) -> Installation:
     """Fetch that server version and make its Python backend fit the running Python.
 
-    Raises ReferenceUnavailable when the wheel cannot be had, or has no stub for this Python, or this
-    Python lacks what the stub needs (its shared library, numpy).
+    Raises ReferenceUnavailable when a wheel cannot be had, or has no stub for this Python, or this Python
+    has no shared library for the stub to use.
     """
-    home = fetch(version)
+    home = fetch_server(version)
     server = home / "pytriton" / "tritonserver"
     return Installation(
         version=version,
@@ -70,14 +69,11 @@ def _environment(libraries: Path) -> dict[str, str]:
     soname = sysconfig.get_config_var("INSTSONAME") or ""
     if ".so" not in soname or not (Path(libdir) / soname).exists():
         raise ReferenceUnavailable(f"the Python backend needs a shared libpython; {libdir or '?'} has none")
-    numpy = importlib.util.find_spec("numpy")
-    if numpy is None or numpy.origin is None:
-        raise ReferenceUnavailable("the Python backend needs numpy in this Python; it is not installed")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LD_"))},
         # The stub embeds libpython and finds its modules through the first python3 on PATH.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "LD_LIBRARY_PATH": os.pathsep.join((libdir, str(libraries))),
-        "PYTHONPATH": str(Path(numpy.origin).parents[1]),
+        "PYTHONPATH": str(fetch_numpy()),
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -1,4 +1,4 @@
-"""The wheel that carries tritonserver: which one, where it is kept, and how it gets there.
+"""The wheels that make up the reference: which ones, where they are kept, and how they get there.
 
 NVIDIA publishes the server's binary inside the PyPI package `nvidia-pytriton`. pip fetches it (so the
 user's index, proxy and certificates are honoured) and checks its hash; only the parts that the server
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,9 +20,6 @@ import platformdirs
 
 DEFAULT_VERSION = "2.51.0"
 CACHE_VARIABLE = "TRITON_CONTRACT_CACHE"
-PACKAGE = "nvidia-pytriton"
-_WANTED = ("pytriton/tritonserver/", "nvidia_pytriton.libs/")
-_LICENCES = ".dist-info/"
 _GLIBC_NEEDED = (2, 35)
 
 
@@ -32,53 +28,81 @@ class ReferenceUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel:
-    """One pinned release of the package, and the server version inside."""
+class Pin:
+    """One release of a package: its wheels' hashes, and the parts of them to unpack (none named: all)."""
 
-    server: str
     package: str
-    sha256: str
+    version: str
+    sha256: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
 
-WHEELS = {
-    wheel.server: wheel
-    for wheel in (
-        Wheel("2.51.0", "0.7.0", "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df"),
-    )
+_SERVER_PARTS = ("pytriton/tritonserver/", "nvidia_pytriton.libs/", "nvidia_pytriton-")
+
+SERVERS = {
+    "2.51.0": Pin(
+        "nvidia-pytriton",
+        "0.7.0",
+        ("21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df",),
+        _SERVER_PARTS,
+    ),
 }
+
+# The stub was built against numpy 1: under numpy 2 it reads a tensor's size from the wrong place, and every
+# model answers "output tensor shape does not match size of output". Wheels for CPython 3.11 and 3.12.
+NUMPY = Pin(
+    "numpy",
+    "1.26.4",
+    (
+        "666dbfb6ec68962c033a450943ded891bed2d54e6755e35e5835d63f4f6931d5",
+        "675d61ffbfa78604709862923189bad94014bef562cc35cf61d3a07bba02a7ed",
+    ),
+)
 
 
 def cache_folder() -> Path:
-    """Where unpacked servers are kept: $TRITON_CONTRACT_CACHE, else the user's cache folder."""
+    """Where unpacked wheels are kept: $TRITON_CONTRACT_CACHE, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("triton-contract"))
 
 
-def fetch(version: str = DEFAULT_VERSION) -> Path:
-    """The unpacked wheel of that server version, downloaded on first use.
+def fetch_server(version: str = DEFAULT_VERSION) -> Path:
+    """The folder with the unpacked server of that version, downloaded on first use.
 
     Raises ReferenceUnavailable on an unknown version, an unsupported platform or a failed download.
     """
-    wheel = WHEELS.get(version)
-    if wheel is None:
-        known = ", ".join(sorted(WHEELS))
-        raise ReferenceUnavailable(f"no wheel is known for tritonserver {version} (known: {known})")
+    pin = SERVERS.get(version)
+    if pin is None:
+        raise ReferenceUnavailable(f"no wheel is known for tritonserver {version} (known: {', '.join(SERVERS)})")
     _check_platform()
-    home = cache_folder() / f"tritonserver-{wheel.server}-{wheel.sha256[:12]}"
+    return _fetch(pin, f"tritonserver-{version}-{pin.sha256[0][:12]}")
+
+
+def fetch_numpy() -> Path:
+    """The folder with a numpy that the server's Python backend can work with."""
+    return _fetch(NUMPY, f"numpy-{NUMPY.version}-{sys.implementation.cache_tag}")
+
+
+def _fetch(pin: Pin, name: str) -> Path:
+    home = cache_folder() / name
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="fetch-") as folder:
-        archive = _download(wheel, Path(folder))
+        archive = _download(pin, Path(folder))
         unpacked = Path(folder) / "unpacked"
-        _unpack(archive, unpacked)
-        try:
-            unpacked.rename(home)
-        except OSError:
-            # Another process has put it there in the meantime; both hold the same hash.
-            if not home.is_dir():
-                raise
+        _unpack(archive, unpacked, pin.parts)
+        _move(unpacked, home)
     return home
+
+
+def _move(draft: Path, home: Path) -> None:
+    """Into place in one step; when another process was first, its copy (of the same hash) stays."""
+    try:
+        draft.rename(home)
+    except OSError:
+        if not home.is_dir():
+            raise
 
 
 def _check_platform() -> None:
@@ -89,12 +113,13 @@ def _check_platform() -> None:
     found = tuple(int(part) for part in version.split(".")[:2]) if libc == "glibc" and version else (0, 0)
     if found < _GLIBC_NEEDED:
         needed = ".".join(map(str, _GLIBC_NEEDED))
-        raise ReferenceUnavailable(f"the wheel's tritonserver needs glibc {needed}; found {libc or 'another libc'} {version}")
+        raise ReferenceUnavailable(f"the wheel's tritonserver needs glibc {needed}; found {libc or 'no glibc'} {version}")
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
+def _download(pin: Pin, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{PACKAGE}=={wheel.package} --hash=sha256:{wheel.sha256}\n")
+    hashes = " ".join(f"--hash=sha256:{digest}" for digest in pin.sha256)
+    requirements.write_text(f"{pin.package}=={pin.version} {hashes}\n")
     target = folder / "download"
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
@@ -106,17 +131,14 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     if done.returncode != 0 or not archives:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module" in line]
         why = errors[-1] if errors else f"pip ended with code {done.returncode}"
-        raise ReferenceUnavailable(f"could not download {PACKAGE}=={wheel.package}: {why}")
+        raise ReferenceUnavailable(f"could not download {pin.package}=={pin.version}: {why}")
     return archives[0]
 
 
-def _unpack(archive: Path, target: Path) -> None:
+def _unpack(archive: Path, target: Path, parts: tuple[str, ...]) -> None:
     with zipfile.ZipFile(archive) as wheel:
         for name in wheel.namelist():
-            if name.startswith(_WANTED) or _LICENCES in name:
+            if not parts or name.startswith(parts):
                 wheel.extract(name, target)
     for program in (*target.glob("pytriton/tritonserver/bin/*"), *target.glob("**/triton_python_backend_stub")):
         program.chmod(0o755)
-    if not (target / "pytriton/tritonserver/bin/tritonserver").is_file():
-        shutil.rmtree(target)
-        raise ReferenceUnavailable(f"{archive.name} holds no tritonserver")
