@@ -15,6 +15,13 @@ from triton_emulator.settings import Settings
 T = TypeVar("T")
 
 
+def _url(address: tuple[str, int] | None) -> str:
+    if address is None:
+        raise RuntimeError("the emulator is not started, or this listener is turned off")
+    host, port = address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Session:
     """A world of its own inside a running emulator: its models, its statistics, its shared memory.
 
@@ -69,8 +76,12 @@ class Emulator:
     @property
     def url(self) -> str:
         """The HTTP address, `http://127.0.0.1:port`."""
-        host, port = self._server.http_address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return _url(self._server.http_address)
+
+    @property
+    def metrics_url(self) -> str:
+        """The address of the metrics, `http://127.0.0.1:port/metrics`."""
+        return _url(self._server.metrics_address) + "/metrics"
 
     def start(self) -> "Emulator":
         """Start and return once every model is loaded and the server answers."""

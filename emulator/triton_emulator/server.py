@@ -6,9 +6,11 @@ import secrets
 import signal
 import socket
 import sys
+from typing import Any
 
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
+from triton_emulator.frontends.metrics.app import MetricsApp
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.settings import Settings
 from triton_emulator.world import World
@@ -45,24 +47,43 @@ class Server:
         self.settings = settings
         self.sessions: dict[str, World] = {}
         self.world: World | None = None
-        self._http: HttpServer | None = None
-        self.http_address = ("", 0)
+        self._listeners: list[HttpServer] = []
+        #: where HTTP and metrics listen, (host, port); None for one that was turned off
+        self.http_address: tuple[str, int] | None = None
+        self.metrics_address: tuple[str, int] | None = None
 
     async def start(self) -> None:
         """Bind, load the models, listen. Raises PortInUse, StartupError, TritonError."""
         settings = self.settings
-        sock = _bind(settings.http_address, settings.http_port, "--http-port", reuse=settings.reuse_http_port)
+        http = metrics = None
+        sockets: list[socket.socket] = []
         try:
-            self.http_address = sock.getsockname()[:2]
+            if settings.allow_http:
+                http = _bind(settings.http_address, settings.http_port, "--http-port", reuse=settings.reuse_http_port)
+                sockets.append(http)
+            if settings.allow_metrics:
+                address = settings.metrics_address or settings.http_address
+                metrics = _bind(address, settings.metrics_port, "--metrics-port", reuse=False)
+                sockets.append(metrics)
             self.world = World(settings, asyncio.get_running_loop())
             error = await asyncio.to_thread(self.world.start)
             if error is not None and settings.exit_on_error:
                 raise StartupError(str(error))
         except BaseException:
-            sock.close()
+            for sock in sockets:
+                sock.close()
             raise
-        self._http = HttpServer(HttpApp(self.world, self.sessions), sock)
-        await self._http.start()
+        if http is not None:
+            self.http_address = http.getsockname()[:2]
+            await self._listen(HttpApp(self.world, self.sessions), http)
+        if metrics is not None:
+            self.metrics_address = metrics.getsockname()[:2]
+            await self._listen(MetricsApp(self.world), metrics)
+
+    async def _listen(self, app: Any, sock: socket.socket) -> None:
+        listener = HttpServer(app, sock)
+        await listener.start()
+        self._listeners.append(listener)
 
     async def open_session(self, settings: Settings) -> str:
         """A world of its own, served under `/s/<id>`; returns the id."""
@@ -78,8 +99,8 @@ class Server:
 
     async def close(self) -> None:
         """Drain: finish what is in flight, unload the models."""
-        if self._http is not None:
-            await self._http.close(self.settings.exit_timeout_secs)
+        for listener in self._listeners:
+            await listener.close(self.settings.exit_timeout_secs)
         worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
         self.sessions.clear()
         for world in worlds:
@@ -109,8 +130,10 @@ async def _serve(settings: Settings) -> int:
         print(f"error: creating server: {fault}", file=sys.stderr)
         await server.close()
         return 1
-    host, port = server.http_address
-    _LOG.info("Started HTTPService at %s:%s", host, port)
+    if server.http_address is not None:
+        _LOG.info("Started HTTPService at %s:%s", *server.http_address)
+    if server.metrics_address is not None:
+        _LOG.info("Started Metrics Service at %s:%s", *server.metrics_address)
     await stopped.wait()
     _LOG.info("Waiting for in-flight requests to complete.")
     await server.close()

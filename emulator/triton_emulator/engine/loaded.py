@@ -35,6 +35,11 @@ class LoadedModel:
             if spec.label_filename
         }
 
+    @property
+    def pending(self) -> int:
+        """How many requests wait for an instance."""
+        return self.scheduler.pending
+
     def stop(self) -> None:
         """Finish the queued requests and release the model. Blocks: never on the event loop."""
         self.scheduler.stop()

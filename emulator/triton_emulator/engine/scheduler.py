@@ -16,6 +16,10 @@ class Scheduler(Protocol):
     def submit(self, call: Call) -> None:
         """Queue a validated call; its responses come through `call.respond`."""
 
+    @property
+    def pending(self) -> int:
+        """How many calls wait for an instance."""
+
     def stop(self) -> None:
         """Finish what is queued, then release the executor; returns when that is done. Never on the event loop."""
 
@@ -45,6 +49,10 @@ class InlineScheduler:
     def submit(self, call: Call) -> None:
         _execute(self._executor, call, 0)
 
+    @property
+    def pending(self) -> int:
+        return 0
+
     def stop(self) -> None:
         self._executor.finalize()
 
@@ -61,6 +69,10 @@ class QueueScheduler:
 
     def submit(self, call: Call) -> None:
         self._queue.put(call)
+
+    @property
+    def pending(self) -> int:
+        return self._queue.qsize()
 
     def _work(self, instance: int) -> None:
         take = self._queue.get

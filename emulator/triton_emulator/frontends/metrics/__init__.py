@@ -1,0 +1,1 @@
+"""The metrics port: Prometheus text, folded from the models' statistics."""
