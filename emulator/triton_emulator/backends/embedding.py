@@ -78,7 +78,7 @@ class EmbeddingExecutor(InlineExecutor):
         if source is None or not chosen:
             raise LoadError(
                 f"Invalid argument: behaviour 'embedding' of model '{self.name}' needs a BYTES or integer input "
-                "and a FP32 output with a dimension"
+                "and a float output with a dimension"
             )
         self.input = source.name
         names = {spec.name for spec in chosen}

@@ -36,7 +36,6 @@ class InlineExecutor:
     `answer` sends its responses through `respond` and may raise TritonError before the last of them.
     """
 
-    inline: ClassVar[bool] = True
     instances: ClassVar[int] = 1
 
     def __init__(self, definition: ModelDefinition, hooks: Hooks) -> None:

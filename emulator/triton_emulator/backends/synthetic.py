@@ -257,10 +257,12 @@ def _draw_bf16(digest: Any, size: int, spec: TensorSpec, limits: tuple[float, fl
 
 def _draw_integers(digest: Any, size: int, spec: TensorSpec, limits: tuple[float, float] | None) -> Array:
     numpy = DATATYPES[spec.datatype].numpy
-    low, high = (0, 9) if limits is None else (int(limits[0]), int(limits[1]))
     edge = np.iinfo(numpy)
-    low, high = max(low, int(edge.min)), min(high, int(edge.max))
-    return (low + np.frombuffer(digest(4 * size), dtype="<u4") % (high - low + 1)).astype(numpy)
+    least, most = int(edge.min), min(int(edge.max), 2**63 - 1)
+    low, high = (max(least, min(int(limit), most)) for limit in limits or (0, 9))
+    span = min(high - low + 1, 2**32)
+    drawn: Array = (low + np.frombuffer(digest(4 * size), dtype="<u4").astype(np.int64) % span).astype(numpy)
+    return drawn
 
 
 def _draw_booleans(digest: Any, size: int, spec: TensorSpec, limits: tuple[float, float] | None) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from triton_emulator.backends import standin
 from triton_emulator.backends.inline import Hooks
 from triton_emulator.backends.settings import Settings
-from triton_emulator.engine.model import Call, ModelDefinition
+from triton_emulator.engine.model import Call, Executor, ModelDefinition
 from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
@@ -74,7 +74,7 @@ class Model:
         self.clock = Clock()
         entry = Settings.parse(f"models: {{m: {settings}}}").for_model("m")
         self.definition = ModelDefinition(proto.name, 1, self.config, Path("/nowhere"), entry)
-        self.executor = standin.load(self.definition, Hooks(self.clock.schedule))
+        self.executor: Executor = standin.load(self.definition, Hooks(self.clock.schedule))
 
     def start(
         self,

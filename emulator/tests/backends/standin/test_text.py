@@ -1,10 +1,12 @@
 """A stood-in language model: the same prompt, the same words; each backend's tensors in that backend's manner."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from emulator.tests.backends.standin.driving import Model
+from emulator.tests.backends.standin.driving import Given, Model
 from triton_emulator.backends.generator import tokens
 
 CUSTOM = """
@@ -60,12 +62,12 @@ VLLM = 'backend: "vllm"'
 FIVE_WORDS = "That plain batch reads a"
 
 
-def prompt(text="who are u?", **others):
+def prompt(text: str | bytes = "who are u?", **others: tuple[str, Sequence[Any]]) -> Given:
     """Inputs of an unbatched model."""
     return {"text_input": ("BYTES", [text]), **others}
 
 
-def row(text="who are u?", limit=5, **others):
+def row(text: str = "who are u?", limit: int = 5, **others: tuple[str, Sequence[Any]]) -> Given:
     """Inputs of a batched model, one row."""
     return {
         "text_input": ("BYTES", [text], [1, 1]),
@@ -74,10 +76,10 @@ def row(text="who are u?", limit=5, **others):
     }
 
 
-# --- words ----------------------------------------------------------------------------------------------------------
+# --- words ---
 
 
-def test_a_prompt_always_gets_the_same_words():
+def test_a_prompt_always_gets_the_same_words() -> None:
     first = Model(CUSTOM).ask(prompt()).texts()
     assert first == Model(CUSTOM).ask(prompt()).texts()
     assert first == [
@@ -85,33 +87,33 @@ def test_a_prompt_always_gets_the_same_words():
     ]
 
 
-def test_another_prompt_gets_other_words():
+def test_another_prompt_gets_other_words() -> None:
     assert Model(CUSTOM).ask(prompt("hello")).texts() != Model(CUSTOM).ask(prompt()).texts()
 
 
-def test_another_seed_in_the_settings_gives_other_words():
+def test_another_seed_in_the_settings_gives_other_words() -> None:
     assert Model(CUSTOM, "{seed: 1}").ask(prompt()).texts() != Model(CUSTOM).ask(prompt()).texts()
 
 
-def test_max_tokens_cuts_the_answer_short():
+def test_max_tokens_cuts_the_answer_short() -> None:
     assert Model(CUSTOM).ask(prompt(max_tokens=("INT32", [5]))).texts() == [[FIVE_WORDS]]
 
 
 @pytest.mark.parametrize("limit", [0, -3], ids=["none", "fewer than none"])
-def test_a_limit_of_no_tokens_gives_an_empty_text(limit):
+def test_a_limit_of_no_tokens_gives_an_empty_text(limit: int) -> None:
     assert Model(CUSTOM).ask(prompt(max_tokens=("INT32", [limit]))).texts() == [[""]]
 
 
-def test_settings_bound_answers_to_requests_that_name_no_limit():
+def test_settings_bound_answers_to_requests_that_name_no_limit() -> None:
     assert Model(CUSTOM, "{max_tokens: 5}").ask(prompt()).texts() == [[FIVE_WORDS]]
 
 
-def test_settings_choose_how_long_invented_answers_are():
+def test_settings_choose_how_long_invented_answers_are() -> None:
     [[text]] = Model(CUSTOM, "{length: 3}").ask(prompt()).texts()
     assert len(tokens(text)) == 3
 
 
-def test_an_enormous_limit_is_not_generated():
+def test_an_enormous_limit_is_not_generated() -> None:
     [[text]] = Model(CUSTOM, "{length: 100000}").ask(prompt(max_tokens=("INT32", [2**31 - 1]))).texts()
     assert len(tokens(text)) == 4096
 
@@ -121,37 +123,37 @@ def test_an_enormous_limit_is_not_generated():
     ["", " ", "one", "Hello, world!", "a\n\n b\t", "naïve 東京 🙂", "3.14 is π's 1st guess  "],
     ids=["empty", "blank", "a word", "punctuation", "white space", "not ASCII", "numbers"],
 )
-def test_tokens_joined_are_the_text_again(text):
+def test_tokens_joined_are_the_text_again(text: str) -> None:
     assert "".join(tokens(text)) == text
 
 
-def test_an_echoing_model_answers_with_the_prompt():
+def test_an_echoing_model_answers_with_the_prompt() -> None:
     assert Model(CUSTOM, "{echo: true}").ask(prompt("Hello, world!")).texts() == [["Hello, world!"]]
 
 
-def test_an_echo_is_cut_short_as_well():
+def test_an_echo_is_cut_short_as_well() -> None:
     echoed = Model(CUSTOM, "{echo: true}").ask(prompt("Hello, world!", max_tokens=("INT32", [2])))
     assert echoed.texts() == [["Hello,"]]
 
 
-def test_bytes_that_are_not_utf8_come_back_unchanged():
+def test_bytes_that_are_not_utf8_come_back_unchanged() -> None:
     exchange = Model(CUSTOM, "{echo: true}").ask(prompt(b"\xff\xfe ok"))
     assert exchange.responses[0].outputs[0].array.tolist() == [b"\xff\xfe ok"]
 
 
-def test_a_fixed_reply_answers_every_prompt():
+def test_a_fixed_reply_answers_every_prompt() -> None:
     model = Model(CUSTOM, '{reply: "I am Triton."}')
     assert [model.ask(prompt(text)).texts() for text in ("who are u?", "hello")] == [[["I am Triton."]]] * 2
 
 
-def test_of_several_replies_the_prompt_chooses_one_and_keeps_to_it():
+def test_of_several_replies_the_prompt_chooses_one_and_keeps_to_it() -> None:
     model = Model(CUSTOM, "{reply: [Yes., No., Perhaps.]}")
     answers = [model.ask(prompt(str(number))).texts()[0][0] for number in range(40)]
     assert set(answers) == {"Yes.", "No.", "Perhaps."}
     assert answers == [model.ask(prompt(str(number))).texts()[0][0] for number in range(40)]
 
 
-def test_a_reply_can_hang_on_what_the_prompt_says():
+def test_a_reply_can_hang_on_what_the_prompt_says() -> None:
     model = Model(
         CUSTOM, '{replies: {"(?i)capital of france": Paris., "^2 ?\\\\+ ?2": "4"}, reply: "I see."}'
     )
@@ -159,10 +161,10 @@ def test_a_reply_can_hang_on_what_the_prompt_says():
     assert [model.ask(prompt(text)).texts() for text in asked] == [[["Paris."]], [["4"]], [["I see."]]]
 
 
-# --- any model that turns text into text -----------------------------------------------------------------------------
+# --- any model that turns text into text ---
 
 
-def test_a_model_with_names_of_its_own_answers_each_prompt_of_a_list():
+def test_a_model_with_names_of_its_own_answers_each_prompt_of_a_list() -> None:
     config = """
     backend: "pytorch"
     input [ { name: "QUESTION" data_type: TYPE_STRING dims: [ -1 ] } ]
@@ -172,7 +174,7 @@ def test_a_model_with_names_of_its_own_answers_each_prompt_of_a_list():
     assert answered.texts("ANSWER") == [["a", "b", "c"]]
 
 
-def test_settings_name_tensors_that_do_not_tell():
+def test_settings_name_tensors_that_do_not_tell() -> None:
     config = """
     backend: "pytorch"
     input [ { name: "A" data_type: TYPE_STRING dims: [ 1 ] }, { name: "B" data_type: TYPE_STRING dims: [ 1 ] } ]
@@ -182,47 +184,47 @@ def test_settings_name_tensors_that_do_not_tell():
     assert model.ask({"A": ("BYTES", ["left"]), "B": ("BYTES", ["right"])}).texts("C") == [["right"]]
 
 
-def test_a_decoupled_model_without_a_stream_input_always_streams():
+def test_a_decoupled_model_without_a_stream_input_always_streams() -> None:
     config = CUSTOM + "model_transaction_policy { decoupled: true }"
     exchange = Model(config).ask(prompt(max_tokens=("INT32", [3])))
     assert exchange.texts() == [["That"], [" plain"], [" batch"]]
 
 
-def test_settings_can_stop_it_from_streaming():
+def test_settings_can_stop_it_from_streaming() -> None:
     config = CUSTOM + "model_transaction_policy { decoupled: true }"
     exchange = Model(config, "{stream: false}").ask(prompt(max_tokens=("INT32", [3])))
     assert exchange.texts() == [["That plain batch"]]
 
 
-# --- TensorRT-LLM ------------------------------------------------------------------------------------------------------
+# --- TensorRT-LLM ---
 
 
-def test_trtllm_puts_the_prompt_before_the_answer():
+def test_trtllm_puts_the_prompt_before_the_answer() -> None:
     exchange = Model(DECOUPLED).ask(row())
     assert exchange.texts() == [[["who are u?" + FIVE_WORDS]]]
     assert exchange.outputs == ["text_output", "batch_index", "sequence_index"]
 
 
-def test_trtllm_leaves_the_prompt_out_when_asked_to():
+def test_trtllm_leaves_the_prompt_out_when_asked_to() -> None:
     assert Model(DECOUPLED).ask(row(exclude_input_in_output=("BOOL", [True]))).texts() == [[[FIVE_WORDS]]]
 
 
 @pytest.mark.parametrize(
     "settings", ["{exclude_input_in_output: true}", "{}"], ids=["emulator.yaml", "config"]
 )
-def test_trtllm_can_be_deployed_without_the_prompt(settings):
+def test_trtllm_can_be_deployed_without_the_prompt(settings: str) -> None:
     config = DECOUPLED
     if settings == "{}":
         config += 'parameters { key: "exclude_input_in_output" value { string_value: "true" } }'
     assert Model(config, settings).ask(row()).texts() == [[[FIVE_WORDS]]]
 
 
-def test_trtllm_streams_one_token_at_a_time_without_the_prompt():
+def test_trtllm_streams_one_token_at_a_time_without_the_prompt() -> None:
     exchange = Model(DECOUPLED).ask(row(stream=("BOOL", [True])))
     assert exchange.texts() == [[[word]] for word in ("That", " plain", " batch", " reads", " a")]
 
 
-def test_trtllm_refuses_to_stream_where_it_is_not_decoupled():
+def test_trtllm_refuses_to_stream_where_it_is_not_decoupled() -> None:
     exchange = Model(WHOLE).ask(row(stream=("BOOL", [True])))
     assert exchange.error == (
         "INTERNAL",
@@ -230,15 +232,15 @@ def test_trtllm_refuses_to_stream_where_it_is_not_decoupled():
     )
 
 
-def test_trtllm_counts_tokens_when_asked_to():
+def test_trtllm_counts_tokens_when_asked_to() -> None:
     flags = {"return_num_input_tokens": ("BOOL", [True]), "return_num_output_tokens": ("BOOL", [True])}
     exchange = Model(DECOUPLED).ask(row("who are u?", 5, **flags))
     assert exchange.texts("num_input_tokens") == [[[4]]]
     assert exchange.texts("num_output_tokens") == [[[5]]]
 
 
-def test_trtllm_gives_each_beam_its_own_text_and_log_probabilities():
-    flags = {
+def test_trtllm_gives_each_beam_its_own_text_and_log_probabilities() -> None:
+    flags: dict[str, tuple[str, list[Any]]] = {
         "beam_width": ("INT32", [2]),
         "return_log_probs": ("BOOL", [True]),
         "exclude_input_in_output": ("BOOL", [True]),
@@ -253,19 +255,19 @@ def test_trtllm_gives_each_beam_its_own_text_and_log_probabilities():
     assert sums == pytest.approx(table.array.sum(axis=2)[0], abs=1e-5)
 
 
-def test_trtllm_stops_before_a_stop_word():
+def test_trtllm_stops_before_a_stop_word() -> None:
     assert Model(DECOUPLED).ask(
         row(stop_words=("BYTES", ["reads", "nothing"]), exclude_input_in_output=("BOOL", [True]))
     ).texts() == [[["That plain batch "]]]
 
 
-def test_trtllm_leaves_out_bad_words():
+def test_trtllm_leaves_out_bad_words() -> None:
     assert Model(DECOUPLED).ask(
         row(bad_words=("BYTES", ["plain"]), exclude_input_in_output=("BOOL", [True]))
     ).texts() == [[["That batch reads a"]]]
 
 
-def test_trtllm_takes_a_seed():
+def test_trtllm_takes_a_seed() -> None:
     seeded = Model(DECOUPLED).ask(row(seed=("UINT64", [7]), exclude_input_in_output=("BOOL", [True])))
     assert seeded.texts() != [[[FIVE_WORDS]]]
     assert (
@@ -274,13 +276,13 @@ def test_trtllm_takes_a_seed():
     )
 
 
-def test_an_output_behind_a_flag_comes_only_with_the_flag():
+def test_an_output_behind_a_flag_comes_only_with_the_flag() -> None:
     exchange = Model(DECOUPLED).ask(row(return_context_logits=("BOOL", [True])))
     assert "context_logits" in exchange.outputs
     assert "context_logits" not in Model(DECOUPLED).ask(row()).outputs
 
 
-def test_each_row_of_a_batch_is_answered_as_if_it_were_alone():
+def test_each_row_of_a_batch_is_answered_as_if_it_were_alone() -> None:
     exchange = Model(DECOUPLED).ask(
         {
             "text_input": ("BYTES", ["who are u?", "hello"], [2, 1]),
@@ -293,21 +295,21 @@ def test_each_row_of_a_batch_is_answered_as_if_it_were_alone():
     assert exchange.texts("batch_index") == [[[0], [1]]]
 
 
-def test_only_requested_outputs_are_sent():
+def test_only_requested_outputs_are_sent() -> None:
     assert Model(DECOUPLED).ask(row(), outputs=["text_output"]).outputs == ["text_output"]
 
 
-# --- TensorRT-LLM's LLM API ----------------------------------------------------------------------------------------------
+# --- TensorRT-LLM's LLM API ---
 
 
-def test_llmapi_streams_the_text_so_far():
+def test_llmapi_streams_the_text_so_far() -> None:
     exchange = Model(LLMAPI % "true").ask(
         prompt(streaming=("BOOL", [True]), sampling_param_max_tokens=("INT32", [3]))
     )
     assert exchange.texts() == [["That"], ["That plain"], ["That plain batch"]]
 
 
-def test_llmapi_tells_why_it_ended():
+def test_llmapi_tells_why_it_ended() -> None:
     exchange = Model(LLMAPI % "true").ask(
         prompt(
             sampling_param_stop=("BYTES", ["reads"]),
@@ -319,14 +321,14 @@ def test_llmapi_tells_why_it_ended():
     assert exchange.texts("stop_reason") == [["reads"]]
 
 
-def test_llmapi_refuses_to_stream_where_it_is_not_decoupled():
+def test_llmapi_refuses_to_stream_where_it_is_not_decoupled() -> None:
     assert Model(LLMAPI % "false").ask(prompt(streaming=("BOOL", [True]))).error == (
         "INTERNAL",
         "Error generating request: Streaming is only supported in decoupled mode.",
     )
 
 
-def test_llmapi_cancels_the_running_request_of_the_same_id():
+def test_llmapi_cancels_the_running_request_of_the_same_id() -> None:
     model = Model(LLMAPI % "true", "{time_per_token_ms: 10}")
     running = model.start(prompt(streaming=("BOOL", [True])), id="7")
     cancelling = model.start(prompt("", stop=("BOOL", [True])), id="7")
@@ -335,32 +337,32 @@ def test_llmapi_cancels_the_running_request_of_the_same_id():
     assert running.error == ("CANCELLED", "Request was cancelled")
 
 
-def test_llmapi_cannot_cancel_without_an_id():
+def test_llmapi_cannot_cancel_without_an_id() -> None:
     exchange = Model(LLMAPI % "true").ask(prompt("", stop=("BOOL", [True])))
     assert exchange.error == ("INTERNAL", "A request id must be provided for request cancellation")
 
 
-# --- vLLM -------------------------------------------------------------------------------------------------------------
+# --- vLLM ---
 
 
-def sampling(**parameters):
+def sampling(**parameters: Any) -> tuple[str, list[str]]:
     return ("BYTES", [json.dumps(parameters)])
 
 
-def test_a_vllm_config_gets_the_tensors_that_its_backend_adds():
+def test_a_vllm_config_gets_the_tensors_that_its_backend_adds() -> None:
     config = Model(VLLM).config
     assert (config.max_batch_size, config.decoupled) == (0, True)
     assert [spec.name for spec in config.inputs if not spec.optional] == ["text_input"]
     assert [spec.name for spec in config.outputs][:2] == ["text_output", "finish_reason"]
 
 
-def test_vllm_puts_the_prompt_first_and_makes_sixteen_tokens():
+def test_vllm_puts_the_prompt_first_and_makes_sixteen_tokens() -> None:
     [[text]] = Model(VLLM).ask(prompt()).texts()
     assert text.startswith("who are u?That plain batch")
     assert len(tokens(text.removeprefix("who are u?"))) == 16
 
 
-def test_vllm_streams_tokens_and_says_none_until_it_ends():
+def test_vllm_streams_tokens_and_says_none_until_it_ends() -> None:
     exchange = Model(VLLM).ask(
         prompt(
             stream=("BOOL", [True]),
@@ -374,14 +376,14 @@ def test_vllm_streams_tokens_and_says_none_until_it_ends():
     assert exchange.texts("num_output_tokens") == [[1], [1], [1]]
 
 
-def test_vllm_takes_sampling_parameters_from_the_requests_own():
+def test_vllm_takes_sampling_parameters_from_the_requests_own() -> None:
     exchange = Model(VLLM).ask(
         prompt(exclude_input_in_output=("BOOL", [True])), parameters={"max_tokens": 5, "id": "7"}
     )
     assert exchange.texts() == [[FIVE_WORDS]]
 
 
-def test_vllm_gives_as_many_answers_as_asked_for():
+def test_vllm_gives_as_many_answers_as_asked_for() -> None:
     exchange = Model(VLLM).ask(
         prompt(exclude_input_in_output=("BOOL", [True]), sampling_parameters=sampling(n=3, max_tokens=5))
     )
@@ -390,7 +392,7 @@ def test_vllm_gives_as_many_answers_as_asked_for():
     assert len(set(texts)) == 3
 
 
-def test_vllm_writes_log_probabilities_as_json():
+def test_vllm_writes_log_probabilities_as_json() -> None:
     exchange = Model(VLLM).ask(
         prompt(sampling_parameters=sampling(logprobs=1, max_tokens=2), return_logprobs=("BOOL", [True]))
     )
@@ -423,28 +425,28 @@ def test_vllm_writes_log_probabilities_as_json():
     ],
     ids=["echo while streaming", "an unknown parameter", "a parameter of a wrong type", "broken JSON"],
 )
-def test_vllm_words_what_it_cannot_do(inputs, message):
+def test_vllm_words_what_it_cannot_do(inputs: Given, message: str) -> None:
     assert Model(VLLM).ask(inputs).error == ("INTERNAL", f"Error generating stream: {message}")
 
 
-# --- time, failure, cancellation -----------------------------------------------------------------------------------------
+# --- time, failure, cancellation ---
 
 
-def streaming(limit=4):
+def streaming(limit: int = 4) -> Given:
     return row("who are u?", limit, stream=("BOOL", [True]))
 
 
-def test_a_stream_keeps_the_pace_of_its_settings():
+def test_a_stream_keeps_the_pace_of_its_settings() -> None:
     model = Model(DECOUPLED, "{time_to_first_token_ms: 200, time_per_token_ms: 50}")
     assert model.ask(streaming()).times == [0.2, 0.25, 0.3, 0.35]
 
 
-def test_a_whole_answer_takes_as_long_as_its_stream_would():
+def test_a_whole_answer_takes_as_long_as_its_stream_would() -> None:
     model = Model(DECOUPLED, "{time_to_first_token_ms: 200, time_per_token_ms: 50}")
     assert model.ask(row("who are u?", 4)).times == [0.35]
 
 
-def test_without_a_pace_a_long_stream_still_lets_others_in():
+def test_without_a_pace_a_long_stream_still_lets_others_in() -> None:
     model = Model(DECOUPLED, "{length: 40}")
     exchange = model.start(streaming(limit=40))
     assert len(exchange.responses) == 16
@@ -453,12 +455,12 @@ def test_without_a_pace_a_long_stream_still_lets_others_in():
     assert model.clock.now == 0
 
 
-def test_the_last_token_travels_with_the_final_flag():
+def test_the_last_token_travels_with_the_final_flag() -> None:
     exchange = Model(DECOUPLED).ask(streaming(limit=2))
     assert [len(response.outputs) > 0 for response in exchange.responses] == [True, True]
 
 
-def test_a_stream_can_be_told_to_fail_half_way():
+def test_a_stream_can_be_told_to_fail_half_way() -> None:
     model = Model(DECOUPLED, '{fail_after_tokens: 2, fail_message: "out of memory"}')
     exchange = model.ask(streaming())
     assert exchange.texts() == [[["That"]], [[" plain"]]]
@@ -466,18 +468,18 @@ def test_a_stream_can_be_told_to_fail_half_way():
     assert exchange.call.failed
 
 
-def test_an_answer_that_ends_before_does_not_fail():
+def test_an_answer_that_ends_before_does_not_fail() -> None:
     assert Model(DECOUPLED, "{fail_after_tokens: 2}").ask(streaming(limit=2)).error is None
 
 
-def test_a_whole_answer_fails_as_a_whole():
+def test_a_whole_answer_fails_as_a_whole() -> None:
     assert Model(DECOUPLED, "{fail_after_tokens: 2}").ask(row()).error == (
         "INTERNAL",
         "the stand-in was told to fail here",
     )
 
 
-def test_a_cancelled_stream_ends_with_an_error():
+def test_a_cancelled_stream_ends_with_an_error() -> None:
     model = Model(DECOUPLED, "{time_per_token_ms: 50}")
     exchange = model.start(streaming())
     model.clock.step()
@@ -487,12 +489,12 @@ def test_a_cancelled_stream_ends_with_an_error():
     assert exchange.error == ("CANCELLED", "Request was cancelled")
 
 
-def test_a_request_for_a_thousand_million_answers_is_refused():
+def test_a_request_for_a_thousand_million_answers_is_refused() -> None:
     exchange = Model(DECOUPLED).ask(row(beam_width=("INT32", [10**9])))
     assert exchange.error == ("INVALID_ARG", "a stand-in gives at most 128 answers to one prompt")
 
 
-def test_an_answer_carries_its_marks():
+def test_an_answer_carries_its_marks() -> None:
     call = Model(CUSTOM).ask(prompt()).call
     assert 0 < call.compute_start_ns <= call.compute_input_end_ns <= call.compute_output_start_ns
     assert call.compute_output_start_ns <= call.compute_end_ns
