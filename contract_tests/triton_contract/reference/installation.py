@@ -6,11 +6,11 @@ import os
 import shutil
 import sys
 import sysconfig
-import tempfile
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-from .wheel import DEFAULT_VERSION, ReferenceUnavailable, fetch_numpy, fetch_server
+from .wheel import DEFAULT_VERSION, ReferenceUnavailable, fetch_numpy, fetch_server, prepare
 
 STUB = "triton_python_backend_stub"
 
@@ -49,19 +49,25 @@ def _backends(server: Path, home: Path) -> Path:
     if not stub.is_file():
         known = ", ".join(sorted(path.name for path in (server / "python_backend_stubs").glob("*.*")))
         raise ReferenceUnavailable(f"this wheel has no Python backend stub for Python {python} (it has: {known})")
-    prepared = home / f"backends-{python}"
-    if prepared.is_dir():
-        return prepared
-    with tempfile.TemporaryDirectory(dir=home, prefix="backends-") as folder:
-        draft = Path(folder) / "backends"
+
+    def make(draft: Path) -> None:
         shutil.copytree(server / "backends", draft)
         shutil.copy2(stub, draft / "python" / STUB)
-        try:
-            draft.rename(prepared)
-        except OSError:
-            if not prepared.is_dir():
-                raise
-    return prepared
+
+    return prepare(home / f"backends-{python}", make)
+
+
+def _python_home() -> Path:
+    """A virtual environment for the stub. It embeds libpython, ignores PYTHONPATH and takes the packages of
+    the first python3 on PATH; that one must have a numpy that the stub can work with."""
+    numpy = fetch_numpy()
+
+    def make(draft: Path) -> None:
+        venv.EnvBuilder(symlinks=True).create(draft)
+        (packages,) = draft.glob("lib/python*/site-packages")
+        shutil.copytree(numpy, packages, dirs_exist_ok=True)
+
+    return prepare(numpy.with_name(f"python-with-{numpy.name}"), make)
 
 
 def _environment(libraries: Path) -> dict[str, str]:
@@ -71,9 +77,6 @@ def _environment(libraries: Path) -> dict[str, str]:
         raise ReferenceUnavailable(f"the Python backend needs a shared libpython; {libdir or '?'} has none")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LD_"))},
-        # The stub embeds libpython and finds its modules through the first python3 on PATH.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "PATH": os.pathsep.join((str(_python_home() / "bin"), os.environ.get("PATH", os.defpath))),
         "LD_LIBRARY_PATH": os.pathsep.join((libdir, str(libraries))),
-        "PYTHONPATH": str(fetch_numpy()),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }

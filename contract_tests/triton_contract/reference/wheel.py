@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,26 +84,28 @@ def fetch_numpy() -> Path:
     return _fetch(NUMPY, f"numpy-{NUMPY.version}-{sys.implementation.cache_tag}")
 
 
-def _fetch(pin: Pin, name: str) -> Path:
-    home = cache_folder() / name
-    if home.is_dir():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix="fetch-") as folder:
-        archive = _download(pin, Path(folder))
-        unpacked = Path(folder) / "unpacked"
-        _unpack(archive, unpacked, pin.parts)
-        _move(unpacked, home)
+def prepare(home: Path, make: Callable[[Path], None]) -> Path:
+    """The folder `home`, made (by `make`, into a draft) when it is not there yet."""
+    if not home.is_dir():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home.parent, prefix="draft-") as folder:
+            draft = Path(folder) / home.name
+            make(draft)
+            try:
+                draft.rename(home)
+            except OSError:
+                # Another process was first; its copy is as good.
+                if not home.is_dir():
+                    raise
     return home
 
 
-def _move(draft: Path, home: Path) -> None:
-    """Into place in one step; when another process was first, its copy (of the same hash) stays."""
-    try:
-        draft.rename(home)
-    except OSError:
-        if not home.is_dir():
-            raise
+def _fetch(pin: Pin, name: str) -> Path:
+    def make(draft: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=draft.parent) as folder:
+            _unpack(_download(pin, Path(folder)), draft, pin.parts)
+
+    return prepare(cache_folder() / name, make)
 
 
 def _check_platform() -> None:

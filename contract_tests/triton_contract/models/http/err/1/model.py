@@ -6,7 +6,10 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def execute(self, requests):
-        return [self.answer(request) for request in requests]
+        responses = []
+        for request in requests:
+            responses.append(self.answer(request))
+        return responses
 
     def answer(self, request):
         text = pb_utils.get_input_tensor_by_name(request, "HOW").as_numpy().reshape(-1)[0].decode()
