@@ -1,6 +1,7 @@
-"""A running server: it owns the sockets, the event loop and the sessions. In the foreground, or in a thread of a test."""
+"""A running server: it owns sockets, event loop and sessions. In the foreground, or in a thread of a test."""
 
 import asyncio
+import errno
 import logging
 import secrets
 import signal
@@ -8,25 +9,27 @@ import socket
 import sys
 from typing import Any
 
+from triton_emulator.engine import log
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
 from triton_emulator.frontends.metrics.app import MetricsApp
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.settings import Settings
+from triton_emulator.startup import options_table
 from triton_emulator.world import World
 
 _LOG = logging.getLogger(__name__)
 
 
 class PortInUse(OSError):
-    """A listener's address is taken; the message names the flag that changes it."""
+    """A listener's address can not be had; the message names the flag that changes it."""
 
 
 class StartupError(Exception):
     """The models that the server was to serve could not all be loaded (`--exit-on-error`)."""
 
 
-def _bind(address: str, port: int, flag: str, *, reuse: bool) -> socket.socket:
+def _bind(service: str, address: str, port: int, flag: str, *, reuse: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,7 +39,14 @@ def _bind(address: str, port: int, flag: str, *, reuse: bool) -> socket.socket:
         sock.bind((address, port))
     except OSError as fault:
         sock.close()
-        raise PortInUse(f"cannot listen on {address}:{port}: {fault.strerror}; choose another with {flag}") from None
+        why = "already in use" if fault.errno == errno.EADDRINUSE else str(fault.strerror or fault)
+        text = f"failed to start {service} service: Unavailable - Socket '{address}:{port}' {why}"
+        raise PortInUse(f"{text}; choose another with {flag}") from None
+    except OverflowError:
+        sock.close()
+        raise PortInUse(
+            f"failed to start {service} service: {port} is no port; choose another with {flag}"
+        ) from None
     return sock
 
 
@@ -59,16 +69,26 @@ class Server:
         sockets: list[socket.socket] = []
         try:
             if settings.allow_http:
-                http = _bind(settings.http_address, settings.http_port, "--http-port", reuse=settings.reuse_http_port)
+                http = _bind(
+                    "HTTP",
+                    settings.http_address,
+                    settings.http_port,
+                    "--http-port",
+                    reuse=settings.reuse_http_port,
+                )
                 sockets.append(http)
             if settings.allow_metrics:
                 address = settings.metrics_address or settings.http_address
-                metrics = _bind(address, settings.metrics_port, "--metrics-port", reuse=False)
+                metrics = _bind("Metrics", address, settings.metrics_port, "--metrics-port", reuse=False)
                 sockets.append(metrics)
             self.world = World(settings, asyncio.get_running_loop())
             error = await asyncio.to_thread(self.world.start)
-            if error is not None and settings.exit_on_error:
-                raise StartupError(str(error))
+            _LOG.info("%s", self.world.repository.status_table())
+            _LOG.info("%s", options_table(settings))
+            if error is not None:
+                if settings.exit_on_error:
+                    raise StartupError(described(error))
+                _LOG.error("%s", described(error, ": "))
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -121,15 +141,27 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+
+    def stop(number: int) -> None:
+        sys.stderr.write(f"Signal ({number}) received.\n")
+        stopped.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop, number)
     server = Server(settings)
     try:
         await server.start()
-    except (OSError, StartupError, TritonError) as fault:
-        print(f"error: creating server: {fault}", file=sys.stderr)
+    except PortInUse as fault:
+        _LOG.error("%s", fault)
         await server.close()
         return 1
+    except (OSError, StartupError, TritonError) as fault:
+        sys.stderr.write(f"error: creating server: {described(fault)}\n")
+        await server.close()
+        return 1
+    world = server.world
+    if world is not None:
+        log.follow(lambda: world.log_settings)
     if server.http_address is not None:
         _LOG.info("Started HTTPService at %s:%s", *server.http_address)
     if server.metrics_address is not None:
@@ -140,9 +172,14 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
+def described(fault: Exception, separator: str = " - ") -> str:
+    """An error as tritonserver prints it on the console: with its code, where it has one."""
+    return f"{fault.code.value}{separator}{fault.message}" if isinstance(fault, TritonError) else str(fault)
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     try:
-        import uvloop  # noqa: PLC0415  (not on every platform)
+        import uvloop  # not on every platform
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

@@ -11,7 +11,7 @@ from triton_emulator.wire.reply import Reply, json_reply
 def setting(request: Request) -> Reply:
     """Show the settings of a model, or of all; a POST changes them first."""
     model = request.groups[0] or ""
-    if model and not request.world.model_ready(model, ""):
+    if model and not request.world.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
     trace = request.world.trace
     if request.method == "POST":

@@ -1,0 +1,33 @@
+"""What a starting server says of itself: its settings as tritonserver's table of options."""
+
+from triton_emulator.repository.table import render_table
+from triton_emulator.settings import Settings
+
+EXTENSIONS = (
+    "classification sequence model_repository model_repository(unload_dependents) schedule_policy "
+    "model_configuration system_shared_memory cuda_shared_memory binary_tensor_data parameters statistics trace logging"
+)
+
+
+def options_table(settings: Settings) -> str:
+    """The table of options, its first and last character a line feed."""
+    repositories = settings.model_repositories or ("(built-in)",)
+    rows = [
+        ("server_id", settings.id),
+        ("server_version", settings.triton_version),
+        ("server_extensions", EXTENSIONS),
+        *((f"model_repository_path[{index}]", path) for index, path in enumerate(repositories)),
+        ("model_control_mode", f"MODE_{settings.model_control_mode.upper()}"),
+        *((f"startup_models_{index}", name) for index, name in enumerate(settings.load_models)),
+        ("strict_model_config", _number(settings.disable_auto_complete_config)),
+        ("model_config_name", settings.model_config_name),
+        ("rate_limit", settings.rate_limit.upper()),
+        ("strict_readiness", _number(settings.strict_readiness)),
+        ("exit_timeout", str(settings.exit_timeout_secs)),
+        ("cache_enabled", _number(bool(settings.cache_config))),
+    ]
+    return render_table(("Option", "Value"), rows)
+
+
+def _number(value: bool) -> str:
+    return str(int(value))
