@@ -101,6 +101,7 @@ def _attempt(target: Target, binding: Any, request: Generation, call: Call, form
     flow = Flow(form, answer, request, head, prompts)
     if streaming:
         opened = yield from _sent(target, wires[0], call)
+        flow.opened = [opened.source]
         flow.openings = [_ready(opened), *(_sent(target, wire, call) for wire in wires[1:])]
         return flow
     if len(wires) == 1:

@@ -11,8 +11,49 @@ from triton_adapter import calls, embeddings
 from triton_adapter.calls import Call
 from triton_adapter.flow import Flow
 from triton_adapter.target import Target
+from triton_adapter.triton.replies import Reply, Wire
 
 Json = dict[str, Any]
+
+
+class Chunks:
+    """A streamed answer: iterate for its chunks. `close` leaves it, whether or not it was begun."""
+
+    def __init__(self, flow: Flow, chunks: Iterator[Json]) -> None:
+        self._flow = flow
+        self._chunks = chunks
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Json:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Close the upstream connections. Idempotent."""
+        self._chunks.close()  # type: ignore[attr-defined]  # a generator
+        for source in self._flow.opened:
+            source.close()
+
+
+class AsyncChunks:
+    """A streamed answer: iterate for lists of chunks, as many as have come. `aclose` leaves it, begun or not."""
+
+    def __init__(self, flow: Flow, batches: AsyncIterator[list[Json]]) -> None:
+        self._flow = flow
+        self._batches = batches
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Json]:
+        return await anext(self._batches)
+
+    async def aclose(self) -> None:
+        """Close the upstream connections. Idempotent."""
+        await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
+        for source in self._flow.opened:
+            source.close()
 
 
 class Client:
@@ -23,11 +64,11 @@ class Client:
 
         self._transport = ThreadTransport()
 
-    def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> "Json | Iterator[Json]":
+    def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | Chunks:
         """Return a `chat.completion`, or an iterator of chunks if the body says `stream`."""
         return self._shown(self._transport.run(calls.chat(target, body, call)))
 
-    def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> "Json | Iterator[Json]":
+    def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | Chunks:
         """Return a `text_completion`, or an iterator of chunks if the body says `stream`."""
         return self._shown(self._transport.run(calls.completion(target, body, call)))
 
@@ -41,7 +82,7 @@ class Client:
         self._transport.close()
 
     def _shown(self, result: Any) -> Any:
-        return self._transport.chunks(result) if isinstance(result, Flow) else result
+        return Chunks(result, self._transport.chunks(result)) if isinstance(result, Flow) else result
 
     def __enter__(self) -> Self:
         return self
@@ -60,9 +101,7 @@ class AsyncClient:
 
         self._transport = LoopTransport()
 
-    async def chat(
-        self, target: Target, body: Mapping[str, Any], call: Call
-    ) -> "Json | AsyncIterator[list[Json]]":
+    async def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | AsyncChunks:
         """Return a `chat.completion`, or an iterator of lists of chunks if the body says `stream`.
 
         An AdapterError is raised here while nothing has been answered, from the iterator afterwards. Closing the
@@ -70,9 +109,7 @@ class AsyncClient:
         """
         return self._shown(await self._transport.run(calls.chat(target, body, call)))
 
-    async def completion(
-        self, target: Target, body: Mapping[str, Any], call: Call
-    ) -> "Json | AsyncIterator[list[Json]]":
+    async def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | AsyncChunks:
         """Return a `text_completion`, or an iterator of lists of chunks if the body says `stream`."""
         return self._shown(await self._transport.run(calls.completion(target, body, call)))
 
@@ -81,12 +118,16 @@ class AsyncClient:
         reply: Json = await self._transport.run(embeddings.embedding(target, body, call))
         return reply
 
+    async def fetch(self, wire: Wire) -> Reply:
+        """Send one request over the same connections (readiness, repository); any status is an answer."""
+        return await self._transport.send(wire)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.close()
 
     def _shown(self, result: Any) -> Any:
-        return self._transport.batches(result) if isinstance(result, Flow) else result
+        return AsyncChunks(result, self._transport.batches(result)) if isinstance(result, Flow) else result
 
     async def __aenter__(self) -> Self:
         return self

@@ -49,6 +49,8 @@ class Flow:
     prompts: list[str]
     openings: list[Any] = field(default_factory=list)
     whole: list[list[Piece]] = field(default_factory=list)
+    # The streams that are open although nobody has begun to read them.
+    opened: list[Any] = field(default_factory=list)
     _readers: dict[int, EventReader] = field(default_factory=dict)
     _calls: dict[int, int] = field(default_factory=dict)
     _offsets: dict[int, int] = field(default_factory=dict)

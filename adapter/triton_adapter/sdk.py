@@ -3,11 +3,11 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from triton_adapter.calls import Call
-from triton_adapter.client import AsyncClient, Client
+from triton_adapter.client import AsyncChunks, AsyncClient, Chunks, Client
 from triton_adapter.errors import BadRequestError, MissingParameterError
 from triton_adapter.openai.objects import (
     ChatCompletion,
@@ -45,7 +45,7 @@ _CALL = frozenset(
 class Stream(Generic[Chunk]):
     """A streamed reply: iterate for its chunks; `close()` or leaving `with` early cancels the request upstream."""
 
-    def __init__(self, chunks: Iterator[dict[str, Any]], kind: type[Chunk], dropped: list[str]) -> None:
+    def __init__(self, chunks: Chunks, kind: type[Chunk], dropped: list[str]) -> None:
         self._chunks = chunks
         self._kind = kind
         self.dropped_params = dropped
@@ -58,7 +58,7 @@ class Stream(Generic[Chunk]):
 
     def close(self) -> None:
         """Leave the stream: the upstream connection is closed."""
-        self._chunks.close()  # type: ignore[attr-defined]  # a generator
+        self._chunks.close()
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class Stream(Generic[Chunk]):
 class AsyncStream(Generic[Chunk]):
     """A streamed reply for `async for`; `await close()` or leaving `async with` early cancels it upstream."""
 
-    def __init__(self, batches: AsyncIterator[list[dict[str, Any]]], kind: type[Chunk], dropped: list[str]) -> None:
+    def __init__(self, batches: AsyncChunks, kind: type[Chunk], dropped: list[str]) -> None:
         self._batches = batches
         self._ready: list[dict[str, Any]] = []
         self._kind = kind
@@ -86,7 +86,7 @@ class AsyncStream(Generic[Chunk]):
 
     async def close(self) -> None:
         """Leave the stream: the upstream connection is closed."""
-        await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
+        await self._batches.aclose()
 
     aclose = close
 
@@ -263,6 +263,3 @@ async def _keeper(client: AsyncClient) -> AsyncIterator[None]:
         yield
     finally:
         await client.close()
-
-
-Function = Callable[..., Any]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -70,7 +69,7 @@ class LoopTransport:
             effect = next(steps)
             while True:
                 try:
-                    result = await (self._send(effect) if isinstance(effect, Wire) else self._perform(effect))
+                    result = await (self.send(effect) if isinstance(effect, Wire) else self._perform(effect))
                 except AdapterError as error:
                     effect = steps.throw(error)
                 else:
@@ -165,7 +164,8 @@ class LoopTransport:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, wire: Wire) -> Reply:
+    async def send(self, wire: Wire) -> Reply:
+        """Perform one request. An AdapterError if no whole answer came."""
         response = None
         try:
             response = await self._session.request(
@@ -217,12 +217,3 @@ def translated(error: Exception, *, begun: bool) -> AdapterError:
     if isinstance(error, aiohttp.ClientResponseError):
         return BadGatewayError("the upstream does not speak HTTP as Triton does")
     return APIConnectionError("the connection to Triton broke", retryable=True)
-
-
-async def closed_with_loop(transport: LoopTransport) -> AsyncIterator[None]:
-    """Close a transport when its event loop ends: asyncio closes what generators are still open (run one step)."""
-    try:
-        yield
-    finally:
-        with suppress(Exception):
-            await transport.close()
