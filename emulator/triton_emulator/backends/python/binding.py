@@ -1,10 +1,41 @@
-"""pybind11's refusals: the TypeError that a call of a C++ function with other arguments than it takes ends in."""
+"""What makes our classes behave as classes that pybind11 binds: its enums, its refusals, its names."""
 
+from enum import Enum
 from typing import Any
+
+#: the module that the real backend's classes say they are from
+MODULE = "c_python_backend_utils"
+
+
+class Bound:
+    """A class of the C++ module."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"'{MODULE}.{type(self).__name__}' object has no attribute '{name}'")
+
+
+class BoundEnum(Enum):
+    """An enum as pybind11 binds a C enum: equal to its number, hashed as it, without an order."""
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    __index__ = __int__
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == (other.value if isinstance(other, type(self)) else other))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 def incompatible(function: str, signatures: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
-    """The TypeError for a call of `function` ("__init__", "send") whose overloads are `signatures`."""
+    """The TypeError for a call of `function` whose overloads are `signatures`.
+
+    `args` holds the object itself for a method, not for "__init__".
+    """
     what = "constructor" if function == "__init__" else "function"
     lines = [f"{function}(): incompatible {what} arguments. The following argument types are supported:\n"]
     lines += [f"    {number}. {signature}\n" for number, signature in enumerate(signatures, 1)]

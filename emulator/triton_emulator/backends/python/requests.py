@@ -1,10 +1,10 @@
 """A request as a model sees it, and the sender through which it answers."""
 
-import json
+from functools import lru_cache
 from time import time_ns
 from typing import Any
 
-from triton_emulator.backends.python.binding import incompatible
+from triton_emulator.backends.python.binding import MODULE, Bound, incompatible
 from triton_emulator.backends.python.objects import (
     InferenceResponse,
     InferenceTrace,
@@ -12,21 +12,23 @@ from triton_emulator.backends.python.objects import (
     TritonModelException,
 )
 from triton_emulator.engine.model import Call
+from triton_emulator.engine.unordered import walk
+from triton_emulator.protocol import json_dialect
 from triton_emulator.protocol.errors import Code, TritonError
 from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.tensor import Tensor as WireTensor
 
-_MODULE = "c_python_backend_utils"
 _FINAL = 1
 _RESCHEDULE = 2
 #: the model's error code by number
 _CODE = dict(enumerate(Code))
 
 
-class InferenceRequest:
+class InferenceRequest(Bound):
     """One inference request."""
 
-    __module__ = _MODULE
-    __slots__ = ("_call", "_decoupled", "_inputs", "_outputs", "_release", "_sender")
+    __module__ = MODULE
+    __slots__ = ("_call", "_decoupled", "_flags", "_inputs", "_outputs", "_release", "_sender")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TritonModelException("BLS is not supported yet")
@@ -41,14 +43,16 @@ class InferenceRequest:
         request._inputs = None
         request._sender = None
         request._release = 1
+        asked = call.request
+        request._flags = asked.sequence_start | asked.sequence_end << 1 if asked.sequence_id else 0
         return request
 
     def inputs(self) -> list[Tensor]:
         inputs = self._inputs
         if inputs is None:
             received = Tensor.received
-            inputs = self._inputs = [received(wire) for wire in reversed(self._call.request.inputs)]
-        return inputs
+            inputs = self._inputs = [received(wire) for wire in _walked(self._call.request.inputs)]
+        return inputs.copy()
 
     def request_id(self) -> str:
         return self._call.request.id
@@ -61,11 +65,13 @@ class InferenceRequest:
 
     def parameters(self) -> str:
         parameters = self._call.request.parameters
-        return json.dumps(parameters, separators=(",", ":"), ensure_ascii=False) if parameters else ""
+        return json_dialect.write(parameters).decode("utf-8", "surrogateescape") if parameters else "{}"
 
     def flags(self) -> int:
-        request = self._call.request
-        return request.sequence_start | request.sequence_end << 1
+        return self._flags
+
+    def set_flags(self, *args: Any) -> None:
+        self._flags = _unsigned("set_flags", self, args)
 
     def timeout(self) -> int:
         return self._call.request.timeout
@@ -76,8 +82,8 @@ class InferenceRequest:
     def is_cancelled(self) -> bool:
         return self._call.cancelled
 
-    def set_release_flags(self, flags: int) -> None:
-        self._release = flags
+    def set_release_flags(self, *args: Any) -> None:
+        self._release = _unsigned("set_release_flags", self, args)
 
     def get_response_sender(self) -> "InferenceResponseSender":
         if self._sender is None:
@@ -88,6 +94,30 @@ class InferenceRequest:
         """The names of the outputs that the client asked for, all where it named none."""
         asked = self._call.request.outputs
         return frozenset(output.name for output in asked) if asked else self._outputs
+
+
+def _unsigned(function: str, request: InferenceRequest, args: tuple[Any, ...]) -> int:
+    """The one argument of a method that takes a uint32."""
+    if len(args) != 1 or not isinstance(args[0], int) or not 0 <= args[0] < 1 << 32:
+        signature = "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None"
+        raise incompatible(function, (signature,), (request, *args), {})
+    return args[0]
+
+
+@lru_cache(maxsize=1024)
+def _order(names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(names.index(name) for name in walk(walk(names)))
+
+
+def _walked(inputs: list[WireTensor]) -> list[WireTensor]:
+    """The inputs in the order in which a model sees them.
+
+    Triton fills one map of them in the client's order and a second one by walking the first; the model gets them by
+    walking the second.
+    """
+    if len(inputs) < 2:
+        return inputs
+    return [inputs[at] for at in _order(tuple(wire.name for wire in inputs))]
 
 
 def wire_response(request: InferenceRequest, response: InferenceResponse) -> InferResponse:
@@ -107,10 +137,10 @@ def failure(call: Call, error: TritonError) -> InferResponse:
     return InferResponse(call.request.model_name, str(call.version), call.request.id, error=error)
 
 
-class InferenceResponseSender:
+class InferenceResponseSender(Bound):
     """Answers one request, once or, for a decoupled model, many times; from any thread, also after `execute`."""
 
-    __module__ = _MODULE
+    __module__ = MODULE
     __slots__ = ("_closed", "_request", "_sent", "__weakref__")
 
     _SIGNATURE = (

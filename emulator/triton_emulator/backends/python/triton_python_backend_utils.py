@@ -64,8 +64,9 @@ def serialize_byte_tensor(input_tensor: Any) -> Any:
     if input_tensor.size == 0:
         return ()
     if input_tensor.dtype == np.object_:
-        flat = input_tensor.ravel(order="C").tolist()
-        elements = [e if type(e) is bytes else str(e).encode() for e in flat]
+        elements = []
+        for element in input_tensor.ravel(order="C").tolist():
+            elements.append(element if type(element) is bytes else str(element).encode())
     elif input_tensor.dtype.type == np.bytes_:
         elements = input_tensor.ravel(order="C").tolist()
     else:

@@ -1,0 +1,180 @@
+"""Puts the same question to the real server's Python backend and to ours, and writes down both answers alike."""
+
+import json
+import queue
+import struct
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from triton_emulator.backends import python
+from triton_emulator.engine.model import Call, ModelDefinition
+from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository import autocomplete, pbtxt
+from triton_emulator.repository.model_config import ModelConfig
+
+REPOSITORY = Path(__file__).with_name("repository")
+
+#: what is observed of one response: its outputs (name, datatype, shape, bytes) in order, or the error's text
+Answer = list[tuple[str, str, tuple[int, ...], bytes]] | str
+
+
+def text_input(name: str, text: str) -> Tensor:
+    data = text.encode()
+    return Tensor(name, "BYTES", (1,), data=struct.pack("<I", len(data)) + data)
+
+
+def definition(name: str, version: int = 1, repository: Path = REPOSITORY) -> ModelDefinition:
+    """The model's definition as the repository part makes it."""
+    folder = repository / name
+    proto = pbtxt.read_config(folder / "config.pbtxt")
+    autocomplete.complete(proto, name, folder / str(version))
+    autocomplete.complete_instance_groups(proto)
+    return ModelDefinition(name, version, ModelConfig.of(proto), folder)
+
+
+class Emulated:
+    """Our backend, driven as the engine drives it."""
+
+    def __init__(self, hooks: python.Hooks | None = None, repository: Path = REPOSITORY) -> None:
+        self._hooks = hooks
+        self._repository = repository
+        self._executors: dict[str, python.PythonExecutor] = {}
+
+    def executor(self, model: str) -> python.PythonExecutor:
+        if model not in self._executors:
+            self._executors[model] = python.load(definition(model, repository=self._repository), self._hooks)
+        return self._executors[model]
+
+    def ask(self, *requests: InferRequest, wait: float = 5.0) -> list[list[Answer]]:
+        """Execute the requests as one batch; the answers to each, ended by the final flag."""
+        executor = self.executor(requests[0].model_name)
+        inboxes: list[queue.SimpleQueue[tuple[InferResponse | None, bool]]] = [queue.SimpleQueue() for _ in requests]
+        calls = [
+            Call(request, 1, lambda r, final, inbox=inbox: inbox.put((r, final)), lambda d, r, final: d(r, final))
+            for request, inbox in zip(requests, inboxes, strict=True)
+        ]
+        executor.execute(calls, 0)
+        return [_drain(inbox, wait) for inbox in inboxes]
+
+    def close(self) -> None:
+        for executor in self._executors.values():
+            executor.finalize()
+
+
+def _drain(inbox: "queue.SimpleQueue[tuple[InferResponse | None, bool]]", wait: float) -> list[Answer]:
+    answers: list[Answer] = []
+    final = False
+    while not final:
+        try:
+            response, final = inbox.get(timeout=wait)
+        except queue.Empty:
+            return [*answers, "(no final response)"]
+        if response is not None:
+            answers.append(
+                response.error.message
+                if response.error
+                else [(t.name, t.datatype, t.shape, bytes(t.data)) for t in response.outputs]
+            )
+    return answers
+
+
+class Real:
+    """The real server, over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, request: InferRequest, wait: float = 10.0) -> list[Answer]:
+        """The answers to one request; of a decoupled model only text outputs are to be seen."""
+        if "decoupled" in request.model_name:
+            return self._stream(request, wait)
+        header = {
+            "id": request.id,
+            "inputs": [
+                {
+                    "name": t.name,
+                    "datatype": t.datatype,
+                    "shape": list(t.shape),
+                    "parameters": {"binary_data_size": len(t.data)},
+                }
+                for t in request.inputs
+            ],
+            "parameters": {**request.parameters, **_sequence(request), "binary_data_output": True},
+        }
+        if request.timeout:
+            header["parameters"]["timeout"] = request.timeout
+        if request.outputs:
+            header["outputs"] = [{"name": o.name, "parameters": {"binary_data": True}} for o in request.outputs]
+        head = json.dumps(header).encode()
+        body = head + b"".join(bytes(t.data) for t in request.inputs)
+        status, headers, answer = self._post(
+            f"/v2/models/{request.model_name}/infer", body, {"Inference-Header-Content-Length": str(len(head))}, wait
+        )
+        if status != 200:
+            return [json.loads(answer)["error"]]
+        length = int(headers.get("Inference-Header-Content-Length", len(answer)))
+        document, at = json.loads(answer[:length]), length
+        outputs = []
+        for output in document.get("outputs", []):
+            size = output["parameters"]["binary_data_size"]
+            shape = tuple(output["shape"])
+            outputs.append((output["name"], output["datatype"], shape, answer[at : at + size]))
+            at += size
+        return [outputs]
+
+    def _stream(self, request: InferRequest, wait: float) -> list[Answer]:
+        body = {t.name: [e.decode() for e in t.array.tolist()] for t in request.inputs} | request.parameters
+        if request.id:
+            body["id"] = request.id
+        answers: list[Answer] = []
+        try:
+            _, _, answer = self._post(
+                f"/v2/models/{request.model_name}/generate_stream", json.dumps(body).encode(), {}, wait
+            )
+        except TimeoutError:
+            return ["(no final response)"]
+        for event in answer.split(b"\n\n")[:-1]:
+            said = json.loads(event.removeprefix(b"data: "))
+            if "error" in said:
+                answers.append(said["error"])
+                continue
+            outputs = []
+            for name, value in said.items():
+                if name not in ("model_name", "model_version", "id"):
+                    values = value if isinstance(value, list) else [value]
+                    data = b"".join(struct.pack("<I", len(v.encode())) + v.encode() for v in values)
+                    outputs.append((name, "BYTES", (len(values),), data))
+            answers.append(outputs)
+        return answers
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str], wait: float) -> tuple[int, Any, bytes]:
+        request = urllib.request.Request(self._url + path, data=body, headers=headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=wait) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+
+def _sequence(request: InferRequest) -> dict[str, Any]:
+    if not request.sequence_id:
+        return {}
+    return {
+        "sequence_id": request.sequence_id,
+        "sequence_start": request.sequence_start,
+        "sequence_end": request.sequence_end,
+    }
+
+
+def case(code: str, *inputs: Tensor, model: str = "lab", outputs: Sequence[str] = (), **fields: Any) -> InferRequest:
+    """A request to a lab model to run `code`, which defines `execute(requests)`."""
+    return InferRequest(
+        model,
+        inputs=[text_input("CODE", code), *inputs],
+        outputs=[RequestedOutput(name, binary=True) for name in outputs],
+        **fields,
+    )

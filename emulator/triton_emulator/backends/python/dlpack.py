@@ -1,0 +1,141 @@
+"""DLPack capsules of CPU tensors, made and taken apart here because numpy's own know no BF16."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+from triton_emulator.protocol.datatypes import element_count
+
+CPU = 1
+_CPU_PINNED = 3
+
+#: DLPack's (type code, bits) by datatype
+_TYPE = {
+    "BOOL": (6, 8),
+    "UINT8": (1, 8),
+    "UINT16": (1, 16),
+    "UINT32": (1, 32),
+    "UINT64": (1, 64),
+    "INT8": (0, 8),
+    "INT16": (0, 16),
+    "INT32": (0, 32),
+    "INT64": (0, 64),
+    "FP16": (2, 16),
+    "FP32": (2, 32),
+    "FP64": (2, 64),
+    "BF16": (4, 16),
+}
+_DATATYPE = {row: name for name, row in _TYPE.items()}
+
+
+class DLPackError(Exception):
+    """A capsule that cannot be taken; the text is what the real backend says."""
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _DLManagedTensor(ctypes.Structure):
+    pass
+
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_DLManagedTensor))
+_DLManagedTensor._fields_ = (  # noqa: SLF001 a structure that refers to itself is completed so
+    ("tensor", _DLTensor),
+    ("context", ctypes.c_void_p),
+    ("deleter", _Deleter),
+)
+_Destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _python_api(name: str, result: Any, *arguments: Any) -> Any:
+    return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
+
+
+# A capsule goes by its address here: one that is being destroyed must not be touched as an object
+_new = _python_api("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_is_valid = _python_api("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+_pointer = _python_api("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+_set_name = _python_api("PyCapsule_SetName", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+
+_FRESH = b"dltensor"
+_USED = b"used_dltensor"
+#: what each capsule that is out keeps alive, by its address: C holds no reference to Python objects
+_OUT: dict[int, tuple[Any, ...]] = {}
+
+
+def _delete(managed: Any) -> None:
+    _OUT.pop(ctypes.addressof(managed.contents), None)
+
+
+def _destroy(capsule: int) -> None:
+    """A capsule that nobody took ends."""
+    if _is_valid(capsule, _FRESH):
+        _OUT.pop(_pointer(capsule, _FRESH), None)
+
+
+_DELETE = _Deleter(_delete)
+_DESTROY = _Destructor(_destroy)
+_DESTROY_ADDRESS = ctypes.cast(_DESTROY, ctypes.c_void_p)
+
+
+def export(datatype: str, shape: Sequence[int], buffer: Any) -> Any:
+    """A capsule over a C-contiguous numpy array, which lives as long as somebody holds the memory."""
+    dims = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+    managed = _DLManagedTensor()
+    code, bits = _TYPE[datatype]
+    managed.tensor = _DLTensor(buffer.ctypes.data, CPU, 0, len(shape), code, bits, 1, dims, None, 0)
+    managed.deleter = _DELETE
+    address = ctypes.addressof(managed)
+    _OUT[address] = (managed, dims, buffer)
+    return _new(address, _FRESH, _DESTROY_ADDRESS)
+
+
+def is_capsule(value: Any) -> bool:
+    return type(value).__name__ == "PyCapsule"
+
+
+def take(capsule: Any) -> tuple[str, tuple[int, ...], bytes]:
+    """The datatype, shape and bytes of a capsule's tensor; the capsule is used up. Raises DLPackError."""
+    if not _is_valid(id(capsule), _FRESH):
+        raise DLPackError("The DLPack capsule has been used before.")
+    managed = _DLManagedTensor.from_address(_pointer(id(capsule), _FRESH))
+    tensor = managed.tensor
+    shape = tuple(tensor.shape[: tensor.ndim])
+    _check_contiguous(tensor, shape)
+    if tensor.device_type not in (CPU, _CPU_PINNED):
+        raise DLPackError(f"DLDevice type {tensor.device_type} is not support by Python backend.")
+    datatype = _DATATYPE.get((tensor.code, tensor.bits))
+    if datatype is None or tensor.lanes != 1:
+        raise DLPackError(f'DType code "{tensor.code}" is not supported.')
+    size = element_count(shape) * tensor.bits // 8
+    content = ctypes.string_at(tensor.data + tensor.byte_offset, size) if size else b""
+    _set_name(id(capsule), _USED)
+    if managed.deleter:
+        managed.deleter(managed)
+    return datatype, shape, content
+
+
+def _check_contiguous(tensor: _DLTensor, shape: tuple[int, ...]) -> None:
+    if not tensor.strides:
+        return
+    expected = 1
+    for axis in range(tensor.ndim - 1, 0, -1):
+        if tensor.strides[axis] != expected:
+            raise DLPackError(
+                "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are "
+                "supported."
+            )
+        expected *= shape[axis]
