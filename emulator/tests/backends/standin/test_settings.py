@@ -155,7 +155,8 @@ PAGE = Path(__file__).parents[4] / "docs" / "emulator_yaml.md"
 
 
 def test_every_key_is_documented_with_the_behaviours_that_know_it() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    table = PAGE.read_text(encoding="utf-8").partition("## Keys")[2]
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", table, re.MULTILINE)
     documented = {key: set(BEHAVIOURS if names == "all" else names.split(", ")) for key, names in rows}
     assert documented == {key: set(behaviours) for key, (behaviours, _) in KEYS.items()}
 
