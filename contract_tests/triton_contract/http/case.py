@@ -61,6 +61,14 @@ class Tensor(_Strict):
         return [field.alias or name for name, field in cls.model_fields.items()]
 
 
+class SharedMemory(_Strict):
+    """A POSIX shared memory object of `size` bytes: `data`, then zeros. Keys are unique over all case files."""
+
+    key: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    size: int = Field(gt=0)
+    data: Tensor | None = None
+
+
 class Infer(_Strict):
     """An infer body with binary tensors: JSON header, then the blobs.
 
@@ -118,6 +126,7 @@ class Step(_Strict):
     disconnect_after_chunks: int | None = None
     in_background: str | None = None
     answer_of: str | None = None
+    read_shared_memory: str | None = None
     until: Until | None = None
     timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
 
@@ -136,9 +145,16 @@ class Step(_Strict):
         chosen = [kind for kind in BODY_KINDS if {kind, f"{kind}_"} & self.model_fields_set]
         if len(chosen) > 1:
             raise ValueError(f"a request has one body, not {' and '.join(chosen)}")
-        forms = [self.path is not None, self.is_raw, self.answer_of is not None]
-        if sum(forms) != 1:
-            raise ValueError("a step is exactly one of: path (a request), raw or raw_hex, answer_of")
+        forms = [
+            self.path,
+            self.raw if self.raw is not None else self.raw_hex,
+            self.answer_of,
+            self.read_shared_memory,
+        ]
+        if sum(form is not None for form in forms) != 1:
+            raise ValueError(
+                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory"
+            )
         if not self.path and (chosen or self.headers or self.method):
             raise ValueError("method, headers and body belong to a step with a path")
         return self
@@ -155,6 +171,7 @@ class Case(_Strict):
     repository: str
     flags: tuple[str, ...] = ()
     steps: tuple[Step, ...] = Field(min_length=1)
+    shared_memory: tuple[SharedMemory, ...] = ()
     normalise: tuple[str, ...] = ()
     mask: tuple[str, ...] = ()
     operation: str | None = None

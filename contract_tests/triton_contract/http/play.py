@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from . import client
+from . import client, shared_memory
 from .body import request_bytes
 from .case import Case, Step, Until
 from .client import Address, Exchange, Wire
@@ -76,10 +76,11 @@ def play(case: Case, http: Address, metrics: Address | None = None) -> Observati
     stage = _Stage(http, metrics)
     exchanges: list[Exchange] = []
     try:
-        for step in case.steps:
-            exchange = _step(stage, step)
-            if exchange is not None:
-                exchanges.append(exchange)
+        with shared_memory.present(case.shared_memory):
+            for step in case.steps:
+                exchange = _step(stage, step)
+                if exchange is not None:
+                    exchanges.append(exchange)
     finally:
         stage.close()
     after = settled_counts(http) if before is not None else None
@@ -116,6 +117,9 @@ def _satisfied(exchange: Exchange, until: Until) -> bool:
 
 
 def _once(stage: _Stage, step: Step) -> Exchange | None:
+    if step.read_shared_memory is not None:
+        data = shared_memory.contents(step.read_shared_memory)
+        return Exchange(None, ending="shared memory", extra=data)
     try:
         if step.answer_of is not None:
             wire, sent = stage.background[step.answer_of]
