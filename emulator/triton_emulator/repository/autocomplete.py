@@ -19,6 +19,11 @@ def complete(config: Proto, name: str, first_version: Path | None) -> None:
     if not config.name:
         config.name = name
     complete_backend(config, name, first_version)
+    complete_policies(config)
+
+
+def complete_policies(config: Proto) -> None:
+    """Fill in, in place, the version policy, the batchers' defaults and the pinned memory."""
     _complete_version_policy(config)
     _complete_batching(config)
     if not config.HasField("ensemble_scheduling"):

@@ -94,6 +94,7 @@ class Control:
                 if not affected & self._busy:
                     break
                 self._free.wait()
+            before = {name: self._polled[name].modified_ns for name in change.loaded if name in self._polled}
             for name in change.removed:
                 del self._polled[name]
             self._polled.update(change.loaded)
@@ -101,7 +102,12 @@ class Control:
         try:
             for name in sorted(change.removed):
                 self._lifecycle.unload(name)
-            return change.complete, self._load_in_order(affected - change.removed)
+            results = self._load_in_order(affected - change.removed)
+            for name in change.loaded:
+                if results.get(name) is not None:
+                    # 2.51: what failed keeps the time of what was there before it, so that the next load tries again
+                    self._polled[name] = replace(self._polled[name], modified_ns=before.get(name, 0))
+            return change.complete, results
         finally:
             with self._free:
                 self._busy -= affected
@@ -127,10 +133,6 @@ class Control:
                     self._lifecycle.unload(name)
             results |= self._lifecycle.load(loads)
             waiting -= wave
-        for name, error_text in results.items():
-            if error_text is not None and name in self._polled:
-                # 2.51: a model that failed counts as changed, so that the next load tries again
-                self._polled[name] = replace(self._polled[name], modified_ns=0)
         return results
 
     def _members(self, name: str) -> set[str]:
@@ -244,7 +246,8 @@ class Control:
             self._problem(name, f"Poll failed for model directory '{name}': {poll.poll_error(error)}")
             return None
         self.problems.pop(name, None)
-        return replace(model, folder=folder)
+        # 2.51: files from a request count as older than any, so a plain load afterwards goes back to the repository
+        return replace(model, folder=folder, modified_ns=0) if folder else model
 
     def _problem(self, name: str, text: str) -> None:
         self.problems[name] = text

@@ -82,7 +82,7 @@ class Lifecycle(Generic[LoadedT]):
     def __init__(
         self,
         load_version: Callable[[PolledModel, int], Served[LoadedT]],
-        unload_version: Callable[[Served[LoadedT]], None],
+        unload_version: Callable[[Served[LoadedT]], object],
         threads: int,
     ) -> None:
         self._load_version = load_version
@@ -215,7 +215,7 @@ class Lifecycle(Generic[LoadedT]):
     def _end(self, slot: Slot[LoadedT], served: Served[LoadedT]) -> None:
         try:
             self._unload_version(served)
-        except Exception:  # a model that cannot end cleanly has ended all the same
+        except Exception:  # noqa: BLE001  a model that cannot end cleanly has ended all the same
             _LOG.exception("failed to finalize '%s' version %d", slot.name, slot.version)
         _LOG.info("successfully unloaded '%s' version %d", slot.name, slot.version)
         with self._changed:

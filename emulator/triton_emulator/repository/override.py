@@ -1,15 +1,18 @@
 """Loading with a config or files in the request: the parameters of a load, checked and put into a temporary folder."""
 
+import base64
+import json
+import posixpath
 import re
 import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from triton_emulator.protocol.errors import TritonError, invalid_arg
-from triton_emulator.repository.schema import Proto, new_config, pool
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.repository.schema import Proto, fields_newer_than_2_51, new_config, pool
 
 CONFIG = "config"
 FILE_PREFIX = "file:"
@@ -17,6 +20,9 @@ FILE_PREFIX = "file:"
 Parameters = Mapping[str, str | bytes]
 
 _NAME_MAX = 255  # bytes in one part of a path
+_NOT_BASE64 = bytes(
+    byte for byte in range(256) if not (chr(byte).isalnum() and byte < 128) and byte not in b"+/"
+)
 _ENUM_WORD = re.compile(r"[^A-Z0-9_]")
 
 
@@ -64,11 +70,23 @@ def parse_json_config(text: str) -> Proto:
 
     config = new_config()
     try:
-        value = json_format.json.loads(text)
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError(": Root element must be a message.")
         json_format.ParseDict(_with_enum_names(value, config.DESCRIPTOR), config, descriptor_pool=pool())
     except (json_format.ParseError, RecursionError, AttributeError, TypeError) as error:
         raise ValueError(str(error)) from None
+    for field in fields_newer_than_2_51(config):
+        raise ValueError(f"{field}: Cannot find field.")
     return config
+
+
+def decode_base64(text: str | bytes) -> bytes:
+    """The bytes of a `file:` parameter over HTTP, read as Triton's libb64 reads them: what is no base64 is skipped."""
+    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    digits = raw.translate(None, _NOT_BASE64)
+    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
+    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
 
 
 def write_files(parameters: Parameters) -> TemporaryFolder:
@@ -85,15 +103,21 @@ def write_files(parameters: Parameters) -> TemporaryFolder:
 
 
 def _write_file(folder: Path, key: str, content: bytes) -> None:
-    parts = PurePosixPath("/" + key.removeprefix(FILE_PREFIX)).parts[1:]
-    if not parts or "\0" in key or ".." in parts:
-        raise invalid_arg(f"Invalid file parameter '{key}' must stay within model directory.")
+    name = key.removeprefix(FILE_PREFIX)
+    relative = posixpath.normpath(name.lstrip("/"))
+    if relative.split("/")[0] == ".." or "\0" in name:
+        raise invalid_arg(
+            f"Invalid file parameter '{key}' with normalized path '{folder / relative}' "
+            "must stay within model directory."
+        )
     # 2.51 crashes on a name of 256 characters
-    if any(len(part.encode("utf-8", "surrogateescape")) > _NAME_MAX for part in parts):
+    if any(len(part.encode("utf-8", "surrogateescape")) > _NAME_MAX for part in relative.split("/")):
         raise invalid_arg(
             f"Invalid file parameter '{key}', a part of the path is longer than {_NAME_MAX} bytes"
         )
-    path = folder.joinpath(*parts)
+    path = folder / relative
+    if name.endswith("/") or path.is_dir():
+        raise internal(f"failed to open binary file for write {path}: Is a directory")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -102,7 +126,7 @@ def _write_file(folder: Path, key: str, content: bytes) -> None:
 
 
 def _unwritable(key: str, error: OSError) -> TritonError:
-    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+    if isinstance(error, FileExistsError | NotADirectoryError):
         return invalid_arg(f"Invalid file parameter '{key}', directory has been created as a file")
     return invalid_arg(f"Invalid file parameter '{key}': {error.strerror}")
 

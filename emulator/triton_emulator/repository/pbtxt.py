@@ -42,7 +42,7 @@ def read_config(path: Path) -> Proto:
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise ConfigError(path, error.strerror or str(error)) from None
+        raise ConfigError(path, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         line = before.count(b"\n") + 1

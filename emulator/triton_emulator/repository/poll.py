@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time_ns
 
 from triton_emulator.protocol.errors import TritonError, internal
 from triton_emulator.repository import autocomplete, validate, validate_io
@@ -44,7 +45,8 @@ def read_model(
     path = config_path(directory, config_name)
     provided = True
     if override is not None:
-        config, modified = override, 0
+        # 2.51: a config from a request counts as newer than any file, so a plain load afterwards changes nothing
+        config, modified = override, max(modified_ns(directory), time_ns())
     else:
         modified = modified_ns(directory)
         provided = strict or path.exists()
@@ -115,6 +117,8 @@ def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, OS
 
 def poll_error(error: TritonError | ConfigError) -> str:
     """What a model's failure to be polled is logged as."""
-    if isinstance(error, ConfigError):
-        return f"failed to read text proto from {error}"
-    return error.message
+    if not isinstance(error, ConfigError):
+        return error.message
+    if isinstance(error.__cause__, OSError):
+        return f"failed to open text file for read {error.path}: {error.what}"
+    return f"failed to read text proto from {error}"

@@ -17,6 +17,7 @@ from triton_emulator.repository.index import IndexRow, index_rows
 from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.platforms import PYTHON
 from triton_emulator.repository.poll import PolledModel, scan
 from triton_emulator.repository.schema import Proto, new_config
 from triton_emulator.repository.table import render_table
@@ -27,8 +28,14 @@ from triton_emulator.repository.versions import LATEST, parse_version
 #: Makes a version of a model: (name, version, completed config, the model's folder). The text of whatever it raises is
 #: the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
 LoadVersion = Callable[[str, int, ModelConfig, Path], LoadedT]
-#: Completes a config as the model's backend would: changes the message it is given (the model's folder, the version).
-CompleteConfig = Callable[[Proto, Path, int], object]
+#: Completes a config as the model's backend would: changes the message it is given (see `backend_update`), knowing the
+#: model's folder and the version. Whether the backend did so: a model without `config.pbtxt` is refused otherwise.
+CompleteConfig = Callable[[Proto, Path, int], bool]
+
+
+def _is_python(config: Proto, directory: Path, version: int) -> bool:
+    """The Python backend completes every config, be it with nothing."""
+    return bool(config.backend == PYTHON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,8 @@ class Repository(Generic[LoadedT]):
         load_version: LoadVersion[LoadedT],
         *,
         unload_version: Callable[[LoadedT], object] = id,
-        complete_config: CompleteConfig | None = None,
-        has_gpu: Callable[[Proto], bool] = lambda config: config.backend != "python",
+        complete_config: CompleteConfig = _is_python,
+        has_gpu: Callable[[Proto], bool] = lambda config: config.backend != PYTHON,
     ) -> None:
         """`unload_version` returns when the version's last request is done and what it held is released.
         `has_gpu` says for which models KIND_GPU instances are accepted; the others get the answer of a machine without.
@@ -177,11 +184,13 @@ class Repository(Generic[LoadedT]):
     def start(self) -> TritonError | None:
         """Load what the control mode asks for; the error that stops a server with `--exit-on-error`, or None.
 
-        Raises INVALID_ARG for options that contradict each other or a repository that is no folder.
+        Raises TritonError for options that contradict each other or a repository that is no folder.
         """
         for path in self._paths:
+            if not path.exists():
+                raise internal(f"failed to stat file {path}")
             if not path.is_dir():
-                raise invalid_arg(f"repository path is not a valid directory: {path}")
+                raise invalid_arg("repository path is not a valid directory")
         wanted = set(self._options.load_models)
         if self._options.mode != "explicit" or wanted == {"*"}:
             complete = self._control.load_all()
@@ -217,7 +226,7 @@ class Repository(Generic[LoadedT]):
             raise internal(f"failed to load '{name}', failed to poll from model repository")
 
     def unload(self, name: str, *, unload_dependents: bool = False) -> None:
-        """Stop serving a model, with `unload_dependents` the members that came with it too; no error for an unknown name.
+        """Stop serving a model, with `unload_dependents` the members that came with it too; no error if it is unknown.
 
         Returns at once: the versions are UNLOADING until their last request is done.
         """
@@ -244,9 +253,8 @@ class Repository(Generic[LoadedT]):
         proto.CopyFrom(model.config)
         complete_instance_groups(proto)
         check_instance_groups(proto, gpus_are_simulated=self._has_gpu(model.config))
-        if self._complete_config is not None and not self._options.strict_config:
-            self._complete_config(proto, model.directory, version)
-        if not model.config_provided and not proto.input and not proto.output:
+        completed = not self._options.strict_config and self._complete_config(proto, model.directory, version)
+        if not (model.config_provided or completed):
             raise not_found(f"model configuration is not provided for model '{model.name}'")
         check_config(proto)
         check_tensors(proto)
