@@ -4,7 +4,9 @@ The texts and the tests of type are those of Triton's own JSON wrapper: the serv
 (`Unable to parse 'shape': ...`), which is the caller's to add.
 """
 
-from .values import JSONTypeError, Value
+from collections.abc import Iterable
+
+from .values import DuplicateKeys, JSONTypeError, Pair, Value
 
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
@@ -64,3 +66,12 @@ def member(value: Value, name: str) -> Value:
     if isinstance(value, dict) and name in value:
         return value[name]
     raise JSONTypeError(f"attempt to access non-existing object member '{name}'")
+
+
+def members(value: Value) -> Iterable[Pair]:
+    """Every member of an object in document order, repeated names included."""
+    if isinstance(value, DuplicateKeys):
+        return value.pairs
+    if isinstance(value, dict):
+        return value.items()
+    raise JSONTypeError("attempt to get members for non-object")

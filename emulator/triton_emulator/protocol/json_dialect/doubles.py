@@ -1,8 +1,9 @@
-"""Doubles to text, by rapidjson's Grisu2: digits that read back as the same double, nearly always the fewest.
+"""Doubles to text, by rapidjson 1.1.0's Grisu2: digits that read back as the same double, nearly always the fewest.
 
-"Nearly" is why Python's `repr` cannot stand in for it: for about one double in two hundred Grisu2 settles for a longer
-or a different last digit, and a client that compares text would see the difference. The layout of the digits
-("Prettify") differs from Python's as well: `1e21` and `1e-7`, but `100000000000000000000.0` and `0.000001`.
+Python's `repr` cannot stand in for it, because it gives the digits nearest to the double and Grisu2 does not: of
+random doubles between 0 and 1 a quarter end in another digit (0.30000000000000004 is written 0.30000000000000007), and
+a client that compares text sees it. The layout of the digits ("Prettify") differs as well: `1e21` and `1e-7`, but
+`100000000000000000000.0` and `0.000001`.
 """
 
 import math
@@ -105,7 +106,8 @@ def _digits(high: int, width: int, above_middle: int, point: int, decimal_expone
         scaled = high * _TEN[places]
         digits, rest, step = scaled >> point, scaled & (one - 1), one
         width *= _TEN[places]
-        # rapidjson 1.1.0 has powers of ten for up to eight places here, and takes zero for the rest.
+        # 2.51: rapidjson 1.1.0 has powers of ten for eight places here and takes zero for the rest, so after more
+        # places the last digit stays as far from the middle as it was found.
         above_middle *= _TEN[places] if places < 9 else 0
         decimal_exponent -= places
     while (

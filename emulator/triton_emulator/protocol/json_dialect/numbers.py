@@ -17,7 +17,7 @@ _EXACT_MAX = 2**53 - 1  # up to here a digit is still added to the integer
 _SIGNIFICANT_MAX = 17
 _TENTH_OF_DOUBLE_MAX = 1.7976931348623157e307
 _POWERS_OF_TEN = tuple(float(f"1e{n}") for n in range(309))
-_LITERAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
+_LITERAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 
 # A literal this short and without an exponent has at most 15 digits: its digits and its power of ten are both exact
 # doubles, so one division rounds once, and that is what float() returns.
@@ -33,7 +33,9 @@ def whole_number(literal: str) -> int | float:
     if len(literal) <= _INT64_DIGITS:
         return int(literal)
     negative = literal[0] == "-"
-    return number(negative=negative, digits=literal[negative:])
+    significand, overflow = _gather_whole(literal[negative:], negative)
+    value = _gather_overflow(significand, overflow) if overflow else significand
+    return -value if negative else value
 
 
 def decimal_number(literal: str) -> float:
@@ -43,37 +45,25 @@ def decimal_number(literal: str) -> float:
     match = _LITERAL.fullmatch(literal)
     if match is None:
         raise ValueError(f"not a number: {literal[:40]!r}")
-    minus, digits, fraction, exponent_sign, exponent = match.groups()
-    return float(number(bool(minus), digits, fraction or "", exponent_sign or "", exponent or ""))
-
-
-def number(
-    negative: bool, digits: str, fraction: str = "", exponent_sign: str = "", exponent: str = ""
-) -> int | float:
-    """The number with this sign and these digits; `fraction` and `exponent` are empty where the literal has none.
-
-    Raises NumberTooBigError.
-    """
-    significand, overflow = _gather_whole(digits, _INT64_MIN_MAGNITUDE if negative else _UINT64_MAX)
+    negative, digits, fraction, exponent = match.groups()
+    significand, overflow = _gather_whole(digits, bool(negative))
     if overflow:
         # More than seventeen digits are significant already: the fraction adds nothing.
         magnitude, scale = _gather_overflow(significand, overflow), 0
-    elif fraction:
-        magnitude, scale = _gather_fraction(significand, len(digits), fraction)
-    elif exponent:
-        magnitude, scale = float(significand), 0
     else:
-        return -significand if negative else significand
+        magnitude, scale = _gather_fraction(significand, len(digits), fraction or "")
     if exponent:
-        scale += _exponent_value(exponent_sign, exponent, 308 - scale)
+        # 2.51: the digits after the point make room for a larger exponent, so 9.9e308 passes, and becomes Infinity.
+        scale += _exponent_value(exponent, 308 - scale)
     value = _scaled(magnitude, scale)
     return -value if negative else value
 
 
-def _gather_whole(digits: str, limit: int) -> tuple[int, str]:
-    """The leading digits as an integer that does not pass `limit`, and the digits left over."""
+def _gather_whole(digits: str, negative: bool) -> tuple[int, str]:
+    """The leading digits as an integer of 64 bits, and the digits left over."""
     if len(digits) <= _INT64_DIGITS:
         return int(digits), ""
+    limit = _INT64_MIN_MAGNITUDE if negative else _UINT64_MAX
     for length in (20, 19):
         if len(digits) >= length and (value := int(digits[:length])) <= limit:
             return value, digits[length:]
@@ -110,11 +100,10 @@ def _gather_fraction(significand: int, whole_digits: int, fraction: str) -> tupl
     return value, len(digits) - len(fraction) - used
 
 
-def _exponent_value(sign: str, digits: str, largest: int) -> int:
-    digits = digits.lstrip("0") or "0"
-    if sign == "-":
-        return -int(digits[:10])  # a longer one is as far below the smallest double as ten digits
-    # 2.51: the digits after the point make room for a larger exponent, so 9.9e308 passes, and becomes Infinity.
+def _exponent_value(exponent: str, largest: int) -> int:
+    digits = exponent.lstrip("+-").lstrip("0") or "0"
+    if exponent[0] == "-":
+        return -int(digits[:10])  # more digits are no further below the smallest double
     if len(digits) > 9 or int(digits) > largest:
         raise NumberTooBigError
     return int(digits)

@@ -4,10 +4,10 @@ Plain Python values, with two additions that Triton's behaviour needs: an object
 may hold bytes that are not UTF-8 (they travel as lone surrogates, PEP 383, so that they can be written back unchanged).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
-Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
+Value: TypeAlias = bool | int | float | str | list["Value"] | dict[str, "Value"] | None
 Pair: TypeAlias = tuple[str, Value]
 
 
@@ -50,11 +50,6 @@ def make_object(pairs: list[Pair]) -> dict[str, Value]:
     """The object with these members: a plain dict unless a name occurs twice."""
     members = dict(pairs)
     return members if len(members) == len(pairs) else DuplicateKeys(pairs)
-
-
-def members(json_object: dict[str, Value]) -> Iterable[Pair]:
-    """Every member in document order, repeated names included."""
-    return json_object.pairs if isinstance(json_object, DuplicateKeys) else json_object.items()
 
 
 def text_of(raw: bytes) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from .access import members
 from .doubles import texts
 from .memo import Memo
-from .values import members, raw_bytes
+from .values import raw_bytes
 
 _SPECIAL = re.compile(rb'["\\\x00-\x1f]')
 _ESCAPES = {bytes([code]): b"\\u00%02X" % code for code in range(0x20)} | {
