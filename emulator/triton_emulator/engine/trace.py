@@ -13,8 +13,6 @@ from triton_emulator.settings import Settings
 
 #: In the order in which they are shown. No level at all is shown as OFF.
 LEVELS = ("TIMESTAMPS", "TENSORS")
-# Deprecated names that 2.51 still takes.
-_ALIASES = {"MIN": "TIMESTAMPS", "MAX": "TIMESTAMPS"}
 _UINT32 = 1 << 32
 #: What opentelemetry mode shows when it was given nothing.
 _OPENTELEMETRY = {
@@ -109,6 +107,11 @@ class TraceSettings:
             if self._fault(merged) is None:  # 2.51: where it does not fit, the model keeps what it had
                 self._models[name] = merged
 
+    @property
+    def on(self) -> bool:
+        """Whether any request may be traced; where not, `sample` need not be called."""
+        return bool(self._shared.level or self._models)
+
     def sample(self, model: str) -> bool:
         """Whether a request for `model` is traced; counts it where it is."""
         owner = model if model in self._models else ""
@@ -164,8 +167,7 @@ def parse_level(names: Iterable[str]) -> Level | None:
         if len(listed) > 1:
             raise invalid_arg("Expect only one trace level 'OFF' is specified")
         return frozenset()
-    known = frozenset(_ALIASES.get(name, name) for name in listed) & frozenset(LEVELS)
-    return known or None
+    return frozenset(listed) & frozenset(LEVELS) or None
 
 
 def parse_unsigned(name: str, text: str) -> int:

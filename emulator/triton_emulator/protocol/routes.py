@@ -74,6 +74,8 @@ def match(path: str) -> tuple[Route, Groups] | None:
     if (exact := _EXACT.get(path)) is not None:
         return exact, (None, None)
     if (found := _MODEL.fullmatch(path)) is not None:
+        if found[2] and found[3] == "trace/setting":  # a model's trace settings have no version
+            return None
         return MODEL[found[3]], (found[1], found[2])
     if (found := _SERVER.fullmatch(path)) is not None:
         return SERVER[found[1]], ()

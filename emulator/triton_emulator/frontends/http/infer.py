@@ -27,6 +27,8 @@ async def infer(world: World, name: str, version: str, headers: list[tuple[bytes
         model = world.model(name, version)
         if model.config.decoupled:
             raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
+        if world.trace.on:
+            world.trace.sample(name)
         length_text = None
         for key, value in headers:
             size = len(key)
@@ -46,25 +48,26 @@ async def infer(world: World, name: str, version: str, headers: list[tuple[bytes
         header_length = len(body) if length_text is None else _header_length(length_text, len(body))
     except TritonError as error:
         return untyped_error(error)
-    responses = Responses()
-    try:
-        request = parse_infer(body, header_length, name, world.system_shared_memory)
-        request.model_version = version
-        world.forward_headers(headers, request)
-        call = world.submit(model, request, responses.deliver)
-    except TritonError as error:
-        return typed_error(error)
-    response, final = await responses.next()
-    while not final:
-        later, final = await responses.next()
-        response = response or later
-    try:
-        reply = _answer(world, model, request, response, accept)
-    except TritonError as error:
-        call.failed = call.failed or (response is not None and response.error is None)
-        reply = untyped_error(error)
-    world.finish(call, model)
-    return reply
+    with world.system_shared_memory.lease() as regions:
+        responses = Responses()
+        try:
+            request = parse_infer(body, header_length, name, regions)
+            request.model_version = version
+            world.forward_headers(headers, request)
+            call = world.submit(model, request, responses.deliver)
+        except TritonError as error:
+            return typed_error(error)
+        response, final = await responses.next()
+        while not final:
+            later, final = await responses.next()
+            response = response or later
+        try:
+            reply = _answer(world, model, request, response, accept)
+        except TritonError as error:
+            call.failed = call.failed or (response is not None and response.error is None)
+            reply = untyped_error(error)
+        world.finish(call, model)
+        return reply
 
 
 def _header_length(text: bytes, content_length: int) -> int:
