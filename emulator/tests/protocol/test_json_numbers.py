@@ -9,6 +9,7 @@ import pytest
 
 from triton_emulator.protocol.json_dialect import Value, parse
 from triton_emulator.protocol.json_dialect.exact_parser import parse_exact
+from triton_emulator.protocol.json_dialect.numbers import decimal_number
 
 # fmt: off
 EXACT = [
@@ -154,3 +155,9 @@ def test_a_number_of_many_digits_is_read_in_linear_time() -> None:
     ]
     for literal, value in expected:
         assert parse(literal) == parse_exact(literal) == value
+
+
+@pytest.mark.parametrize("text", ["1.2.3", "1.5e5e5000000000000", "0x1.000000000000000p0"])
+def test_what_is_no_number_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a number|could not convert"):
+        decimal_number(text)

@@ -39,7 +39,7 @@ def whole_number(literal: str) -> int | float:
 
 
 def decimal_number(literal: str) -> float:
-    """The value of a literal with a fraction or an exponent. Raises NumberTooBigError."""
+    """The value of a literal with a fraction or an exponent. Raises NumberTooBigError, ValueError for no number."""
     if len(literal) <= _SHORT_DECIMAL and "e" not in literal and "E" not in literal:
         return float(literal)
     match = _LITERAL.fullmatch(literal)
