@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from triton_emulator.protocol import json_dialect as js
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestEvent:
     """What happened to one request that reached a model. Durations are nanoseconds, `end_ms` is of the epoch.
 
@@ -74,7 +74,15 @@ class ModelStatistics:
     def fold(self, event: RequestEvent) -> None:
         """Count one request."""
         self.last_inference_ms = max(self.last_inference_ms, event.end_ms)
-        self.execution_count += event.executions
+        if event.executions:
+            # 2.51: an execution counts whether or not the model raised
+            self.execution_count += event.executions
+            batch = self.batches.get(event.execution_batch)
+            if batch is None:
+                batch = self.batches[event.execution_batch] = BatchStatistics()
+            batch.compute_input.add(event.input_ns)
+            batch.compute_infer.add(event.infer_ns)
+            batch.compute_output.add(event.output_ns)
         if event.failed:
             self.fail.add(event.total_ns)
             return
@@ -84,13 +92,6 @@ class ModelStatistics:
         self.compute_input.add(event.input_ns)
         self.compute_infer.add(event.infer_ns)
         self.compute_output.add(event.output_ns)
-        if event.executions:
-            batch = self.batches.get(event.execution_batch)
-            if batch is None:
-                batch = self.batches[event.execution_batch] = BatchStatistics()
-            batch.compute_input.add(event.input_ns)
-            batch.compute_infer.add(event.infer_ns)
-            batch.compute_output.add(event.output_ns)
 
     def value(self, name: str, version: int) -> js.Value:
         """The entry of `model_stats` in Triton's key order."""

@@ -106,8 +106,10 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
             f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
             f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
         )
+    if config.max_batch_size > 0 and shape[0] == 0:
+        shape = shape[1:]  # 2.51: a batch of none is measured as if it had no batch dimension
     if tensor.datatype == "BYTES":
-        _check_strings(request, tensor, config)
+        _check_strings(request, tensor, element_count(shape), config)
         return
     size = element_count(shape) * DATATYPES[tensor.datatype].size
     if tensor.byte_size != size:
@@ -121,9 +123,8 @@ def _wrong_size(request: InferRequest, tensor: Tensor, name: str, config: ModelC
     )
 
 
-def _check_strings(request: InferRequest, tensor: Tensor, config: ModelConfig) -> None:
+def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config: ModelConfig) -> None:
     """2.51 counts the elements by their length prefixes; an element that breaks off is the backend's to find."""
-    expected = element_count(tensor.shape)
     where = f"for inference input '{tensor.name}' for model '{config.name}'"
     if not tensor.has_data:
         count = tensor.element_total

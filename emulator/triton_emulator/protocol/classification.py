@@ -34,5 +34,5 @@ def _sortable(row: "np.typing.NDArray[np.generic]") -> "np.typing.NDArray[np.flo
 
 def _entry(value: float, index: int, labels: Sequence[str]) -> bytes:
     text = f"{value:.6f}" if isinstance(value, float) else str(int(value))
-    label = f":{labels[index]}" if index < len(labels) else ""
+    label = f":{labels[index]}" if index < len(labels) and labels[index] else ""
     return f"{text}:{index}{label}".encode()

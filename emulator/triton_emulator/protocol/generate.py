@@ -7,7 +7,7 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
 from triton_emulator.protocol.datatypes import element_count
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
-from triton_emulator.protocol.infer_request import members_or_fault, parameter_value
+from triton_emulator.protocol.infer_request import named_members, parameter_value
 from triton_emulator.protocol.infer_response import json_data
 from triton_emulator.protocol.json_access import Absent, find, read
 from triton_emulator.protocol.messages import InferRequest, InferResponse
@@ -30,13 +30,13 @@ def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, Input
     """Every key that names an input becomes that tensor, every other key a request parameter.
 
     The members of `parameters` are mapped as if they stood beside it. Keys are taken in document order and the first
-    fault ends it; duplicates are refused. Raises TritonError in Triton's words.
+    fault ends it; an input named twice is refused. Raises TritonError in Triton's words.
     """
     request = InferRequest(model_name)
     identifier = find(document, "id")
     if not isinstance(identifier, Absent):
         request.id = read(js.as_string, identifier, "id")
-    for key, value in members_or_fault(document, ""):
+    for key, value in named_members(document, ""):
         if key != _KEYWORD:
             _map(key, value, request, inputs)
             continue
@@ -46,7 +46,7 @@ def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, Input
             nested = js.as_object(value)
         except js.JSONTypeError as fault:
             raise internal(f"Expected JSON object for keyword: '{_KEYWORD}': {fault}") from None
-        for inner, inner_value in js.members(nested):
+        for inner, inner_value in named_members(nested, ""):
             try:
                 _map(inner, inner_value, request, inputs)
             except TritonError as fault:
@@ -81,7 +81,7 @@ def tensor_shape(name: str, count: int, spec: Sequence[int]) -> list[int]:
     for at in range(len(shape) - 1, -1, -1):
         if shape[at] == -1:
             shape[at], count = count, 1
-    if count > 1:
+    if count != 1:
         raise _no_shape(name)
     return shape
 

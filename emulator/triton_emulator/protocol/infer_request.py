@@ -5,7 +5,7 @@ is INVALID_ARG. The checks go through the document in its order and stop at the 
 model is decided later, in `engine.validation`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -59,11 +59,15 @@ def parse_infer(body: Buffer, header_length: int, model_name: str, regions: Regi
 _NOTHING = memoryview(b"")
 
 
-def members_or_fault(holder: js.Value, prefix: str) -> Iterable[tuple[str, js.Value]]:
-    """All members of what must be an object; `prefix` goes before Triton's text where it is not."""
-    if isinstance(holder, dict):
-        return js.members(holder)
-    raise internal(f"{prefix}attempt to get members for non-object")
+def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, js.Value]]:
+    """The members of what must be an object; `prefix` goes before Triton's text where it is not.
+
+    2.51 lists the names and then looks each up: a name that stands twice comes twice, both times with its first value.
+    """
+    if not isinstance(holder, dict):
+        raise internal(f"{prefix}attempt to get members for non-object")
+    for key, _ in js.members(holder):
+        yield key, holder[key]
 
 
 def parameter_value(key: str, value: js.Value) -> Parameter:
@@ -80,7 +84,7 @@ _INT64_MAX = 2**63 - 1
 
 
 def _read_parameters(holder: js.Value, request: InferRequest) -> None:
-    for key, value in members_or_fault(holder, "failed to get request params.: "):
+    for key, value in named_members(holder, "failed to get request params.: "):
         match key:
             case "sequence_id":
                 if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -197,7 +201,10 @@ def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> 
 def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regions: Regions) -> None:
     classes = find(parameters, "classification")
     if not isinstance(classes, Absent):
-        output.classification = read(js.as_uint, classes, "classification")
+        try:
+            output.classification = js.as_uint(classes)
+        except js.JSONTypeError as fault:  # 2.51: "set", where everything else says "parse"
+            raise internal(f"Unable to set 'classification': {fault}") from None
     ref = _shared_memory(parameters)
     binary = find(parameters, "binary_data")
     if ref is not None and output.classification:
