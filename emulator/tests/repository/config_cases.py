@@ -5,6 +5,17 @@ from pathlib import Path
 
 #: a model.py that does nothing
 MODEL_PY = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
+#: the same, that answers, as a warm-up asks of it
+ANSWERING_MODEL_PY = """import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor("OUT", pb_utils.get_input_tensor_by_name(r, "IN").as_numpy())])
+            for r in requests
+        ]
+"""
 
 IO = """
 input { name: "IN" data_type: TYPE_FP32 dims: 4 }
@@ -58,7 +69,11 @@ def _ensemble(body: str, more: str = "") -> ConfigCase:
     return ConfigCase('platform: "ensemble"\n' + IO + more + body, files={}, folders=("1",))
 
 
-def _step(model: str = "lawful_minimal", inputs: str = 'key: "IN" value: "IN"', outputs: str = 'key: "OUT" value: "OUT"') -> str:
+def _step(
+    model: str = "lawful_minimal",
+    inputs: str = 'key: "IN" value: "IN"',
+    outputs: str = 'key: "OUT" value: "OUT"',
+) -> str:
     return f'step {{ model_name: "{model}" model_version: -1 input_map {{ {inputs} }} output_map {{ {outputs} }} }}\n'
 
 
@@ -75,7 +90,9 @@ def _input(body: str, batch: int = 8) -> ConfigCase:
 
 
 def _output(body: str) -> ConfigCase:
-    return ConfigCase(PYTHON + 'input { name: "IN" data_type: TYPE_FP32 dims: 4 }\n' + f"output {{ {body} }}\n")
+    return ConfigCase(
+        PYTHON + 'input { name: "IN" data_type: TYPE_FP32 dims: 4 }\n' + f"output {{ {body} }}\n"
+    )
 
 
 _TYPES = "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 STRING BF16".split()
@@ -86,7 +103,9 @@ CASES: dict[str, ConfigCase] = {
     "lawful_batching": ConfigCase(BATCHING),
     "lawful_named": ConfigCase('name: "lawful_named"\n' + BATCHING),
     "lawful_every_datatype": ConfigCase(
-        PYTHON + "".join(f'input {{ name: "I_{t}" data_type: TYPE_{t} dims: [ 1, -1 ] }}\n' for t in _TYPES) + IO
+        PYTHON
+        + "".join(f'input {{ name: "I_{t}" data_type: TYPE_{t} dims: [ 1, -1 ] }}\n' for t in _TYPES)
+        + IO
     ),
     "lawful_no_output": ConfigCase(PYTHON + 'input { name: "IN" data_type: TYPE_FP32 dims: 4 }'),
     "lawful_no_tensors": ConfigCase(PYTHON),
@@ -95,7 +114,9 @@ CASES: dict[str, ConfigCase] = {
     ),
     "lawful_nhwc": _input('name: "IN" data_type: TYPE_UINT8 format: FORMAT_NHWC dims: [ 224, 224, 3 ]'),
     "lawful_nchw": _input('name: "IN" data_type: TYPE_UINT8 format: FORMAT_NCHW dims: [ 3, -1, -1 ]'),
-    "lawful_reshape": _input('name: "IN" data_type: TYPE_FP32 dims: [ 2, 4, -1, 6 ] reshape { shape: [ 8, -1, 1, 6 ] }'),
+    "lawful_reshape": _input(
+        'name: "IN" data_type: TYPE_FP32 dims: [ 2, 4, -1, 6 ] reshape { shape: [ 8, -1, 1, 6 ] }'
+    ),
     "lawful_reshape_to_scalar": _input('name: "IN" data_type: TYPE_FP32 dims: 1 reshape { shape: [] }'),
     "lawful_labels": ConfigCase(
         PYTHON + 'input { name: "IN" data_type: TYPE_FP32 dims: 4 }\n'
@@ -106,7 +127,9 @@ CASES: dict[str, ConfigCase] = {
     "lawful_unicode_names": ConfigCase(
         PYTHON + 'input { name: "Grüße \\" \\\\ / \\t \\001 \\177 日本" data_type: TYPE_FP32 dims: 4 }\n' + IO
     ),
-    "lawful_empty_dimension_lists": ConfigCase(PYTHON + IO + "input []\noutput []\nversion_policy: { all { } }\n"),
+    "lawful_empty_dimension_lists": ConfigCase(
+        PYTHON + IO + "input []\noutput []\nversion_policy: { all { } }\n"
+    ),
     "lawful_comments_and_separators": ConfigCase(
         '# a comment\nbackend: "py" "thon" ; max_batch_size: 0x10,\n'
         "input [ { name: 'IN', data_type: TYPE_FP32; dims: [ 1, 2 ] } ]  # after\n"
@@ -119,9 +142,17 @@ CASES: dict[str, ConfigCase] = {
         "max_batch_size: 2147483647\n"
     ),
     "lawful_parameters": ConfigCase(
-        BATCHING + "".join(
+        BATCHING
+        + "".join(
             f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}\n'
-            for k, v in (("zeta", "1"), ("alpha", ""), ("FORCE", "yes"), ("mid", "a b"), ("1", "x"), ("beta", "é"))
+            for k, v in (
+                ("zeta", "1"),
+                ("alpha", ""),
+                ("FORCE", "yes"),
+                ("mid", "a b"),
+                ("1", "x"),
+                ("beta", "é"),
+            )
         )
     ),
     "lawful_metric_tags": ConfigCase(
@@ -138,14 +169,17 @@ CASES: dict[str, ConfigCase] = {
     "lawful_python_with_onnx_platform": ConfigCase('platform: "onnxruntime_onnx"\n' + PYTHON + IO),
     "lawful_backend_from_filename": ConfigCase('default_model_filename: "model.py"\n' + IO),
     "lawful_backend_from_files": ConfigCase("max_batch_size: 2\n" + IO),
-    "lawful_transaction_policy_false": ConfigCase(BATCHING + "model_transaction_policy { decoupled: false }\n"),
+    "lawful_transaction_policy_false": ConfigCase(
+        BATCHING + "model_transaction_policy { decoupled: false }\n"
+    ),
     "lawful_decoupled": ConfigCase(BATCHING + "model_transaction_policy { decoupled: true }\n"),
     "lawful_response_cache_off": ConfigCase(BATCHING + "response_cache { enable: false }\n"),
     "lawful_response_cache_on_without_a_cache": ConfigCase(BATCHING + "response_cache { enable: true }\n"),
     "lawful_model_operations": ConfigCase(BATCHING + "model_operations { }\n"),
     "lawful_repository_agents_empty": ConfigCase(BATCHING + "model_repository_agents { }\n"),
     "lawful_optimization": ConfigCase(
-        BATCHING + "optimization { priority: PRIORITY_MAX graph { level: -1 } input_pinned_memory { enable: false } "
+        BATCHING
+        + "optimization { priority: PRIORITY_MAX graph { level: -1 } input_pinned_memory { enable: false } "
         "gather_kernel_buffer_threshold: 7 eager_batching: true }\n"
     ),
     "lawful_optimization_cuda": ConfigCase(
@@ -158,20 +192,24 @@ CASES: dict[str, ConfigCase] = {
         'parameters { key: "precision_mode" value: "FP16" } } cpu_execution_accelerator { name: "openvino" } } }\n'
     ),
     "lawful_batch_input": ConfigCase(
-        BATCHING + 'batch_input { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "T" data_type: TYPE_FP32 '
+        BATCHING
+        + 'batch_input { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "T" data_type: TYPE_FP32 '
         'source_input: "IN" }\nbatch_output { target_name: "OUT" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "IN" }\n'
     ),
     "lawful_warmup": ConfigCase(
-        BATCHING + 'model_warmup { name: "first" batch_size: 2 inputs { key: "IN" value { data_type: TYPE_FP32 '
-        'dims: [ 4 ] zero_data: true } } }\n'
+        BATCHING
+        + 'model_warmup { name: "first" batch_size: 2 inputs { key: "IN" value { data_type: TYPE_FP32 '
+        "dims: [ 4 ] zero_data: true } } }\n"
         'model_warmup { name: "second" count: 3 inputs { key: "IN" value { data_type: TYPE_FP32 '
-        'dims: 4 random_data: true } } }\n'
+        "dims: 4 random_data: true } } }\n",
+        files={"1/model.py": ANSWERING_MODEL_PY},
     ),
     # --- instance groups ---
     "group_count_only": ConfigCase(BATCHING + "instance_group { count: 2 }\n"),
     "group_empty": ConfigCase(BATCHING + "instance_group { }\n"),
     "group_several": ConfigCase(
-        BATCHING + 'instance_group { kind: KIND_CPU }\ninstance_group { name: "mine" count: 2 kind: KIND_MODEL }\n'
+        BATCHING
+        + 'instance_group { kind: KIND_CPU }\ninstance_group { name: "mine" count: 2 kind: KIND_MODEL }\n'
         "instance_group { kind: KIND_AUTO }\n"
     ),
     "group_rate_limiter": ConfigCase(
@@ -179,7 +217,8 @@ CASES: dict[str, ConfigCase] = {
         'resources { name: "R2" global: true count: 2 } priority: 2 } }\n'
     ),
     "group_host_policy_passive": ConfigCase(
-        BATCHING + 'instance_group { kind: KIND_CPU }\ninstance_group { kind: KIND_CPU passive: true host_policy: "p0" }\n'
+        BATCHING
+        + 'instance_group { kind: KIND_CPU }\ninstance_group { kind: KIND_CPU passive: true host_policy: "p0" }\n'
     ),
     "group_secondary_devices": ConfigCase(
         BATCHING + "instance_group { kind: KIND_CPU secondary_devices { kind: KIND_NVDLA device_id: 1 } }\n"
@@ -211,8 +250,14 @@ CASES: dict[str, ConfigCase] = {
     "versions_stray_folders": ConfigCase(
         BATCHING,
         files={
-            "1/model.py": MODEL_PY, "2/model.py": MODEL_PY, "2x/model.py": MODEL_PY, "007/model.py": MODEL_PY, "x3/model.py": MODEL_PY,
-            "4": "a file", "configs/a.pbtxt": "", "warmup/x": "",
+            "1/model.py": MODEL_PY,
+            "2/model.py": MODEL_PY,
+            "2x/model.py": MODEL_PY,
+            "007/model.py": MODEL_PY,
+            "x3/model.py": MODEL_PY,
+            "4": "a file",
+            "configs/a.pbtxt": "",
+            "warmup/x": "",
         },
     ),
     "versions_zero": ConfigCase(BATCHING, files={"0/model.py": MODEL_PY}),
@@ -220,7 +265,9 @@ CASES: dict[str, ConfigCase] = {
     # --- dynamic batching ---
     "dynamic_default": _dynamic(""),
     "dynamic_not_batching": ConfigCase(PYTHON + IO + "dynamic_batching { }\n"),
-    "dynamic_delay": _dynamic("preferred_batch_size: [ 2, 4 ] max_queue_delay_microseconds: 18446744073709551615"),
+    "dynamic_delay": _dynamic(
+        "preferred_batch_size: [ 2, 4 ] max_queue_delay_microseconds: 18446744073709551615"
+    ),
     "dynamic_preserve_ordering": _dynamic("preserve_ordering: true"),
     "dynamic_queue_policy": _dynamic(
         "default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 5 allow_timeout_override: true "
@@ -274,8 +321,12 @@ CASES: dict[str, ConfigCase] = {
     "sequence_control_float_infinity": _sequence(
         _control("S", "kind: CONTROL_SEQUENCE_START fp32_false_true: [ inf, -inf ]")
     ),
-    "sequence_control_float_nan": _sequence(_control("S", "kind: CONTROL_SEQUENCE_START fp32_false_true: [ nan, -0.0 ]")),
-    "sequence_string_correlation": _sequence(_control("C", "kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_STRING")),
+    "sequence_control_float_nan": _sequence(
+        _control("S", "kind: CONTROL_SEQUENCE_START fp32_false_true: [ nan, -0.0 ]")
+    ),
+    "sequence_string_correlation": _sequence(
+        _control("C", "kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_STRING")
+    ),
     "sequence_state": _sequence(
         'state { input_name: "S_IN" output_name: "S_OUT" data_type: TYPE_INT32 dims: [ 1, -1 ] '
         'initial_state { data_type: TYPE_INT32 dims: [ 1, 1 ] zero_data: true name: "zeros" } }'
@@ -309,7 +360,9 @@ CASES: dict[str, ConfigCase] = {
     "sequence_correlation_with_values": _sequence(
         _control("C", "kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 int32_false_true: [ 0, 1 ]")
     ),
-    "sequence_correlation_fp32": _sequence(_control("C", "kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_FP32")),
+    "sequence_correlation_fp32": _sequence(
+        _control("C", "kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_FP32")
+    ),
     "sequence_correlation_without_type": _sequence(_control("C", "kind: CONTROL_SEQUENCE_CORRID")),
     "sequence_correlation_twice": _sequence(
         _control("C", "kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64")
@@ -327,8 +380,12 @@ CASES: dict[str, ConfigCase] = {
     "input_negative_dim": _input('name: "IN" data_type: TYPE_FP32 dims: -2'),
     "input_nhwc_two_dims": _input('name: "IN" data_type: TYPE_FP32 format: FORMAT_NHWC dims: [ 4, 4 ]'),
     "input_shape_tensor": _input('name: "IN" data_type: TYPE_FP32 dims: 4 is_shape_tensor: true'),
-    "input_non_linear": _input('name: "IN" data_type: TYPE_FP32 dims: [ 1, 2, 3 ] is_non_linear_format_io: true'),
-    "input_empty_reshape_not_batching": _input('name: "IN" data_type: TYPE_FP32 dims: 1 reshape { }', batch=0),
+    "input_non_linear": _input(
+        'name: "IN" data_type: TYPE_FP32 dims: [ 1, 2, 3 ] is_non_linear_format_io: true'
+    ),
+    "input_empty_reshape_not_batching": _input(
+        'name: "IN" data_type: TYPE_FP32 dims: 1 reshape { }', batch=0
+    ),
     "input_reshape_zero": _input('name: "IN" data_type: TYPE_FP32 dims: 4 reshape { shape: 0 }'),
     "input_reshape_size": _input('name: "IN" data_type: TYPE_FP32 dims: [ 2, 3 ] reshape { shape: [ 5 ] }'),
     "input_reshape_empty_size": _input('name: "IN" data_type: TYPE_FP32 dims: [ 2 ] reshape { }'),
@@ -346,10 +403,16 @@ CASES: dict[str, ConfigCase] = {
     "output_labels_outside": _output('name: "OUT" data_type: TYPE_FP32 dims: 4 label_filename: "../x.txt"'),
     "batch_input_no_source": ConfigCase(BATCHING + 'batch_input { target_name: "T" data_type: TYPE_FP32 }\n'),
     "batch_input_type": ConfigCase(BATCHING + 'batch_input { data_type: TYPE_INT64 source_input: "IN" }\n'),
-    "batch_input_unknown_source": ConfigCase(BATCHING + 'batch_input { data_type: TYPE_FP32 source_input: "X" }\n'),
+    "batch_input_unknown_source": ConfigCase(
+        BATCHING + 'batch_input { data_type: TYPE_FP32 source_input: "X" }\n'
+    ),
     "batch_output_no_source": ConfigCase(BATCHING + 'batch_output { target_name: "OUT" }\n'),
-    "batch_output_unknown_source": ConfigCase(BATCHING + 'batch_output { target_name: "OUT" source_input: "X" }\n'),
-    "batch_output_unknown_target": ConfigCase(BATCHING + 'batch_output { target_name: "X" source_input: "IN" }\n'),
+    "batch_output_unknown_source": ConfigCase(
+        BATCHING + 'batch_output { target_name: "OUT" source_input: "X" }\n'
+    ),
+    "batch_output_unknown_target": ConfigCase(
+        BATCHING + 'batch_output { target_name: "X" source_input: "IN" }\n'
+    ),
     "batch_output_target_twice": ConfigCase(
         BATCHING + 'batch_output { target_name: [ "OUT", "OUT" ] source_input: "IN" }\n'
     ),
@@ -396,7 +459,8 @@ CASES: dict[str, ConfigCase] = {
     "ensemble_lawful": _ensemble(_steps(_step())),
     "ensemble_two_steps": _ensemble(
         _steps(
-            _step(outputs='key: "OUT" value: "middle"'), _step("lawful_minimal", inputs='key: "IN" value: "middle"')
+            _step(outputs='key: "OUT" value: "middle"'),
+            _step("lawful_minimal", inputs='key: "IN" value: "middle"'),
         )
     ),
     "ensemble_version": _ensemble(
@@ -415,8 +479,12 @@ CASES: dict[str, ConfigCase] = {
     "ensemble_warmup": _ensemble(_steps(_step()), 'model_warmup { name: "w" }\n'),
     "ensemble_no_steps": _ensemble("ensemble_scheduling { }\n"),
     "ensemble_step_without_model": _ensemble(_steps('step { input_map { key: "IN" value: "IN" } }')),
-    "ensemble_step_without_inputs": _ensemble(_steps('step { model_name: "m" output_map { key: "O" value: "OUT" } }')),
-    "ensemble_step_without_outputs": _ensemble(_steps('step { model_name: "m" input_map { key: "I" value: "IN" } }')),
+    "ensemble_step_without_inputs": _ensemble(
+        _steps('step { model_name: "m" output_map { key: "O" value: "OUT" } }')
+    ),
+    "ensemble_step_without_outputs": _ensemble(
+        _steps('step { model_name: "m" input_map { key: "I" value: "IN" } }')
+    ),
     "ensemble_output_twice": _ensemble(_steps(_step(), _step())),
     "ensemble_input_unused": _ensemble(_steps(_step(inputs='key: "IN" value: "x"'))),
     "ensemble_output_unused": _ensemble(_steps(_step(outputs='key: "OUT" value: "x"'))),
@@ -438,12 +506,14 @@ CASES: dict[str, ConfigCase] = {
     "ensemble_wrong_type": ConfigCase(
         'platform: "ensemble"\ninput { name: "IN" data_type: TYPE_INT32 dims: 4 }\n'
         'output { name: "OUT" data_type: TYPE_FP32 dims: 4 }\n' + _steps(_step()),
-        files={}, folders=("1",),
+        files={},
+        folders=("1",),
     ),
     "ensemble_wrong_shape": ConfigCase(
         'platform: "ensemble"\ninput { name: "IN" data_type: TYPE_FP32 dims: [ 4, 5 ] }\n'
         'output { name: "OUT" data_type: TYPE_FP32 dims: 4 }\n' + _steps(_step()),
-        files={}, folders=("1",),
+        files={},
+        folders=("1",),
     ),
     "ensemble_without_version": ConfigCase('platform: "ensemble"\n' + IO + _steps(_step()), files={}),
     "ensemble_missing_version": _ensemble(

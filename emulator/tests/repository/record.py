@@ -1,12 +1,13 @@
 """Records what a real server makes of every case in `config_cases`: writes `recorded/configs.json`.
 
-Run as `python -m emulator.tests.repository.record` from the project's root.
+Run as `python -m emulator.tests.repository.record` from the project's root; with names, only those cases are recorded again.
 """
 
 import datetime
 import http.client
 import json
 import re
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -33,7 +34,11 @@ def call(url: str, body: bytes | None = None) -> tuple[int, str]:
 
 def errors_in(log: str) -> list[str]:
     """What the error lines of a log say."""
-    return [line[found.end() :] for line in log.splitlines() if (found := _LOG_PREFIX.match(line)) and found[1] == "E"]
+    return [
+        line[found.end() :]
+        for line in log.splitlines()
+        if (found := _LOG_PREFIX.match(line)) and found[1] == "E"
+    ]
 
 
 def answers_of(server: TritonServer, name: str) -> dict[str, Any]:
@@ -57,9 +62,10 @@ def main() -> None:
         for name, case in CASES.items():
             case.write(repository / name)
         flags = ["--model-control-mode=explicit", "--exit-on-error=false"]
-        answers = {}
+        wanted = sys.argv[1:] or list(CASES)
+        answers = json.loads(RECORDED.read_text(encoding="utf-8"))["answers"] if sys.argv[1:] else {}
         with TritonServer(repository, flags) as server:
-            for name in CASES:
+            for name in wanted:
                 try:
                     answers[name] = answers_of(server, name)
                     call(f"{server.http_url}/v2/repository/models/{name}/unload", b"{}")
@@ -73,7 +79,7 @@ def main() -> None:
         "server": f"tritonserver {DEFAULT_VERSION}, the wheel's, on a CPU",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "how": "python -m emulator.tests.repository.record",
-        "answers": answers,
+        "answers": {name: answers[name] for name in CASES},
     }
     RECORDED.parent.mkdir(exist_ok=True)
     RECORDED.write_text(json.dumps(recorded, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 
@@ -21,14 +21,17 @@ SERVED = [name for name, answer in RECORDED.items() if name not in DIED and answ
 REFUSED = [name for name, answer in RECORDED.items() if name not in DIED and answer["load"][0] != 200]
 
 
+#: the order of a map's entries changes from load to load in the real server: ours is sorted
+MAPS = {"lawful_parameters", "lawful_metric_tags", "lawful_cc_model_filenames", "dynamic_priorities"}
+
+
 def load_version(name: str, version: int, config: ModelConfig, directory: Path) -> tuple[str, int]:
-    """The server that was recorded had the Python backend and ensembles, nothing else."""
-    if config.backend not in ("", "python"):
-        raise invalid_arg(
-            f"unable to find backend library for backend '{config.backend}', "
-            "try specifying runtime on the model configuration."
-        )
     return name, version
+
+
+def only_python(backend: str) -> bool:
+    """The server that was recorded had the Python backend, and ensembles."""
+    return backend == "python"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def repository(folder: Path) -> Repository[tuple[str, int]]:
-    made = Repository(Options([folder], mode="explicit"), load_version)
+    made = Repository(Options([folder], mode="explicit"), load_version, has_backend=only_python)
     assert made.start() is None
     return made
 
@@ -72,7 +75,11 @@ def test_a_served_model_shows_the_real_servers_config_and_metadata(
 ) -> None:
     recorded = RECORDED[name]
     assert load_answer(repository, folder, name) == [200, ""]
-    assert repository.config_json(name).decode() == recorded["config"][1]
+    shown = repository.config_json(name).decode()
+    if name in MAPS:
+        assert json.loads(shown) == json.loads(recorded["config"][1])
+    else:
+        assert shown == recorded["config"][1]
     assert repository.metadata_json(name).decode() == recorded["metadata"][1]
     assert index_answer(repository, folder, name) == recorded["index"]
 

@@ -46,17 +46,15 @@ def _message(message: Proto) -> dict[str, Any]:
 
 @cache
 def _fields(descriptor: Any) -> tuple[tuple[str, _Convert, bool], ...]:
-    """(name, converter, whether it is printed only when set) of each field, in the schema's order."""
-    rows = []
-    for field in descriptor.fields:
-        if field.name in UNKNOWN_TO_2_51:
-            continue
-        optional = field.has_presence
-        rows.append((field.name, _converter(field), optional))
-    return tuple(rows)
+    """(name, converter, whether it is printed only when set) of each field, in the order in which they are printed."""
+    known = [field for field in descriptor.fields if field.name not in UNKNOWN_TO_2_51]
+    # the scalar of a oneof comes after everything else (as `zero_data` of an initial state), a message in its place
+    known.sort(key=lambda field: field.has_presence and field.message_type is None)
+    return tuple((field.name, _converter(field), field.has_presence) for field in known)
 
 
 def _converter(field: Any) -> _Convert:
+    # Triton's own order of a map's entries changes from load to load
     entry = field.message_type
     if entry is not None and entry.GetOptions().map_entry:
         value = _single(entry.fields_by_name["value"])

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.parallel import run_all
 from triton_emulator.repository.poll import PolledModel
@@ -37,13 +38,17 @@ UNLOADED = "unloaded"
 
 @dataclass(frozen=True, slots=True)
 class Served(Generic[LoadedT]):
-    """A version that answers requests: its completed config, what the loader made of it and the folder it came from."""
+    """A version that answers requests: its completed config, what the loader made of it, and where it came from.
+
+    `labels` are the class names of its outputs, for the classification extension.
+    """
 
     name: str
     version: int
     config: ModelConfig
     loaded: LoadedT
     source: PolledModel
+    labels: Labels
 
 
 @dataclass(slots=True, eq=False)

@@ -14,6 +14,7 @@ from triton_emulator.repository.autocomplete import complete_instance_groups
 from triton_emulator.repository.config_json import config_json
 from triton_emulator.repository.control import Control
 from triton_emulator.repository.index import IndexRow, index_rows
+from triton_emulator.repository.labels import read_labels, with_member_labels
 from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.model_config import ModelConfig
@@ -65,15 +66,17 @@ class Repository(Generic[LoadedT]):
         *,
         unload_version: Callable[[LoadedT], object] = id,
         complete_config: CompleteConfig = _is_python,
+        has_backend: Callable[[str], bool] = bool,
         has_gpu: Callable[[Proto], bool] = lambda config: config.backend != PYTHON,
     ) -> None:
         """`unload_version` returns when the version's last request is done and what it held is released.
-        `has_gpu` says for which models KIND_GPU instances are accepted; the others get the answer of a machine without.
+        `has_backend` says which backends there are. `has_gpu` says for which models KIND_GPU instances are accepted; the others get the answer of a machine without.
         """
         self._options = options
         self._paths = sorted({Path(path) for path in options.paths})
         self._load_version = load_version
         self._complete_config = complete_config
+        self._has_backend = has_backend
         self._has_gpu = has_gpu
         self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
             self._make_version, lambda served: unload_version(served.loaded), options.load_threads
@@ -112,7 +115,8 @@ class Repository(Generic[LoadedT]):
 
     def metadata_json(self, name: str, version: str = "") -> bytes:
         """The body of `GET /v2/models/<name>`. Raises as `get` does."""
-        return metadata_json(self.served(name, version).config, self.ready_versions(name))
+        served = self.served(name, version)
+        return metadata_json(served.config, [served.version] if version else self.ready_versions(name))
 
     def ready_versions(self, name: str) -> list[int]:
         """The ready versions of a model, ascending; none for an unknown model."""
@@ -251,13 +255,21 @@ class Repository(Generic[LoadedT]):
     def _make_version(self, model: PolledModel, version: int) -> Served[LoadedT]:
         proto = new_config()
         proto.CopyFrom(model.config)
+        if not (proto.HasField("ensemble_scheduling") or self._has_backend(proto.backend)):
+            raise invalid_arg(
+                f"unable to find backend library for backend '{proto.backend}', "
+                "try specifying runtime on the model configuration."
+            )
         complete_instance_groups(proto)
-        check_instance_groups(proto, gpus_are_simulated=self._has_gpu(model.config))
+        check_instance_groups(proto, gpus_are_simulated=self._has_gpu(proto))
         completed = not self._options.strict_config and self._complete_config(proto, model.directory, version)
         if not (model.config_provided or completed):
             raise not_found(f"model configuration is not provided for model '{model.name}'")
         check_config(proto)
         check_tensors(proto)
         config = ModelConfig.of(proto)
+        labels = with_member_labels(
+            read_labels(proto, model.directory), proto, lambda member: self.served(member).labels
+        )
         loaded = self._load_version(model.name, version, config, model.directory)
-        return Served(model.name, version, config, loaded, model)
+        return Served(model.name, version, config, loaded, model, labels)
