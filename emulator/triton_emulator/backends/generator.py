@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import shake_128
 from itertools import islice
+from typing import NamedTuple
 
 #: How tokens are cut: optional white space, then a run of word characters or one other character.
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
@@ -61,8 +62,7 @@ class Source:
 DEFAULT_SOURCE = Source()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a request asks of one answer. `max_tokens` None: as long as the answer is; a negative one counts as 0."""
 
     max_tokens: int | None = None
@@ -72,8 +72,7 @@ class Limits:
     bad_words: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A finished answer: its tokens, "stop" or "length", and the stop word that ended it, if one did."""
 
     tokens: list[str]
@@ -120,11 +119,13 @@ def _fixed(source: Source, prompt: str, digest: Callable[[int], bytes]) -> str |
 def _words(length: tuple[int, int], limits: Limits, limit: int, digest: Callable[[int], bytes]) -> list[str]:
     """Invented words: one more than `limit` where the answer would have gone on."""
     low, high = length
-    natural = low + int.from_bytes(digest(2), "big") % (high - low + 1)
+    most = limit if limits.ignore_eos else min(max(high, limits.min_tokens), limit + 1)
+    drawn = digest(2 + most)
+    natural = low + int.from_bytes(drawn[:2], "big") % (high - low + 1)
     wanted = limit if limits.ignore_eos else min(max(natural, limits.min_tokens), limit + 1)
     made: list[str] = []
     opening = True
-    for place, byte in enumerate(digest(2 + wanted)[2:]):
+    for place, byte in enumerate(drawn[2 : 2 + wanted]):
         token = _PLACES[place % 7][byte & 7]
         made.append(token.title() if opening else token)
         opening = token == "."  # noqa: S105 - a token of text

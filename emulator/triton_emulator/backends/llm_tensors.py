@@ -8,9 +8,9 @@ commonly found to use.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from triton_emulator.backends.generator import NO_LIMITS, Limits
 from triton_emulator.backends.inline import text_of
@@ -106,8 +106,7 @@ class Contract:
     echoes: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What one row of a request asks for."""
 
     prompt: str
@@ -116,8 +115,7 @@ class Row:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A request as a language model reads it."""
 
     rows: list[Row]
@@ -126,7 +124,7 @@ class Ask:
     #: the `<x>` of every `return_<x>` that is set
     flags: frozenset[str]
     #: vLLM's sampling parameters as given
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any]
 
 
 def find(config: ModelConfig, prompt: str = "", text: str = "") -> Contract | None:
@@ -180,14 +178,15 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
 
     Raises TritonError in the words of the backend that the model stands for, where that backend would.
     """
-    tensors = {tensor.name: tensor for tensor in request.inputs}
-    roles = contract.roles
+    tensors = {tensor.name: tensor for tensor in request.inputs if 0 not in tensor.shape}
+    given = {role: tensors[name] for role, name in contract.roles.items() if name in tensors}
     prompts = _prompts(
         tensors.get(contract.prompt), batched=batched, every=contract.family is not Family.LLMAPI
     )
-    stream = _flag(tensors, roles.get("stream"))
-    exclude = _flag(tensors, roles.get("exclude_input"))
+    stream = _flag(given.get("stream"))
+    exclude = _flag(given.get("exclude_input"))
     streaming = stream_default if stream is None else stream
+    sampling: dict[str, Any] = {}
     if contract.family is Family.VLLM:
         if exclude is False and streaming:
             raise internal(
@@ -196,13 +195,14 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
         sampling = _sampling_parameters(tensors.get("sampling_parameters"), request)
         rows = [_vllm_row(prompt, sampling) for prompt in prompts]
     else:
-        sampling = {}
-        rows = [_row(prompt, index, len(prompts), tensors, roles) for index, prompt in enumerate(prompts)]
-    if max(row.sequences for row in rows or [Row("", NO_LIMITS)]) > MAX_SEQUENCES:
+        rows = [_row(prompt, index, len(prompts), given) for index, prompt in enumerate(prompts)]
+    if any(row.sequences > MAX_SEQUENCES for row in rows):
         raise invalid_arg(f"a stand-in gives at most {MAX_SEQUENCES} answers to one prompt")
     excluded = (streaming or not contract.echoes) if exclude is None else exclude
-    asked = frozenset(output for name, output in contract.flags.items() if _flag(tensors, name))
-    return Ask(rows, streaming, excluded, asked, sampling)
+    flags = frozenset(
+        output for name, output in contract.flags.items() if name in tensors and _flag(tensors[name])
+    )
+    return Ask(rows, streaming, excluded, flags, sampling)
 
 
 def _prompts(tensor: Tensor | None, *, batched: bool, every: bool) -> list[str]:
@@ -217,34 +217,37 @@ def _prompts(tensor: Tensor | None, *, batched: bool, every: bool) -> list[str]:
     return [text_of(element) for element in (elements if every else elements[:1])]
 
 
-def _flag(tensors: Mapping[str, Tensor], name: str | None) -> bool | None:
-    tensor = tensors.get(name) if name else None
-    return bool(tensor.array.ravel()[0]) if tensor is not None and tensor.count else None
+def _flag(tensor: Tensor | None) -> bool | None:
+    return None if tensor is None else bool(tensor.array.flat[0])
 
 
-def _row(prompt: str, index: int, rows: int, tensors: Mapping[str, Tensor], roles: Mapping[str, str]) -> Row:
-    def integer(role: str) -> int | None:
-        tensor = tensors.get(roles.get(role, ""))
-        if tensor is None or not tensor.count:
-            return None
-        flat = tensor.array.ravel()
-        return int(flat[index if len(flat) == rows else 0])
+def _row(prompt: str, index: int, rows: int, given: Mapping[str, Tensor]) -> Row:
+    """A row's wishes; an input with one element for all rows holds for each of them."""
+    if not given:
+        return Row(prompt, NO_LIMITS)
+
+    def integer(role: str, default: int = 0) -> int:
+        tensor = given.get(role)
+        if tensor is None:
+            return default
+        array = tensor.array
+        return int(array.flat[index if array.size == rows else 0])
 
     def words(role: str) -> tuple[str, ...]:
-        tensor = tensors.get(roles.get(role, ""))
-        if tensor is None or not tensor.count:
+        tensor = given.get(role)
+        if tensor is None:
             return ()
         array = tensor.array
         array = array[index] if array.ndim > 1 and len(array) == rows else array
         return tuple(text_of(word) for word in array.ravel().tolist() if word)
 
     limits = Limits(
-        max_tokens=integer("max_tokens"),
-        min_tokens=integer("min_tokens") or 0,
+        integer("max_tokens") if "max_tokens" in given else None,
+        integer("min_tokens"),
         stop=words("stop"),
         bad_words=words("bad_words"),
     )
-    return Row(prompt, limits, max(integer("n") or 1, integer("beams") or 1), integer("seed") or 0)
+    return Row(prompt, limits, max(integer("n", 1), integer("beams", 1)), integer("seed"))
 
 
 #: The fields of vLLM's SamplingParams that a request may set, and the backend's own `lora_name`.
@@ -269,7 +272,7 @@ def _sampling_parameters(tensor: Tensor | None, request: InferRequest) -> dict[s
     goes on with None.
     """
     given: Any
-    if tensor is None or not tensor.count:
+    if tensor is None:
         given = {name: value for name, value in request.parameters.items() if name not in _NOT_SAMPLING}
     else:
         try:

@@ -6,7 +6,7 @@ in responses over time.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
@@ -89,6 +89,8 @@ class Generation:
     answers: list[list[Answer]]
     steps: int
     at: int = 0
+    #: outputs that are the same in each response
+    constant: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, stop: int, *, cumulative: bool) -> list[list[Cell]]:
         """The cells of the next response: the tokens from `at` up to `stop`."""
@@ -137,6 +139,7 @@ class TextExecutor(InlineExecutor):
         self.cancel_input = contract.roles.get("cancel") if contract.family is not Family.VLLM else None
         self.running: dict[str, Call] = {}
         gates = set(contract.flags.values())
+        self.changing = _CHANGING | {contract.text}
         self.outputs: list[tuple[TensorSpec, str | None, Any]] = []
         for spec in config.outputs:
             gate = _GATES.get(spec.name, spec.name)
@@ -156,7 +159,7 @@ class TextExecutor(InlineExecutor):
             refusal = _NOT_DECOUPLED.get(self.contract.family)
             if refusal:
                 raise internal(refusal)
-            ask = replace(ask, stream=False)
+            ask = ask._replace(stream=False)
         generation = self._generate(ask)
         behaviour = self.behaviour
         if request.id and self.cancel_input is not None:
@@ -174,7 +177,7 @@ class TextExecutor(InlineExecutor):
         for row in ask.rows:
             limits = row.limits
             if default is not None and limits.max_tokens is None:
-                limits = replace(limits, max_tokens=default)
+                limits = limits._replace(max_tokens=default)
             answers.append(
                 [
                     generator.answer(source, row.prompt, limits, seed=row.seed, index=index)
@@ -217,13 +220,19 @@ class TextExecutor(InlineExecutor):
         cells = generation.part(stop, cumulative=self.cumulative and generation.ask.stream)
         flags = generation.ask.flags
         batch = len(cells)
-        outputs = [
-            make.fill(call.request, batch if self.batched else 1)
-            if isinstance(make, Filler)
-            else make(spec, cells, generation.ask, self)
-            for spec, gate, make in self.outputs
-            if gate is None or gate in flags
-        ]
+        outputs = []
+        for spec, gate, make in self.outputs:
+            if gate is not None and gate not in flags:
+                continue
+            tensor = generation.constant.get(spec.name)
+            if tensor is None:
+                if isinstance(make, Filler):
+                    tensor = make.fill(call.request, batch if self.batched else 1)
+                else:
+                    tensor = make(spec, cells, generation.ask, self)
+                if spec.name not in self.changing:
+                    generation.constant[spec.name] = tensor
+            outputs.append(tensor)
         final = stop >= generation.steps
         if final and self.running:
             self.running.pop(call.request.id, None)
@@ -338,6 +347,19 @@ def _sequence_index(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExe
 
 
 _cumulative = _per_sequence(lambda cell: sum(logprob(token) for token in cell.answer.tokens[: cell.end]))
+
+#: The outputs that differ from one response of a stream to the next.
+_CHANGING = frozenset(
+    {
+        "finish_reason",
+        "stop_reason",
+        "cum_log_probs",
+        "cumulative_logprob",
+        "output_log_probs",
+        "logprobs",
+        "num_output_tokens",
+    }
+)
 
 _MAKERS: dict[str, _Maker] = {
     "finish_reason": _per_sequence(lambda cell: cell.finish_reason.encode()),
