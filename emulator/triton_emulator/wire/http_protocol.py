@@ -8,6 +8,7 @@ request gets its body. Head and body leave in one write.
 
 import asyncio
 import http
+import re
 from typing import Any
 
 import httptools
@@ -19,10 +20,25 @@ from triton_emulator.wire.reply import Headers
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} | {405: b"Not Allowed"}
 _CLOSE = (b"Connection", b"close")
 _KEEP_ALIVE = (b"Connection", b"keep-alive")
+_REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ \r\n]*)(?= HTTP/\d\.\d\r\n)")
+_METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH"})
+_NO_BODY = (b"Content-Length", b"0")
 
 
 class TritonProtocol(HttpToolsProtocol):
     """One connection. `scope["headers"]` keeps the spelling of the client: header forwarding needs it."""
+
+    _ignored = False
+    #: the request's target where the parser was given another
+    _target = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._loosen()
+
+    def _loosen(self) -> None:
+        """Accept what libevhtp accepts."""
+        self.parser.set_dangerous_leniencies(lenient_headers=True, lenient_chunked_length=True, lenient_version=True)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -31,8 +47,29 @@ class TritonProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # answered as the plain request that it also is
         except httptools.HttpParserError:
-            if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
-                self.transport.close()
+            self._read_again(data)
+
+    def _read_again(self, data: bytes) -> None:
+        """2.51 takes any word for a method (and refuses it as it refuses PATCH) and any bytes in a path, up to a NUL."""
+        line = _REQUEST_LINE.match(data)
+        if line is None or (self.cycle is not None and not self.cycle.response_complete):
+            self.transport.close()
+            return
+        method, target = line.groups()
+        known = method if method in _METHODS else b"PATCH"
+        self.parser = httptools.HttpRequestParser(self)
+        self._loosen()
+        self._target = target.partition(b"\0")[0]
+        try:
+            self.parser.feed_data(known + b" /" + data[line.end() :])
+        except httptools.HttpParserError:
+            self.transport.close()
+        finally:
+            self._target = b""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._ignored = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
@@ -44,10 +81,17 @@ class TritonProtocol(HttpToolsProtocol):
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
-        target = self.url
-        if not target.startswith(b"/"):
+        target = self._target or self.url
+        if not target.startswith(b"/") or scope["method"] == "CONNECT":
+            if not target.startswith(b"http"):
+                self._ignored = True
+                self.transport.close()
+                return
             url = httptools.parse_url(target)
             target = (url.path or b"/") + (b"?" + url.query if url.query else b"")
+        if version == "0.9":
+            self._ignored = True  # 2.51 goes on waiting
+            return
         raw_path, _, query = target.partition(b"?")
         scope["raw_path"] = raw_path
         scope["path"] = raw_path.decode("utf-8", "surrogateescape")
@@ -66,16 +110,16 @@ class TritonProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         cycle.decide_persistence(version, self.headers)
-        previous, self.cycle = self.cycle, cycle
+        previous = self.cycle
         if previous is None or previous.response_complete:
+            self.cycle = cycle
             self._start_asgi_task(cycle, self.app)
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
+            self._ignored = True  # 2.51: a pipelined request is never answered
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
-        if cycle.response_complete:
+        if cycle.response_complete or self._ignored:
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -84,7 +128,7 @@ class TritonProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
-        if not cycle.response_complete:
+        if not (cycle.response_complete or self._ignored):
             cycle.more_body = False
             cycle.message_event.set()
 
@@ -119,6 +163,9 @@ class TritonCycle(RequestResponseCycle):
         connection = b"%b: %b\r\n" % self._connection if self._connection else b""
         lines = [b"HTTP/%b %d %b\r\n" % (self._version, status, _PHRASES.get(status, b"Unknown"))]
         self._chunked = True
+        if headers and headers[0] == _NO_BODY:
+            lines.append(connection)  # 2.51: an empty answer names the connection first
+            connection = b""
         for name, value in headers:
             if name == b"Content-Length":
                 self._chunked = False
