@@ -175,7 +175,7 @@ def diff(
         # A server compared with its like has no excuse.
         rows = load_divergences() if actual != expected else ()
         sides = (LiveSide(target_of(name, version=version)) for name in (expected, actual))
-        return Pair(*sides, rows)
+        return Pair(*sides, rows, alike=expected == actual)
 
     how = (target_of(expected, version=version).how(), target_of(actual, version=version).how())
     finish(cases, pair, jobs, version, how, json_file, details)

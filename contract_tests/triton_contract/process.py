@@ -19,6 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_LINES_SHOWN, _LINE_SHOWN = 5, 200
+_COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal")
+"""How the lines of a log begin that say why a server ended (tritonserver's errors begin with E and the month)."""
 POLL_SECONDS = 0.02
 BIND_ATTEMPTS = 4
 _BIND_FAILURES = ("address already in use", "failed to bind", "socket already in use")
@@ -59,7 +62,8 @@ class Death:
 
     def __str__(self) -> str:
         how = f"killed by {self.signal}" if self.signal else f"exited with code {self.exit_code}"
-        return "\n  ".join((how, *self.last_lines))
+        told = [line for line in self.last_lines if line.startswith(_COMPLAINTS)] or self.last_lines
+        return "\n  ".join((how, *(line[:_LINE_SHOWN] for line in told[-_LINES_SHOWN:])))
 
 
 class ServerProcess:
@@ -162,7 +166,7 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             return None
         name = signal.Signals(-code).name if code < 0 else None
-        return Death(None if name else code, name, tuple(self.last_lines()))
+        return Death(None if name else code, name, tuple(self.last_lines(60)))
 
     def last_lines(self, count: int = 12) -> list[str]:
         """The last lines of the log."""

@@ -10,8 +10,10 @@ from .body import request_bytes
 from .case import Case, Step, Until
 from .client import Address, Exchange, Wire
 from .operations import COUNTED, operation_of
-from .statistics import Counts, delta, read_counts, settled_counts
+from .statistics import SETTLE_PAUSE, Counts, delta, read_counts, settled_counts
 
+SHARED_MEMORY = "shared memory"
+"""The `ending` of an exchange that is no exchange, but a look into shared memory."""
 UNTIL_SECONDS = 10.0
 UNTIL_PAUSE = 0.02
 
@@ -20,14 +22,15 @@ UNTIL_PAUSE = 0.02
 class Observation:
     """What one server showed for one case.
 
-    `counts` is what the case added to the statistics (None: not looked at), `before` what they were
-    before it. `death` says how the server ended, when it did.
+    `counts` is what the case added to the statistics (None: not looked at), `before` and `after` what
+    they were. `death` says how the server ended, when it did.
     """
 
     exchanges: tuple[Exchange, ...]
     counts: Counts | None = None
     death: str | None = None
     before: Counts | None = None
+    after: Counts | None = None
 
 
 @dataclass(slots=True)
@@ -69,10 +72,15 @@ def counts_statistics(case: Case) -> bool:
     return operation_of(case) in COUNTED if case.statistics is None else case.statistics
 
 
-def play(case: Case, http: Address, metrics: Address | None = None) -> Observation:
-    """Send the case's requests and collect what comes back. A refused connection is an observation too."""
+def play(
+    case: Case, http: Address, metrics: Address | None = None, *, settle_pause: float = SETTLE_PAUSE
+) -> Observation:
+    """Send the case's requests and collect what comes back. A refused connection is an observation too.
+
+    `settle_pause` (seconds) is how far two equal readings of the statistics must lie apart.
+    """
     counting = counts_statistics(case)
-    before = settled_counts(http) if counting else None
+    before = settled_counts(http, settle_pause) if counting else None
     stage = _Stage(http, metrics)
     exchanges: list[Exchange] = []
     try:
@@ -83,9 +91,9 @@ def play(case: Case, http: Address, metrics: Address | None = None) -> Observati
                     exchanges.append(exchange)
     finally:
         stage.close()
-    after = settled_counts(http) if before is not None else None
+    after = settled_counts(http, settle_pause) if before is not None else None
     counts = delta(before, after) if before is not None and after is not None else None
-    return Observation(tuple(exchanges), counts, before=before)
+    return Observation(tuple(exchanges), counts, before=before, after=after)
 
 
 def recount(observation: Observation, http: Address) -> Observation:
@@ -93,7 +101,9 @@ def recount(observation: Observation, http: Address) -> Observation:
     if observation.before is None or observation.death is not None:
         return observation
     after = read_counts(http)
-    return observation if after is None else replace(observation, counts=delta(observation.before, after))
+    if after is None:
+        return observation
+    return replace(observation, counts=delta(observation.before, after), after=after)
 
 
 def _step(stage: _Stage, step: Step) -> Exchange | None:
@@ -119,7 +129,7 @@ def _satisfied(exchange: Exchange, until: Until) -> bool:
 def _once(stage: _Stage, step: Step) -> Exchange | None:
     if step.read_shared_memory is not None:
         data = shared_memory.contents(step.read_shared_memory)
-        return Exchange(None, ending="shared memory", extra=data)
+        return Exchange(None, ending=SHARED_MEMORY, extra=data)
     try:
         if step.answer_of is not None:
             wire, sent = stage.background[step.answer_of]

@@ -31,12 +31,12 @@ def read_counts(http: Address) -> Counts | None:
         return None
 
 
-def settled_counts(http: Address, seconds: float = 1.0) -> Counts | None:
-    """The counts once two readings in a row agree, for a server may count after it has answered."""
+def settled_counts(http: Address, pause: float = SETTLE_PAUSE, seconds: float = 1.0) -> Counts | None:
+    """The counts once two readings, `pause` seconds apart, agree, for a server may count after it has answered."""
     deadline = time.monotonic() + seconds
     last = read_counts(http)
     while time.monotonic() < deadline:
-        time.sleep(SETTLE_PAUSE)
+        time.sleep(pause)
         now = read_counts(http)
         if now == last:
             break
