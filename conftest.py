@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sybil import Sybil
 from sybil.example import Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from docs.console_examples import ExampleError, Terminal, scratch_checkout
 
@@ -50,8 +51,14 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
-def pytest_collection_modifyitems(items: list[Any]) -> None:
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Let one worker run a whole file: its servers start once. The documents share one, as they share ports."""
-    for item in items:
-        group = "documents" if item.path.suffix == ".md" else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path: str = super()._split_scope(nodeid)
+        return "documents" if path.endswith(".md") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Share the files out, whatever `--dist` says."""
+    return ByFile(config, log)
