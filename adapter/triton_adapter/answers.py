@@ -5,6 +5,7 @@ Streams and whole replies grow through the same code, so they cannot differ.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError
@@ -30,7 +31,19 @@ class Delta:
 class Choice:
     """One choice: the prompt's echo taken off, cut at its stop sequence, tool calls taken out."""
 
-    __slots__ = ("calls", "counts", "cutter", "done", "finish", "index", "logprobs", "parser", "prefix", "text", "_echo")
+    __slots__ = (
+        "_echo",
+        "calls",
+        "counts",
+        "cutter",
+        "done",
+        "finish",
+        "index",
+        "logprobs",
+        "parser",
+        "prefix",
+        "text",
+    )
 
     def __init__(self, index: int, request: Generation, parser: ToolParser | None, echo: str | None) -> None:
         self.index = index
@@ -105,7 +118,12 @@ class Answer:
     __slots__ = ("_make_parser", "_max_tokens", "_request", "binding", "choices", "lanes")
 
     def __init__(
-        self, binding: Binding, request: Generation, lanes: list[Lane], max_tokens: int | None, make_parser: Any = None
+        self,
+        binding: Binding,
+        request: Generation,
+        lanes: list[Lane],
+        max_tokens: int | None,
+        make_parser: Any = None,
     ) -> None:
         self.binding = binding
         self._request = request
@@ -181,7 +199,11 @@ class Answer:
             tokens, estimated = self._completion_tokens(choice)
             completion += tokens
             guessed |= estimated
-        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        usage = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
         if guessed:
             usage["estimated"] = True
         return usage
@@ -191,7 +213,7 @@ class Answer:
         if counts:
             if len(counts) == 1:
                 return counts[0], False
-            growing = all(before < after for before, after in zip(counts, counts[1:], strict=False))
+            growing = all(before < after for before, after in pairwise(counts))
             deltas = self.binding.profile.counts_are_deltas or not growing
             return (sum(counts) if deltas else counts[-1]), False
         text = choice.text + "".join(call.arguments for call in choice.calls)

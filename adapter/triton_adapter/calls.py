@@ -94,15 +94,16 @@ def _attempt(target: Target, binding: Any, request: Generation, call: Call, form
             lanes.append(Lane(at * request.n + copy, per_lane, prompt))
             values = _values(binding, shared, prompt, copy, stream=streaming)
             wires.append(_wire(target, binding, values, shared, call, stream=streaming))
-    head = {"id": call.request_id, "object": "", "created": int(time.time()), "model": call.model or target.model}
-    if not head["id"].startswith(form.prefix):
-        head["id"] = f"{form.prefix}{call.request_id}"
+    identifier = call.request_id or ""
+    if not identifier.startswith(form.prefix):
+        identifier = form.prefix + identifier
+    head = {"id": identifier, "object": "", "created": int(time.time()), "model": call.model or target.model}
     answer = Answer(binding, request, lanes, shared.max_tokens, make_parser)
     flow = Flow(form, answer, request, head, prompts)
     if streaming:
         opened = yield from _sent(target, wires[0], call)
         flow.opened = [opened.source]
-        flow.openings = [_ready(opened), *(_sent(target, wire, call) for wire in wires[1:])]
+        flow.openings = [_result(opened), *(_sent(target, wire, call) for wire in wires[1:])]
         return flow
     if len(wires) == 1:
         replies = [(yield from _sent(target, wires[0], call))]
@@ -128,7 +129,9 @@ def _prepare(binding: Binding, request: Generation, call: Call, form: Form) -> t
             for prompt in request.prompts
         ]
         return prompts, None
-    make_parser = prepare_tools(binding, request, call.dropped if call.drop_params else None) if request.tools else None
+    make_parser = (
+        prepare_tools(binding, request, call.dropped if call.drop_params else None) if request.tools else None
+    )
     return [render_chat(binding, request)], make_parser
 
 
@@ -154,7 +157,11 @@ def _wire(
             outputs.append(binding.roles["logprobs"])
         url = binding.bare or target.url("infer")
         body, headers = infer_body(
-            binding, values, shared, [] if binding.bare else outputs, None if binding.bare else call.request_id
+            binding,
+            values,
+            shared,
+            [] if binding.bare else outputs,
+            None if binding.bare else call.request_id,
         )
         return Wire("POST", url, body, {**headers, **target.headers}, timeout=target.timeout)
     events = stream or (binding.info.decoupled and binding.bare is None)
@@ -180,14 +187,19 @@ def _once(target: Target, wire: Wire, call: Call) -> Steps:
     if reply.status == 200:
         return reply
     error = read_error(reply, request_id=call.request_id, upstream=target.endpoint.base)
-    if isinstance(error, NotFoundError) and target.unknown is not None and wire.url.startswith(target.endpoint.base):
+    if (
+        isinstance(error, NotFoundError)
+        and target.unknown is not None
+        and wire.url.startswith(target.endpoint.base)
+    ):
         raise NotFoundError(target.unknown.message, param="model", request_id=call.request_id) from error
     raise error
 
 
-def _ready(reply: Reply) -> Steps:
+def _result(reply: Reply) -> Steps:
+    """Steps that are done."""
+    yield from ()
     return reply
-    yield
 
 
 def _pieces(binding: Binding, reply: Reply) -> list[Piece]:
@@ -197,9 +209,9 @@ def _pieces(binding: Binding, reply: Reply) -> list[Piece]:
     if binding.info.decoupled and binding.bare is None:
         _refuse_error(reply)
         reader = EventReader()
-        events = reader.feed(reply.body)
+        pieces = [from_event(binding, event) for event in reader.feed(reply.body)]
         reader.end()
-        return [from_event(binding, event) for event in events]
+        return pieces
     _refuse_error(reply)
     try:
         event = loads(reply.body)

@@ -17,7 +17,14 @@ from triton_adapter.triton.jsontext import loads
 
 FOLDER = Path(__file__).parent / "templates"
 # Other names of the built-in templates.
-ALIASES = {"llama-3": "llama3", "llama-2": "llama2", "qwen2": "qwen", "phi-3": "phi3", "phi4": "phi3", "plain": ""}
+ALIASES = {
+    "llama-3": "llama3",
+    "llama-2": "llama2",
+    "qwen2": "qwen",
+    "phi-3": "phi3",
+    "phi4": "phi3",
+    "plain": "",
+}
 # What a built-in template ends a turn with; the first token is the backend's tokenizer's business.
 TURN_ENDS = {"llama2": "</s>", "mistral": "</s>", "zephyr": "</s>"}
 LABELS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
@@ -51,7 +58,8 @@ def render_chat(binding: Binding, request: Generation) -> str:
     if not settings.chat_template or name == "":
         if request.chat_template_kwargs:
             raise UnsupportedParameterError(
-                "'chat_template_kwargs' needs a chat_template, and none is configured", param="chat_template_kwargs"
+                "'chat_template_kwargs' needs a chat_template, and none is configured",
+                param="chat_template_kwargs",
             )
         return plain(flat)
     return _render(settings, flat, request)
@@ -93,7 +101,9 @@ def _render(settings: Settings, messages: list[dict[str, Any]], request: Generat
     try:
         return str(template.render(values))
     except TemplateError as error:
-        raise BadRequestError(f"the chat template refuses the messages: {error.message}", param="messages") from error
+        raise BadRequestError(
+            f"the chat template refuses the messages: {error.message}", param="messages"
+        ) from error
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadRequestError("the chat template cannot render the messages", param="messages") from error
 
@@ -194,14 +204,18 @@ def _flattened(message: dict[str, Any], image_token: str, *, keep_parts: bool) -
     """Return a message as templates expect it: text content, tool arguments as objects, today's role names."""
     flat = {**message, "role": _ROLES.get(message["role"], message["role"])}
     content = message.get("content")
-    if isinstance(content, list) and not (keep_parts and any(part["type"] == "image_url" for part in content)):
+    if isinstance(content, list) and not (
+        keep_parts and any(part["type"] == "image_url" for part in content)
+    ):
         texts = [
             image_token if part["type"] == "image_url" else part.get("text") or part.get("refusal") or ""
             for part in content
         ]
         flat["content"] = "".join(texts) if image_token else "\n".join(text for text in texts if text)
     elif isinstance(content, list):
-        flat["content"] = [{**part, "type": "image"} if part["type"] == "image_url" else part for part in content]
+        flat["content"] = [
+            {**part, "type": "image"} if part["type"] == "image_url" else part for part in content
+        ]
     elif content is None:
         flat["content"] = ""
     if calls := message.get("tool_calls"):
@@ -212,7 +226,9 @@ def _flattened(message: dict[str, Any], image_token: str, *, keep_parts: bool) -
 def _tool_call(call: Any) -> Any:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRequestError("'tool_calls' must hold functions with a name", param="messages", code="invalid_value")
+        raise BadRequestError(
+            "'tool_calls' must hold functions with a name", param="messages", code="invalid_value"
+        )
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:
@@ -233,7 +249,8 @@ def _images(messages: list[dict[str, Any]]) -> list[str]:
                 found.append(part["image_url"]["url"])
             elif part["type"] not in ("text", "refusal"):
                 raise UnsupportedParameterError(
-                    f"content of type '{part['type']}' cannot reach the model", param=f"messages[{at}].content"
+                    f"content of type '{part['type']}' cannot reach the model",
+                    param=f"messages[{at}].content",
                 )
     return found
 

@@ -81,7 +81,7 @@ class Client:
         """Close every connection."""
         self._transport.close()
 
-    def _shown(self, result: Any) -> Any:
+    def _shown(self, result: Any) -> Json | Chunks:
         return Chunks(result, self._transport.chunks(result)) if isinstance(result, Flow) else result
 
     def __enter__(self) -> Self:
@@ -126,7 +126,7 @@ class AsyncClient:
         """Close every connection."""
         await self._transport.close()
 
-    def _shown(self, result: Any) -> Any:
+    def _shown(self, result: Any) -> Json | AsyncChunks:
         return AsyncChunks(result, self._transport.batches(result)) if isinstance(result, Flow) else result
 
     async def __aenter__(self) -> Self:

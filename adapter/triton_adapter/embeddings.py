@@ -38,7 +38,15 @@ Vector = "array[float]"
 FREE_BATCH = 64
 TEXT_INPUTS = ("input_text", "text_input", "text", "TEXT", "input", "INPUT", "INPUT0", "sentence", "query")
 TOKEN_INPUTS = ("input_ids", "INPUT_IDS", "tokens", "token_ids")
-OUTPUTS = ("sentence_embedding", "embeddings", "embedding", "EMBEDDING", "EMBEDDINGS", "pooler_output", "output")
+OUTPUTS = (
+    "sentence_embedding",
+    "embeddings",
+    "embedding",
+    "EMBEDDING",
+    "EMBEDDINGS",
+    "pooler_output",
+    "output",
+)
 NUMBERS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 INTEGERS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
 # Inputs that follow from the tokens.
@@ -129,7 +137,14 @@ def make_plan(info: ModelInfo | None, target: Target) -> Plan:
     if info is None:
         name = settings.embedding_input or "input_text"
         slot = Slot.of(TensorSpec(name, "BYTES", (-1,)), batched=False)
-        return Plan(None, "text", slot, settings.embedding_output, settings.max_batch_size or FREE_BATCH, _bare(target))
+        return Plan(
+            None,
+            "text",
+            slot,
+            settings.embedding_output,
+            settings.max_batch_size or FREE_BATCH,
+            _bare(target),
+        )
     if "embedding_request" in info.inputs and settings.embedding_input is None:
         slot = Slot.of(info.inputs["embedding_request"], batched=False)
         return Plan(info, "vllm", slot, settings.text_output or "text_output", 1)
@@ -156,7 +171,9 @@ def _bare(target: Target) -> str:
 
 def _input(info: ModelInfo) -> str:
     strings = [name for name, spec in info.inputs.items() if spec.datatype == "BYTES"]
-    tokens = [name for name, spec in info.inputs.items() if spec.datatype in INTEGERS and name not in COMPANIONS]
+    tokens = [
+        name for name, spec in info.inputs.items() if spec.datatype in INTEGERS and name not in COMPANIONS
+    ]
     for candidates, present in ((TEXT_INPUTS, strings), (TOKEN_INPUTS, tokens)):
         if name := next((name for name in candidates if name in present), None):
             return name
@@ -250,7 +267,9 @@ def _extra(plan: Plan, asked: Asked, call: Call) -> dict[str, Any]:
         elif name in call.allowed_params:
             asked.parameters[name] = value
         else:
-            raise UnsupportedParameterError(f"'{name}' cannot reach the model: it has no input for it", param=name)
+            raise UnsupportedParameterError(
+                f"'{name}' cannot reach the model: it has no input for it", param=name
+            )
     return found
 
 
@@ -278,16 +297,20 @@ def _wire(
     else:
         shape = [len(rows)] if len(plan.slot.dims) == 1 else [1] * len(plan.slot.dims)
         tensors = [Tensor(plan.slot.name, "BYTES", shape, rows)]
-    for name, (slot, value) in extra.items():
-        tensors.append(_repeated(slot, value, len(rows)) if batched else slot.tensor(value))
-        del name
+    tensors += [
+        _repeated(slot, value, len(rows)) if batched else slot.tensor(value) for slot, value in extra.values()
+    ]
     for name, value in target.settings.fixed_inputs.items():
         if name in plan.info.inputs:
             slot = Slot.of(plan.info.inputs[name], batched=batched)
             converted = slot.value(name, value)
             tensors.append(_repeated(slot, converted, len(rows)) if batched else slot.tensor(converted))
     body, headers = encode_infer(
-        tensors, outputs=[plan.output or ""], request_id=call.request_id, parameters=asked.parameters, binary=True
+        tensors,
+        outputs=[plan.output or ""],
+        request_id=call.request_id,
+        parameters=asked.parameters,
+        binary=True,
     )
     return Wire("POST", target.url("infer"), body, {**headers, **target.headers}, timeout=target.timeout)
 
@@ -342,7 +365,7 @@ def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list
 
 def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
     reader = EventReader()
-    events = reader.feed(reply.body)
+    events = list(reader.feed(reply.body))
     reader.end()
     if len(events) != 1:
         raise BadGatewayError(f"the model gave {len(events)} responses for one embedding")
@@ -352,7 +375,7 @@ def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
     try:
         if isinstance(value, str):  # vLLM's backend writes the vector as JSON text
             value = loads(value)
-        vector = array("f", value)
+        vector = array("f", value or ())
     except (TypeError, ValueError, OverflowError) as error:
         raise BadGatewayError("the model's reply holds no embedding") from error
     tokens = events[0].get("num_input_tokens")
@@ -378,7 +401,9 @@ def _split(tensor: Tensor, size: int, pooling: str | None) -> list[Any]:
     if len(shape) == 2 or shape[1] == 1:
         return [values[at * width : (at + 1) * width] for at in range(size)]
     length = shape[1] * width
-    return [_pooled(values[at * length : (at + 1) * length], width, pooling, tensor.name) for at in range(size)]
+    return [
+        _pooled(values[at * length : (at + 1) * length], width, pooling, tensor.name) for at in range(size)
+    ]
 
 
 def _pooled(values: Any, width: int, pooling: str | None, name: str) -> Any:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from triton_adapter.answers import Answer, Delta, Lane
+from triton_adapter.errors import AdapterError
 from triton_adapter.openai import replies
 from triton_adapter.openai.requests import Generation
 from triton_adapter.pieces import Piece, from_event
@@ -51,6 +52,7 @@ class Flow:
     whole: list[list[Piece]] = field(default_factory=list)
     # The streams that are open although nobody has begun to read them.
     opened: list[Any] = field(default_factory=list)
+    error: AdapterError | None = None
     _readers: dict[int, EventReader] = field(default_factory=dict)
     _calls: dict[int, int] = field(default_factory=dict)
     _offsets: dict[int, int] = field(default_factory=dict)
@@ -61,13 +63,20 @@ class Flow:
         return self.answer.lanes
 
     def feed(self, lane: Lane, data: bytes) -> list[Json]:
-        """Take bytes of a lane's event stream. An AdapterError if they hold an error or are no such stream."""
+        """Take bytes of a lane's event stream.
+
+        If they hold an error, or are no such stream, `error` is set: what came before it is returned, and is to be
+        shown before the error is raised.
+        """
         reader = self._readers.get(lane.first)
         if reader is None:
             reader = self._readers[lane.first] = EventReader()
         chunks: list[Json] = []
-        for event in reader.feed(data):
-            self._add(chunks, self.answer.feed(lane, from_event(self.answer.binding, event)))
+        try:
+            for event in reader.feed(data):
+                self._add(chunks, self.answer.feed(lane, from_event(self.answer.binding, event)))
+        except AdapterError as error:
+            self.error = error
         return chunks
 
     def take(self, lane: Lane, pieces: Iterable[Piece]) -> list[Json]:

@@ -179,7 +179,7 @@ _MOST_TARGETS = 1024
 def _prepared(model: str, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any], Call]:
     """Sort a call's keywords: what is about the target, what about the call, what goes into the body."""
     provider = given.get("custom_llm_provider")
-    if provider not in (None, "triton") or not isinstance(model, str) or not model.removeprefix("triton/"):
+    if provider not in (None, "triton") or not model.removeprefix("triton/"):
         raise BadRequestError("model must be 'triton/NAME'", param="model")
     settings = {name: value for name, value in given.items() if name in SETTING_TYPES and value is not None}
     request_kwargs = settings.pop("chat_template_kwargs", None)

@@ -53,7 +53,9 @@ class Settings:
             if key not in SETTING_TYPES:
                 raise BadRequestError(f"unknown setting '{key}'", param=key)
             kinds = SETTING_TYPES[key]
-            if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            if value is not None and (
+                not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+            ):
                 names = " or ".join(kind.__name__ for kind in kinds)
                 raise BadRequestError(f"setting '{key}' must be of type {names}", param=key)
         chosen = {key: value for key, value in given.items() if value is not None}

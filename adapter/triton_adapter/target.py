@@ -7,7 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from triton_adapter.discovery import ModelInfo, discover
-from triton_adapter.errors import AdapterError, NotFoundError, PermissionDeniedError, RequestError
+from triton_adapter.errors import (
+    AdapterError,
+    APIConnectionError,
+    NotFoundError,
+    PermissionDeniedError,
+    RequestError,
+)
 from triton_adapter.profiles.binding import Binding, bare_info, bind
 from triton_adapter.settings import DEFAULTS, Settings
 from triton_adapter.triton.endpoint import Endpoint, parse_api_base
@@ -117,25 +123,35 @@ class Target:
         return changed
 
     def retrying(self, steps: Callable[[], Steps]) -> Steps:
-        """Run steps again, with back-off, while they fail in a way that a later try may not. Retry-After is kept."""
-        for attempt in range(self.retries + 1):
+        """Run steps again, with back-off, while they fail in a way that a later try may not. Retry-After is kept.
+
+        A connection that breaks before a byte has come is tried once more at once, whatever `retries` says: a kept
+        connection that the server has just closed looks like that.
+        """
+        attempt, stale = 0, False
+        while True:
             try:
                 return (yield from steps())
             except AdapterError as error:
                 wait = error.retry_after
-                if attempt == self.retries or not error.retryable or (wait or 0) > LONGEST_WAIT:
+                if not stale and error.retryable and isinstance(error, APIConnectionError):
+                    stale = True
+                    continue
+                if attempt >= self.retries or not error.retryable or (wait or 0) > LONGEST_WAIT:
                     raise
                 if wait is None:
                     wait = min(8.0, self.retry_delay * 2**attempt) * random.uniform(0.75, 1.0)
+                attempt += 1
             yield Sleep(wait)
-        raise AssertionError  # pragma: no cover - the loop returns or raises
 
     def _bound(self, info: ModelInfo | None) -> Binding:
         endpoint = self.endpoint
         if info is not None:
             return bind(info, self.settings, endpoint.operation)
         assumed = bare_info(self.settings, self.model)
-        return bind(assumed, self.settings, endpoint.operation or "generate", endpoint.bare or self.url("generate"))
+        return bind(
+            assumed, self.settings, endpoint.operation or "generate", endpoint.bare or self.url("generate")
+        )
 
 
 def _is_final(error: AdapterError) -> bool:

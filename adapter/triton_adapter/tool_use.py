@@ -26,12 +26,14 @@ def prepare_tools(
     settings = binding.settings
     name = settings.tool_parser or BY_TEMPLATE.get(template_name(settings))
     if name is None or name not in FORMATS or not settings.chat_template:
-        return _refused(request, dropped, "tools", "needs a chat template that shows tools and a tool_parser")
+        _refused(request, dropped, "tools", "needs a chat template that shows tools and a tool_parser")
+        return None
     names = [tool["function"]["name"] for tool in request.tools]
     if request.tool_choice not in (None, "auto"):
         chosen = request.tool_choice["function"]["name"] if isinstance(request.tool_choice, dict) else None
         if not binding.guided:
-            return _refused(request, dropped, "tool_choice", "needs a model with guided decoding")
+            _refused(request, dropped, "tool_choice", "needs a model with guided decoding")
+            return None
         request.response_format = {"type": "json_schema", "schema": _call_schema(request.tools, chosen)}
         # What is forced is one bare JSON object, whatever the family's own format.
         return lambda: ToolParser(FORMATS["llama3"], names, single=True)

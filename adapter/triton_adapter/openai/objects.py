@@ -62,7 +62,7 @@ class Record:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field's value, or the default where there is none."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 - this is `get`
 
     def keys(self) -> list[str]:
         """Return the names of the fields."""

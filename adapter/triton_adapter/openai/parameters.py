@@ -40,11 +40,14 @@ def _is_object(value: Any) -> bool:
 
 
 def _is_strings(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )
 
 
 def _is_stop(value: Any) -> bool:
-    return _is_strings(value) and (isinstance(value, str) or len(value) <= 4) and "" not in value
+    stops = [value] if isinstance(value, str) else value
+    return _is_strings(value) and len(stops) <= 4 and "" not in stops
 
 
 def _is_bias(value: Any) -> bool:

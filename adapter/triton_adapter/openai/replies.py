@@ -78,7 +78,9 @@ def text_delta(delta: Delta, offset: int, *, logprobs: bool, top: int) -> list[J
     if not delta.text and delta.finish_reason is None and not delta.logprobs:
         return []
     kept = text_logprobs(delta.logprobs, top, offset) if logprobs and delta.logprobs else None
-    return [{"index": delta.index, "text": delta.text, "logprobs": kept, "finish_reason": delta.finish_reason}]
+    return [
+        {"index": delta.index, "text": delta.text, "logprobs": kept, "finish_reason": delta.finish_reason}
+    ]
 
 
 def chat_logprobs(tokens: list[Any] | None, top: int) -> Json:

@@ -57,7 +57,9 @@ def read_chat(body: Mapping[str, Any]) -> Generation:
     if logprobs is not None and not isinstance(logprobs, bool):
         raise BadRequestError("'logprobs' must be a boolean", param="logprobs", code="invalid_value")
     if top is not None and checked("top_logprobs", top) and not logprobs:
-        raise BadRequestError("'top_logprobs' needs 'logprobs': true", param="top_logprobs", code="invalid_value")
+        raise BadRequestError(
+            "'top_logprobs' needs 'logprobs': true", param="top_logprobs", code="invalid_value"
+        )
     if logprobs:
         request.logprobs = top or 0
     _sort(request, body, skip=("messages", "logprobs", "top_logprobs"))
@@ -138,7 +140,9 @@ def _limits(request: Generation, body: Mapping[str, Any]) -> None:
     if options is not None:
         if not request.stream:
             raise BadRequestError(
-                "'stream_options' is only allowed when 'stream' is true", param="stream_options", code="invalid_value"
+                "'stream_options' is only allowed when 'stream' is true",
+                param="stream_options",
+                code="invalid_value",
             )
         for key, value in options.items():
             if key not in ("include_usage", "include_obfuscation") or not isinstance(value, bool):
@@ -178,7 +182,9 @@ def _response_format(given: dict[str, Any]) -> dict[str, Any] | None:
 
 def _messages(messages: Any) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages:
-        raise BadRequestError("'messages' must be a list of at least one message", param="messages", code="invalid_value")
+        raise BadRequestError(
+            "'messages' must be a list of at least one message", param="messages", code="invalid_value"
+        )
     for at, message in enumerate(messages):
         where = f"messages[{at}]"
         if not isinstance(message, dict):
@@ -186,7 +192,9 @@ def _messages(messages: Any) -> list[dict[str, Any]]:
         role = message.get("role")
         if role not in ROLES:
             raise BadRequestError(
-                f"'{where}.role' must be one of {', '.join(sorted(ROLES))}", param=f"{where}.role", code="invalid_value"
+                f"'{where}.role' must be one of {', '.join(sorted(ROLES))}",
+                param=f"{where}.role",
+                code="invalid_value",
             )
         content = message.get("content")
         if isinstance(content, str):

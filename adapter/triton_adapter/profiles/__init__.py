@@ -1,7 +1,7 @@
 """What each backend calls things: one table per contract, and the binding of a table to a model."""
 
-from triton_adapter.errors import BadRequestError
 from triton_adapter.discovery import ModelInfo
+from triton_adapter.errors import BadRequestError
 from triton_adapter.profiles.custom import CUSTOM
 from triton_adapter.profiles.profile import Profile
 from triton_adapter.profiles.trtllm import TRTLLM

@@ -99,7 +99,9 @@ def bind(
         packed=packed,
         constants=constants,
         stream=inputs[stream] if stream else None,
-        required=frozenset(name for name, spec in info.inputs.items() if not spec.optional and name not in given),
+        required=frozenset(
+            name for name, spec in info.inputs.items() if not spec.optional and name not in given
+        ),
         roles=roles,
         strip_prompt=(profile.echoes_prompt and not excluding) if echoes is None else echoes,
         by_infer=not info.decoupled and operation != "generate",

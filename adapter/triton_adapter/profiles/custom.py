@@ -4,10 +4,35 @@ from triton_adapter.profiles.profile import Profile
 
 CUSTOM = Profile(
     name="custom",
-    prompt=("text_input", "prompt", "PROMPT", "TEXT", "text", "INPUT_TEXT", "input_text", "INPUT_0", "INPUT0"),
-    text=("text_output", "output_text", "generated_text", "OUTPUT_TEXT", "response", "text", "OUTPUT_0", "OUTPUT0"),
+    prompt=(
+        "text_input",
+        "prompt",
+        "PROMPT",
+        "TEXT",
+        "text",
+        "INPUT_TEXT",
+        "input_text",
+        "INPUT_0",
+        "INPUT0",
+    ),
+    text=(
+        "text_output",
+        "output_text",
+        "generated_text",
+        "OUTPUT_TEXT",
+        "response",
+        "text",
+        "OUTPUT_0",
+        "OUTPUT0",
+    ),
     parameters={
-        "max_tokens": ("max_tokens", "max_new_tokens", "max_completion_tokens", "request_output_len", "MAX_TOKENS"),
+        "max_tokens": (
+            "max_tokens",
+            "max_new_tokens",
+            "max_completion_tokens",
+            "request_output_len",
+            "MAX_TOKENS",
+        ),
         "min_tokens": ("min_tokens", "min_length"),
         "temperature": ("temperature", "TEMPERATURE"),
         "top_p": ("top_p", "runtime_top_p", "TOP_P"),

@@ -24,13 +24,15 @@ class Sampling:
     native_n: bool = False
 
 
-def sampling(binding: Binding, request: Generation, *, drop: bool = False, allowed: tuple[str, ...] = ()) -> Sampling:
+def sampling(
+    binding: Binding, request: Generation, *, drop: bool = False, allowed: tuple[str, ...] = ()
+) -> Sampling:
     """Put a request's parameters where the model takes them.
 
     UnsupportedParameterError names the first one that has no place, unless `drop`: then `dropped` lists them all.
     Those in `allowed` go as Triton request parameters instead.
     """
-    inputs, slots, keys = binding.inputs, binding.slots, binding.profile.packed_keys
+    inputs, keys = binding.inputs, binding.profile.packed_keys
     values = {name: value for name, value in binding.constants.items() if name in inputs}
     out = Sampling(values, {}, {} if binding.packed else None, None)
     out.parameters.update((name, value) for name, value in binding.constants.items() if name not in inputs)
@@ -42,9 +44,9 @@ def sampling(binding: Binding, request: Generation, *, drop: bool = False, allow
         _place(binding, out, "stop", request.stop)
     if request.n > 1 and binding.supports("n"):
         out.native_n = _place(binding, out, "n", request.n)
-    if request.best_of is not None and request.best_of != request.n:
-        if not _place(binding, out, "best_of", request.best_of):
-            _refuse(out, "best_of", request.best_of, binding, drop=drop, allowed=allowed)
+    best_of = request.best_of
+    if best_of not in (None, request.n) and not _place(binding, out, "best_of", best_of):
+        _refuse(out, "best_of", best_of, binding, drop=drop, allowed=allowed)
     for name, value in request.extra.items():
         if name in inputs:
             values[name] = inputs[name].value(name, value)

@@ -4,7 +4,11 @@ from triton_adapter.profiles.profile import Profile
 
 TRTLLM = Profile(
     name="trtllm",
-    marks=(("text_input",), ("max_tokens",), ("stop_words", "bad_words", "end_id", "beam_width", "return_log_probs")),
+    marks=(
+        ("text_input",),
+        ("max_tokens",),
+        ("stop_words", "bad_words", "end_id", "beam_width", "return_log_probs"),
+    ),
     parameters={
         "max_tokens": ("max_tokens",),
         "min_tokens": ("min_tokens", "min_length"),

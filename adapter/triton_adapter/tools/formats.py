@@ -15,7 +15,6 @@ from triton_adapter.triton.jsontext import dumps
 # What a reader answers: where the call ends and the call; WAIT: more text is needed; NONE: there is no call here.
 WAIT = "wait"
 NONE = "none"
-Found = tuple[int, str, Any]
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
 _DECODER = json.JSONDecoder()
@@ -28,6 +27,9 @@ class ToolCall:
     name: str
     arguments: str
     id: str = ""
+
+
+Found = tuple[int, list[ToolCall]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _object_call(text: str, at: int) -> Found | str:
     if isinstance(found, str):
         return found
     call = _call(found[1])
-    return (found[0], "call", [call]) if call else NONE
+    return (found[0], [call]) if call else NONE
 
 
 def _hermes_call(text: str, at: int) -> Found | str:
@@ -107,8 +109,8 @@ def _hermes_call(text: str, at: int) -> Found | str:
     end = _skip(text, found[0])
     tag = "</tool_call>"
     if text.startswith(tag, end):
-        return end + len(tag), "call", found[2]
-    return WAIT if tag.startswith(text[end:]) else (end, "call", found[2])
+        return end + len(tag), found[1]
+    return WAIT if tag.startswith(text[end:]) else (end, found[1])
 
 
 def _mistral_calls(text: str, at: int) -> Found | str:
@@ -120,8 +122,9 @@ def _mistral_calls(text: str, at: int) -> Found | str:
         found = read_json(text, at)
         if isinstance(found, str):
             return found
-        calls = [_call(item) for item in found[1]] if isinstance(found[1], list) else [None]
-        return (found[0], "call", calls) if calls and all(calls) else NONE
+        listed = [_call(item) for item in found[1]] if isinstance(found[1], list) else []
+        calls = [call for call in listed if call is not None]
+        return (found[0], calls) if calls and len(calls) == len(listed) else NONE
     named = _NAME.match(text, at)
     if named is None:
         return NONE
@@ -132,7 +135,7 @@ def _mistral_calls(text: str, at: int) -> Found | str:
     found = read_json(text, end)
     if isinstance(found, str):
         return found
-    return found[0], "call", [ToolCall(named[0], dumps(found[1]).decode())]
+    return found[0], [ToolCall(named[0], dumps(found[1]).decode())]
 
 
 def _skip(text: str, at: int) -> int:

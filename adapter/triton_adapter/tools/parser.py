@@ -8,7 +8,7 @@ import string
 from collections.abc import Collection
 
 from triton_adapter.stopping import longest_overlap
-from triton_adapter.tools.formats import NONE, WAIT, Format, ToolCall
+from triton_adapter.tools.formats import WAIT, Format, ToolCall
 
 _ALPHABET = string.ascii_letters + string.digits
 Parsed = tuple[str, list[ToolCall]]
@@ -32,7 +32,8 @@ class ToolParser:
     def feed(self, text: str) -> Parsed:
         """Take text; return the text to show and the calls that are complete."""
         self._buffer += text
-        shown, calls = "", []
+        shown = ""
+        calls: list[ToolCall] = []
         while True:
             if not self._calling:
                 part, begun = self._until_call()
@@ -47,7 +48,8 @@ class ToolParser:
 
     def end(self) -> Parsed:
         """Return what was held back, when the text is over."""
-        shown, calls = "", []
+        shown = ""
+        calls: list[ToolCall] = []
         if self._calling:
             shown, calls, _ = self._read_calls(final=True)
         shown += self._open + self._buffer if not self._only_separators() else ""
@@ -86,9 +88,11 @@ class ToolParser:
             return "", [], False
         if found == WAIT and self._format.closing:  # the model stopped without its closing tag
             found = self._format.read(self._buffer + self._format.closing, 0)
-        if isinstance(found, str) or any(call.name not in self._names for call in found[2]):
-            return self._not_a_call(len(self._buffer) if found in (WAIT, NONE) else found[0])
-        end, _, calls = found
+        if isinstance(found, str):
+            return self._not_a_call(len(self._buffer))
+        end, calls = found
+        if any(call.name not in self._names for call in calls):
+            return self._not_a_call(end)
         self._buffer = self._buffer[end:]
         self._open = ""
         for call in calls:

@@ -91,6 +91,8 @@ class LoopTransport:
                 while data := await source.read():
                     if chunks := flow.feed(lane, data):
                         yield chunks
+                    if flow.error is not None:
+                        raise flow.error
                     if cut := flow.satisfied(lane):
                         break
                 yield [*flow.end(lane, cut=cut), *flow.close()]
@@ -107,7 +109,8 @@ class LoopTransport:
         queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(QUEUED)
         satisfied: set[int] = set()
         tasks = [
-            asyncio.create_task(self._pump(at, opening, queue, satisfied)) for at, opening in enumerate(flow.openings)
+            asyncio.create_task(self._pump(at, opening, queue, satisfied))
+            for at, opening in enumerate(flow.openings)
         ]
         try:
             left = len(tasks)
@@ -122,6 +125,8 @@ class LoopTransport:
                 elif at not in satisfied:
                     if chunks := flow.feed(lane, item):
                         yield chunks
+                    if flow.error is not None:
+                        raise flow.error
                     if flow.satisfied(lane):
                         satisfied.add(at)
         finally:

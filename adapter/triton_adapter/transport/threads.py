@@ -82,6 +82,8 @@ class ThreadTransport:
             try:
                 for data in source:
                     yield from flow.feed(lane, data)
+                    if flow.error is not None:
+                        raise flow.error
                     if cut := flow.satisfied(lane):
                         break
                 yield from flow.end(lane, cut=cut)

@@ -92,7 +92,7 @@ def encode_infer(
         head["parameters"] = dict(parameters)
     blobs: list[bytes] = []
     for tensor in tensors:
-        item = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype}
+        item: dict[str, Any] = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype}
         if tensor.datatype in BINARY_ONLY:
             blob = _pack(tensor)
             item["parameters"] = {"binary_data_size": len(blob)}
@@ -121,6 +121,7 @@ def decode_infer(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
         head = loads(body[:split] if cut else body)
         found, offset = {}, split
         for item in head["outputs"]:
+            data: Any
             size = (item.get("parameters") or {}).get("binary_data_size")
             if size is None:
                 data = _flat(item["data"])

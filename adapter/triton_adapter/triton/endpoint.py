@@ -46,7 +46,11 @@ def parse_api_base(api_base: str) -> Endpoint:
         text = f"http://{text}"
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        valid = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         valid = False
     if not valid or any(character in text for character in "\"'<> \t\n"):

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_adapter.errors import BY_STATUS, AdapterError, BadGatewayError, BadRequestError, InternalServerError
+from triton_adapter.errors import (
+    BY_STATUS,
+    AdapterError,
+    BadGatewayError,
+    BadRequestError,
+    InternalServerError,
+)
 from triton_adapter.triton.jsontext import loads
 
 JSON = {"Content-Type": "application/json"}

@@ -1,9 +1,10 @@
-"""The reader of Triton's event streams. Pure: bytes in, JSON objects out.
+r"""The reader of Triton's event streams. Pure: bytes in, JSON objects out.
 
-Lines end at "\\n" only. Triton writes U+2028, U+2029 and U+0085 raw inside JSON strings, so a reader that splits
+Lines end at "\n" only. Triton writes U+2028, U+2029 and U+0085 raw inside JSON strings, so a reader that splits
 where `str.splitlines` does loses text. A character cut by a packet boundary is whole again before it is decoded.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError
@@ -21,22 +22,20 @@ class EventReader:
         self._rest = b""
         self._data: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Return the events completed by `data`. BadGatewayError if one is no JSON object."""
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the events completed by `data`. BadGatewayError, in its place, if one is no JSON object."""
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > LONGEST_LINE:
             raise BadGatewayError("the event stream holds a line without an end")
-        events = []
         for raw in lines:
             line = raw.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
             elif not line and self._data:
-                events.append(self._event())
+                yield self._event()
             elif line and line[:1] not in b":" and line.split(b":", 1)[0] not in (b"event", b"id", b"retry"):
                 raise BadGatewayError("the reply is not an event stream")
-        return events
 
     def end(self) -> None:
         """Tell the reader that the bytes are over. BadGatewayError if they stop inside an event."""

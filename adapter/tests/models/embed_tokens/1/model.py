@@ -1,1 +1,1 @@
-../../../model_code/embedder.py
+../../../model_code/1/embedder.py

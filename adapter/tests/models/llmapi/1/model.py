@@ -1,1 +1,1 @@
-../../../model_code/llm.py
+../../../model_code/1/llm.py

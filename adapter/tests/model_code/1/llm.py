@@ -2,7 +2,7 @@
 
 The prompt says what happens (its last line, if it has several):
   SAY x y z          answers "x y z", one token for each word and the blank before it
-  REPORT             answers with what the model received, as JSON
+  REPORT             answers with what the model received, as base64 of JSON: one token, safe from stop words
   FAIL               fails before the first token
   BREAK n x y z      fails after n tokens
   SILENT             ends without a response
@@ -10,6 +10,7 @@ The prompt says what happens (its last line, if it has several):
   anything else      answers "You said: " and the prompt
 """
 
+import base64
 import json
 
 import numpy as np
@@ -39,20 +40,29 @@ class Request:
         prompt, limit, self.text_name = contract
         self.prompt = self.one(prompt, "")
         self.sampling = json.loads(self.one("sampling_parameters", "{}"))
-        wanted = self.one(limit) or self.one("sampling_param_max_tokens") or self.sampling.get("max_tokens") or 16
+        wanted = (
+            self.one(limit) or self.one("sampling_param_max_tokens") or self.sampling.get("max_tokens") or 16
+        )
         self.limit = int(wanted)
         self.stream = bool(self.one("stream") or self.one("streaming"))
-        self.copies = int(self.one("num_return_sequences") or self.one("sampling_param_n") or self.sampling.get("n") or 1)
+        self.copies = int(
+            self.one("num_return_sequences") or self.one("sampling_param_n") or self.sampling.get("n") or 1
+        )
 
     def one(self, name, default=None):
         return self.values[name][0] if self.values.get(name) else default
 
     def report(self):
         shapes = {name: list(array.shape) for name, array in self.tensors.items()}
-        return json.dumps(
-            {"inputs": self.values, "shapes": shapes, "parameters": json.loads(self.request.parameters() or "{}")},
+        report = json.dumps(
+            {
+                "inputs": self.values,
+                "shapes": shapes,
+                "parameters": json.loads(self.request.parameters() or "{}"),
+            },
             sort_keys=True,
         )
+        return base64.b64encode(report.encode()).decode()
 
 
 def tokens(text):
@@ -131,7 +141,17 @@ class TritonPythonModel:
             )
 
     def check_vllm(self, request):
-        known = {"max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "min_p"}
+        known = {
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "stop",
+            "seed",
+            "n",
+            "presence_penalty",
+            "min_p",
+        }
         known |= {"frequency_penalty", "logprobs", "logit_bias", "structured_outputs", "repetition_penalty"}
         if set(request.sampling) - known:
             raise ValueError("Error generating stream: 'NoneType' object has no attribute 'lora_name'")
@@ -155,7 +175,7 @@ class TritonPythonModel:
         """Return the output tensors of one response: all the text (`whole`) or one token of it."""
         parts = tokens(text)
         if reason == "":
-            reason = "length" if request.limit < len(parts) and not text.startswith("{") else "stop"
+            reason = "length" if request.limit < len(parts) else "stop"
         if reason == "length" and whole:
             text = "".join(parts[: request.limit])
         count = min(request.limit, len(parts)) if whole else 1
@@ -184,7 +204,11 @@ class TritonPythonModel:
         def entries(piece, at):
             found = {str(at): {"logprob": -0.25, "rank": 1, "decoded_token": piece}}
             for rank in range(1, alternatives):
-                found[str(1000 + rank)] = {"logprob": -1.0 * rank, "rank": rank + 1, "decoded_token": f"alt{rank}"}
+                found[str(1000 + rank)] = {
+                    "logprob": -1.0 * rank,
+                    "rank": rank + 1,
+                    "decoded_token": f"alt{rank}",
+                }
             return found
 
         return json.dumps([entries(piece, at) for at, piece in enumerate(pieces)])

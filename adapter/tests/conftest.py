@@ -1,0 +1,49 @@
+"""The servers that the adapter's tests call: the emulator and the real Triton, over one model repository."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapter.tests.driving import Sdk
+from adapter.tests.upstream import Upstream
+from triton_contract.reference import TritonServer
+from triton_contract.reference.pytest_support import require_reference
+from triton_emulator.emulator import Emulator
+
+MODELS = Path(__file__).resolve().parent / "models"
+
+
+@pytest.fixture(
+    scope="session",
+    params=["emulator", pytest.param("triton", marks=pytest.mark.xdist_group("the adapter's real server"))],
+)
+def triton(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a Triton that serves `models`: the emulator, then the real server."""
+    if request.param == "emulator":
+        with Emulator(MODELS) as emulator:
+            yield emulator.url
+        return
+    require_reference()
+    with TritonServer(MODELS) as server:
+        yield server.http_url
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def sdk(request: pytest.FixtureRequest) -> Sdk:
+    """The SDK, by its blocking functions and by its awaiting ones."""
+    return Sdk(awaiting=request.param == "awaiting")
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """An upstream that sends what the test tells it to; its model `m` is decoupled."""
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def whole_upstream() -> Iterator[Upstream]:
+    """The same, with a model that answers once."""
+    with Upstream(decoupled=False) as server:
+        yield server

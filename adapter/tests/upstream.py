@@ -1,0 +1,148 @@
+"""An upstream that answers with literal bytes: everything a Triton, a gateway or a broken network may send."""
+
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+Json = dict[str, Any]
+
+TEXT = {"name": "text_input", "datatype": "BYTES", "shape": [1]}
+LIMIT = {"name": "max_tokens", "datatype": "INT32", "shape": [1]}
+ANSWER = {"name": "text_output", "datatype": "BYTES", "shape": [1]}
+
+
+@dataclass
+class Received:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Answer:
+    """What to send: segments, each in a write of its own; then close, reset, hang or keep the connection."""
+
+    segments: list[bytes] = field(default_factory=list)
+    then: str = "close"
+
+
+def http(body: bytes, *, status: str = "200 OK", kind: str = "application/json", extra: str = "") -> bytes:
+    """A whole HTTP reply."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    return head.encode() + body
+
+
+def chunked(*parts: bytes, kind: str = "text/event-stream; charset=utf-8", end: bool = True) -> list[bytes]:
+    """A chunked HTTP reply: the head and each part as a segment; without `end` its last chunk is missing."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    found = [head, *(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)]
+    return [*found, b"0\r\n\r\n"] if end else found
+
+
+def event(**values: Any) -> bytes:
+    """One event of a generate_stream."""
+    return b"data: " + json.dumps(values, ensure_ascii=False).encode() + b"\n\n"
+
+
+class Upstream:
+    """A server whose model is `m`; every request that is not for metadata takes the next answer of `answers`."""
+
+    def __init__(self, *, decoupled: bool = True) -> None:
+        self.answers: deque[Answer] = deque()
+        self.received: list[Received] = []
+        self.left = threading.Event()
+        self.metadata: Json | None = {
+            "name": "m",
+            "versions": ["1"],
+            "platform": "python",
+            "inputs": [TEXT, LIMIT],
+            "outputs": [ANSWER],
+        }
+        self.config: Json = {
+            "name": "m",
+            "max_batch_size": 0,
+            "input": [{"name": "text_input"}, {"name": "max_tokens", "optional": True}],
+            "model_transaction_policy": {"decoupled": decoupled},
+        }
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def posts(self) -> list[Received]:
+        return [request for request in self.received if request.method == "POST"]
+
+    def answer(self, *segments: bytes, then: str = "close") -> None:
+        self.answers.append(Answer(list(segments), then))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                upstream.received.append(Received(self.command, self.path, dict(self.headers), body))
+                path = self.path.partition("?")[0]
+                if self.command == "GET" and upstream.metadata is not None and path.endswith("/config"):
+                    self.wfile.write(http(json.dumps(upstream.config).encode()))
+                elif self.command == "GET" and upstream.metadata is not None:
+                    self.wfile.write(http(json.dumps(upstream.metadata).encode()))
+                elif self.command == "GET":
+                    unknown = b'{"error":"Request for unknown model: \'m\' is not found"}'
+                    self.wfile.write(http(unknown, status="404 Not Found"))
+                else:
+                    self.send(upstream.answers.popleft() if upstream.answers else Answer())
+
+            do_GET = do_POST = handle_any  # noqa: N815 - the standard library's names
+
+            def send(self, answer: Answer) -> None:
+                self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for segment in answer.segments:
+                    self.wfile.write(segment)
+                if answer.then == "hang":  # until the client leaves
+                    with suppress(OSError):
+                        self.connection.recv(1)
+                    upstream.left.set()
+                if answer.then == "reset":
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                self.close_connection = answer.then != "keep"
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+            def finish(self) -> None:
+                with suppress(OSError):
+                    super().finish()
+
+        return Handler
