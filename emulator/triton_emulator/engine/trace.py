@@ -86,34 +86,37 @@ class TraceSettings:
         )
 
     def update(self, changes: Changes, model: str = "") -> None:
-        """Change the settings of a model, or of all. Raises INVALID_ARG, and changes nothing, where they are at odds.
+        """Change the settings of a model, or of all. Raises INVALID_ARG where they are at odds with each other.
 
         A change for all reaches the models that have settings of their own, in the fields that they have not set.
         """
-        current = self._models.get(model) if model else self._shared
-        setting = _merge(self._shared if model else self.default, current, changes)
-        if model and not setting.specified:
-            self._models.pop(model, None)
+        if model:
+            setting = _merge(self._shared, self._models.get(model), changes)
+            if setting.specified:
+                self._check(setting)
+                self._models[model] = setting
+            else:
+                self._models.pop(model, None)
+            self._seen.pop(model, None)
             return
+        setting = _merge(self.default, self._shared, changes)
+        self._check(setting)
+        self._shared = setting
+        self._seen.pop("", None)
+        # 2.51: the first model, by name, that the change does not fit ends it: what has been changed stays changed.
+        for name in sorted(self._models):
+            merged = _merge(setting, self._models[name], {})
+            self._check(merged)
+            self._models[name] = merged
+
+    def _check(self, setting: TraceSetting) -> None:
         if fault := self._fault(setting):
             raise invalid_arg(f"Attempting to set invalid trace setting :{fault.text}")
-        self._seen.pop(model, None)
-        if model:
-            self._models[model] = setting
-            return
-        self._shared = setting
-        for name, own in list(self._models.items()):
-            merged = _merge(setting, own, {})
-            if self._fault(merged) is None:  # 2.51: where it does not fit, the model keeps what it had
-                self._models[name] = merged
-
-    @property
-    def on(self) -> bool:
-        """Whether any request may be traced; where not, `sample` need not be called."""
-        return bool(self._shared.level or self._models)
 
     def sample(self, model: str) -> bool:
         """Whether a request for `model` is traced; counts it where it is."""
+        if not self._shared.level and not self._models:
+            return False
         owner = model if model in self._models else ""
         setting = self._models.get(model, self._shared)
         if not setting.level or self._fault(setting) is not None:

@@ -27,8 +27,7 @@ async def infer(world: World, name: str, version: str, headers: list[tuple[bytes
         model = world.model(name, version)
         if model.config.decoupled:
             raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
-        if world.trace.on:
-            world.trace.sample(name)
+        world.trace.sample(name)
         length_text = None
         for key, value in headers:
             size = len(key)
