@@ -84,15 +84,24 @@ NO_LIMITS = Limits()
 
 
 def answer(
-    source: Source, prompt: str, limits: Limits = NO_LIMITS, *, seed: int = 0, index: int = 0
+    source: Source,
+    prompt: str,
+    limits: Limits = NO_LIMITS,
+    *,
+    seed: int = 0,
+    index: int = 0,
+    vocabulary: Sequence[str] = (),
 ) -> Answer:
-    """The answer to a prompt. `seed` is the request's own, `index` tells the answers to one prompt apart."""
+    """The answer to a prompt. `seed` is the request's own, `index` tells the answers to one prompt apart.
+
+    Invented tokens come from `vocabulary`, if there is one, in no order, else they are words that make sentences.
+    """
     key = f"{source.seed}/{seed}/{index}/".encode() + prompt.encode("utf-8", "surrogateescape")
     digest = shake_128(key).digest
     limit = MAX_TOKENS if limits.max_tokens is None else max(0, min(limits.max_tokens, MAX_TOKENS))
     fixed = _fixed(source, prompt, digest)
     if fixed is None:
-        made = _words(source.length, limits, limit, digest)
+        made = _invented(source.length, limits, limit, digest, vocabulary)
     else:
         made = [match[0] for match in islice(_TOKEN.finditer(fixed), limit + 1)]
     cut_short = len(made) > limit or limits.ignore_eos
@@ -116,13 +125,21 @@ def _fixed(source: Source, prompt: str, digest: Callable[[int], bytes]) -> str |
     return prompt if source.echo else None
 
 
-def _words(length: tuple[int, int], limits: Limits, limit: int, digest: Callable[[int], bytes]) -> list[str]:
-    """Invented words: one more than `limit` where the answer would have gone on."""
+def _invented(
+    length: tuple[int, int],
+    limits: Limits,
+    limit: int,
+    digest: Callable[[int], bytes],
+    vocabulary: Sequence[str],
+) -> list[str]:
+    """Invented tokens: one more than `limit` where the answer would have gone on."""
     low, high = length
     most = limit if limits.ignore_eos else min(max(high, limits.min_tokens), limit + 1)
     drawn = digest(2 + most)
     natural = low + int.from_bytes(drawn[:2], "big") % (high - low + 1)
     wanted = limit if limits.ignore_eos else min(max(natural, limits.min_tokens), limit + 1)
+    if vocabulary:
+        return [vocabulary[byte % len(vocabulary)] for byte in drawn[2 : 2 + wanted]]
     made: list[str] = []
     opening = True
     for place, byte in enumerate(drawn[2 : 2 + wanted]):

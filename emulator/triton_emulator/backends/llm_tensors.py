@@ -1,8 +1,8 @@
 """How a language model's request and answer lie in tensors: which input is the prompt, which output the text.
 
 The names are those of NVIDIA's own backends: the TensorRT-LLM ensemble and `tensorrt_llm_bls` (`max_tokens`, ...), its
-LLM-API model (`sampling_param_*`), the vLLM backend (`sampling_parameters`, a JSON text), and what custom models are
-commonly found to use.
+LLM-API model (`sampling_param_*`), its engine (`input_ids` to `output_ids`, between a tokenizer's two models), the vLLM
+backend (`sampling_parameters`, a JSON text), and what custom models are commonly found to use.
 """
 
 import json
@@ -87,6 +87,7 @@ class Family(Enum):
     TRTLLM = "trtllm"
     LLMAPI = "llmapi"
     VLLM = "vllm"
+    ENGINE = "engine"
     CUSTOM = "custom"
 
 
@@ -135,6 +136,9 @@ def find(config: ModelConfig, prompt: str = "", text: str = "") -> Contract | No
     inputs = {spec.name: spec for spec in config.inputs}
     source = _choose(config.inputs, prompt, _PROMPTS, _PROMPT_LIKE)
     target = _choose(config.outputs, text, _TEXTS, _TEXT_LIKE)
+    family = _family(config, inputs)
+    if (source is None or target is None) and not (prompt or text) and _is_engine(config):
+        source, target, family = "input_ids", "output_ids", Family.ENGINE
     if source is None or target is None:
         return None
     roles = {}
@@ -143,7 +147,6 @@ def find(config: ModelConfig, prompt: str = "", text: str = "") -> Contract | No
             if name in inputs and inputs[name].datatype in datatypes and name != source:
                 roles[role] = name
                 break
-    family = _family(config, inputs)
     flags = {name: found[1] for name in inputs if (found := _RETURN_FLAG.fullmatch(name))}
     excluded_by_default = config.parameters.get("exclude_input_in_output", "").lower() in ("true", "1")
     echoes = "exclude_input" in roles and not excluded_by_default and family is not Family.CUSTOM
@@ -163,6 +166,11 @@ def _choose(
     )
 
 
+def _is_engine(config: ModelConfig) -> bool:
+    source, target = config.input("input_ids"), config.output("output_ids")
+    return source is not None and target is not None and {source.datatype, target.datatype} <= _INTEGERS
+
+
 def _family(config: ModelConfig, inputs: Mapping[str, TensorSpec]) -> Family:
     if config.backend == "vllm" or "sampling_parameters" in inputs:
         return Family.VLLM
@@ -180,9 +188,11 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
     """
     tensors = {tensor.name: tensor for tensor in request.inputs if 0 not in tensor.shape}
     given = {role: tensors[name] for role, name in contract.roles.items() if name in tensors}
-    prompts = _prompts(
-        tensors.get(contract.prompt), batched=batched, every=contract.family is not Family.LLMAPI
-    )
+    source = tensors.get(contract.prompt)
+    if contract.family is Family.ENGINE:
+        prompts = _id_prompts(source, tensors.get("input_lengths"), batched=batched)
+    else:
+        prompts = _prompts(source, batched=batched, every=contract.family is not Family.LLMAPI)
     stream = _flag(given.get("stream"))
     exclude = _flag(given.get("exclude_input"))
     streaming = stream_default if stream is None else stream
@@ -215,6 +225,18 @@ def _prompts(tensor: Tensor | None, *, batched: bool, every: bool) -> list[str]:
         return [text_of(row[0]) if len(row) else "" for row in array]
     elements = array.ravel().tolist()
     return [text_of(element) for element in (elements if every else elements[:1])]
+
+
+def _id_prompts(tensor: Tensor | None, lengths: Tensor | None, *, batched: bool) -> list[str]:
+    """Token ids as text, each behind a space, so that each is a token; rows without their padding."""
+    if tensor is None:
+        return [""]
+    rows = tensor.array.reshape(tensor.shape[0] if batched else 1, -1)
+    ends = lengths.array.ravel().tolist() if lengths is not None else []
+    ends += [rows.shape[1]] * (len(rows) - len(ends))
+    return [
+        "".join(f" {token}" for token in row[:end]) for row, end in zip(rows.tolist(), ends, strict=False)
+    ]
 
 
 def _flag(tensor: Tensor | None) -> bool | None:

@@ -4,21 +4,16 @@ Which tensors carry what is `llm_tensors`' business, which words come out is `ge
 in responses over time.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from zlib import crc32
 
-import numpy as np
-
-from triton_emulator.backends import generator, llm_tensors
+from triton_emulator.backends import generator, llm_tensors, text_outputs
 from triton_emulator.backends.generator import DEFAULT_SOURCE, Answer, Source
-from triton_emulator.backends.inline import Hooks, InlineExecutor, bytes_array, bytes_of, cancelled
+from triton_emulator.backends.inline import Hooks, InlineExecutor, cancelled
 from triton_emulator.backends.llm_tensors import Ask, Contract, Family
 from triton_emulator.backends.synthetic import Drawing, Filler
+from triton_emulator.backends.text_outputs import Cell, Part
 from triton_emulator.engine.model import Call, LoadError, ModelDefinition
-from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.model_config import TensorSpec
@@ -26,20 +21,9 @@ from triton_emulator.repository.model_config import TensorSpec
 #: Tokens of one stream that are sent before other requests get their turn.
 BURST = 16
 
-#: The flag (without its `return_`) that asks for an output, where it is not called like the output.
-_PERF_METRICS = (
-    "arrival_time_ns first_scheduled_time_ns first_token_time_ns last_token_time_ns acceptance_rate "
-    "total_accepted_draft_tokens total_draft_tokens kv_cache_alloc_new_blocks kv_cache_reused_blocks "
-    "kv_cache_alloc_total_blocks kv_cache_reused_block kv_cache_missed_block kv_cache_hit_rate"
-)
-_GATES = {
-    "cum_log_probs": "log_probs",
-    "output_log_probs": "log_probs",
-    **dict.fromkeys(_PERF_METRICS.split(), "perf_metrics"),
-}
-
 #: What a backend answers to `stream` where its model is not decoupled; the others answer with one response.
 _NOT_DECOUPLED = {
+    Family.ENGINE: "Streaming is only supported if model is deployed using decoupled mode.",
     Family.TRTLLM: "Streaming is only supported if model is deployed using decoupled mode.",
     Family.LLMAPI: "Error generating request: Streaming is only supported in decoupled mode.",
 }
@@ -63,22 +47,6 @@ class Behaviour:
     time_per_token_ms: float = 0
     fail_after_tokens: int | None = None
     fail_message: str = "the stand-in was told to fail here"
-
-
-@dataclass(slots=True)
-class Cell:
-    """One answer's part of one response."""
-
-    text: str
-    tokens: list[str]
-    answer: Answer
-    last: bool
-    end: int
-
-    @property
-    def finish_reason(self) -> str:
-        """As both backends print it: Python's "None" until the answer ends."""
-        return self.answer.finish_reason if self.last else "None"
 
 
 @dataclass(slots=True)
@@ -124,6 +92,9 @@ class TextExecutor(InlineExecutor):
     ) -> None:
         super().__init__(definition, hooks)
         config = definition.config
+        if contract.family is Family.ENGINE:
+            # its replies would be texts, and it has none
+            behaviour = replace(behaviour, source=replace(behaviour.source, reply=(), replies={}))
         if behaviour.exclude_input_in_output is not None:
             contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
         self.contract = contract
@@ -139,11 +110,13 @@ class TextExecutor(InlineExecutor):
         self.cancel_input = contract.roles.get("cancel") if contract.family is not Family.VLLM else None
         self.running: dict[str, Call] = {}
         gates = set(contract.flags.values())
-        self.changing = _CHANGING | {contract.text}
+        self.changing = text_outputs.CHANGING | {contract.text}
         self.outputs: list[tuple[TensorSpec, str | None, Any]] = []
         for spec in config.outputs:
-            gate = _GATES.get(spec.name, spec.name)
-            make = _text if spec.name == contract.text else _MAKERS.get(spec.name)
+            gate = text_outputs.GATES.get(spec.name, spec.name)
+            make = text_outputs.MAKERS.get(spec.name)
+            if spec.name == contract.text:
+                make = text_outputs.output_ids if contract.family is Family.ENGINE else text_outputs.text
             self.outputs.append(
                 (spec, gate if gate in gates else None, make or Filler(spec, config, drawing)),
             )
@@ -173,14 +146,23 @@ class TextExecutor(InlineExecutor):
 
     def _generate(self, ask: Ask) -> Generation:
         source, default = self.behaviour.source, self.behaviour.max_tokens
+        engine = self.contract.family is Family.ENGINE
         answers = []
         for row in ask.rows:
             limits = row.limits
             if default is not None and limits.max_tokens is None:
                 limits = limits._replace(max_tokens=default)
+            vocabulary = row.prompt.split() or ["0"] if engine else []
             answers.append(
                 [
-                    generator.answer(source, row.prompt, limits, seed=row.seed, index=index)
+                    generator.answer(
+                        source,
+                        row.prompt,
+                        limits,
+                        seed=row.seed,
+                        index=index,
+                        vocabulary=[f" {token}" for token in vocabulary],
+                    )
                     for index in range(ask.rows[0].sequences)
                 ]
             )
@@ -218,6 +200,7 @@ class TextExecutor(InlineExecutor):
 
     def _send(self, call: Call, generation: Generation, stop: int) -> None:
         cells = generation.part(stop, cumulative=self.cumulative and generation.ask.stream)
+        part = Part(cells, generation.ask, self.contract.family, self.batched)
         flags = generation.ask.flags
         batch = len(cells)
         outputs = []
@@ -229,7 +212,7 @@ class TextExecutor(InlineExecutor):
                 if isinstance(make, Filler):
                     tensor = make.fill(call.request, batch if self.batched else 1)
                 else:
-                    tensor = make(spec, cells, generation.ask, self)
+                    tensor = make(spec, part)
                 if spec.name not in self.changing:
                     generation.constant[spec.name] = tensor
             outputs.append(tensor)
@@ -260,116 +243,3 @@ def contract_of(definition: ModelDefinition, prompt: str, text: str) -> Contract
             "no BYTES output for the text; name them with 'input' and 'output'"
         )
     return contract
-
-
-# --- outputs: (spec, cells by row and sequence, what was asked, executor) to a tensor -----------------------------
-
-_Cells = list[list[Cell]]
-_Maker = Callable[[TensorSpec, _Cells, Ask, TextExecutor], Tensor]
-
-
-def _shaped(spec: TensorSpec, executor: TextExecutor, rows: list[list[Any]]) -> Tensor:
-    """Values by row and sequence as a tensor: an output of one element takes the first sequence's."""
-    if spec.dims == (1,) or not spec.dims:
-        rows = [row[:1] for row in rows]
-    flat = [value for row in rows for value in row]
-    width = len(rows[0]) if rows else 0
-    shape: list[int]
-    if executor.batched:
-        shape = [len(rows), *([width] if spec.dims else []), *[1] * (len(spec.dims) - 1)]
-    else:
-        shape = [len(flat), *[1] * (len(spec.dims) - 1)] if spec.dims else []
-    if spec.datatype == "BYTES":
-        return Tensor(spec.name, "BYTES", shape, array=bytes_array(flat))
-    return Tensor(spec.name, spec.datatype, shape, array=np.array(flat, dtype=DATATYPES[spec.datatype].numpy))
-
-
-def _per_sequence(value: Callable[[Cell], Any]) -> _Maker:
-    def make(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-        return _shaped(spec, executor, [[value(cell) for cell in row] for row in cells])
-
-    return make
-
-
-_text = _per_sequence(lambda cell: bytes_of(cell.text))
-
-
-def logprob(token: str) -> float:
-    """A token's invented log probability, between -2 and 0."""
-    return -(crc32(bytes_of(token)) % 2000) / 1000
-
-
-def _logprobs_json(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-    """The vLLM backend's `logprobs`: per answer a JSON list of {token id: details}, "null" where not asked for."""
-
-    def details(cell: Cell) -> bytes:
-        if ask.sampling.get("logprobs") is None:
-            return b"null"
-        return json.dumps(
-            [
-                {
-                    crc32(bytes_of(token)) % 32000: {
-                        "logprob": logprob(token),
-                        "rank": 1,
-                        "decoded_token": token,
-                    }
-                }
-                for token in cell.tokens
-            ]
-        ).encode()
-
-    return _shaped(spec, executor, [[details(cell) for cell in row] for row in cells])
-
-
-def _log_probs(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-    """TensorRT-LLM's `output_log_probs`: [batch, beams, tokens], shorter answers filled up with 0."""
-    width = max((len(cell.tokens) for row in cells for cell in row), default=0)
-    table = np.zeros((len(cells), len(cells[0]) if cells else 0, width), dtype=DATATYPES[spec.datatype].numpy)
-    for place, row in enumerate(cells):
-        for beam, cell in enumerate(row):
-            table[place, beam, : len(cell.tokens)] = [logprob(token) for token in cell.tokens]
-    return Tensor(spec.name, spec.datatype, table.shape if executor.batched else table.shape[1:], array=table)
-
-
-def _prompt_tokens(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-    tensor = _shaped(spec, executor, [[generator.count(row.prompt)] for row in ask.rows])
-    if executor.contract.family is Family.VLLM:
-        tensor.shape = ()  # the vLLM backend makes this tensor from a bare number
-    return tensor
-
-
-def _row_index(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-    return _shaped(spec, executor, [[index] for index in range(len(cells))])
-
-
-def _sequence_index(spec: TensorSpec, cells: _Cells, ask: Ask, executor: TextExecutor) -> Tensor:
-    return _shaped(spec, executor, [[index for index, _ in enumerate(row)] for row in cells])
-
-
-_cumulative = _per_sequence(lambda cell: sum(logprob(token) for token in cell.answer.tokens[: cell.end]))
-
-#: The outputs that differ from one response of a stream to the next.
-_CHANGING = frozenset(
-    {
-        "finish_reason",
-        "stop_reason",
-        "cum_log_probs",
-        "cumulative_logprob",
-        "output_log_probs",
-        "logprobs",
-        "num_output_tokens",
-    }
-)
-
-_MAKERS: dict[str, _Maker] = {
-    "finish_reason": _per_sequence(lambda cell: cell.finish_reason.encode()),
-    "stop_reason": _per_sequence(lambda cell: bytes_of(str(cell.answer.stop_reason if cell.last else None))),
-    "cum_log_probs": _cumulative,
-    "cumulative_logprob": _cumulative,
-    "output_log_probs": _log_probs,
-    "logprobs": _logprobs_json,
-    "num_input_tokens": _prompt_tokens,
-    "num_output_tokens": _per_sequence(lambda cell: len(cell.tokens)),
-    "batch_index": _row_index,
-    "sequence_index": _sequence_index,
-}

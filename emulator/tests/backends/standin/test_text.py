@@ -342,6 +342,61 @@ def test_llmapi_cannot_cancel_without_an_id() -> None:
     assert exchange.error == ("INTERNAL", "A request id must be provided for request cancellation")
 
 
+# --- TensorRT-LLM's engine, between the two models of a tokenizer ---
+
+ENGINE = """
+backend: "tensorrtllm" max_batch_size: 4 model_transaction_policy { decoupled: true }
+input [ { name: "input_ids" data_type: TYPE_INT32 dims: [ -1 ] },
+        { name: "input_lengths" data_type: TYPE_INT32 dims: [ 1 ] reshape: { shape: [ ] } },
+        { name: "request_output_len" data_type: TYPE_INT32 dims: [ 1 ] },
+        { name: "end_id" data_type: TYPE_INT32 dims: [ 1 ] optional: true },
+        { name: "exclude_input_in_output" data_type: TYPE_BOOL dims: [ 1 ] optional: true },
+        { name: "streaming" data_type: TYPE_BOOL dims: [ 1 ] optional: true } ]
+output [ { name: "output_ids" data_type: TYPE_INT32 dims: [ -1, -1 ] },
+         { name: "sequence_length" data_type: TYPE_INT32 dims: [ -1 ] } ]
+"""
+
+
+def ids(*rows: list[int], limit: int = 4, **flags: bool) -> Given:
+    width = max(map(len, rows))
+    return {
+        "input_ids": (
+            "INT32",
+            [one for row in rows for one in row + [0] * (width - len(row))],
+            [len(rows), width],
+        ),
+        "input_lengths": ("INT32", [len(row) for row in rows], [len(rows), 1]),
+        "request_output_len": ("INT32", [limit] * len(rows), [len(rows), 1]),
+        **{name: ("BOOL", [flag] * len(rows), [len(rows), 1]) for name, flag in flags.items()},
+    }
+
+
+def test_an_engine_answers_ids_with_ids_behind_those_it_was_given() -> None:
+    exchange = Model(ENGINE).ask(ids([101, 7592, 2088]))
+    [[[made]]] = exchange.texts("output_ids")
+    assert (len(made), made[:3]) == (7, [101, 7592, 2088])
+    assert exchange.texts("sequence_length") == [[[7]]]
+
+
+def test_an_engine_makes_up_only_ids_that_the_tokenizer_knows() -> None:
+    exchange = Model(ENGINE, "{length: 40}").ask(ids([101, 7592], limit=40, exclude_input_in_output=True))
+    [[[made]]] = exchange.texts("output_ids")
+    assert (len(made), set(made)) == (40, {101, 7592})
+
+
+def test_an_engine_streams_one_id_at_a_time() -> None:
+    exchange = Model(ENGINE, "{echo: true}").ask(ids([5, 6, 7], limit=9, streaming=True))
+    assert exchange.texts("output_ids") == [[[[5]]], [[[6]]], [[[7]]]]
+    assert exchange.texts("sequence_length") == [[[1]]] * 3
+
+
+def test_an_engine_fills_shorter_rows_up() -> None:
+    model = Model(ENGINE, "{echo: true}")
+    exchange = model.ask(ids([5, 6, 7], [8], limit=9, exclude_input_in_output=True))
+    assert exchange.texts("output_ids") == [[[[5, 6, 7]], [[8, 0, 0]]]]
+    assert exchange.texts("sequence_length") == [[[3], [1]]]
+
+
 # --- vLLM ---
 
 
