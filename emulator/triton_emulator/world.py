@@ -89,7 +89,7 @@ class World:
         """What the model's backend adds to its configuration, as Triton's backends do when they load it."""
         definition = self._definition(config.name, version, ModelConfig.of(config), directory)
         if standin.stands_in(definition):
-            standin.complete(config, config.backend)
+            standin.complete(config)
         elif (completed := auto_complete(definition)) is not None:
             config.CopyFrom(override.parse_json_config(json.dumps(completed)))
 
