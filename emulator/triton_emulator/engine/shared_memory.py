@@ -242,12 +242,12 @@ def already_registered(name: str) -> TritonError:
 
 def _open(key: str) -> int:
     """A descriptor of the POSIX shared memory object `key`, found as glibc's shm_open finds it."""
-    name = key.partition("\0")[0].lstrip("/")
+    name = key.lstrip("/")
     if not name or "/" in name:
         raise _unable_to_open(key)
     try:
         descriptor = os.open(_DIRECTORY + name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         raise _unable_to_open(key) from None
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit != resource.RLIM_INFINITY and descriptor >= limit - _RESERVED_DESCRIPTORS:

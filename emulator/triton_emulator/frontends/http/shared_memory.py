@@ -25,7 +25,7 @@ def system_register(request: Request) -> Reply:
     name = _region_name(request, "system")
     document = parse_document(request.body)
     try:
-        key = js.as_string(_field(document, "key"))
+        key = js.as_string(_field(document, "key")).partition("\0")[0]  # 2.51: a C string
         offset = find(document, "offset")
         start = 0 if isinstance(offset, Absent) else js.as_uint(offset)
         byte_size = js.as_uint(_field(document, "byte_size"))
