@@ -6,7 +6,7 @@ and every command must teach through its `--help`.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import signal
 import sys
 import threading
@@ -36,7 +36,9 @@ Command = Callable[..., None]
 def case_options(command: Command) -> Command:
     """The options that choose cases."""
     for option in (
-        click.option("--only", "globs", multiple=True, metavar="GLOB", help="Only cases whose id fits, e.g. 'infer/*'."),
+        click.option(
+            "--only", "globs", multiple=True, metavar="GLOB", help="Only cases whose id fits: 'infer/*'."
+        ),
         click.option("--http-case", "ids", multiple=True, metavar="ID", help="Only this case."),
         click.option(
             "--cases",
@@ -56,8 +58,12 @@ def run_options(command: Command) -> Command:
     for option in (
         click.option("--jobs", default=2, show_default=True, help="Groups of cases to run at a time."),
         click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results here."),
-        click.option("--details/--no-details", default=True, help="Show the first difference of failing cases."),
-        click.option("--version", default=DEFAULT_VERSION, show_default=True, help="Version of the real server."),
+        click.option(
+            "--details/--no-details", default=True, help="Show the first difference of failing cases."
+        ),
+        click.option(
+            "--version", default=DEFAULT_VERSION, show_default=True, help="Version of the real server."
+        ),
         click.option("--repository", help="Repository that a server at a URL serves; its cases are run."),
     ):
         command = option(command)
@@ -76,7 +82,7 @@ def chosen_cases(places: tuple[Path, ...], globs: tuple[str, ...], ids: tuple[st
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Hold a Triton server to the truth: the real one.
+    r"""Hold a Triton server to the truth: the real one.
 
     \b
     Try these:
@@ -89,11 +95,13 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--target", "name", default="triton", show_default=True, type=click.Choice(["triton", "emulator"]))
+@click.option(
+    "--target", "name", default="triton", show_default=True, type=click.Choice(["triton", "emulator"])
+)
 @click.option("--version", default=DEFAULT_VERSION, show_default=True)
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def serve(name: str, version: str, flags: tuple[str, ...]) -> None:
-    """Run a server in the foreground, until Ctrl-C or SIGTERM.
+    r"""Run a server in the foreground, until Ctrl-C or SIGTERM.
 
     FLAGS, after `--`, are tritonserver's own. Ports that they do not name are free ones.
 
@@ -145,7 +153,9 @@ def split_flags(flags: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 
 
 @main.command()
-@click.option("--target", "names", multiple=True, help="Twice: expected, then actual. Once: actual, against triton.")
+@click.option(
+    "--target", "names", multiple=True, help="Twice: expected, then actual. Once: actual, against triton."
+)
 @case_options
 @run_options
 def diff(
@@ -159,7 +169,7 @@ def diff(
     version: str,
     repository: str | None,
 ) -> None:
-    """Run the cases against two servers side by side and compare every answer.
+    r"""Run the cases against two servers side by side and compare every answer.
 
     Exit code 1 when anything differs that is not a known divergence.
 
@@ -168,21 +178,25 @@ def diff(
       triton-contract diff --target triton --target emulator --only 'infer/*' --json results.json
       triton-contract diff --target triton --target triton        (is the judge of one mind?)
     """
-    expected, actual = ("triton", *names) if len(names) == 1 else (names if len(names) == 2 else ("triton", "emulator"))
+    expected, actual = (
+        ("triton", *names) if len(names) == 1 else (names if len(names) == 2 else ("triton", "emulator"))
+    )
     cases = for_targets(chosen_cases(places, globs, ids), (expected, actual), repository)
 
     def pair() -> Pair:
         # A server compared with its like has no excuse.
         rows = load_divergences() if actual != expected else ()
-        sides = (LiveSide(target_of(name, version=version)) for name in (expected, actual))
-        return Pair(*sides, rows, alike=expected == actual)
+        left, right = (LiveSide(target_of(name, version=version)) for name in (expected, actual))
+        return Pair(left, right, rows, alike=expected == actual)
 
     how = (target_of(expected, version=version).how(), target_of(actual, version=version).how())
     finish(cases, pair, jobs, version, how, json_file, details)
 
 
 @main.command()
-@click.option("--target", "names", multiple=True, required=True, help="triton, emulator or a URL; may be repeated.")
+@click.option(
+    "--target", "names", multiple=True, required=True, help="triton, emulator or a URL; may be repeated."
+)
 @case_options
 @run_options
 def run(
@@ -196,7 +210,7 @@ def run(
     version: str,
     repository: str | None,
 ) -> None:
-    """Run the cases against a target and compare with the recorded answers of the real server.
+    r"""Run the cases against a target and compare with the recorded answers of the real server.
 
     Needs no real server. Exit code 1 when anything differs that is not a known divergence.
 
@@ -208,7 +222,9 @@ def run(
     recorded = recordings.read(version, {case.topic for case in chosen})
     missing = [case.id for case in chosen if case.id not in recorded]
     if missing:
-        click.echo(f"{len(missing)} cases have no recorded answer and are left out (first: {missing[0]})", err=True)
+        click.echo(
+            f"{len(missing)} cases have no recorded answer and are left out (first: {missing[0]})", err=True
+        )
     failed = False
     for name in names:
         cases = [case for case in for_targets(chosen, (name,), repository) if case.id in recorded]
@@ -228,10 +244,13 @@ def for_targets(cases: list[Case], names: Iterable[str], repository: str | None)
     if not any("://" in name for name in names):
         return cases if repository is None else [case for case in cases if case.repository == repository]
     if repository is None:
-        raise click.UsageError("a target at a URL needs --repository: which of the contract's repositories it serves")
+        raise click.UsageError(
+            "a target at a URL needs --repository: which of the contract's repositories it serves"
+        )
     kept = [case for case in cases if case.repository == repository and fits_url(case)]
     if len(kept) < len(cases):
-        click.echo(f"{len(cases) - len(kept)} cases need another repository or a server of their own: left out", err=True)
+        left = len(cases) - len(kept)
+        click.echo(f"{left} cases need another repository or a server of their own: left out", err=True)
     return kept
 
 
@@ -258,13 +277,15 @@ def finish(
 
 
 def today() -> str:
-    return datetime.datetime.now(datetime.UTC).date().isoformat()
+    return dt.datetime.now(dt.UTC).date().isoformat()
 
 
 @main.command()
 @click.option("--version", default=DEFAULT_VERSION, show_default=True)
 @click.option("--jobs", default=2, show_default=True)
-@click.option("--out", "folder", default=recordings.FOLDER, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option(
+    "--out", "folder", default=recordings.FOLDER, type=click.Path(path_type=Path), help="Folder to write to."
+)
 @case_options
 def record(
     version: str,
@@ -281,7 +302,11 @@ def record(
     touched = {case.topic for case in chosen_cases(places, globs, ids)}
     cases = [case for case in load_cases(*places) if case.topic in touched]
     with Progress(len(cases)) as progress:
-        seen = list(record_cases(cases, lambda: target_of("triton", version=version), jobs=jobs, on_case=progress.case))
+        seen = list(
+            record_cases(
+                cases, lambda: target_of("triton", version=version), jobs=jobs, on_case=progress.case
+            )
+        )
     origin = Provenance("triton", version, today(), target_of("triton", version=version).how())
     for topic, group in groupby(seen, key=lambda pair: pair[0].topic):
         path = recordings.topic_file(version, topic, folder)
@@ -309,7 +334,7 @@ def show(
     globs: tuple[str, ...],
     ids: tuple[str, ...],
 ) -> None:
-    """Show what a target answers to the cases, byte for byte: for whoever writes a case.
+    r"""Show what a target answers to the cases, byte for byte: for whoever writes a case.
 
     \b
       triton-contract show --http-case infer/json/adds-and-subtracts
@@ -324,7 +349,7 @@ def show(
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", default="FIDELITY.md", show_default=True, type=click.Path(path_type=Path))
 def report(files: tuple[Path, ...], out: Path) -> None:
-    """Write the ledger from the result FILES of `diff --json` or `run --json`.
+    r"""Write the ledger from the result FILES of `diff --json` or `run --json`.
 
     \b
       triton-contract diff --target emulator --json results.json

@@ -51,7 +51,7 @@ EQUAL = Verdict(Outcome.EQUAL)
 
 def compare(case: Case, expected: Observation, actual: Observation) -> dict[str, Verdict]:
     """A verdict for every axis that the case has (statistics only when they were looked at)."""
-    verdicts = {axis: EQUAL for axis in AXES[:-1]}
+    verdicts = dict.fromkeys(AXES[:-1], EQUAL)
     if len(expected.exchanges) != len(actual.exchanges):
         text = f"{len(expected.exchanges)} answers expected, {len(actual.exchanges)} came"
         return {axis: Verdict(Outcome.DIFFERENT, text) for axis in verdicts}
@@ -75,33 +75,32 @@ def _exchange(case: Case, expected: Exchange, actual: Exchange) -> dict[str, Ver
         if expected.response is None and actual.response is None:
             return {"framing": _same((expected.ending, expected.extra), (actual.ending, actual.extra))}
         shown = Verdict(Outcome.DIFFERENT, _two(_summary(expected), _summary(actual)))
-        return {axis: shown for axis in AXES[:-1]}
+        return dict.fromkeys(AXES[:-1], shown)
     names = normalisers_of(case)
     raw = (expected.response, actual.response)
     plain = (normalise(raw[0], names, case.mask), normalise(raw[1], names, case.mask))
     body = _bodies(raw, plain)
     return {
-        "status": _same(_status(expected), _status(actual)),
+        "status": _same(_status(expected, raw[0]), _status(actual, raw[1])),
         "headers": _same(_headers(raw[0]), _headers(raw[1])),
         "spelling": _same([name for name, _ in raw[0].headers], [name for name, _ in raw[1].headers]),
         "body": body,
         "framing": _same(
-            _framing(expected, plain[0], body.outcome is Outcome.EQUAL),
-            _framing(actual, plain[1], body.outcome is Outcome.EQUAL),
+            _framing(expected, plain[0], same_body=body.outcome is Outcome.EQUAL),
+            _framing(actual, plain[1], same_body=body.outcome is Outcome.EQUAL),
         ),
     }
 
 
-def _status(exchange: Exchange) -> str:
-    response = exchange.response
-    assert response is not None
+def _status(exchange: Exchange, response: Response) -> str:
     interim = "".join(f"{code} then " for code in exchange.interim)
     return f"{interim}{response.version} {response.status} {response.reason}"
 
 
 def _headers(response: Response) -> list[str]:
     """Names lower-case, in order. A Content-Length that held its promise is only noted as present:
-    its value follows from the body, which is compared by itself."""
+    its value follows from the body, which is compared by itself.
+    """
     lines = []
     for name, value in response.headers:
         kept = response.complete and name.lower() == "content-length"
@@ -109,10 +108,8 @@ def _headers(response: Response) -> list[str]:
     return lines
 
 
-def _framing(exchange: Exchange, normalised: Response, same_body: bool) -> dict[str, object]:
-    response = exchange.response
-    assert response is not None
-    chunks: object = list(normalised.chunks) if same_body else len(normalised.chunks)
+def _framing(exchange: Exchange, response: Response, *, same_body: bool) -> dict[str, object]:
+    chunks: object = list(response.chunks) if same_body else len(response.chunks)
     return {
         "framing": response.framing,
         "chunks": chunks,
@@ -156,7 +153,7 @@ def _two(expected: object, actual: object) -> str:
 def _summary(exchange: Exchange) -> str:
     if exchange.response is None:
         return f"no answer ({exchange.ending}{', bytes: ' + repr(exchange.extra) if exchange.extra else ''})"
-    return f"{_status(exchange)} {_shown(exchange.response.body)}"
+    return f"{_status(exchange, exchange.response)} {_shown(exchange.response.body)}"
 
 
 def _shown(body: bytes) -> str:
@@ -173,9 +170,8 @@ def body_difference(expected: bytes, actual: bytes) -> str:
     if max(len(expected), len(actual)) <= _ANSWER_LIMIT:
         return f"at byte {at}\nexpected {_shown(expected)}\ngot      {_shown(actual)}"
     if b"\n" in expected.strip():
-        lines = [body.decode("utf-8", "backslashreplace").splitlines() for body in (expected, actual)]
-        changed = [line for line in difflib.unified_diff(*lines, "expected", "got", lineterm="", n=0)][2:14]
-        return "\n".join(changed)
+        left, right = (body.decode("utf-8", "backslashreplace").splitlines() for body in (expected, actual))
+        return "\n".join(list(difflib.unified_diff(left, right, lineterm="", n=0))[2:14])
     start = max(0, at - 60)
     around = [body[start : at + 120].decode("utf-8", "backslashreplace") for body in (expected, actual)]
     return f"at byte {at}\nexpected ...{around[0]}\ngot      ...{around[1]}"

@@ -35,7 +35,9 @@ def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
     found = []
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or set(row) != {"case", "axis", "reason"} or row["axis"] not in AXES:
-            raise DivergenceError(f"{path.name}: row {number} needs case, axis ({', '.join(AXES)}) and reason")
+            raise DivergenceError(
+                f"{path.name}: row {number} needs case, axis ({', '.join(AXES)}) and reason"
+            )
         found.append(Divergence(**row))
     return tuple(found)
 

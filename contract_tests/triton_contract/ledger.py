@@ -75,7 +75,8 @@ def _divergences(rows: Iterable[Divergence]) -> str:
 
 
 def _crashes(runs: Iterable[RunResult]) -> str:
-    lines = [f"| {run.version} | `{result.case}` | {result.crash} |" for run in runs for result in run.cases if result.crash]
+    crashed = [(run.version, result) for run in runs for result in run.cases if result.crash]
+    lines = [f"| {version} | `{result.case}` | {result.crash} |" for version, result in crashed]
     if not lines:
         return ""
     head = ["## Where the real server crashes", "", "| version | case | how |", "|---|---|---|"]

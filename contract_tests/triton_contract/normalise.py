@@ -65,8 +65,9 @@ def _sorted_keys(body: bytes) -> bytes:
 def _sorted_samples(body: bytes) -> bytes:
     """Samples of one metric in sorted order: the server keeps them in a hash map over addresses."""
     done: list[bytes] = []
-    for is_comment, lines in groupby(body.split(b"\n"), key=lambda line: line.startswith(b"#") or not line):
-        done.extend(lines if is_comment else sorted(lines))
+    for is_sample, lines in groupby(body.split(b"\n"), key=lambda line: line.startswith(b"nv_")):
+        group = list(lines)
+        done.extend(sorted(group) if is_sample else group)
     return b"\n".join(done)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from types import TracebackType
+from typing import Self
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -33,7 +35,7 @@ class Progress:
         self._lock = threading.Lock()
         self._different = 0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -96,27 +98,31 @@ def list_cases(cases: list[tuple[Case, str]]) -> None:
     """One line per case, columns apart by spaces; plain, so that grep and cut can read it."""
     width = max(len(case.id) for case, _ in cases)
     for case, operation in cases:
-        print(f"{case.id:<{width}}  {operation:<20}  {case.topic:<20}  {' '.join((case.repository, *case.flags))}")
+        click.echo(
+            f"{case.id:<{width}}  {operation:<20}  {case.topic:<20}  {' '.join((case.repository, *case.flags))}"
+        )
 
 
 def show(case: Case, seen: Observation) -> None:
     """What came over the wire for one case, readable: every answer, its ending, the statistics' change."""
-    print(f"== {case.id}")
+    click.echo(f"== {case.id}")
     for number, exchange in enumerate(seen.exchanges, start=1):
         response = exchange.response
         interim = "".join(f"{code} then " for code in exchange.interim)
         if response is None:
-            print(f"-- answer {number}: none ({exchange.ending}) {exchange.extra!r}")
+            click.echo(f"-- answer {number}: none ({exchange.ending}) {exchange.extra!r}")
             continue
-        print(f"-- answer {number}: {interim}{response.version} {response.status} {response.reason}")
+        click.echo(f"-- answer {number}: {interim}{response.version} {response.status} {response.reason}")
         for name, value in response.headers:
-            print(f"   {name}: {value}")
-        print(f"   {response.body!r}"[:4000])
+            click.echo(f"   {name}: {value}")
+        click.echo(f"   {response.body!r}"[:4000])
         chunks = f" {list(response.chunks)}" if response.framing == "chunked" else ""
         complete = "" if response.complete else ", incomplete"
         extra = f", extra bytes {exchange.extra!r}" if exchange.extra else ""
-        print(f"   [{response.framing}{chunks}{complete}; then the connection is {exchange.ending}{extra}]")
+        click.echo(
+            f"   [{response.framing}{chunks}{complete}; then the connection is {exchange.ending}{extra}]"
+        )
     if seen.counts is not None:
-        print(f"-- statistics: {seen.counts}")
+        click.echo(f"-- statistics: {seen.counts}")
     if seen.death is not None:
-        print(f"-- the server died: {seen.death.splitlines()[0]}")
+        click.echo(f"-- the server died: {seen.death.splitlines()[0]}")

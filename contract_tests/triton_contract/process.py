@@ -16,6 +16,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,10 +187,8 @@ class ServerProcess:
         if process.poll() is None:
             if gently:
                 process.terminate()
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=self._stop_timeout)
-                except subprocess.TimeoutExpired:
-                    pass
             if process.poll() is None:
                 # The leader is not reaped yet, so its group id cannot belong to anyone else.
                 os.killpg(process.pid, signal.SIGKILL)

@@ -39,7 +39,7 @@ def topic_file(version: str, topic: str, folder: Path = FOLDER) -> Path:
 def write(path: Path, provenance: Provenance, observations: Iterable[tuple[Case, Observation]]) -> None:
     """Write one topic's answers, replacing what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [{"provenance": asdict(provenance)}]
+    lines: list[dict[str, Any]] = [{"provenance": asdict(provenance)}]
     lines.extend({"case": case.id, **_observation_to_json(seen)} for case, seen in observations)
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     path.write_text(text, encoding="utf-8")
@@ -124,7 +124,11 @@ def _bytes_to_json(data: bytes) -> str | dict[str, str]:
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
     # A line separator of Unicode would cut the JSON line for readers that split on those.
-    return text if not any(mark in text for mark in "\x85\u2028\u2029") else {"base64": base64.b64encode(data).decode()}
+    return (
+        text
+        if not any(mark in text for mark in "\x85\u2028\u2029")
+        else {"base64": base64.b64encode(data).decode()}
+    )
 
 
 def _bytes_from_json(node: str | dict[str, str]) -> bytes:

@@ -67,7 +67,9 @@ class LiveSide:
 
     def _meant(self, case: Case, seen: Observation) -> bool:
         """Whether an answer that did not come is likely the point of the case, and no sign of a death."""
-        return any(step.is_raw or step.half_close for step in case.steps) and seen.exchanges[-1].ending in _LOST
+        return (
+            any(step.is_raw or step.half_close for step in case.steps) and seen.exchanges[-1].ending in _LOST
+        )
 
     def again(self, seen: Observation) -> Observation:
         return recount(seen, self.target.http)
@@ -171,16 +173,21 @@ def judge(
     case: Case, expected: Observation, actual: Observation, *, alike: bool = False
 ) -> dict[str, Verdict]:
     """The comparison, with deaths taken into account: where the reference died there is nothing to equal,
-    but the target must have answered with an error and stayed up."""
+    but the target must have answered with an error and stayed up.
+    """
     if actual.death is not None and expected.death is not None and alike:
         return _everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
     if actual.death is not None:
         return _everywhere(Verdict(Outcome.DIFFERENT, f"the target died: {actual.death}"))
     if expected.death is None:
         if case.crashes_reference:
-            return _everywhere(Verdict(Outcome.DIFFERENT, "the case says that the reference crashes; it did not"))
+            return _everywhere(
+                Verdict(Outcome.DIFFERENT, "the case says that the reference crashes; it did not")
+            )
         return compare(case, expected, actual)
-    broken = next((i for i, e in enumerate(expected.exchanges) if e.response is None), len(expected.exchanges) - 1)
+    broken = next(
+        (i for i, e in enumerate(expected.exchanges) if e.response is None), len(expected.exchanges) - 1
+    )
     answer = actual.exchanges[broken].response if broken < len(actual.exchanges) else None
     if answer is None or answer.status < 400:
         got = "no answer" if answer is None else f"{answer.status}"
@@ -190,7 +197,7 @@ def judge(
 
 
 def _everywhere(verdict: Verdict) -> dict[str, Verdict]:
-    return {axis: verdict for axis in AXES[:-1]}
+    return dict.fromkeys(AXES[:-1], verdict)
 
 
 Group = tuple[tuple[str, tuple[str, ...]], list[Case]]
@@ -208,7 +215,7 @@ def run_pairs(
     pair: Callable[[], Pair],
     *,
     jobs: int = 2,
-    on_result: Callable[[CaseResult], None] = lambda result: None,
+    on_result: Callable[[CaseResult], None] | None = None,
 ) -> list[CaseResult]:
     """Every case on both sides, `jobs` groups at a time; results in the order of the cases."""
     cases = list(cases)
@@ -225,7 +232,8 @@ def run_pairs(
         try:
             for case in members:
                 results.append(running.run(case))
-                on_result(results[-1])
+                if on_result is not None:
+                    on_result(results[-1])
         finally:
             running.end()
         return results
@@ -240,7 +248,7 @@ def record(
     target: Callable[[], Target],
     *,
     jobs: int = 2,
-    on_case: Callable[[Case], None] = lambda case: None,
+    on_case: Callable[[Case], None] | None = None,
 ) -> Iterator[tuple[Case, Observation]]:
     """What a target answers to every case, in the order of the cases."""
     cases = list(cases)
@@ -256,7 +264,8 @@ def record(
                 seen.append((case, observation))
                 if case.isolated or observation.death:
                     side.renew()
-                on_case(case)
+                if on_case is not None:
+                    on_case(case)
         finally:
             side.end()
         return seen
@@ -272,4 +281,13 @@ def fits_url(case: Case) -> bool:
     return not (case.flags or case.needs_fresh_server or case.isolated or metrics)
 
 
-__all__ = ["LiveSide", "Pair", "RecordedSide", "TargetUnavailable", "fits_url", "groups_of", "record", "run_pairs"]
+__all__ = [
+    "LiveSide",
+    "Pair",
+    "RecordedSide",
+    "TargetUnavailable",
+    "fits_url",
+    "groups_of",
+    "record",
+    "run_pairs",
+]

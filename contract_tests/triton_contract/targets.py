@@ -92,7 +92,8 @@ class TritonTarget:
         return Address.of(self.server.metrics_url)
 
     def how(self) -> str:
-        return f"tritonserver {self.version} from its PyPI wheel, CPU, Python {sys.version_info.major}.{sys.version_info.minor} backend"
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return f"tritonserver {self.version} from its PyPI wheel, CPU, backend for Python {python}"
 
 
 class EmulatorTarget:
@@ -123,7 +124,9 @@ class EmulatorTarget:
                 *flags,
             ]
 
-        self._process = ServerProcess("emulator", command, ports=self._ports, start_timeout=30.0, stop_timeout=5.0)
+        self._process = ServerProcess(
+            "emulator", command, ports=self._ports, start_timeout=30.0, stop_timeout=5.0
+        )
         self._process.start()
 
     def stop(self) -> None:

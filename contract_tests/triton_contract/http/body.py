@@ -116,10 +116,13 @@ def request_bytes(step: Step, base_path: str = "") -> bytes:
             headers.append((HEADER_LENGTH, length))
     if step.chunked:
         headers.append(("Transfer-Encoding", "chunked"))
-        body = _chunked(body, (len(body),) if step.chunked is True else step.chunked)
+        body = _chunked(body, step.chunked if isinstance(step.chunked, tuple) else ())
     elif step.content_length and "content-length" not in given and (body or step.verb == "POST"):
         headers.append(("Content-Length", str(len(body))))
-    lines = (f"{step.verb} {base_path}{step.path} HTTP/{step.http_version}", *(f"{n}: {v}" for n, v in headers))
+    lines = (
+        f"{step.verb} {base_path}{step.path} HTTP/{step.http_version}",
+        *(f"{n}: {v}" for n, v in headers),
+    )
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body
 
 

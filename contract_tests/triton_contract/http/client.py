@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -79,10 +80,8 @@ class Wire:
             pass
 
     def half_close(self) -> None:
-        try:
+        with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def close(self) -> None:
         self.sock.close()
@@ -220,7 +219,11 @@ def _with(
 def promises_close(response: Response) -> bool:
     """Whether the response says that the connection ends with it."""
     said = (response.header("connection") or "").lower()
-    return said == "close" or response.framing == "close" or (response.version == "HTTP/1.0" and said != "keep-alive")
+    return (
+        said == "close"
+        or response.framing == "close"
+        or (response.version == "HTTP/1.0" and said != "keep-alive")
+    )
 
 
 def settle(wire: Wire, exchange: Exchange, base_path: str, *, listen: bool) -> Exchange:

@@ -5,13 +5,14 @@ Parsing and dumping again would hide exactly what is compared: key order, number
 
 from __future__ import annotations
 
-import json.decoder
 import re
 from collections.abc import Iterable
+from json.decoder import JSONDecoder
 
 MASK = '"<masked>"'
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SCALAR = re.compile(r"[^\s,\]}]+")
+_STRING = JSONDecoder(strict=False)
 Pattern = tuple[str, ...]
 
 
@@ -46,13 +47,15 @@ def _matches(path: tuple[str, ...], patterns: list[Pattern]) -> bool:
     )
 
 
-def _value(text: str, at: int, path: tuple[str, ...], patterns: list[Pattern], spans: list[tuple[int, int]]) -> int:
+def _value(
+    text: str, at: int, path: tuple[str, ...], patterns: list[Pattern], spans: list[tuple[int, int]]
+) -> int:
     """Walk one value from `at`, note its span when a pattern asks for it, and return its end."""
     wanted = _matches(path, patterns)
     inner: list[tuple[int, int]] = [] if wanted else spans
     opening = text[at]
     if opening == '"':
-        _, end = json.decoder.scanstring(text, at + 1, False)
+        _, end = _STRING.raw_decode(text, at)
     elif opening in "{[":
         end = _members(text, at, path, patterns, inner)
     else:
@@ -65,14 +68,16 @@ def _value(text: str, at: int, path: tuple[str, ...], patterns: list[Pattern], s
     return end
 
 
-def _members(text: str, at: int, path: tuple[str, ...], patterns: list[Pattern], spans: list[tuple[int, int]]) -> int:
+def _members(
+    text: str, at: int, path: tuple[str, ...], patterns: list[Pattern], spans: list[tuple[int, int]]
+) -> int:
     closing = "}" if text[at] == "{" else "]"
     at = _skip(text, at + 1)
     index = 0
     while text[at] != closing:
         key = str(index)
         if closing == "}":
-            key, at = json.decoder.scanstring(text, at + 1, False)
+            key, at = _STRING.raw_decode(text, at)
             at = _skip(text, _skip(text, at) + 1)
         at = _skip(text, _value(text, at, (*path, key), patterns, spans))
         if text[at] == ",":

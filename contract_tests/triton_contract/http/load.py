@@ -67,7 +67,7 @@ def _files(places: Iterable[Path]) -> Iterator[Path]:
 def load_file(path: Path) -> list[Case]:
     """The cases of one file."""
     try:
-        document = yaml.load(path.read_text(), Loader=_Loader)
+        document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader
     except CaseError as error:
         raise CaseError(f"{path.name}: {error}") from None
     except (OSError, yaml.YAMLError) as error:
@@ -76,9 +76,7 @@ def load_file(path: Path) -> list[Case]:
         raise CaseError(f"{path.name}: a case file is a mapping of {', '.join(sorted(_FILE_FIELDS))}")
     shared = {name: document[name] for name in ("repository", "flags") if name in document}
     shared |= document.get("defaults") or {}
-    nodes: list[Node] = []
-    for node in document.get("cases") or []:
-        nodes.append(_mapping(path, node))
+    nodes = [_mapping(path, node) for node in document.get("cases") or []]
     for table in document.get("tables") or []:
         nodes.extend(_expand(path, _mapping(path, table)))
     return [_case(path, shared, node) for node in nodes]
@@ -86,7 +84,9 @@ def load_file(path: Path) -> list[Case]:
 
 def _mapping(path: Path, node: Any) -> Node:
     if not isinstance(node, dict) or not isinstance(node.get("id"), str):
-        raise CaseError(f"{path.name}: every case and table is a mapping with an id; found {str(node)[:60]!r}")
+        raise CaseError(
+            f"{path.name}: every case and table is a mapping with an id; found {str(node)[:60]!r}"
+        )
     return node
 
 
@@ -138,7 +138,9 @@ def _case(path: Path, shared: Node, node: Node) -> Case:
     if "steps" in case_part:
         if inline := {name for name in node if name in _STEP_FIELDS}:
             raise CaseError(f"{where}: {', '.join(sorted(inline))} beside steps; put it into a step")
-        if not isinstance(case_part["steps"], list) or not all(isinstance(s, dict) for s in case_part["steps"]):
+        if not isinstance(case_part["steps"], list) or not all(
+            isinstance(s, dict) for s in case_part["steps"]
+        ):
             raise CaseError(f"{where}: steps is a list of mappings")
     else:
         case_part["steps"] = [step_part]

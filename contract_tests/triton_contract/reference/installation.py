@@ -48,7 +48,9 @@ def _backends(server: Path, home: Path) -> Path:
     stub = server / "python_backend_stubs" / python / STUB
     if not stub.is_file():
         known = ", ".join(sorted(path.name for path in (server / "python_backend_stubs").glob("*.*")))
-        raise ReferenceUnavailable(f"this wheel has no Python backend stub for Python {python} (it has: {known})")
+        raise ReferenceUnavailable(
+            f"this wheel has no Python backend stub for Python {python} (it has: {known})"
+        )
 
     def make(draft: Path) -> None:
         shutil.copytree(server / "backends", draft)
@@ -59,7 +61,8 @@ def _backends(server: Path, home: Path) -> Path:
 
 def _python_home() -> Path:
     """A virtual environment for the stub. It embeds libpython, ignores PYTHONPATH and takes the packages of
-    the first python3 on PATH; that one must have a numpy that the stub can work with."""
+    the first python3 on PATH; that one must have a numpy that the stub can work with.
+    """
     numpy = fetch_numpy()
 
     def make(draft: Path) -> None:

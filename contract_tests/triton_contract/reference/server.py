@@ -6,14 +6,17 @@ import os
 import secrets
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
-from ..process import Death, Ports, ServerProcess
+from triton_contract.process import Death, Ports, ServerProcess
+
 from .installation import install
 from .wheel import DEFAULT_VERSION
 
-_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 class TritonServer:
@@ -96,7 +99,7 @@ class TritonServer:
     def pid(self) -> int:
         return self._process.pid
 
-    def start(self) -> TritonServer:
+    def start(self) -> Self:
         """Start and wait until it answers."""
         self._process.start()
         return self
@@ -116,7 +119,7 @@ class TritonServer:
         """End the server and everything it started; gently lets requests in flight finish."""
         self._process.stop(gently=gently)
 
-    def __enter__(self) -> TritonServer:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -127,10 +130,8 @@ class TritonServer:
     def _remove_leftovers(self) -> None:
         """Stubs survive a server that was killed, and so do their shared memory files."""
         for pid in _processes_mentioning(self._prefix):
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         for leftover in _SHARED_MEMORY.glob(f"{self._prefix}*"):
             leftover.unlink(missing_ok=True)
 

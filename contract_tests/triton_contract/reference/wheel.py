@@ -74,7 +74,9 @@ def fetch_server(version: str = DEFAULT_VERSION) -> Path:
     """
     pin = SERVERS.get(version)
     if pin is None:
-        raise ReferenceUnavailable(f"no wheel is known for tritonserver {version} (known: {', '.join(SERVERS)})")
+        raise ReferenceUnavailable(
+            f"no wheel is known for tritonserver {version} (known: {', '.join(SERVERS)})"
+        )
     _check_platform()
     return _fetch(pin, f"tritonserver-{version}-{pin.sha256[0][:12]}")
 
@@ -111,12 +113,15 @@ def _fetch(pin: Pin, name: str) -> Path:
 def _check_platform() -> None:
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
-        raise ReferenceUnavailable(f"the wheel's tritonserver is for Linux x86_64; this is {system} {machine}")
+        raise ReferenceUnavailable(
+            f"the wheel's tritonserver is for Linux x86_64; this is {system} {machine}"
+        )
     libc, version = platform.libc_ver()
     found = tuple(int(part) for part in version.split(".")[:2]) if libc == "glibc" and version else (0, 0)
     if found < _GLIBC_NEEDED:
         needed = ".".join(map(str, _GLIBC_NEEDED))
-        raise ReferenceUnavailable(f"the wheel's tritonserver needs glibc {needed}; found {libc or 'no glibc'} {version}")
+        here = f"{libc or 'no glibc'} {version}".strip()
+        raise ReferenceUnavailable(f"the wheel's tritonserver needs glibc {needed}; found {here}")
 
 
 def _download(pin: Pin, folder: Path) -> Path:
@@ -132,7 +137,9 @@ def _download(pin: Pin, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = sorted(target.glob("*.whl")) if target.is_dir() else []
     if done.returncode != 0 or not archives:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module" in line]
+        errors = [
+            line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module" in line
+        ]
         why = errors[-1] if errors else f"pip ended with code {done.returncode}"
         raise ReferenceUnavailable(f"could not download {pin.package}=={pin.version}: {why}")
     return archives[0]
@@ -143,5 +150,8 @@ def _unpack(archive: Path, target: Path, parts: tuple[str, ...]) -> None:
         for name in wheel.namelist():
             if not parts or name.startswith(parts):
                 wheel.extract(name, target)
-    for program in (*target.glob("pytriton/tritonserver/bin/*"), *target.glob("**/triton_python_backend_stub")):
+    for program in (
+        *target.glob("pytriton/tritonserver/bin/*"),
+        *target.glob("**/triton_python_backend_stub"),
+    ):
         program.chmod(0o755)
