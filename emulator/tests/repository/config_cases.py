@@ -1,47 +1,14 @@
 """Model folders, lawful and not, whose answers by a real server are in `recorded/configs.json` (see `record.py`)."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
-#: a model.py that does nothing
-MODEL_PY = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
-#: the same, that answers, as a warm-up asks of it
-ANSWERING_MODEL_PY = """import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor("OUT", pb_utils.get_input_tensor_by_name(r, "IN").as_numpy())])
-            for r in requests
-        ]
-"""
-
-IO = """
-input { name: "IN" data_type: TYPE_FP32 dims: 4 }
-output { name: "OUT" data_type: TYPE_FP32 dims: 4 }
-"""
-PYTHON = 'backend: "python"\n'
-BATCHING = PYTHON + "max_batch_size: 8\n" + IO
-
-
-@dataclass(frozen=True)
-class ConfigCase:
-    """One model folder: its `config.pbtxt` (None: there is none) and its other files."""
-
-    config: str | None
-    files: dict[str, str] = field(default_factory=lambda: {"1/model.py": MODEL_PY})
-    folders: tuple[str, ...] = ()
-
-    def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        if self.config is not None:
-            (folder / "config.pbtxt").write_text(self.config, encoding="utf-8")
-        for name in self.folders:
-            (folder / name).mkdir(parents=True)
-        for name, text in self.files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8")
+from emulator.tests.repository.config_case import (
+    ANSWERING_MODEL_PY,
+    BATCHING,
+    IO,
+    MODEL_PY,
+    PYTHON,
+    ConfigCase,
+)
+from emulator.tests.repository.ensemble_cases import ENSEMBLE_CASES
 
 
 def _control(name: str, *controls: str) -> str:
@@ -65,22 +32,6 @@ def _dynamic(body: str, more: str = "") -> ConfigCase:
     return ConfigCase(BATCHING + f"dynamic_batching {{ {body} }}\n" + more)
 
 
-def _ensemble(body: str, more: str = "") -> ConfigCase:
-    return ConfigCase('platform: "ensemble"\n' + IO + more + body, files={}, folders=("1",))
-
-
-def _step(
-    model: str = "lawful_minimal",
-    inputs: str = 'key: "IN" value: "IN"',
-    outputs: str = 'key: "OUT" value: "OUT"',
-) -> str:
-    return f'step {{ model_name: "{model}" model_version: -1 input_map {{ {inputs} }} output_map {{ {outputs} }} }}\n'
-
-
-def _steps(*steps: str) -> str:
-    return "ensemble_scheduling { " + "".join(steps) + "}\n"
-
-
 def _input(body: str, batch: int = 8) -> ConfigCase:
     return ConfigCase(
         PYTHON
@@ -95,7 +46,22 @@ def _output(body: str) -> ConfigCase:
     )
 
 
-_TYPES = "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 STRING BF16".split()
+_TYPES = [
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+    "STRING",
+    "BF16",
+]
 
 CASES: dict[str, ConfigCase] = {
     # --- lawful ---
@@ -194,7 +160,8 @@ CASES: dict[str, ConfigCase] = {
     "lawful_batch_input": ConfigCase(
         BATCHING
         + 'batch_input { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "T" data_type: TYPE_FP32 '
-        'source_input: "IN" }\nbatch_output { target_name: "OUT" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "IN" }\n'
+        'source_input: "IN" }\n'
+        'batch_output { target_name: "OUT" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "IN" }\n'
     ),
     "lawful_warmup": ConfigCase(
         BATCHING
@@ -455,71 +422,5 @@ CASES: dict[str, ConfigCase] = {
     "text_too_big_number": ConfigCase(PYTHON + "max_batch_size: 2147483648\n"),
     "text_unclosed_string": ConfigCase('backend: "python\n'),
     "text_float_for_integer": ConfigCase(PYTHON + "max_batch_size: 1.5\n"),
-    # --- ensembles ---
-    "ensemble_lawful": _ensemble(_steps(_step())),
-    "ensemble_two_steps": _ensemble(
-        _steps(
-            _step(outputs='key: "OUT" value: "middle"'),
-            _step("lawful_minimal", inputs='key: "IN" value: "middle"'),
-        )
-    ),
-    "ensemble_version": _ensemble(
-        "ensemble_scheduling { step { model_name: 'lawful_minimal' model_version: 1 input_map { key: 'IN' value: 'IN' } "
-        "output_map { key: 'OUT' value: 'OUT' } } }"
-    ),
-    "ensemble_parameters": _ensemble(
-        _steps(_step()), 'parameters { key: "a" value { string_value: "b" } }\nmax_batch_size: 0\n'
-    ),
-    "ensemble_of_decoupled": _ensemble(_steps(_step("lawful_decoupled")), "max_batch_size: 4\n"),
-    "ensemble_backend": _ensemble(_steps(_step()), 'backend: "python"\n'),
-    "ensemble_without_scheduling": _ensemble(""),
-    "ensemble_scheduling_elsewhere": ConfigCase(PYTHON + IO + _steps(_step())),
-    "ensemble_instance_group": _ensemble(_steps(_step()), "instance_group { count: 1 }\n"),
-    "ensemble_optimization": _ensemble(_steps(_step()), "optimization { }\n"),
-    "ensemble_warmup": _ensemble(_steps(_step()), 'model_warmup { name: "w" }\n'),
-    "ensemble_no_steps": _ensemble("ensemble_scheduling { }\n"),
-    "ensemble_step_without_model": _ensemble(_steps('step { input_map { key: "IN" value: "IN" } }')),
-    "ensemble_step_without_inputs": _ensemble(
-        _steps('step { model_name: "m" output_map { key: "O" value: "OUT" } }')
-    ),
-    "ensemble_step_without_outputs": _ensemble(
-        _steps('step { model_name: "m" input_map { key: "I" value: "IN" } }')
-    ),
-    "ensemble_output_twice": _ensemble(_steps(_step(), _step())),
-    "ensemble_input_unused": _ensemble(_steps(_step(inputs='key: "IN" value: "x"'))),
-    "ensemble_output_unused": _ensemble(_steps(_step(outputs='key: "OUT" value: "x"'))),
-    "ensemble_not_written": _ensemble(
-        _steps(
-            _step("lawful_minimal", inputs='key: "IN" value: "nowhere"'),
-            _step("lawful_minimal", outputs='key: "OUT" value: "spare"'),
-        )
-    ),
-    "ensemble_tensor_unused": _ensemble(
-        _steps(_step(), _step("lawful_minimal", outputs='key: "OUT" value: "spare"'))
-    ),
-    "ensemble_missing_member": _ensemble(_steps(_step("no_such_model"))),
-    "ensemble_of_itself": _ensemble(_steps(_step("ensemble_of_itself"))),
-    "ensemble_batch_too_big": _ensemble(_steps(_step("lawful_batching")), "max_batch_size: 16\n"),
-    "ensemble_wrong_input": _ensemble(_steps(_step(inputs='key: "NOPE" value: "IN"'))),
-    "ensemble_wrong_output": _ensemble(_steps(_step(outputs='key: "NOPE" value: "OUT"'))),
-    "ensemble_input_not_mapped": _ensemble(_steps(_step("lawful_every_datatype"))),
-    "ensemble_wrong_type": ConfigCase(
-        'platform: "ensemble"\ninput { name: "IN" data_type: TYPE_INT32 dims: 4 }\n'
-        'output { name: "OUT" data_type: TYPE_FP32 dims: 4 }\n' + _steps(_step()),
-        files={},
-        folders=("1",),
-    ),
-    "ensemble_wrong_shape": ConfigCase(
-        'platform: "ensemble"\ninput { name: "IN" data_type: TYPE_FP32 dims: [ 4, 5 ] }\n'
-        'output { name: "OUT" data_type: TYPE_FP32 dims: 4 }\n' + _steps(_step()),
-        files={},
-        folders=("1",),
-    ),
-    "ensemble_without_version": ConfigCase('platform: "ensemble"\n' + IO + _steps(_step()), files={}),
-    "ensemble_missing_version": _ensemble(
-        "ensemble_scheduling { step { model_name: 'lawful_minimal' model_version: 5 input_map { key: 'IN' value: 'IN' } "
-        "output_map { key: 'OUT' value: 'OUT' } } }"
-    ),
-    "ensemble_of_broken": _ensemble(_steps(_step("input_zero_dim"))),
-    "ensemble_of_unreadable": _ensemble(_steps(_step("text_garbage"))),
+    **ENSEMBLE_CASES,
 }

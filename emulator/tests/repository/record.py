@@ -1,24 +1,29 @@
-"""Records what a real server makes of every case in `config_cases`: writes `recorded/configs.json`.
+"""Records what a real server makes of every case in `config_cases`, into `recorded/`.
 
-Run as `python -m emulator.tests.repository.record` from the project's root; with names, only those cases are recorded again.
+Run as `python -m emulator.tests.repository.record` from the project's root; with names, only those cases are recorded
+again.
 """
 
-import datetime
+import datetime as dt
 import http.client
 import json
 import re
+import shutil
 import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from triton_contract.reference import DEFAULT_VERSION, TritonServer
-
+from emulator.tests.repository.config_case import MODEL_PY, ConfigCase
 from emulator.tests.repository.config_cases import CASES
+from emulator.tests.repository.standin_cases import STANDIN_BACKENDS, STANDIN_CASES
+from triton_contract.reference import DEFAULT_VERSION, TritonServer
+from triton_contract.reference.installation import install
 
-RECORDED = Path(__file__).parent / "recorded" / "configs.json"
+RECORDED = Path(__file__).parent / "recorded"
 #: time, process and source line in front of what a log line says
 _LOG_PREFIX = re.compile(r"^([IWE])\d{4} [\d:.]+ \d+ \S+\] ")
 
@@ -42,7 +47,7 @@ def errors_in(log: str) -> list[str]:
 
 
 def answers_of(server: TritonServer, name: str) -> dict[str, Any]:
-    """Load one model and ask for everything that the server says of it."""
+    """Load one model, ask for everything that the server says of it, and unload it."""
     before = len(server.log.read_text(errors="replace"))
     status, body = call(f"{server.http_url}/v2/repository/models/{name}/load", b"{}")
     index = json.loads(call(f"{server.http_url}/v2/repository/index", b"{}")[1])
@@ -51,38 +56,55 @@ def answers_of(server: TritonServer, name: str) -> dict[str, Any]:
     answer["config"] = call(f"{server.http_url}/v2/models/{name}/config")
     answer["metadata"] = call(f"{server.http_url}/v2/models/{name}")
     answer["log"] = errors_in(server.log.read_text(errors="replace")[before:])
+    call(f"{server.http_url}/v2/repository/models/{name}/unload", b"{}")
     text = json.dumps(answer, ensure_ascii=False).replace(str(server.repository), "{repository}")
-    return json.loads(text)
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
-def main() -> None:
-    """Record every case with one server in explicit mode."""
+def record(topic: str, cases: Mapping[str, ConfigCase], flags: Sequence[str], names: Sequence[str]) -> None:
+    """Record `cases`, or those in `names`, with one server in explicit mode."""
+    path = RECORDED / f"{topic}.json"
+    wanted = [name for name in cases if not names or name in names]
+    answers = json.loads(path.read_text(encoding="utf-8"))["answers"] if names else {}
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder).resolve() / "repository"
-        for name, case in CASES.items():
+        for name, case in cases.items():
             case.write(repository / name)
-        flags = ["--model-control-mode=explicit", "--exit-on-error=false"]
-        wanted = sys.argv[1:] or list(CASES)
-        answers = json.loads(RECORDED.read_text(encoding="utf-8"))["answers"] if sys.argv[1:] else {}
+        flags = ["--model-control-mode=explicit", "--exit-on-error=false", *flags]
         with TritonServer(repository, flags) as server:
             for name in wanted:
                 try:
                     answers[name] = answers_of(server, name)
-                    call(f"{server.http_url}/v2/repository/models/{name}/unload", b"{}")
                 except (OSError, http.client.HTTPException):
                     if server.death(within=10) is None:
                         raise
                     answers[name] = {"died": True}
                     server.restart()
-                print(name, answers[name].get("load", "the server died"), flush=True)
+                print(name, answers[name].get("load", "the server died"), flush=True)  # noqa: T201
     recorded = {
         "server": f"tritonserver {DEFAULT_VERSION}, the wheel's, on a CPU",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "how": "python -m emulator.tests.repository.record",
-        "answers": {name: answers[name] for name in CASES},
+        "answers": {name: answers[name] for name in cases},
     }
-    RECORDED.parent.mkdir(exist_ok=True)
-    RECORDED.write_text(json.dumps(recorded, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(recorded, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Record everything, or the cases named on the command line."""
+    names = sys.argv[1:]
+    if not names or set(names) & set(CASES):
+        record("configs", CASES, (), names)
+    if not names or set(names) & set(STANDIN_CASES):
+        with tempfile.TemporaryDirectory() as folder:
+            backends = Path(folder, "backends")
+            shutil.copytree(install().backends, backends)
+            for backend in STANDIN_BACKENDS:
+                (backends / backend).mkdir()
+                (backends / backend / "model.py").write_text(MODEL_PY, encoding="utf-8")
+            record("standin_configs", STANDIN_CASES, [f"--backend-directory={backends}"], names)
 
 
 if __name__ == "__main__":

@@ -2,116 +2,161 @@
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from emulator.tests.repository.config_case import ConfigCase
+from emulator.tests.repository.config_cases import CASES
+from emulator.tests.repository.standin_cases import STANDIN_BACKENDS, STANDIN_CASES
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 
-from emulator.tests.repository.config_cases import CASES
-
-RECORDED: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "recorded" / "configs.json").read_text(encoding="utf-8")
-)["answers"]
-#: the real server died, so there is nothing to be equal to
-DIED = {name for name, answer in RECORDED.items() if "died" in answer}
-SERVED = [name for name, answer in RECORDED.items() if name not in DIED and answer["load"][0] == 200]
-REFUSED = [name for name, answer in RECORDED.items() if name not in DIED and answer["load"][0] != 200]
-
-
 #: the order of a map's entries changes from load to load in the real server: ours is sorted
 MAPS = {"lawful_parameters", "lawful_metric_tags", "lawful_cc_model_filenames", "dynamic_priorities"}
+
+#: cases and the backends of the recorded server, by the recording's name
+TOPICS: dict[str, tuple[Mapping[str, ConfigCase], frozenset[str]]] = {
+    "configs": (CASES, frozenset({"python"})),
+    "standin_configs": (STANDIN_CASES, frozenset({"python", *STANDIN_BACKENDS})),
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One case's recorded answers."""
+
+    topic: str
+    name: str
+    answer: dict[str, Any]
+
+    @property
+    def died(self) -> bool:
+        """The real server died, so there is nothing to be equal to."""
+        return "died" in self.answer
+
+    @property
+    def status(self) -> int:
+        return 0 if self.died else int(self.answer["load"][0])
+
+
+def read_recorded() -> list[Recorded]:
+    found = []
+    for topic in TOPICS:
+        path = Path(__file__).parent / "recorded" / f"{topic}.json"
+        answers = json.loads(path.read_text(encoding="utf-8"))["answers"]
+        found += [Recorded(topic, name, answer) for name, answer in answers.items()]
+    return found
+
+
+RECORDED = read_recorded()
 
 
 def load_version(name: str, version: int, config: ModelConfig, directory: Path) -> tuple[str, int]:
     return name, version
 
 
-def only_python(backend: str) -> bool:
-    """The server that was recorded had the Python backend, and ensembles."""
-    return backend == "python"
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("configs") / "repository"
-    for name, case in CASES.items():
-        case.write(root / name)
-    return root
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    roots = {topic: tmp_path_factory.mktemp(topic) / "repository" for topic in TOPICS}
+    for topic, (cases, _) in TOPICS.items():
+        for name, case in cases.items():
+            case.write(roots[topic] / name)
+    return roots
+
+
+class Server:
+    """A repository over one topic's folders, asked as a client would ask."""
+
+    def __init__(self, folder: Path, backends: frozenset[str]) -> None:
+        self.folder = folder
+        self.repository: Repository[tuple[str, int]] = Repository(
+            Options([folder], mode="explicit"),
+            load_version,
+            has_backend=backends.__contains__,
+            has_gpu=lambda _: False,
+        )
+        assert self.repository.start() is None
+
+    def load(self, name: str) -> list[Any]:
+        """The status and body of a load, as the HTTP frontend sends them."""
+        try:
+            self.repository.load(name)
+        except TritonError as error:
+            body = json.dumps({"error": error.message}, ensure_ascii=False, separators=(",", ":"))
+            return [error.http_status, self.masked(body)]
+        return [200, ""]
+
+    def index(self, name: str) -> Any:
+        return json.loads(
+            self.masked(json.dumps([row.as_dict() for row in self.repository.index() if row.name == name]))
+        )
+
+    def masked(self, text: str) -> str:
+        return text.replace(str(self.folder), "{repository}")
 
 
 @pytest.fixture
-def repository(folder: Path) -> Repository[tuple[str, int]]:
-    made = Repository(Options([folder], mode="explicit"), load_version, has_backend=only_python)
-    assert made.start() is None
-    return made
+def server(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Server:
+    topic = request.getfixturevalue("recorded").topic
+    return Server(folders[topic], TOPICS[topic][1])
 
 
-def load_answer(repository: Repository[Any], folder: Path, name: str) -> list[Any]:
-    """The status and body of a load as the HTTP frontend would send them."""
-    try:
-        repository.load(name)
-    except TritonError as error:
-        body = json.dumps({"error": error.message}, ensure_ascii=False, separators=(",", ":"))
-        return [error.http_status, body.replace(str(folder), "{repository}")]
-    return [200, ""]
-
-
-def index_answer(repository: Repository[Any], folder: Path, name: str) -> Any:
-    rows = [row.as_dict() for row in repository.index() if row.name == name]
-    return json.loads(json.dumps(rows).replace(str(folder), "{repository}"))
+def cases_with(*statuses: int) -> pytest.MarkDecorator:
+    wanted = [case for case in RECORDED if case.status in statuses]
+    return pytest.mark.parametrize("recorded", wanted, ids=lambda case: case.name)
 
 
 def test_every_case_was_recorded() -> None:
-    assert sorted(CASES) == sorted(RECORDED)
-    assert len(SERVED) >= 60
+    for topic, (cases, _) in TOPICS.items():
+        assert sorted(cases) == sorted(case.name for case in RECORDED if case.topic == topic)
 
 
-@pytest.mark.parametrize("name", SERVED)
+@cases_with(200)
 def test_a_served_model_shows_the_real_servers_config_and_metadata(
-    name: str, repository: Repository[Any], folder: Path
+    recorded: Recorded, server: Server
 ) -> None:
-    recorded = RECORDED[name]
-    assert load_answer(repository, folder, name) == [200, ""]
-    shown = repository.config_json(name).decode()
-    if name in MAPS:
-        assert json.loads(shown) == json.loads(recorded["config"][1])
+    assert server.load(recorded.name) == [200, ""]
+    shown = server.repository.config_json(recorded.name).decode()
+    expected = recorded.answer["config"][1]
+    if recorded.topic == "standin_configs" and recorded.name != "vllm_usual":
+        # in the recorded server these backends were written in Python, which only vLLM's is
+        expected = expected.replace('"runtime":"model.py"', '"runtime":""')
+    if recorded.name in MAPS:
+        assert json.loads(shown) == json.loads(expected)
     else:
-        assert shown == recorded["config"][1]
-    assert repository.metadata_json(name).decode() == recorded["metadata"][1]
-    assert index_answer(repository, folder, name) == recorded["index"]
+        assert shown == expected
+    assert server.repository.metadata_json(recorded.name).decode() == recorded.answer["metadata"][1]
+    assert server.index(recorded.name) == recorded.answer["index"]
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_refused_model_gets_the_real_servers_words(
-    name: str, repository: Repository[Any], folder: Path
-) -> None:
-    recorded = RECORDED[name]
-    assert load_answer(repository, folder, name) == recorded["load"]
-    assert index_answer(repository, folder, name) == recorded["index"]
+@cases_with(400, 500)
+def test_a_refused_model_gets_the_real_servers_words(recorded: Recorded, server: Server) -> None:
+    assert server.load(recorded.name) == recorded.answer["load"]
+    assert server.index(recorded.name) == recorded.answer["index"]
     with pytest.raises(TritonError) as unknown:
-        repository.get(name)
-    assert {"error": unknown.value.message} == json.loads(recorded["config"][1])
-    assert unknown.value.http_status == recorded["config"][0]
+        server.repository.get(recorded.name)
+    assert {"error": unknown.value.message} == json.loads(recorded.answer["config"][1])
+    assert unknown.value.http_status == recorded.answer["config"][0]
 
 
-@pytest.mark.parametrize("name", [name for name in REFUSED if RECORDED[name]["load"][0] == 500])
+@cases_with(500)
 def test_a_model_that_cannot_be_polled_is_logged_as_the_real_server_logs_it(
-    name: str, repository: Repository[Any], folder: Path
+    recorded: Recorded, server: Server
 ) -> None:
-    load_answer(repository, folder, name)
-    problem = repository.problems[name].replace(str(folder), "{repository}")
+    server.load(recorded.name)
+    problem = server.masked(server.repository.problems[recorded.name])
     # our line also says where in the file the fault lies, and what it is
     problem = re.sub(r"(failed to read text proto from [^:]*).*", r"\1", problem)
-    assert json.dumps(problem, ensure_ascii=False) in RECORDED[name]["log"]
+    assert json.dumps(problem, ensure_ascii=False) in recorded.answer["log"]
 
 
-@pytest.mark.parametrize("name", sorted(DIED))
-def test_a_model_that_kills_the_real_server_leaves_ours_standing(
-    name: str, repository: Repository[Any], folder: Path
-) -> None:
-    load_answer(repository, folder, name)
-    repository.load("lawful_minimal")
-    assert repository.is_ready("lawful_minimal")
+@cases_with(0)
+def test_a_model_that_kills_the_real_server_leaves_ours_standing(recorded: Recorded, server: Server) -> None:
+    server.load(recorded.name)
+    server.repository.load("lawful_minimal")
+    assert server.repository.is_ready("lawful_minimal")

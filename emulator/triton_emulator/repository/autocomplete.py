@@ -7,6 +7,8 @@ from triton_emulator.repository.schema import Proto, enum_name
 
 #: microseconds; a sequence without `max_sequence_idle_microseconds` ends after this long
 SEQUENCE_IDLE_DEFAULT_US = 1_000_000
+#: backends that are written in Python, whose configs name a runtime
+_PYTHON_BASED = frozenset({"vllm"})
 #: backends that get two CPU instances where the config gives no count
 _TWO_CPU_INSTANCES = frozenset({"tensorflow", "onnxruntime"})
 
@@ -30,6 +32,12 @@ def complete_policies(config: Proto) -> None:
         for pinned in ("input_pinned_memory", "output_pinned_memory"):
             if not config.optimization.HasField(pinned):
                 getattr(config.optimization, pinned).enable = True
+
+
+def complete_runtime(config: Proto) -> None:
+    """Name the runtime, in place, of a backend that is itself a model.py."""
+    if config.backend in _PYTHON_BASED:
+        config.runtime = config.runtime or "model.py"
 
 
 def complete_instance_groups(config: Proto) -> None:

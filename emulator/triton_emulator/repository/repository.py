@@ -10,7 +10,7 @@ from typing import Generic, Literal
 
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
 from triton_emulator.repository import override
-from triton_emulator.repository.autocomplete import complete_instance_groups
+from triton_emulator.repository.autocomplete import complete_instance_groups, complete_runtime
 from triton_emulator.repository.config_json import config_json
 from triton_emulator.repository.control import Control
 from triton_emulator.repository.index import IndexRow, index_rows
@@ -30,13 +30,12 @@ from triton_emulator.repository.versions import LATEST, parse_version
 #: the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
 LoadVersion = Callable[[str, int, ModelConfig, Path], LoadedT]
 #: Completes a config as the model's backend would: changes the message it is given (see `backend_update`), knowing the
-#: model's folder and the version. Whether the backend did so: a model without `config.pbtxt` is refused otherwise.
-CompleteConfig = Callable[[Proto, Path, int], bool]
+#: model's folder and the version.
+CompleteConfig = Callable[[Proto, Path, int], object]
 
 
-def _is_python(config: Proto, directory: Path, version: int) -> bool:
-    """The Python backend completes every config, be it with nothing."""
-    return bool(config.backend == PYTHON)
+def _nothing_to_add(config: Proto, directory: Path, version: int) -> None:
+    """A backend that does not complete configs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +64,15 @@ class Repository(Generic[LoadedT]):
         load_version: LoadVersion[LoadedT],
         *,
         unload_version: Callable[[LoadedT], object] = id,
-        complete_config: CompleteConfig = _is_python,
+        complete_config: CompleteConfig = _nothing_to_add,
         has_backend: Callable[[str], bool] = bool,
         has_gpu: Callable[[Proto], bool] = lambda config: config.backend != PYTHON,
     ) -> None:
-        """`unload_version` returns when the version's last request is done and what it held is released.
-        `has_backend` says which backends there are. `has_gpu` says for which models KIND_GPU instances are accepted; the others get the answer of a machine without.
+        """Nothing is called before `start()`; everything is called in a loader thread, but `unload_version` in its own.
+
+        `unload_version` returns when the version's last request is done and what it held is released. `has_backend`
+        says which backends there are, `has_gpu` for which models KIND_GPU instances are accepted; the others get the
+        answer of a machine without a GPU.
         """
         self._options = options
         self._paths = sorted({Path(path) for path in options.paths})
@@ -260,10 +262,13 @@ class Repository(Generic[LoadedT]):
                 f"unable to find backend library for backend '{proto.backend}', "
                 "try specifying runtime on the model configuration."
             )
+        complete_runtime(proto)
         complete_instance_groups(proto)
         check_instance_groups(proto, gpus_are_simulated=self._has_gpu(proto))
-        completed = not self._options.strict_config and self._complete_config(proto, model.directory, version)
-        if not (model.config_provided or completed):
+        if not self._options.strict_config:
+            self._complete_config(proto, model.directory, version)
+        # the Python backend is content with a model that nobody describes
+        if not (model.config_provided or proto.input or proto.output or proto.backend == PYTHON):
             raise not_found(f"model configuration is not provided for model '{model.name}'")
         check_config(proto)
         check_tensors(proto)

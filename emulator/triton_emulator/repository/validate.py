@@ -52,7 +52,7 @@ def check_name(config: Proto, directory_name: str) -> None:
 
 
 def check_instance_groups(config: Proto, *, gpus_are_simulated: bool) -> None:
-    """The groups of a completed config; without `gpus_are_simulated`, KIND_GPU is refused as on a machine without one."""
+    """The groups of a completed config; KIND_GPU is refused as on a machine without GPUs, if they are not simulated."""
     if config.HasField("ensemble_scheduling"):
         return
     for group in config.instance_group:
