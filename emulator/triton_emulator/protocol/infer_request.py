@@ -1,13 +1,12 @@
 """The body of an HTTP inference request to an InferRequest, with Triton's checks in Triton's order and words.
 
 What is wrong with the JSON (bad syntax, a missing key, a wrong JSON type) is INTERNAL; what is wrong with what it says
-is INVALID_ARG. The checks go through the document in its order and stop at the first fault. Whether the request fits the
-model is decided later, in `engine.validation`.
+is INVALID_ARG. The checks go through the document in its order and stop at the first fault. Whether the request fits
+the model is decided later, in `engine.validation`.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
-
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
@@ -16,6 +15,8 @@ from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.json_access import ABSENT, Absent, find, member, parse_document, read, unable
 from triton_emulator.protocol.messages import InferRequest, Parameter, RequestedOutput, SharedMemoryRef
 from triton_emulator.protocol.tensor import Tensor
+
+T = TypeVar("T")
 
 
 class Regions(Protocol):
@@ -199,20 +200,32 @@ def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> 
 
 
 def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regions: Regions) -> None:
+    _check_shared_memory_alone(parameters)
     classes = find(parameters, "classification")
     if not isinstance(classes, Absent):
-        try:
-            output.classification = js.as_uint(classes)
-        except js.JSONTypeError as fault:  # 2.51: "set", where everything else says "parse"
-            raise internal(f"Unable to set 'classification': {fault}") from None
-    ref = _shared_memory(parameters)
-    binary = find(parameters, "binary_data")
-    if ref is not None and output.classification:
-        raise invalid_arg("Output can't set both 'shared_memory_region' and 'classification'")
-    if not isinstance(binary, Absent):
-        output.binary = read(js.as_bool, binary, "binary_data")
-    if ref is not None:
-        if output.binary:
-            raise invalid_arg("Output can't set both 'shared_memory_region' and 'binary_data'")
+        output.classification = _set(js.as_uint, classes, "classification")
+    if (ref := _shared_memory(parameters)) is not None:
         regions.check(ref)
         output.shared_memory = ref
+        return
+    binary = find(parameters, "binary_data")
+    if not isinstance(binary, Absent):
+        output.binary = read(js.as_bool, binary, "binary_data")
+
+
+def _check_shared_memory_alone(parameters: js.Value) -> None:
+    """An output in shared memory is neither binary data nor classes; this is checked before its region is read."""
+    if isinstance(find(parameters, "shared_memory_region"), Absent):
+        return
+    if not isinstance(find(parameters, "classification"), Absent):
+        raise invalid_arg("Output can't set both 'shared_memory_region' and 'classification'")
+    binary = find(parameters, "binary_data")
+    if not isinstance(binary, Absent) and _set(js.as_bool, binary, "binary_data"):
+        raise invalid_arg("Output can't set both 'shared_memory_region' and 'binary_data'")
+
+
+def _set(read_as: Callable[[js.Value], T], value: js.Value, what: str) -> T:
+    try:
+        return read_as(value)
+    except js.JSONTypeError as fault:  # 2.51: "set", where everything else says "parse"
+        raise internal(f"Unable to set '{what}': {fault}") from None
