@@ -1,13 +1,17 @@
 """A stood-in language model: the same prompt, the same words; each backend's tensors in that backend's manner."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from emulator.tests.backends.standin.driving import Given, Model
+from emulator.tests.backends.standin.driving import Given, Model, tensor
+from triton_emulator.backends import standin
 from triton_emulator.backends.generator import tokens
+from triton_emulator.engine.model import Call
+from triton_emulator.protocol.messages import InferRequest, InferResponse
 
 CUSTOM = """
 backend: "onnxruntime"
@@ -554,3 +558,26 @@ def test_an_answer_carries_its_marks() -> None:
     assert 0 < call.compute_start_ns <= call.compute_input_end_ns <= call.compute_output_start_ns
     assert call.compute_output_start_ns <= call.compute_end_ns
     assert (call.execution, call.failed) == (1, False)
+
+
+def test_on_an_event_loop_a_stream_waits_for_its_timers() -> None:
+    """The default clock: a coroutine beside the stream gets its turn between tokens."""
+    definition = Model(DECOUPLED, "{time_per_token_ms: 0.01}").definition
+    seen: list[str] = []
+
+    async def both() -> None:
+        done = asyncio.get_running_loop().create_future()
+
+        def deliver(response: InferResponse | None, final: bool) -> None:
+            seen.append("token")
+            if final:
+                done.set_result(None)
+
+        inputs = [tensor(name, *given) for name, given in streaming(limit=3).items()]
+        call = Call(InferRequest("m", inputs=inputs), 1, deliver, lambda *_: None)
+        standin.load(definition).execute([call], 0)
+        seen.append("the loop")
+        await done
+
+    asyncio.run(both())
+    assert seen == ["token", "the loop", "token", "token"]
