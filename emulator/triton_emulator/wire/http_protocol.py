@@ -21,7 +21,12 @@ _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} 
 _CLOSE = (b"Connection", b"close")
 _KEEP_ALIVE = (b"Connection", b"keep-alive")
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ \r\n]*)(?= HTTP/\d\.\d\r\n)")
+_NO_VERSION = re.compile(rb"[A-Z]+ [^ \r\n]+\r\n")
+_CR = 13
 _METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH"})
+#: 2.51: bytes of a header's name or value, and of a request's target, beyond which the connection is dropped
+_TOKEN_LIMIT = 8191
+_TARGET_LIMIT = 8189
 _NO_BODY = (b"Content-Length", b"0")
 
 
@@ -29,6 +34,8 @@ class TritonProtocol(HttpToolsProtocol):
     """One connection. `scope["headers"]` keeps the spelling of the client: header forwarding needs it."""
 
     _ignored = False
+    #: nothing on this connection is answered any more
+    _mute = False
     #: the request's target where the parser was given another
     _target = b""
 
@@ -36,12 +43,20 @@ class TritonProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._loosen()
 
+    @property
+    def _idle(self) -> bool:
+        """Between two requests."""
+        return self.cycle is None or self.cycle.response_complete
+
     def _loosen(self) -> None:
         """Accept what libevhtp accepts."""
         self.parser.set_dangerous_leniencies(lenient_headers=True, lenient_chunked_length=True, lenient_version=True)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._mute or (data[0] == _CR and self._idle):
+            self._mute = True  # 2.51: an empty line before a request, and nothing is ever answered
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -51,9 +66,12 @@ class TritonProtocol(HttpToolsProtocol):
 
     def _read_again(self, data: bytes) -> None:
         """2.51 takes any word for a method (and refuses it as it refuses PATCH) and any bytes in a path, up to a NUL."""
-        line = _REQUEST_LINE.match(data)
-        if line is None or (self.cycle is not None and not self.cycle.response_complete):
-            self.transport.close()
+        line = _REQUEST_LINE.match(data) if self._idle else None
+        if line is None:
+            # 2.51: a request line without a version is waited on for ever
+            self._mute = self._mute or (self._idle and _NO_VERSION.match(data) is not None)
+            if not self._mute:
+                self.transport.close()
             return
         method, target = line.groups()
         known = method if method in _METHODS else b"PATCH"
@@ -67,11 +85,18 @@ class TritonProtocol(HttpToolsProtocol):
         finally:
             self._target = b""
 
+    def _refuse(self) -> None:
+        """Close without an answer."""
+        self._ignored = True
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._ignored = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(name) > _TOKEN_LIMIT or len(value) > _TOKEN_LIMIT:
+            self._refuse()
         if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -82,16 +107,19 @@ class TritonProtocol(HttpToolsProtocol):
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
         target = self._target or self.url
+        if version == "0.9":
+            self._mute = self._ignored = True
+        if self._ignored:
+            return
+        if len(target) > _TARGET_LIMIT:
+            self._refuse()
+            return
         if not target.startswith(b"/") or scope["method"] == "CONNECT":
             if not target.startswith(b"http"):
-                self._ignored = True
-                self.transport.close()
+                self._refuse()
                 return
             url = httptools.parse_url(target)
             target = (url.path or b"/") + (b"?" + url.query if url.query else b"")
-        if version == "0.9":
-            self._ignored = True  # 2.51 goes on waiting
-            return
         raw_path, _, query = target.partition(b"?")
         scope["raw_path"] = raw_path
         scope["path"] = raw_path.decode("utf-8", "surrogateescape")
