@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +34,7 @@ class Received:
 
 @dataclass
 class Answer:
-    """What to send: segments, each in a write of its own; then close, reset, hang or keep the connection."""
+    """What to send: segments, each in a write of its own; then close, reset, hang, trickle or keep the connection."""
 
     segments: list[bytes] = field(default_factory=list)
     then: str = "close"
@@ -64,6 +65,8 @@ class Upstream:
         self.answers: deque[Answer] = deque()
         self.received: list[Received] = []
         self.left = threading.Event()
+        self.leavers = threading.Semaphore(0)
+        self.on_post: Callable[[], None] = lambda: None
         self.metadata: Json | None = {
             "name": "m",
             "versions": ["1"],
@@ -103,7 +106,7 @@ class Upstream:
         self._server.server_close()
         self._thread.join()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one small server
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -121,6 +124,7 @@ class Upstream:
                     unknown = b'{"error":"Request for unknown model: \'m\' is not found"}'
                     self.wfile.write(http(unknown, status="404 Not Found"))
                 else:
+                    upstream.on_post()
                     self.send(upstream.answers.popleft() if upstream.answers else Answer())
 
             do_GET = do_POST = handle_any  # noqa: N815 - the standard library's names
@@ -133,6 +137,11 @@ class Upstream:
                     with suppress(OSError):
                         self.connection.recv(1)
                     upstream.left.set()
+                    upstream.leavers.release()
+                if answer.then == "trickle":  # a blank now and then, until the client leaves
+                    with suppress(OSError):
+                        while not upstream.left.wait(0.02):
+                            self.wfile.write(b" ")
                 if answer.then == "reset":
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self.connection.close()

@@ -14,7 +14,7 @@ from uuid import uuid4
 from triton_adapter.answers import Answer, Lane
 from triton_adapter.chat_template import render_chat
 from triton_adapter.errors import AdapterError, BadGatewayError, NotFoundError
-from triton_adapter.flow import Flow, Form, chat_form, text_form
+from triton_adapter.flow import Flow, Form, chat_form, labelled, text_form
 from triton_adapter.openai.requests import Generation, read_chat, read_completion
 from triton_adapter.pieces import Piece, from_event, from_tensors
 from triton_adapter.profiles.binding import Binding
@@ -67,19 +67,16 @@ def completion(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
 def _answer(target: Target, body: Mapping[str, Any], call: Call, form: Form, read: Any) -> Steps:
     request = read(body)
     call.request_id = call.request_id or f"{form.prefix}{uuid4().hex}"
-    binding = target.binding or (yield from target.bind())
     try:
-        return (yield from _attempt(target, binding, request, call, form))
+        binding = target.binding or (yield from target.bind())
+        try:
+            return (yield from _attempt(target, binding, request, call, form))
+        except AdapterError as error:
+            if not (yield from target.refreshed(error)):
+                raise
+        return (yield from _attempt(target, target.binding, read(body), call, form))
     except AdapterError as error:
-        failure = error
-        if (yield from target.refreshed(error)):
-            try:
-                return (yield from _attempt(target, target.binding, read(body), call, form))
-            except AdapterError as second:
-                failure = second
-    failure.request_id = failure.request_id or call.request_id
-    failure.upstream = target.endpoint.base
-    raise failure
+        raise labelled(error, call.request_id, target.endpoint.base)  # noqa: B904 - the same error
 
 
 def _attempt(target: Target, binding: Any, request: Generation, call: Call, form: Form) -> Steps:
@@ -99,7 +96,7 @@ def _attempt(target: Target, binding: Any, request: Generation, call: Call, form
         identifier = form.prefix + identifier
     head = {"id": identifier, "object": "", "created": int(time.time()), "model": call.model or target.model}
     answer = Answer(binding, request, lanes, shared.max_tokens, make_parser)
-    flow = Flow(form, answer, request, head, prompts)
+    flow = Flow(form, answer, request, head, prompts, call.request_id, target.endpoint.base)
     if streaming:
         opened = yield from _sent(target, wires[0], call)
         flow.opened = [opened.source]

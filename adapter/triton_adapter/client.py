@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from triton_adapter import calls, embeddings
 from triton_adapter.calls import Call
-from triton_adapter.flow import Flow
+from triton_adapter.errors import AdapterError
+from triton_adapter.flow import Flow, labelled
 from triton_adapter.target import Target
 from triton_adapter.triton.replies import Reply, Wire
 
@@ -27,7 +28,10 @@ class Chunks:
         return self
 
     def __next__(self) -> Json:
-        return next(self._chunks)
+        try:
+            return next(self._chunks)
+        except AdapterError as error:
+            raise labelled(error, self._flow.request_id, self._flow.upstream)  # noqa: B904 - the same error
 
     def close(self) -> None:
         """Close the upstream connections. Idempotent."""
@@ -47,7 +51,10 @@ class AsyncChunks:
         return self
 
     async def __anext__(self) -> list[Json]:
-        return await anext(self._batches)
+        try:
+            return await anext(self._batches)
+        except AdapterError as error:
+            raise labelled(error, self._flow.request_id, self._flow.upstream)  # noqa: B904 - the same error
 
     async def aclose(self) -> None:
         """Close the upstream connections. Idempotent."""

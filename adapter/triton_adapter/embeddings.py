@@ -23,6 +23,7 @@ from triton_adapter.errors import (
     MissingParameterError,
     UnsupportedParameterError,
 )
+from triton_adapter.flow import labelled
 from triton_adapter.openai.parameters import is_int
 from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
@@ -80,24 +81,17 @@ def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
     """Answer an embeddings request: a `list` dict of embeddings in the order of the input."""
     asked = _read(body)
     call.request_id = call.request_id or f"embd-{uuid4().hex}"
-    if target.info is None and target.unknown is None:
-        yield from target.read_info()
     try:
+        if target.info is None and target.unknown is None:
+            yield from target.read_info()
+        try:
+            return (yield from _attempt(target, asked, call))
+        except AdapterError as error:
+            if not (yield from target.refreshed(error, bind=False)):
+                raise
         return (yield from _attempt(target, asked, call))
     except AdapterError as error:
-        failure = error
-        if (yield from _changed(target, error)):
-            try:
-                return (yield from _attempt(target, asked, call))
-            except AdapterError as second:
-                failure = second
-    failure.request_id = failure.request_id or call.request_id
-    failure.upstream = target.endpoint.base
-    raise failure
-
-
-def _changed(target: Target, error: AdapterError) -> Steps:
-    return (yield from target.refreshed(error, bind=False))
+        raise labelled(error, call.request_id, target.endpoint.base)  # noqa: B904 - the same error
 
 
 def _attempt(target: Target, asked: Asked, call: Call) -> Steps:

@@ -24,6 +24,13 @@ class Form:
     chunk: Callable[..., Json]
 
 
+def labelled(error: AdapterError, request_id: str | None, upstream: str | None) -> AdapterError:
+    """Return an error with the call it belongs to."""
+    error.request_id = error.request_id or request_id
+    error.upstream = upstream
+    return error
+
+
 @cache
 def chat_form() -> Form:
     """Return the form of chat completions."""
@@ -48,6 +55,8 @@ class Flow:
     request: Generation
     head: Json
     prompts: list[str]
+    request_id: str | None = None
+    upstream: str | None = None
     openings: list[Any] = field(default_factory=list)
     whole: list[list[Piece]] = field(default_factory=list)
     # The streams that are open although nobody has begun to read them.

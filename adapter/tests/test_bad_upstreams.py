@@ -1,0 +1,274 @@
+"""Upstreams that are broken, slow or no Triton at all: each is told for what it is, and nothing leaks."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+import triton_adapter
+from adapter.tests.driving import Sdk, ask, ends_of, failure, text_of
+from adapter.tests.upstream import Upstream, chunked, event, http
+from triton_adapter import errors
+
+ONE, TWO = event(text_output="one"), event(text_output=" two")
+
+
+def test_a_stream_sent_byte_by_byte_is_the_same_stream(sdk: Sdk, upstream: Upstream) -> None:
+    said = "Grüße \u2028 🙂"
+    bytewise = [bytes([byte]) for part in chunked(event(text_output=said), TWO) for byte in part]
+    upstream.answer(*bytewise)
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert error is None
+    assert text_of(chunks) == f"{said} two"
+    assert ends_of(chunks) == ["stop"]
+
+
+def test_a_stream_without_its_last_chunk_is_cut_off_not_finished(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False))
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert text_of(chunks) == "one"
+    assert ends_of(chunks) == []
+    assert isinstance(error, errors.APIConnectionError)
+    assert (error.status_code, error.message) == (502, "Triton's answer broke off")
+
+
+def test_a_stream_that_is_reset_is_cut_off_not_finished(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False), then="reset")
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert ends_of(chunks) == []
+    assert isinstance(error, errors.APIConnectionError)
+
+
+def test_a_stream_that_ends_inside_an_event_is_cut_off_not_finished(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, TWO[:12]))
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert text_of(chunks) == "one"
+    assert ends_of(chunks) == []
+    assert isinstance(error, errors.BadGatewayError)
+
+
+def test_a_stream_that_falls_silent_times_out(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url, stream_timeout=0.2)
+    assert text_of(chunks) == "one"
+    assert isinstance(error, errors.APITimeoutError)
+
+
+def test_what_came_before_an_error_in_the_same_packet_is_shown(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE + event(error="out of memory") + TWO))
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert text_of(chunks) == "one"
+    assert isinstance(error, errors.InternalServerError)
+    assert error.message == "out of memory"
+
+
+def test_a_stream_of_html_is_a_bad_gateway(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(b"<html>\n<body>Welcome</body>\n", kind="text/html"))
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert chunks == []
+    assert isinstance(error, errors.BadGatewayError)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b'"text"', b'{"model_name":"m"}', b'{"outputs":[]}', b"\xff\xfe"],
+    ids=["nothing", "null", "a list", "a string", "no outputs", "empty outputs", "no text"],
+)
+def test_a_reply_of_a_wrong_shape_is_a_bad_gateway(sdk: Sdk, whole_upstream: Upstream, body: bytes) -> None:
+    whole_upstream.answer(http(body))
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url))
+    assert isinstance(error, errors.BadGatewayError)
+    assert error.status_code == 502
+
+
+@pytest.mark.parametrize("where", ["/v2/models/m/generate", ""], ids=["generate", "infer"])
+def test_200_with_an_error_is_a_bad_gateway_with_tritons_words(
+    sdk: Sdk, whole_upstream: Upstream, where: str
+) -> None:
+    whole_upstream.answer(http(b'{"error":"the model is broken"}'))
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url + where))
+    assert (error.status_code, error.message) == (502, "the model is broken")
+
+
+def test_a_reply_that_is_cut_off_is_told_so_and_not_repeated(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(http(b'{"outputs":[]}')[:-4])
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url))
+    assert (error.status_code, error.message) == (502, "Triton's answer broke off")
+    assert len(whole_upstream.posts) == 1
+
+
+def test_a_reply_that_is_no_http_is_a_bad_gateway(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(b"220 smtp.example.com ESMTP\r\n\r\n")
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=0))
+    assert (type(error), error.status_code) == (errors.BadGatewayError, 502)
+
+
+def test_a_connection_reset_before_a_byte_came_is_tried_again(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(then="reset")
+    whole_upstream.answer(
+        http(b'{"outputs":[{"name":"text_output","datatype":"BYTES","shape":[1],"data":["hi"]}]}')
+    )
+    reply = sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=0)
+    assert reply.choices[0].message.content == "hi"
+
+
+def test_connections_that_are_always_reset_are_an_error(sdk: Sdk, whole_upstream: Upstream) -> None:
+    for _ in range(4):
+        whole_upstream.answer(then="reset")
+    error = failure(
+        lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=1, retry_delay=0)
+    )
+    assert isinstance(error, errors.APIConnectionError)
+    assert len(whole_upstream.posts) == 3
+
+
+@pytest.mark.parametrize(
+    "status, kind",
+    [
+        (400, errors.BadRequestError),
+        (401, errors.AuthenticationError),
+        (403, errors.PermissionDeniedError),
+        (404, errors.NotFoundError),
+        (408, errors.APITimeoutError),
+        (413, errors.RequestTooLargeError),
+        (418, errors.BadRequestError),
+        (429, errors.RateLimitError),
+        (500, errors.InternalServerError),
+        (501, errors.InternalServerError),
+        (502, errors.BadGatewayError),
+        (503, errors.ServiceUnavailableError),
+        (504, errors.APITimeoutError),
+        (302, errors.BadGatewayError),
+        (204, errors.BadGatewayError),
+    ],
+)
+def test_a_refusal_keeps_its_status_and_its_words(
+    sdk: Sdk, whole_upstream: Upstream, status: int, kind: type[errors.AdapterError]
+) -> None:
+    body = b"" if status == 204 else b'{"error":"no \\"way\\""}'
+    whole_upstream.answer(
+        http(body, status=f"{status} Whatever", kind="text/plain", extra="Retry-After: 7\r\n")
+    )
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=0))
+    assert type(error) is kind
+    assert error.status_code == {408: 504, 302: 502, 204: 502}.get(status, status)
+    if 400 <= status:
+        assert error.message == 'no "way"'
+        assert error.retry_after == 7
+
+
+def test_a_refusal_by_a_gateway_is_not_quoted(sdk: Sdk, whole_upstream: Upstream) -> None:
+    page = b"<html>nginx at http://10.0.0.7:8000/secret</html>"
+    whole_upstream.answer(http(page, status="502 Bad Gateway", kind="text/html"))
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url))
+    assert error.message == "the upstream answered 502 without an error of Triton's"
+
+
+def test_an_error_names_no_url_and_no_key(sdk: Sdk) -> None:
+    error = failure(
+        lambda: sdk.completion(
+            "m", ask("x"), api_base="http://127.0.0.1:9/s3cret", api_key="k3y", num_retries=0
+        )
+    )
+    shown = f"{error} {error!r} {error.to_dict()}"
+    assert not any(word in shown for word in ("127.0.0.1", "s3cret", "k3y", "Traceback"))
+    assert error.upstream == "http://127.0.0.1:9/s3cret"
+
+
+def test_an_error_carries_the_request_id_that_triton_was_sent(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(http(b'{"error":"no"}', status="400 Bad Request"))
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, request_id="req-7"))
+    assert error.request_id == "req-7"
+    assert whole_upstream.posts[0].json()["id"] == "req-7"
+
+
+def test_a_retry_after_of_minutes_is_the_callers_to_wait(sdk: Sdk, whole_upstream: Upstream) -> None:
+    busy = http(b'{"error":"busy"}', status="429 Too Many Requests", extra="Retry-After: 600\r\n")
+    whole_upstream.answer(busy)
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=5))
+    assert isinstance(error, errors.RateLimitError)
+    assert error.retry_after == 600
+    assert len(whole_upstream.posts) == 1
+
+
+def test_a_500_is_not_repeated(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(http(b'{"error":"boom"}', status="500 Internal Server Error"))
+    failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=5))
+    assert len(whole_upstream.posts) == 1
+
+
+def test_a_server_that_trickles_a_reply_for_ever_times_out(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", then="trickle")
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, timeout=0.3))
+    assert isinstance(error, errors.APITimeoutError)
+
+
+def test_an_error_inside_a_stream_carries_the_request_id(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, event(error="boom")))
+    _, error = sdk.collect("m", ask("x"), api_base=upstream.url, request_id="req-8")
+    assert error is not None
+    assert (error.request_id, error.upstream) == ("req-8", upstream.url)
+
+
+def test_leaving_a_stream_closes_the_upstream_connection(upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    stream: Any = triton_adapter.completion("triton/m", ask("x"), api_base=upstream.url, stream=True)
+    with stream:
+        next(stream)
+    assert upstream.left.wait(5)
+
+
+def test_closing_a_stream_that_nobody_read_closes_the_upstream_connection(upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    stream: Any = triton_adapter.completion("triton/m", ask("x"), api_base=upstream.url, stream=True)
+    stream.close()
+    assert upstream.left.wait(5)
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
+def test_leaving_an_awaited_stream_closes_the_upstream_connection(upstream: Upstream, begun: bool) -> None:
+    async def leave() -> None:
+        stream: Any = await triton_adapter.acompletion(
+            "triton/m", ask("x"), api_base=upstream.url, stream=True
+        )
+        async with stream:
+            if begun:
+                await anext(stream)
+        assert await asyncio.to_thread(upstream.left.wait, 5)
+
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    asyncio.run(leave())
+
+
+def test_cancelling_an_awaited_call_closes_the_upstream_connection(upstream: Upstream) -> None:
+    async def cancel() -> None:
+        call = triton_adapter.acompletion("triton/m", ask("x"), api_base=upstream.url)
+        task = asyncio.ensure_future(call)
+        await asyncio.to_thread(arrived.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(upstream.left.wait, 5)
+
+    arrived = threading.Event()
+    upstream.on_post = arrived.set
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    asyncio.run(cancel())
+
+
+def test_leaving_a_stream_of_several_choices_closes_every_connection(upstream: Upstream) -> None:
+    async def leave() -> None:
+        stream: Any = await triton_adapter.acompletion(
+            "triton/m", ask("x"), api_base=upstream.url, stream=True, n=3
+        )
+        seen: set[int] = set()
+        async with stream:
+            while len(seen) < 3:
+                seen.add((await anext(stream)).choices[0].index)
+        for _ in range(3):
+            assert await asyncio.to_thread(upstream.leavers.acquire, timeout=5)
+
+    for _ in range(3):
+        upstream.answer(*chunked(ONE, end=False), then="hang")
+    asyncio.run(leave())
