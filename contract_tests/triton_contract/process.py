@@ -63,7 +63,8 @@ class Death:
 
     def __str__(self) -> str:
         how = f"killed by {self.signal}" if self.signal else f"exited with code {self.exit_code}"
-        told = [line for line in self.last_lines if line.startswith(_COMPLAINTS)] or self.last_lines
+        told = [line for line in self.last_lines if line.startswith(_COMPLAINTS)]
+        told += [line for line in self.last_lines[-1:] if line not in told]
         return "\n  ".join((how, *(line[:_LINE_SHOWN] for line in told[-_LINES_SHOWN:])))
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 QUIET_SECONDS = 0.2
 CLOSE_SECONDS = 3.0
+PROBE_SECONDS = 5.0
 _PROBE = b"GET %s/v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"
 
 
@@ -245,5 +246,5 @@ def settle(wire: Wire, exchange: Exchange, base_path: str, *, listen: bool) -> E
         wire.send(_PROBE % base_path.encode())
     except _End as end:
         return Exchange(response, exchange.interim, str(end))
-    probe = read_exchange(wire, 5.0)
+    probe = read_exchange(wire, PROBE_SECONDS)
     return Exchange(response, exchange.interim, "open" if probe.response else probe.ending, probe.extra)

@@ -1,0 +1,165 @@
+"""The raw client sees what is on the wire: status line, spelling, framing, chunks, and how a connection ends."""
+
+import pytest
+
+from triton_contract.http.case import Case
+from triton_contract.http.client import Address, Exchange, Response
+from triton_contract.http.play import play
+
+from .literal_server import CLOSE, RESET, SILENCE, literal_server
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def exchange_over(*answers: bytes, **fields: object) -> Exchange:
+    step = {"path": "/p", "timeout": 0.5, **fields}
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [step]})
+    with literal_server(*answers) as address:
+        (exchange,) = play(case, address).exchanges
+    return exchange
+
+
+def response_over(*answers: bytes, **fields: object) -> Response:
+    response = exchange_over(*answers, **fields).response
+    assert response is not None
+    return response
+
+
+def test_status_line_and_headers_keep_their_spelling() -> None:
+    response = response_over(
+        b"HTTP/1.1 405 Not Allowed\r\ncontent-LENGTH: 2\r\nX-A:b\r\nX-A: c\r\n\r\nhi", OK
+    )
+    assert (response.version, response.status, response.reason) == ("HTTP/1.1", 405, "Not Allowed")
+    assert response.headers == (("content-LENGTH", "2"), ("X-A", "b"), ("X-A", "c"))
+    assert (response.body, response.framing, response.complete) == (b"hi", "content-length", True)
+
+
+def test_chunks_are_kept_apart() -> None:
+    response = response_over(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", OK
+    )
+    assert (response.body, response.framing, response.chunks) == (b"abcde", "chunked", (3, 2))
+
+
+def test_interim_responses_are_noted() -> None:
+    exchange = exchange_over(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", OK)
+    assert (exchange.interim, exchange.ending) == ((100,), "open")
+
+
+def test_a_connection_that_answers_again_is_open() -> None:
+    assert exchange_over(OK, OK).ending == "open"
+
+
+@pytest.mark.parametrize(
+    ("answers", "ending"),
+    [
+        ((OK, CLOSE), "closed"),
+        ((OK, RESET), "reset"),
+        ((OK, SILENCE), "silent"),
+        ((b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", CLOSE), "open"),
+    ],
+    ids=["closes without a word", "resets", "answers no more", "promises to close and does not"],
+)
+def test_how_a_connection_ends_after_an_answer(
+    answers: tuple[bytes, ...], ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triton_contract.http.client.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("triton_contract.http.client.PROBE_SECONDS", 0.1)
+    assert exchange_over(*answers).ending == ending
+
+
+@pytest.mark.parametrize(
+    ("answer", "ending"),
+    [(CLOSE, "closed"), (RESET, "reset"), (SILENCE, "silent")],
+    ids=["close", "reset", "silence"],
+)
+def test_no_answer_is_an_observation(answer: bytes, ending: str) -> None:
+    exchange = exchange_over(answer, timeout=0.1)
+    assert (exchange.response, exchange.ending) == (None, ending)
+
+
+def test_a_body_that_falls_short_is_incomplete() -> None:
+    response = response_over(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", timeout=0.1)
+    assert (response.body, response.complete) == (b"half", False)
+
+
+def test_a_stream_that_breaks_off_is_incomplete() -> None:
+    response = response_over(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nde", timeout=0.1
+    )
+    assert (response.body, response.chunks, response.complete) == (b"abc", (3,), False)
+
+
+def test_bytes_after_an_answer_are_kept() -> None:
+    exchange = exchange_over(OK + b"HTTP/1.1 200 OK\r\n\r\n", OK)
+    assert exchange.extra == b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def test_literal_bytes_are_followed_by_listening() -> None:
+    case = Case.model_validate(
+        {"id": "a/b", "repository": "r", "steps": [{"raw": "x\r\n\r\n", "timeout": 0.5}]}
+    )
+    with literal_server(OK) as address:
+        (exchange,) = play(case, address).exchanges
+    assert (exchange.ending, exchange.extra) == ("open", b"")
+
+
+def test_leaving_after_a_chunk_keeps_what_came() -> None:
+    stream = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
+    exchange = exchange_over(stream, disconnect_after_chunks=1)
+    assert exchange.response is not None
+    assert (exchange.response.chunks, exchange.ending) == ((1,), "left")
+
+
+def test_nobody_there_is_an_observation() -> None:
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [{"path": "/p"}]})
+    with literal_server() as address:
+        pass
+    (exchange,) = play(case, address).exchanges
+    assert exchange.ending == "no connection (ConnectionRefusedError)"
+
+
+def test_steps_share_a_connection_until_told_otherwise() -> None:
+    first = b"HTTP/1.1 200 First\r\nContent-Length: 0\r\n\r\n"
+    second = b"HTTP/1.1 200 Second\r\nContent-Length: 0\r\n\r\n"
+    steps = [{"path": "/a"}, {"path": "/b"}, {"path": "/c", "new_connection": True}]
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": steps})
+    with literal_server(first, OK, second, OK) as address:
+        exchanges = play(case, address).exchanges
+    assert [each.response.reason for each in exchanges if each.response] == ["First", "Second", "First"]
+
+
+def test_an_answer_can_be_fetched_later() -> None:
+    steps = [{"path": "/slow", "in_background": "slow"}, {"path": "/b"}, {"answer_of": "slow"}]
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": steps})
+    with literal_server(OK, OK, OK, OK) as address:
+        assert len(play(case, address).exchanges) == 2
+
+
+def test_until_asks_again_and_keeps_the_last_answer() -> None:
+    ready = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
+    case = Case.model_validate(
+        {"id": "a/b", "repository": "r", "steps": [{"path": "/p", "until": {"contains": "ready"}}]}
+    )
+    with literal_server(OK, OK, ready, OK) as address:
+        (exchange,) = play(case, address).exchanges
+    assert exchange.response is not None
+    assert exchange.response.body == b"ready"
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://h:8000", Address("h", 8000)),
+        ("http://h", Address("h", 80)),
+        ("h:8000", Address("h", 8000)),
+        ("http://h:1/s/one/", Address("h", 1, "/s/one")),
+    ],
+)
+def test_addresses(url: str, address: Address) -> None:
+    assert Address.of(url) == address
+
+
+def test_only_plain_http_is_understood() -> None:
+    with pytest.raises(ValueError, match="not a plain http:// address"):
+        Address.of("https://h")

@@ -1,0 +1,86 @@
+"""The proof: every case, against the real server and the emulator side by side.
+
+One pair of servers per repository and flags; the next group's pair starts while this group's cases run.
+Select with `-m proof`, or one case with `-k`.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from triton_contract.compare import Outcome
+from triton_contract.divergences import load_divergences
+from triton_contract.http.case import Case
+from triton_contract.http.load import load_cases
+from triton_contract.reference.pytest_support import require_reference
+from triton_contract.runner import LiveSide, Pair, groups_of
+from triton_contract.targets import EmulatorTarget, TargetUnavailable, TritonTarget, emulator_command
+
+CASES = [case for _, members in groups_of(load_cases()) for case in members]
+Group = tuple[str, tuple[str, ...]]
+
+
+class Bench:
+    """The pair of the group in hand, and the next one on its way."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self._groups = groups
+        self._pool = ThreadPoolExecutor(2)
+        self._pairs: dict[Group, Future[Pair]] = {}
+
+    def pair(self, group: Group) -> Pair:
+        for other in [
+            other for other in self._pairs if self._groups.index(other) < self._groups.index(group)
+        ]:
+            self._end(other)
+        following = self._groups[self._groups.index(group) + 1 :][:1]
+        for each in (group, *following):
+            if each not in self._pairs:
+                self._pairs[each] = self._pool.submit(_start, each)
+        return self._pairs[group].result()
+
+    def close(self) -> None:
+        for group in list(self._pairs):
+            self._end(group)
+        self._pool.shutdown()
+
+    def _end(self, group: Group) -> None:
+        future = self._pairs.pop(group)
+        if future.exception() is None:
+            future.result().end()
+
+
+def _start(group: Group) -> Pair:
+    pair = Pair(LiveSide(TritonTarget()), LiveSide(EmulatorTarget()), load_divergences())
+    pair.begin(*group)
+    return pair
+
+
+@pytest.fixture(scope="session")
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    require_reference()
+    try:
+        emulator_command()
+    except TargetUnavailable as unavailable:
+        pytest.skip(str(unavailable))
+    chosen = [
+        item.callspec.params["case"]
+        for item in request.session.items
+        if hasattr(item, "callspec") and "case" in item.callspec.params
+    ]
+    bench = Bench(list(dict.fromkeys(case.group for case in chosen if isinstance(case, Case))))
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_emulator_equals_triton(case: Case, bench: Bench) -> None:
+    result = bench.pair(case.group).run(case)
+    differences = [
+        f"{axis}: {v.detail}" for axis, v in result.verdicts.items() if v.outcome is Outcome.DIFFERENT
+    ]
+    assert not differences, "\n" + "\n".join(differences)

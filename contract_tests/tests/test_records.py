@@ -1,0 +1,104 @@
+"""What is written to files: recordings, results, and the ledger made from them."""
+
+import json
+from pathlib import Path
+
+from triton_contract import ledger, recordings, results
+from triton_contract.compare import Outcome, Verdict
+from triton_contract.divergences import Divergence
+from triton_contract.http.case import Case
+from triton_contract.http.client import Exchange, Response
+from triton_contract.http.play import Observation
+from triton_contract.recordings import Provenance
+from triton_contract.results import CaseResult, RunResult
+
+CASE = Case.model_validate({"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}]})
+ORIGIN = Provenance("triton", "2.51.0", "2026-01-31", "by hand of a test")
+
+
+def recorded(tmp_path: Path, seen: Observation) -> Observation:
+    path = recordings.topic_file("2.51.0", "topic", tmp_path)
+    recordings.write(path, ORIGIN, [(CASE, seen)])
+    assert recordings.provenance(path) == ORIGIN
+    return recordings.read("2.51.0", ["topic", "absent"], tmp_path)[CASE.id]
+
+
+def test_a_recording_gives_back_every_byte(tmp_path: Path) -> None:
+    seen = Observation(
+        (
+            Exchange(
+                Response(
+                    "HTTP/1.1", 200, "OK", (("A", "b"), ("a", "c")), b'{"\xc3\xa9":1}\n', "chunked", (3, 8)
+                ),
+                interim=(100,),
+                ending="closed",
+                extra=b"more",
+            ),
+            Exchange(Response("HTTP/1.0", 500, "", (), b"\xff\x00", "content-length", complete=False)),
+            Exchange(Response("HTTP/1.0", 500, "", (), "a\u2028b".encode(), "close")),
+            Exchange(None, ending="reset"),
+        ),
+        counts={"m/1/inference_count": 1},
+    )
+    assert recorded(tmp_path, seen) == seen
+
+
+def test_a_recording_keeps_no_place_of_the_recording_machine(tmp_path: Path) -> None:
+    body = b'{"error":"At:\\n  /home/me/models/err/1/model.py(3): execute\\n"}'
+    seen = Observation(
+        (Exchange(Response("HTTP/1.1", 500, "", (), body)),), death="killed by SIGSEGV\n  /home/me"
+    )
+    back = recorded(tmp_path, seen)
+    assert back.exchanges[0].response is not None
+    assert b"/home" not in back.exchanges[0].response.body
+    assert back.death == "killed by SIGSEGV"
+
+
+EQUAL = Verdict(Outcome.EQUAL)
+RUN = RunResult(
+    "2.51.0",
+    "the real one",
+    "the emulator",
+    "2026-01-31",
+    (
+        CaseResult(
+            "infer/a", "infer", {"status": EQUAL, "body": Verdict(Outcome.NORMALISED), "statistics": EQUAL}
+        ),
+        CaseResult(
+            "infer/b", "infer", {"status": EQUAL, "body": Verdict(Outcome.DIFFERENT, "expected x\ngot y")}
+        ),
+        CaseResult("infer/c", "infer", {"status": EQUAL, "body": Verdict(Outcome.DIVERGENCE, "because")}),
+        CaseResult(
+            "health/a", "health", {"status": Verdict(Outcome.UNPROVEN), "body": EQUAL}, "killed by SIGFPE"
+        ),
+    ),
+)
+
+
+def test_a_case_is_as_good_as_its_worst_axis() -> None:
+    assert [result.outcome for result in RUN.cases] == [
+        Outcome.NORMALISED,
+        Outcome.DIFFERENT,
+        Outcome.DIVERGENCE,
+        Outcome.UNPROVEN,
+    ]
+    assert (RUN.failed, [result.failed for result in RUN.cases]) == (True, [False, True, False, False])
+
+
+def test_results_survive_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results.save(path, RUN)
+    assert results.load([path]) == [RUN]
+    assert json.loads(path.read_text())["cases"][3]["crash"] == "killed by SIGFPE"
+
+
+def test_the_ledger_shows_operation_by_axis_and_every_excuse() -> None:
+    page = ledger.render([RUN], [Divergence("infer/c", "body", "because")])
+    lines = page.splitlines()
+    assert "- 4 cases: 1 equal after normalising, 1 known divergence, 1 unproven, 1 different" in lines
+    assert "| operation | cases | status | headers | spelling | body | framing | statistics |" in lines
+    assert "| health | 1 | 0/1 (1u) |  |  | 1/1 |  |  |" in lines
+    assert "| infer | 3 | 3/3 |  |  | 0/3 (1n 1k 1d) |  | 1/1 |" in lines
+    assert "- `infer/b`" in lines
+    assert "| `infer/c` | body | because |" in lines
+    assert "| 2.51.0 | `health/a` | killed by SIGFPE |" in lines

