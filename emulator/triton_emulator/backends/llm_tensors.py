@@ -77,7 +77,7 @@ _TEXT_LIKE = re.compile(r"text|complet|answer|respon|repl|generat|message|conten
 
 _RETURN_FLAG = re.compile(r"(?:sampling_param_)?return_(\w+)")
 
-#: More answers to one prompt than this are refused: an event loop makes them all.
+#: More answers to one request than this are refused: an event loop makes them all.
 MAX_SEQUENCES = 128
 
 
@@ -108,7 +108,7 @@ class Contract:
 
 
 class Row(NamedTuple):
-    """What one row of a request asks for."""
+    """What one row of a request asks for; `sequences` is the number of answers."""
 
     prompt: str
     limits: Limits
@@ -117,9 +117,10 @@ class Row(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A request as a language model reads it."""
+    """A request as a language model reads it; every row gets `sequences` answers, the most that one row asks for."""
 
     rows: list[Row]
+    sequences: int
     stream: bool
     exclude_input: bool
     #: the `<x>` of every `return_<x>` that is set
@@ -206,13 +207,16 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
         rows = [_vllm_row(prompt, sampling) for prompt in prompts]
     else:
         rows = [_row(prompt, index, len(prompts), given) for index, prompt in enumerate(prompts)]
-    if any(row.sequences > MAX_SEQUENCES for row in rows):
-        raise invalid_arg(f"a stand-in gives at most {MAX_SEQUENCES} answers to one prompt")
+    most = max((row.sequences for row in rows), default=1)
+    if most > 1 and most * len(rows) > MAX_SEQUENCES:
+        raise invalid_arg(
+            f"{most * len(rows)} answers to one request are too many, {MAX_SEQUENCES} are allowed"
+        )
     excluded = (streaming or not contract.echoes) if exclude is None else exclude
     flags = frozenset(
         output for name, output in contract.flags.items() if name in tensors and _flag(tensors[name])
     )
-    return Ask(rows, streaming, excluded, flags, sampling)
+    return Ask(rows, max(most, 1), streaming, excluded, flags, sampling)
 
 
 def _prompts(tensor: Tensor | None, *, batched: bool, every: bool) -> list[str]:
@@ -324,5 +328,5 @@ def _vllm_row(prompt: str, sampling: Mapping[str, Any]) -> Row:
         if sequences < 1 or limits.max_tokens is None or limits.max_tokens < 1:
             raise _no_sampling_params()
         return Row(prompt, limits, sequences, int(sampling.get("seed", 0)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _no_sampling_params() from error

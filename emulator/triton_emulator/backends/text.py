@@ -163,7 +163,7 @@ class TextExecutor(InlineExecutor):
                         index=index,
                         vocabulary=[f" {token}" for token in vocabulary],
                     )
-                    for index in range(ask.rows[0].sequences)
+                    for index in range(ask.sequences)
                 ]
             )
         longest = max((len(answer.tokens) for row in answers for answer in row), default=0)

@@ -74,6 +74,22 @@ REQUESTS: dict[str, tuple[str, Given, dict[str, Any]]] = {
         },
         {},
     ),
+    "trtllm: a batch of unlike beams": (
+        "trtllm",
+        {
+            "text_input": _texts("who are u?", "hello", shape=[2, 1]),
+            "max_tokens": ("INT32", [3, 4], [2, 1]),
+            "beam_width": ("INT32", [1, 2], [2, 1]),
+        },
+        {},
+    ),
+    "trtllm: too many beams": ("trtllm", _trtllm(beam_width=("INT32", [10**9])), {}),
+    "vllm: too many answers": ("vllm", _vllm(sampling_parameters=_sampling(n=129)), {}),
+    "vllm: an infinite limit": (
+        "vllm",
+        _vllm(sampling_parameters=("BYTES", ['{"max_tokens": Infinity}'])),
+        {},
+    ),
     "vllm: a prompt": ("vllm", _vllm(), {}),
     "vllm: everything": (
         "vllm",

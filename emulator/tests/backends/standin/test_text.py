@@ -550,7 +550,10 @@ def test_a_cancelled_stream_ends_with_an_error() -> None:
 
 def test_a_request_for_a_thousand_million_answers_is_refused() -> None:
     exchange = Model(DECOUPLED).ask(row(beam_width=("INT32", [10**9])))
-    assert exchange.error == ("INVALID_ARG", "a stand-in gives at most 128 answers to one prompt")
+    assert exchange.error == (
+        "INVALID_ARG",
+        "1000000000 answers to one request are too many, 128 are allowed",
+    )
 
 
 def test_an_answer_carries_its_marks() -> None:

@@ -20,6 +20,7 @@ SENTENCE = [
     )
 ]
 LONGEST = 4096
+MOST = 128
 
 
 def answer(prompt, max_tokens=None, min_tokens=0, ignore_eos=False, seed=0, index=0):
@@ -86,6 +87,11 @@ def texts(name, rows):
     return pb_utils.Tensor(name, table)
 
 
+def fail(sender, message, code):
+    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+    sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
 class TritonPythonModel:
     def execute(self, requests):
         for request in requests:
@@ -98,15 +104,21 @@ class TritonPythonModel:
             for name in ("stream", "return_log_probs", "return_num_input_tokens", "return_num_output_tokens")
         }
         echo = not read(request, "exclude_input_in_output", 0, flags["stream"])
-        answers = [self.answers(request, row, prompt) for row, prompt in enumerate(prompts)]
+        number = max(
+            read(request, name, row, 1)
+            for name in ("num_return_sequences", "beam_width")
+            for row, _ in enumerate(prompts)
+        )
+        if number > 1 and number * len(prompts) > MOST:
+            message = f"{number * len(prompts)} answers to one request are too many, {MOST} are allowed"
+            fail(sender, message, pb_utils.TritonError.INVALID_ARG)
+            return
+        answers = [self.answers(request, row, prompt, max(number, 1)) for row, prompt in enumerate(prompts)]
         steps = max(1, *(len(tokens) for row in answers for tokens in row))
         step = 1 if flags["stream"] else steps
         for start in range(0, steps, step):
             if sender.is_cancelled():
-                error = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
-                sender.send(
-                    pb_utils.InferenceResponse(error=error), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-                )
+                fail(sender, "Request was cancelled", pb_utils.TritonError.CANCELLED)
                 return
             parts = [[tokens[start : start + step] for tokens in row] for row in answers]
             lead = prompts if echo and start == 0 else [b""] * len(prompts)
@@ -114,11 +126,10 @@ class TritonPythonModel:
             last = start + step >= steps
             sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
 
-    def answers(self, request, row, prompt):
-        """The token lists that answer one prompt, as many as asked for."""
-        number = max(read(request, name, row, 1) for name in ("num_return_sequences", "beam_width"))
+    def answers(self, request, row, prompt, number):
+        """The token lists that answer one prompt."""
         found = []
-        for index in range(max(1, number)):
+        for index in range(number):
             tokens, reason = answer(
                 prompt,
                 read(request, "max_tokens", row, None),

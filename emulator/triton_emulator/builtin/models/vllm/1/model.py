@@ -21,6 +21,7 @@ SENTENCE = [
     )
 ]
 LONGEST = 4096
+MOST = 128
 
 
 def answer(prompt, max_tokens=None, min_tokens=0, ignore_eos=False, seed=0, index=0):
@@ -80,6 +81,10 @@ NAMES = """
 SAMPLING_PARAMS = NAMES.split()
 
 
+class TooMany(Exception):
+    """More answers are asked for than are made."""
+
+
 def flag(request, name, default=False):
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     return default if tensor is None else bool(tensor.as_numpy()[0])
@@ -108,8 +113,10 @@ def answers(prompt, sampling):
         seed = int(sampling.get("seed", 0))
         if limit < 1 or number < 1:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("'NoneType' object has no attribute 'lora_name'") from None
+    if number > MOST:
+        raise TooMany(f"{number} answers to one request are too many, {MOST} are allowed")
     drawn = [answer(prompt, limit, least, endless, seed, index) for index in range(number)]
     return [without(tokens, reason, stop, bad) for tokens, reason in drawn]
 
@@ -120,6 +127,11 @@ def texts(name, elements):
     return pb_utils.Tensor(name, array)
 
 
+def fail(sender, message, code):
+    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+    sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
 class TritonPythonModel:
     def execute(self, requests):
         for request in requests:
@@ -127,10 +139,9 @@ class TritonPythonModel:
             try:
                 self.generate(request, sender)
             except ValueError as error:
-                response = pb_utils.InferenceResponse(
-                    error=pb_utils.TritonError(f"Error generating stream: {error}")
-                )
-                sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                fail(sender, f"Error generating stream: {error}", pb_utils.TritonError.INTERNAL)
+            except TooMany as error:
+                fail(sender, str(error), pb_utils.TritonError.INVALID_ARG)
 
     def generate(self, request, sender):
         prompt = pb_utils.get_input_tensor_by_name(request, "text_input").as_numpy()[0]
@@ -144,10 +155,7 @@ class TritonPythonModel:
         step = 1 if stream else steps
         for start in range(0, steps, step):
             if sender.is_cancelled():
-                error = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
-                sender.send(
-                    pb_utils.InferenceResponse(error=error), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-                )
+                fail(sender, "Request was cancelled", pb_utils.TritonError.CANCELLED)
                 return
             response = self.response(
                 request, prompt if echo else b"", prompt, found, start, start + step, sampling
