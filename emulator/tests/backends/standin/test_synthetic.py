@@ -206,3 +206,42 @@ def test_an_identity_pairs_tensors_by_datatype_in_the_configs_order() -> None:
 def test_an_identity_needs_an_input_for_each_output() -> None:
     with pytest.raises(LoadError, match="finds no BYTES input for output 'Y'"):
         Model(config('{ name: "Y" data_type: TYPE_STRING dims: [ 1 ] }'), "{behaviour: identity}")
+
+
+@pytest.mark.parametrize("behaviour", ["synthetic", "identity"])
+def test_an_answer_can_take_its_time(behaviour: str) -> None:
+    same = config('{ name: "Y" data_type: TYPE_FP32 dims: [ -1, 4 ] }')
+    assert Model(same, f"{{behaviour: {behaviour}, delay_ms: 30}}").ask(x()).times == [0.03]
+
+
+def test_a_request_cancelled_while_it_waits_is_answered_with_an_error() -> None:
+    model = Model(config(FLOATS), "{delay_ms: 30}")
+    exchange = model.start(x())
+    exchange.call.cancelled = True
+    model.clock.run()
+    assert exchange.error == ("CANCELLED", "Request was cancelled")
+
+
+def test_an_input_left_out_counts_as_1_in_shapes() -> None:
+    optional = '{ name: "X" data_type: TYPE_FP32 dims: [ -1 ] optional: true }'
+    made = only(Model(config('{ name: "Y" data_type: TYPE_FP32 dims: [ -1 ] }', optional)).ask({}))
+    assert made.shape == (1,)
+
+
+def test_an_identity_leaves_out_what_was_left_out() -> None:
+    optional = (
+        '{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }, { name: "W" data_type: TYPE_INT8 dims: [ 1 ] }'
+    )
+    model = Model(config('{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }', optional), "{behaviour: identity}")
+    assert model.ask({"W": ("INT8", [1]), "X": ("FP32", [2.0])}).outputs == ["Y"]
+
+
+def test_fixed_values_of_bf16_are_the_upper_halves_of_floats() -> None:
+    halves = '{ name: "Y" data_type: TYPE_BF16 dims: [ 2 ] }'
+    made = only(Model(config(halves), "{values: {Y: [1.0, -2.0]}}").ask(x()))
+    assert made.array.tolist() == [0x3F80, 0xC000]
+
+
+def test_fixed_values_of_another_type_keep_the_model_from_loading() -> None:
+    with pytest.raises(LoadError, match="'values' of output 'Y' are not FP32: could not convert"):
+        Model(config(FLOATS), "{values: {Y: [cat]}}")

@@ -10,7 +10,7 @@ import pytest
 from emulator.tests.backends.standin.driving import Given, Model, tensor
 from triton_emulator.backends import standin
 from triton_emulator.backends.generator import tokens
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.model import Call, LoadError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 
 CUSTOM = """
@@ -584,3 +584,24 @@ def test_on_an_event_loop_a_stream_waits_for_its_timers() -> None:
 
     asyncio.run(both())
     assert seen == ["token", "the loop", "token", "token"]
+
+
+def test_a_model_without_texts_cannot_answer_as_a_language_model() -> None:
+    config = CUSTOM.replace("TYPE_STRING", "TYPE_FP32")
+    with pytest.raises(
+        LoadError, match="finds no BYTES input for the prompt or no BYTES output for the text"
+    ):
+        Model(config, "{behaviour: text}")
+
+
+def test_a_prompt_may_be_left_out() -> None:
+    config = CUSTOM.replace("dims: [ 1 ] }", "dims: [ 1 ] optional: true }", 1)
+    assert Model(config, "{reply: Hello.}").ask({}).texts() == [["Hello."]]
+
+
+def test_outputs_that_mean_nothing_here_hold_synthetic_values_the_same_in_each_response() -> None:
+    config = DECOUPLED.replace(
+        '{ name: "batch_index"', '{ name: "latency" data_type: TYPE_FP32 dims: [ 1 ] }, { name: "batch_index"'
+    )
+    exchange = Model(config, "{values: {latency: 0.5}}").ask(streaming(limit=2))
+    assert exchange.texts("latency") == [[[0.5]], [[0.5]]]
