@@ -30,9 +30,8 @@ def body_after(name: str, body: bytes, *headers: tuple[str, str]) -> bytes:
         ("repository-path", b'{"data":["/a/b/c.txt"]}', b'{"data":["/a/b/c.txt"]}'),
         (
             "metrics-times",
-            b'nv_inference_count{model="m"} 3\nnv_inference_queue_duration_us{model="m"} 17\nnv_cpu_utilization 1',
-            b'nv_inference_count{model="m"} 3\nnv_inference_queue_duration_us{model="m"} <time>\n'
-            b"nv_cpu_utilization <time>",
+            b'nv_inference_count{model="m"} 3\nnv_inference_queue_duration_us{model="m"} 17\nnv_cpu_usage 1',
+            b'nv_inference_count{model="m"} 3\nnv_inference_queue_duration_us{model="m"} <time>\nnv_cpu_usage <time>',
         ),
         (
             "sample-order",

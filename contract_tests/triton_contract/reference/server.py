@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from triton_contract.process import Death, Ports, ServerProcess
+from triton_contract.process import POLL_SECONDS, Death, Ports, ServerProcess
 
 from .installation import install
 from .wheel import DEFAULT_VERSION
 
+_LEFTOVER_SECONDS = 5.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
@@ -129,9 +131,12 @@ class TritonServer:
 
     def _remove_leftovers(self) -> None:
         """Stubs survive a server that was killed, and so do their shared memory files."""
-        for pid in _processes_mentioning(self._prefix):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _LEFTOVER_SECONDS
+        while (pids := _processes_mentioning(self._prefix)) and time.monotonic() < deadline:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
         for leftover in _SHARED_MEMORY.glob(f"{self._prefix}*"):
             leftover.unlink(missing_ok=True)
 
