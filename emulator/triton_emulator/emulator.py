@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from triton_emulator.server import Server, new_loop
 from triton_emulator.settings import Settings
@@ -42,7 +42,7 @@ class Session:
     def close(self) -> None:
         self._emulator.close_session(self.id)
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,7 +83,7 @@ class Emulator:
         """The address of the metrics, `http://127.0.0.1:port/metrics`."""
         return _url(self._server.metrics_address) + "/metrics"
 
-    def start(self) -> "Emulator":
+    def start(self) -> Self:
         """Start and return once every model is loaded and the server answers."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="triton-emulator", daemon=True)
         self._thread.start()
@@ -109,7 +109,7 @@ class Emulator:
     def close_session(self, identifier: str) -> None:
         self._run(self._server.close_session(identifier))
 
-    def __enter__(self) -> "Emulator":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(

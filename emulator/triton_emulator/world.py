@@ -14,6 +14,7 @@ from time import time_ns
 from triton_emulator import builtin
 from triton_emulator.backends import python as python_backend
 from triton_emulator.backends import standin
+from triton_emulator.backends.ensemble import EnsembleExecutor
 from triton_emulator.backends.inline import Hooks as StandinHooks
 from triton_emulator.backends.python.completion import auto_complete
 from triton_emulator.backends.settings import FILE_NAME
@@ -28,7 +29,7 @@ from triton_emulator.engine.trace import TraceSettings
 from triton_emulator.engine.validation import validate
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
-from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository import override
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
@@ -59,9 +60,11 @@ class World:
         self._standin_hooks = StandinHooks(schedule=loop.call_later)
         paths = [Path(path) for path in settings.model_repositories] or [builtin.REPOSITORY]
         self._model_settings = _RepositorySettings(settings, paths)
-        self._forward = re.compile(settings.http_header_forward_pattern, re.IGNORECASE) if (
-            settings.http_header_forward_pattern
-        ) else None
+        self._forward = (
+            re.compile(settings.http_header_forward_pattern, re.IGNORECASE)
+            if (settings.http_header_forward_pattern)
+            else None
+        )
         self.restricted = bool(settings.http_restricted_apis)
         self.repository: Repository[LoadedModel] = Repository(
             _options(settings, paths),
@@ -81,6 +84,8 @@ class World:
         executor: Executor
         if standin.stands_in(definition):
             executor = standin.load(definition, self._standin_hooks)
+        elif config.is_ensemble:
+            executor = EnsembleExecutor(definition, self.infer, self._member)
         else:
             executor = python_backend.load(definition, _PYTHON_HOOKS)
         return LoadedModel(definition, executor)
@@ -115,12 +120,36 @@ class World:
     # --- requests ---
 
     def submit(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
-        """Validate a request and send it on its way; `deliver` gets the responses on the event loop. Raises TritonError."""
+        """Validate a request and send it on its way; `deliver` gets the responses on the event loop.
+
+        Raises TritonError.
+        """
         batch = validate(request, model.config)
         call = Call(request, model.version, deliver, self.mailbox.post)
         call.batch_size = batch
         model.scheduler.submit(call)
         return call
+
+    def infer(self, name: str, version: str, request: InferRequest, deliver: Deliver) -> Call:
+        """Send a request that comes from a model, not from a client, and count it when it is done. Raises TritonError.
+
+        To be called on the event loop.
+        """
+        model = self.model(name, version)
+
+        def count(response: InferResponse | None, final: bool) -> None:
+            deliver(response, final)
+            if final:
+                self.finish(call, model)
+
+        batch = validate(request, model.config)
+        call = Call(request, model.version, count, self.mailbox.post)
+        call.batch_size = batch
+        model.scheduler.submit(call)
+        return call
+
+    def _member(self, name: str, version: str) -> ModelConfig:
+        return self.model(name, version).config
 
     def finish(self, call: Call, model: LoadedModel) -> None:
         """Count a request whose last byte has gone."""

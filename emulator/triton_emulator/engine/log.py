@@ -22,6 +22,11 @@ class TritonLog(logging.StreamHandler[TextIO]):
         super().__init__(_stream(settings.file))
         self.settings: Callable[[], LogSettings] = lambda: settings
 
+    def close(self) -> None:
+        if self.stream is not sys.stderr:
+            self.stream.close()
+        super().close()
+
     def filter(self, record: logging.LogRecord) -> bool:
         settings = self.settings()
         if record.levelno >= logging.ERROR:

@@ -15,8 +15,8 @@ class Mailbox:
         self._posted: deque[tuple[Deliver, InferResponse | None, bool]] = deque()
         self._awake = False
 
-    def post(self, deliver: Deliver, response: InferResponse | None, final: bool) -> None:  # noqa: FBT001  (engine.model.Post)
-        """Deliver soon, on the loop. What is posted to a loop that has closed is dropped: nobody is there to read it."""
+    def post(self, deliver: Deliver, response: InferResponse | None, final: bool) -> None:
+        """Deliver soon, on the loop. A loop that has closed has nobody to read it: then it is dropped."""
         self._posted.append((deliver, response, final))
         if not self._awake:
             self._awake = True

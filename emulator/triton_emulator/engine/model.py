@@ -36,9 +36,9 @@ class ModelDefinition:
 
 
 class LoadError(Exception):
-    """A model version cannot be loaded; the message is what Triton prints as its status's reason.
+    """A model version cannot be loaded.
 
-    Example: "Internal: RuntimeError: cannot init\\n\\nAt:\\n  /repo/m/1/model.py(2): initialize\\n".
+    The message is what Triton prints as its status's reason, as in "Internal: RuntimeError: cannot init".
     """
 
 

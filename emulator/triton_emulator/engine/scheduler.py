@@ -1,6 +1,7 @@
 """How requests reach a model's instances: at once on the event loop, or through a queue to a thread per instance."""
 
 import threading
+from functools import partial
 from queue import SimpleQueue
 from time import time_ns
 from typing import Protocol
@@ -37,7 +38,9 @@ def _execute(executor: Executor, call: Call, instance: int) -> None:
         call.failed = True
         error = internal(f"{type(fault).__name__}: {fault}")
         request = call.request
-        call.respond(InferResponse(request.model_name, str(call.version), request.id, error=error), final=True)
+        call.respond(
+            InferResponse(request.model_name, str(call.version), request.id, error=error), final=True
+        )
 
 
 class InlineScheduler:
@@ -65,7 +68,7 @@ class QueueScheduler:
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         for instance in range(executor.instances):
-            executor.start_worker(instance, lambda instance=instance: self._work(instance))
+            executor.start_worker(instance, partial(self._work, instance))
 
     def submit(self, call: Call) -> None:
         self._queue.put(call)

@@ -49,6 +49,8 @@ class Duration:
 
 @dataclass(slots=True)
 class BatchStatistics:
+    """The executions of one batch size."""
+
     compute_input: Duration = field(default_factory=Duration)
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)

@@ -7,7 +7,13 @@ size; then per input its datatype, shape and byte size. Inputs are walked in the
 from collections.abc import Sequence
 
 from triton_emulator.engine.unordered import walk
-from triton_emulator.protocol.datatypes import DATATYPES, TruncatedElement, TruncatedLength, element_count, encode_bytes
+from triton_emulator.protocol.datatypes import (
+    DATATYPES,
+    TruncatedElement,
+    TruncatedLength,
+    element_count,
+    encode_bytes,
+)
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
@@ -58,7 +64,11 @@ def _quoted(names: Sequence[str]) -> str:
 def _wrong_count(request: InferRequest, config: ModelConfig) -> TritonError:
     given = [tensor.name for tensor in request.inputs]
     required, most = config.required_inputs, len(config.inputs)
-    expected = f"expected {most} inputs" if required == most else f"expected number of inputs between {required} and {most}"
+    expected = (
+        f"expected {most} inputs"
+        if required == most
+        else f"expected number of inputs between {required} and {most}"
+    )
     missing = [spec.name for spec in config.inputs if not spec.optional and spec.name not in given]
     # 2.51: with nothing missing the list's opening bracket is lost
     listed = _quoted(missing) if missing else "]"
@@ -99,7 +109,8 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         )
     shape, expected = tensor.shape, spec.shape
     if shape != expected and not (
-        len(shape) == len(expected) and all(want in (-1, dim) for dim, want in zip(shape, expected, strict=True))
+        len(shape) == len(expected)
+        and all(want in (-1, dim) for dim, want in zip(shape, expected, strict=True))
     ):
         note = _BATCH_NOTE if config.max_batch_size > 0 else ""
         raise invalid_arg(
@@ -116,7 +127,9 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         raise _wrong_size(request, tensor, tensor.name, config, size)
 
 
-def _wrong_size(request: InferRequest, tensor: Tensor, name: str, config: ModelConfig, size: int) -> TritonError:
+def _wrong_size(
+    request: InferRequest, tensor: Tensor, name: str, config: ModelConfig, size: int
+) -> TritonError:
     return invalid_arg(
         f"{request.log_id}input byte size mismatch for input '{name}' for model '{config.name}'. "
         f"Expected {size}, got {tensor.byte_size}"

@@ -17,19 +17,16 @@ def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: b
     if tensor.datatype == "BYTES":
         raise invalid_arg("class result not available for output due to unsupported type 'BYTES'")
     rows = tensor.shape[0] if batching and tensor.shape else 1
-    values = tensor.array.reshape(rows, -1) if rows else tensor.array.reshape(0, 0)
+    values = tensor.array.reshape(rows, tensor.count // rows if rows else 0)
     top = min(classes, values.shape[1])
     found: list[bytes] = []
     for row in values:
-        order = np.argsort(-_sortable(row), kind="stable")[:top]
+        # highest first, equal values in index order, whatever the dtype
+        order = (row.size - 1 - np.argsort(row[::-1], kind="stable")[::-1])[:top]
         found += [_entry(row[index].item(), int(index), labels) for index in order]
     array = np.empty(len(found), dtype=np.object_)
     array[:] = found
     return Tensor(tensor.name, "BYTES", [rows, top] if batching else [top], array=array)
-
-
-def _sortable(row: "np.typing.NDArray[np.generic]") -> "np.typing.NDArray[np.float64]":
-    return row.astype(np.float64)
 
 
 def _entry(value: float, index: int, labels: Sequence[str]) -> bytes:

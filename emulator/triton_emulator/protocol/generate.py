@@ -59,7 +59,7 @@ def _map(key: str, value: js.Value, request: InferRequest, inputs: Mapping[str, 
     if spec is None:
         request.parameters[key] = parameter_value(key, value)
         return
-    values = value if isinstance(value, list) else [value]
+    values: list[js.Value] = value if isinstance(value, list) else [value]
     shape = tensor_shape(key, len(values), spec.shape)
     if any(tensor.name == key for tensor in request.inputs):
         raise invalid_arg(f"{request.log_id}input '{key}' already exists in request")

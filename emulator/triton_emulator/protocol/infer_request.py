@@ -120,7 +120,9 @@ def _check_one_source(entry: js.Value) -> None:
     if not isinstance(parameters, Absent):
         found += [source for source in _SOURCES if not isinstance(find(parameters, source), Absent)]
     if len(found) != 1:
-        what = "But no field is set" if not found else "But set " + " ".join(f"'{source}'" for source in found)
+        what = (
+            "But no field is set" if not found else "But set " + " ".join(f"'{source}'" for source in found)
+        )
         raise invalid_arg(
             "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
             f"'shared_memory_region' in 'parameters'. {what}"
@@ -160,7 +162,9 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
             request.inputs.append(Tensor(name, datatype, shape, data=b""))
             continue
         values = member(js.as_array, entry, "data")
-        request.inputs.append(Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count)))
+        request.inputs.append(
+            Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count))
+        )
     if at != len(tail):
         raise invalid_arg(f"unexpected additional input data for model '{request.model_name}'")
 

@@ -53,7 +53,9 @@ REPOSITORY = {
     "unload": _route("repository_unload", "POST", "model-repository"),
 }
 SHARED_MEMORY = {
-    (kind, action): _route(f"{kind}_shared_memory_{action}", "GET" if action == "status" else "POST", "shared-memory")
+    (kind, action): _route(
+        f"{kind}_shared_memory_{action}", "GET" if action == "status" else "POST", "shared-memory"
+    )
     for kind in ("system", "cuda")
     for action in ("status", "register", "unregister")
 }

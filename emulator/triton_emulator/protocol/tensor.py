@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from triton_emulator.protocol.datatypes import DATATYPES, Array, Buffer, decode_bytes, element_count, encode_bytes
+from triton_emulator.protocol.datatypes import (
+    DATATYPES,
+    Array,
+    Buffer,
+    decode_bytes,
+    element_count,
+    encode_bytes,
+)
 
 
 class Tensor:
@@ -84,3 +91,7 @@ class Tensor:
     def element_total(self) -> int:
         """The number of elements that are really there, where they are held as an array (else what `shape` says)."""
         return self.count if self._array is None else self._array.size
+
+    def renamed(self, name: str, shape: Sequence[int]) -> "Tensor":
+        """The same elements under another name, in another shape of as many."""
+        return Tensor(name, self.datatype, shape, data=self._data, array=self._array)

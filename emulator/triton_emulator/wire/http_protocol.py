@@ -2,8 +2,8 @@
 
 What differs from a polite server, each seen on 2.51.0: header names keep the spelling of the application; 405 is
 "Not Allowed"; garbage closes the connection without a byte; only a `Connection` value spelled exactly `close` or
-`keep-alive` counts; any version but 1.1 and its successors closes by default and is answered with its own number; a HEAD
-request gets its body. Head and body leave in one write.
+`keep-alive` counts; any version but 1.1 and its successors closes by default and is answered with its own number; a HEAD gets a
+body. Head and body leave in one write.
 """
 
 import asyncio
@@ -50,7 +50,9 @@ class TritonProtocol(HttpToolsProtocol):
 
     def _loosen(self) -> None:
         """Accept what libevhtp accepts."""
-        self.parser.set_dangerous_leniencies(lenient_headers=True, lenient_chunked_length=True, lenient_version=True)
+        self.parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_chunked_length=True, lenient_version=True
+        )
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -65,7 +67,7 @@ class TritonProtocol(HttpToolsProtocol):
             self._read_again(data)
 
     def _read_again(self, data: bytes) -> None:
-        """2.51 takes any word for a method (and refuses it as it refuses PATCH) and any bytes in a path, up to a NUL."""
+        """2.51 takes any word for a method, refusing it as it refuses PATCH, and any bytes in a path, up to a NUL."""
         line = _REQUEST_LINE.match(data) if self._idle else None
         if line is None:
             # 2.51: a request line without a version is waited on for ever

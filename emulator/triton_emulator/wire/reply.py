@@ -38,6 +38,6 @@ def json_reply(body: bytes, status: int = 200) -> Reply:
 
 def error_body(error: TritonError) -> bytes:
     """`{"error":"..."}` with the escaping of Triton's JSON."""
-    from triton_emulator.protocol import json_dialect  # noqa: PLC0415  (wire and protocol stand on one floor)
+    from triton_emulator.protocol import json_dialect
 
     return b'{"error":' + json_dialect.write(error.message) + b"}"

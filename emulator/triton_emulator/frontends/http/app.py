@@ -100,7 +100,9 @@ class HttpApp:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         body = await _read_body(receive, world)
         if world.restricted and (missing := world.restriction(route.category, headers)):
-            return untyped(403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % missing.encode())
+            return untyped(
+                403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % missing.encode()
+            )
         if scope["method"] not in route.methods:
             return METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED
         if body is None:
@@ -110,7 +112,9 @@ class HttpApp:
             return await infer(world, groups[0] or "", groups[1] or "", headers, body)
         if operation in ("generate", "generate_stream"):
             stream = operation == "generate_stream"
-            return await generate(world, groups[0] or "", groups[1] or "", headers, body, send, receive, stream=stream)
+            return await generate(
+                world, groups[0] or "", groups[1] or "", headers, body, send, receive, stream=stream
+            )
         request = Request(world, scope["method"], path, groups, headers, body)
         try:
             if (handler := _HANDLERS.get(operation)) is not None:
@@ -130,7 +134,9 @@ class HttpApp:
             return METHOD_NOT_ALLOWED
         if body is None:
             return untyped_error(too_large(world))
-        name = bare.choose(endpoint, world.settings, [served.config for served in world.repository.all_served()])
+        name = bare.choose(
+            endpoint, world.settings, [served.config for served in world.repository.all_served()]
+        )
         headers = scope["headers"]
         if endpoint in ("infer", "embeddings"):
             return await infer(world, name, "", headers, body)

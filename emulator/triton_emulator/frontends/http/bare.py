@@ -1,7 +1,7 @@
 """The three endpoints of LiteLLM's Triton page that name no model: `/generate`, `/infer`, `/embeddings`, at any prefix.
 
 A real Triton has no such routes; people put them there with a reverse proxy. Which model answers is set by flag, or is
-the one that fits best what LiteLLM sends: the fewest inputs that LiteLLM would leave out, no batch dimension, first name.
+the one that fits best what LiteLLM sends: the fewest inputs that it would leave out, no batch dimension, first name.
 """
 
 import re
@@ -22,7 +22,7 @@ _FLOATS = ("FP32", "FP64", "FP16")
 
 
 def match(path: str) -> str | None:
-    """"generate", "generate_stream", "infer" or "embeddings"; None for any other path."""
+    """The endpoint: "generate", "generate_stream", "infer" or "embeddings"; None for any other path."""
     found = _PATH.fullmatch(path)
     return found[1] if found else None
 
@@ -64,7 +64,11 @@ def _answers_at_once(config: ModelConfig) -> bool:
 
 
 def _embeds(config: ModelConfig) -> bool:
-    return _takes_text(config) and not config.decoupled and any(spec.datatype in _FLOATS for spec in config.outputs)
+    return (
+        _takes_text(config)
+        and not config.decoupled
+        and any(spec.datatype in _FLOATS for spec in config.outputs)
+    )
 
 
 _FITS: dict[str, Callable[[ModelConfig], bool]] = {

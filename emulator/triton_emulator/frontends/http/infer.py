@@ -20,7 +20,9 @@ from triton_emulator.world import World
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
-async def infer(world: World, name: str, version: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
+async def infer(
+    world: World, name: str, version: str, headers: list[tuple[bytes, bytes]], body: bytes
+) -> Reply:
     """Answer an inference request; `headers` are the client's, with their spelling."""
     accept = ""
     try:
@@ -80,7 +82,9 @@ def _header_length(text: bytes, content_length: int) -> int:
     length = sign * int(digits[:end][:19] or b"0")
     length = (length + 2**31) % 2**32 - 2**31
     if not 0 <= length <= content_length:
-        raise invalid_arg(f"inference header size should be in range (0, {content_length}), got: {text.decode('latin-1')}")
+        raise invalid_arg(
+            f"inference header size should be in range (0, {content_length}), got: {text.decode('latin-1')}"
+        )
     return length
 
 
@@ -128,5 +132,3 @@ def _requested(world: World, model: LoadedModel, request: InferRequest, tensor: 
             )
         world.system_shared_memory.write(ref, tensor.data)
     return tensor
-
-

@@ -15,7 +15,7 @@ class Responses:
         self._items: deque[tuple[InferResponse | None, bool]] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
-    def deliver(self, response: InferResponse | None, final: bool) -> None:  # noqa: FBT001  (engine.model.Deliver)
+    def deliver(self, response: InferResponse | None, final: bool) -> None:
         self._items.append((response, final))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

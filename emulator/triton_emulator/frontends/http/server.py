@@ -45,8 +45,8 @@ class HttpServer:
 
         self._server = await loop.create_server(protocol, sock=self._socket, backlog=2048)
 
-    async def close(self, timeout: float) -> None:
-        """Accept nothing new, let the requests in flight finish for up to `timeout` seconds, then cut the rest."""
+    async def close(self, grace: float) -> None:
+        """Accept nothing new, let the requests in flight finish for up to `grace` seconds, then cut the rest."""
         if self._server is None:
             self._socket.close()
             return
@@ -54,7 +54,7 @@ class HttpServer:
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:
-            await asyncio.wait(set(self._state.tasks), timeout=timeout)
+            await asyncio.wait(set(self._state.tasks), timeout=grace)
         for connection in list(self._state.connections):
             if connection.transport is not None:
                 connection.transport.abort()

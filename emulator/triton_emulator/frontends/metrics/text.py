@@ -100,7 +100,9 @@ def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
     """The body of `GET /metrics`."""
     listed = list(rows)
     lines = _family(_SUCCESS, listed)
-    lines += _head("nv_inference_request_failure", "Number of failed inference requests, all batch sizes", "counter")
+    lines += _head(
+        "nv_inference_request_failure", "Number of failed inference requests, all batch sizes", "counter"
+    )
     for row in listed:
         for reason in FAILURE_REASONS:
             count = row.statistics.fail.count if reason == "BACKEND" else 0
@@ -108,7 +110,11 @@ def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
             lines.append(f"nv_inference_request_failure{{{labels}}} {count}")
     for family in _FAMILIES:
         lines += _family(family, listed)
-    lines += _gauge("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes", _PINNED_POOL_BYTES)
+    lines += _gauge(
+        "nv_pinned_memory_pool_total_bytes",
+        "Pinned memory pool total memory size, in bytes",
+        _PINNED_POOL_BYTES,
+    )
     lines += _gauge("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", 0)
     lines += _gauge("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", machine.cpu_utilization)
     lines += _gauge("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", machine.memory_total)
@@ -122,7 +128,8 @@ def _head(name: str, text: str, kind: str) -> list[str]:
 
 def _family(family: _Family, rows: list[ModelRow]) -> list[str]:
     return _head(family.name, family.help, family.kind) + [
-        f'{family.name}{{model="{_escaped(row.name)}",version="{row.version}"}} {family.value(row)}' for row in rows
+        f'{family.name}{{model="{_escaped(row.name)}",version="{row.version}"}} {family.value(row)}'
+        for row in rows
     ]
 
 
