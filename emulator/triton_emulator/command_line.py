@@ -12,7 +12,12 @@ from triton_emulator.settings import Settings
 _BY_NAME = {flag.name: flag for flag in FLAGS}
 # Our own flags have to be written in full, so that every abbreviation that tritonserver takes keeps its meaning.
 _OPTIONS = tuple(
-    Option(flag.name, Argument.REQUIRED if flag.hint else Argument.NONE, abbreviated=flag.use is not Use.OURS)
+    Option(
+        flag.name,
+        Argument.REQUIRED if flag.hint else Argument.NONE,
+        abbreviated=flag.use is not Use.OURS,
+        meaning="model_repositories" if flag.setting == "model_repositories" else "",
+    )
     for flag in FLAGS
 )
 _RESTRICTED_NOUNS = {"http_restricted_apis": "api", "grpc_restricted_protocols": "protocol"}

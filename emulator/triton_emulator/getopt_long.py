@@ -14,11 +14,15 @@ class Argument(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One long option, named without its dashes. `abbreviated`: whether a unique prefix of the name stands for it."""
+    """One long option, named without its dashes. `abbreviated`: whether a unique prefix of the name stands for it.
+
+    Options of one `meaning` (the C interface's `val`) are as good as one: a prefix of both is not ambiguous.
+    """
 
     name: str
     argument: Argument
     abbreviated: bool = True
+    meaning: str = ""
 
 
 class OptionError(Exception):
@@ -61,7 +65,9 @@ def _find(written: str, argument: str, options: Sequence[Option]) -> Option:
     ]
     if not matches:
         raise OptionError(f"unrecognized option '{argument}'")
-    if len(matches) > 1:
-        names = " ".join(f"'--{option.name}'" for option in matches)
+    first, *others = matches
+    others = [option for option in others if not first.meaning or option.meaning != first.meaning]
+    if others:
+        names = " ".join(f"'--{option.name}'" for option in (first, *others))
         raise OptionError(f"option '{argument}' is ambiguous; possibilities: {names}")
-    return matches[0]
+    return first

@@ -1,0 +1,225 @@
+"""Shared memory regions: real objects, registered, read, written, held, let go."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
+from triton_emulator.protocol.errors import Code, TritonError
+from triton_emulator.protocol.messages import SharedMemoryRef
+
+DIRECTORY = Path("/dev/shm")  # noqa: S108
+
+
+@pytest.fixture
+def memory() -> Iterator[SystemSharedMemory]:
+    memory = SystemSharedMemory()
+    yield memory
+    memory.clear()
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    path = DIRECTORY / f"emulator_test_{secrets.token_hex(6)}"
+    path.write_bytes(bytes(range(64)) + bytes(8192 - 64))
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def refused(call: Callable[..., object], *arguments: object) -> tuple[Code, str]:
+    with pytest.raises(TritonError) as caught:
+        call(*arguments)
+    return caught.value.code, caught.value.message
+
+
+def test_a_region_is_read_where_it_lies(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", f"/{path.name}", 0, 64)
+    assert memory.read(SharedMemoryRef("in", 8, 4)) == bytes([8, 9, 10, 11])
+
+
+def test_a_region_is_written_where_the_client_sees_it(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("out", path.name, 4096, 4096)
+    memory.write(SharedMemoryRef("out", 2, 6), memoryview(b"abc"))
+    assert path.read_bytes()[4096:4102] == b"\0\0abc\0"
+
+
+def test_an_offset_counts_from_the_start_of_the_region(memory: SystemSharedMemory, path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"second page")
+    memory.register("page", path.name, 4096, 64)
+    assert memory.read(SharedMemoryRef("page", 7, 4)) == b"page"
+
+
+def test_an_object_without_a_name_any_more_is_still_there(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("gone", path.name, 0, 64)
+    path.unlink()
+    assert memory.read(SharedMemoryRef("gone", 1, 2)) == b"\1\2"
+
+
+def test_an_object_that_has_shrunk_is_an_error_and_no_crash(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("short", path.name, 0, 64)
+    os.truncate(path, 16)
+    wanted = (
+        Code.INTERNAL,
+        f"shared memory region 'short' can not be used: '{path.name}' has become shorter than what was registered",
+    )
+    assert refused(memory.read, SharedMemoryRef("short", 8, 16)) == wanted
+    assert refused(memory.write, SharedMemoryRef("short", 8, 16), bytes(16)) == wanted
+    assert path.stat().st_size == 16
+    assert memory.read(SharedMemoryRef("short", 8, 8)) == bytes(range(8, 16))
+
+
+@pytest.mark.parametrize(
+    "offset, size, reason",
+    [
+        (0, 8193, "invalid args"),
+        (0, 0, "unable to process address spaceInvalid argument"),
+        (32, 32, "unable to process address spaceInvalid argument"),
+        (4096, 2**64 - 4096, "unable to process address spaceCannot allocate memory"),
+        (2**64 - 4096, 4160, "unable to process address spaceValue too large for defined data type"),
+    ],
+    ids=["too large", "empty", "not at a page", "larger than memory", "at a negative offset"],
+)
+def test_a_region_is_refused_that_is(
+    memory: SystemSharedMemory, path: Path, offset: int, size: int, reason: str
+) -> None:
+    message = f"failed to register shared memory region 'r': {reason}"
+    assert refused(memory.register, "r", path.name, offset, size) == (Code.INVALID_ARG, message)
+    assert memory.status() == []
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/", "..", "/../../etc/passwd", "/a/b", "/nothing_of_this_name", "k" * 300, "\ud800"]
+)
+def test_a_key_that_names_no_object_is_refused(memory: SystemSharedMemory, key: str) -> None:
+    message = f"Unable to open shared memory region: '{key}'"
+    assert refused(memory.register, "r", key, 0, 64) == (Code.INTERNAL, message)
+
+
+def test_a_name_is_registered_once(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", path.name, 0, 64)
+    assert refused(memory.register, "in", "/nothing_of_this_name", 0, 64) == (
+        Code.ALREADY_EXISTS,
+        "shared memory region 'in' already in manager",
+    )
+
+
+def test_a_key_is_registered_once(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", path.name, 0, 64)
+    message = f"Invalid shared memory region: '{path.name}'"
+    assert refused(memory.register, "other", path.name, 0, 64) == (Code.INTERNAL, message)
+
+
+def test_the_status_is_in_the_order_of_names(memory: SystemSharedMemory, path: Path) -> None:
+    for number, name in enumerate("zBa"):
+        memory.register(name, "/" * number + path.name, 0, 10)
+    assert [region.name for region in memory.status()] == ["B", "a", "z"]
+    assert [(region.key, region.byte_size) for region in memory.status("B")] == [("/" + path.name, 10)]
+    assert refused(memory.status, "x") == (Code.NOT_FOUND, "Unable to find system shared memory region: 'x'")
+
+
+@pytest.mark.parametrize(
+    "offset, size, message",
+    [
+        (64, 1, "Invalid offset for shared memory region: 'in'"),
+        (2**64 - 1, 16, "Invalid offset for shared memory region: 'in'"),
+        (63, 2, "Invalid offset + byte size for shared memory region: 'in'"),
+        (0, 65, "Invalid offset + byte size for shared memory region: 'in'"),
+        (0, 0, "Invalid offset + byte size for shared memory region: 'in'"),
+        (17, 2**64 - 1, "Invalid offset + byte size for shared memory region: 'in'"),
+    ],
+)
+def test_a_tensor_stays_inside_its_region(
+    memory: SystemSharedMemory, path: Path, offset: int, size: int, message: str
+) -> None:
+    memory.register("in", path.name, 0, 64)
+    ref = SharedMemoryRef("in", offset, size)
+    for call in (memory.check, memory.read):
+        assert refused(call, ref) == (Code.INVALID_ARG, message)
+
+
+def test_an_empty_tensor_behind_the_start_is_allowed(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", path.name, 0, 64)
+    assert memory.read(SharedMemoryRef("in", 5, 0)) == b""
+
+
+def test_an_unknown_region_is_not_found(memory: SystemSharedMemory) -> None:
+    assert refused(memory.read, SharedMemoryRef("nope", 0, 4)) == (
+        Code.NOT_FOUND,
+        "Unable to find shared memory region: 'nope'",
+    )
+
+
+def test_a_region_is_not_let_go_while_a_request_uses_it(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", path.name, 0, 64)
+    memory.register("idle", "/" + path.name, 0, 64)
+    with memory.lease() as lease:
+        lease.read(SharedMemoryRef("in", 0, 4))
+        lease.check(SharedMemoryRef("in", 0, 4))
+        assert refused(memory.unregister, "in") == (
+            Code.INTERNAL,
+            "Cannot unregister shared memory region 'in', it is currently in use.",
+        )
+        assert refused(memory.unregister_all) == (
+            Code.INTERNAL,
+            "Failed to unregister the following system shared memory regions: in ,",
+        )
+        assert [region.name for region in memory.status()] == ["in"]
+    memory.unregister("in")
+    assert memory.status() == []
+
+
+def test_a_lease_holds_nothing_where_a_check_failed(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", path.name, 0, 64)
+    with memory.lease() as lease:
+        refused(lease.check, SharedMemoryRef("in", 0, 65))
+        memory.unregister("in")
+
+
+def test_an_unknown_region_is_unregistered_without_a_word(memory: SystemSharedMemory) -> None:
+    memory.unregister("nope")
+    memory.unregister_all()
+
+
+def test_no_descriptor_is_left_behind(memory: SystemSharedMemory, path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        memory.register("in", path.name, 0, 64)
+        refused(memory.register, "bad", "/" + path.name, 0, 8193)
+        memory.unregister("in")
+    memory.register("in", path.name, 0, 64)
+    memory.clear()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_cuda_regions_share_their_names_with_system_regions(memory: SystemSharedMemory, path: Path) -> None:
+    cuda = CudaSharedMemory(memory)
+    memory.register("taken", path.name, 0, 64)
+    assert refused(cuda.register, "taken", bytes(64), 0, 64) == (
+        Code.ALREADY_EXISTS,
+        "shared memory region 'taken' already in manager",
+    )
+    assert refused(cuda.status, "taken") == (
+        Code.NOT_FOUND,
+        "The region named 'taken' is registered as system shared memory, not CUDA shared memory",
+    )
+    cuda.unregister("taken")
+    cuda.unregister_all()
+    assert [region.name for region in memory.status()] == ["taken"]
+
+
+def test_no_cuda_region_is_registered_without_a_gpu(memory: SystemSharedMemory) -> None:
+    cuda = CudaSharedMemory(memory)
+    assert refused(cuda.register, "c", bytes(64), 0, 64) == (
+        Code.INVALID_ARG,
+        "failed to register shared memory region: invalid args",
+    )
+    assert refused(cuda.register, "c", bytes(63), 0, 64) == (
+        Code.INVALID_ARG,
+        "'raw_handle' must be a valid base64 encoded cudaIpcMemHandle_t",
+    )
+    assert refused(cuda.status, "c") == (Code.NOT_FOUND, "Unable to find cuda shared memory region: 'c'")
