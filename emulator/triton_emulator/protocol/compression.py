@@ -3,8 +3,6 @@
 import gzip
 import zlib
 
-from triton_emulator.protocol.errors import unsupported
-
 #: zlib's window bits for "gzip or zlib, whichever the data starts like"
 _AUTO = 32 + zlib.MAX_WBITS
 
@@ -13,14 +11,16 @@ class TooLarge(Exception):
     """The decompressed body would exceed the limit."""
 
 
-def decompress(body: bytes, coding: str, limit: int) -> bytes:
-    """The plain body. Raises UNSUPPORTED for a coding that Triton does not take, TooLarge beyond `limit` bytes.
+#: the codings that a request's body may have
+CODINGS = ("gzip", "deflate")
+
+
+def decompress(body: bytes, limit: int) -> bytes:
+    """The plain body. Raises TooLarge beyond `limit` bytes.
 
     2.51 looks at the data, not at the label, to tell gzip from deflate; what does not inflate counts for nothing, and
     what breaks off counts as far as it goes.
     """
-    if coding not in ("gzip", "deflate"):
-        raise unsupported("Unsupported compression type")
     inflater = zlib.decompressobj(_AUTO)
     try:
         plain = inflater.decompress(body, limit + 1)

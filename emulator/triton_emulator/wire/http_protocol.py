@@ -2,7 +2,7 @@
 
 What differs from a polite server, each seen on 2.51.0: header names keep the spelling of the application; 405 is
 "Not Allowed"; garbage closes the connection without a byte; only a `Connection` value spelled exactly `close` or
-`keep-alive` counts; any version but 1.1 and its successors closes by default and is answered with its own number; a HEAD gets a
+`keep-alive` counts; a version before 1.1, and from 2 on, closes by default and is answered with its own number; a HEAD gets a
 body. Head and body leave in one write.
 """
 

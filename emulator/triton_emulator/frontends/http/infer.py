@@ -4,6 +4,8 @@
 error before the first moment or after the second calls itself text/plain, one in between application/json.
 """
 
+from typing import NamedTuple
+
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
 from triton_emulator.frontends.http.responses import Responses
@@ -20,33 +22,44 @@ from triton_emulator.world import World
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
+class _Head(NamedTuple):
+    """What the headers say of the body and of the answer's coding; "" where a header is missing."""
+
+    encoding: str
+    accept: str
+    header_length: bytes | None
+
+
+def _head(headers: list[tuple[bytes, bytes]]) -> _Head:
+    encoding = accept = ""
+    header_length = None
+    for key, value in headers:
+        size = len(key)  # three lengths to look at spare the other headers a lower()
+        if size == 16 and key.lower() == b"content-encoding":
+            encoding = value.decode("latin-1")
+        elif size == 15 and key.lower() == b"accept-encoding":
+            accept = value.decode("latin-1")
+        elif size == 31 and key.lower() == b"inference-header-content-length":
+            header_length = value
+    return _Head(encoding, accept, header_length)
+
+
 async def infer(
     world: World, name: str, version: str, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> Reply:
     """Answer an inference request; `headers` are the client's, with their spelling."""
-    accept = ""
+    head = _head(headers)
     try:
         model = world.model(name, version)
         if model.config.decoupled:
             raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
-        world.trace.sample(name)
-        length_text = None
-        for key, value in headers:
-            size = len(key)
-            if size == 16 and key.lower() == b"content-encoding":
-                coding = value.decode("latin-1")
-                if coding not in ("", "identity"):
-                    try:
-                        body = compression.decompress(body, coding, world.settings.http_max_input_size)
-                    except compression.TooLarge:
-                        raise too_large(world) from None
-                    except TritonError as error:
-                        return untyped_error(error, _ACCEPTED)
-            elif size == 15 and key.lower() == b"accept-encoding":
-                accept = value.decode("latin-1")
-            elif size == 31 and key.lower() == b"inference-header-content-length":
-                length_text = value
-        header_length = len(body) if length_text is None else _header_length(length_text, len(body))
+        if head.encoding not in ("", "identity"):
+            if head.encoding not in compression.CODINGS:
+                return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
+            body = _decompressed(world, body)
+        header_length = (
+            len(body) if head.header_length is None else _header_length(head.header_length, len(body))
+        )
     except TritonError as error:
         return untyped_error(error)
     with world.system_shared_memory.lease() as regions:
@@ -63,12 +76,19 @@ async def infer(
             later, final = await responses.next()
             response = response or later
         try:
-            reply = _answer(world, model, request, response, accept)
+            reply = _answer(world, model, request, response, head.accept)
         except TritonError as error:
             call.failed = call.failed or (response is not None and response.error is None)
             reply = untyped_error(error)
         world.finish(call, model)
         return reply
+
+
+def _decompressed(world: World, body: bytes) -> bytes:
+    try:
+        return compression.decompress(body, world.settings.http_max_input_size)
+    except compression.TooLarge:
+        raise too_large(world) from None
 
 
 def _header_length(text: bytes, content_length: int) -> int:
