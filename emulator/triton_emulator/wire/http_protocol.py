@@ -2,8 +2,8 @@
 
 What differs from a polite server, each seen on 2.51.0: header names keep the spelling of the application; 405 is
 "Not Allowed"; garbage closes the connection without a byte; only a `Connection` value spelled exactly `close` or
-`keep-alive` counts; a version before 1.1, and from 2 on, closes by default and is answered with its own number; a HEAD gets a
-body. Head and body leave in one write.
+`keep-alive` counts; a version before 1.1, and from 2 on, closes by default and is answered with its own number; a HEAD
+gets a body. Head and body leave in one write.
 """
 
 import asyncio
