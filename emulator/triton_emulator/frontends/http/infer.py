@@ -53,6 +53,7 @@ async def infer(
         model = world.model(name, version)
         if model.config.decoupled:
             raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
+        world.trace.sample(name)
         if head.encoding not in ("", "identity"):
             if head.encoding not in compression.CODINGS:
                 return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
