@@ -9,7 +9,6 @@ from adapter.tests.driving import Sdk
 from adapter.tests.upstream import Upstream
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
-from triton_emulator.emulator import Emulator
 
 MODELS = Path(__file__).resolve().parent / "models"
 
@@ -21,6 +20,8 @@ MODELS = Path(__file__).resolve().parent / "models"
 def triton(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a Triton that serves `models`: the emulator, then the real server."""
     if request.param == "emulator":
+        from triton_emulator.emulator import Emulator
+
         with Emulator(MODELS) as emulator:
             yield emulator.url
         return

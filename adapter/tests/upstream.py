@@ -66,6 +66,9 @@ class Upstream:
         self.received: list[Received] = []
         self.left = threading.Event()
         self.leavers = threading.Semaphore(0)
+        self.hide_config = False
+        # An answer made from the number of rows that an infer request holds.
+        self.answer_rows: Callable[[int], bytes] | None = None
         self.on_post: Callable[[], None] = lambda: None
         self.metadata: Json | None = {
             "name": "m",
@@ -116,13 +119,19 @@ class Upstream:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 upstream.received.append(Received(self.command, self.path, dict(self.headers), body))
                 path = self.path.partition("?")[0]
-                if self.command == "GET" and upstream.metadata is not None and path.endswith("/config"):
+                if self.command == "GET" and upstream.hide_config and path.endswith("/config"):
+                    refusal = b'{"error":"This API is restricted, expecting header \'key\'"}'
+                    self.wfile.write(http(refusal, status="403 Forbidden"))
+                elif self.command == "GET" and upstream.metadata is not None and path.endswith("/config"):
                     self.wfile.write(http(json.dumps(upstream.config).encode()))
                 elif self.command == "GET" and upstream.metadata is not None:
                     self.wfile.write(http(json.dumps(upstream.metadata).encode()))
                 elif self.command == "GET":
                     unknown = b'{"error":"Request for unknown model: \'m\' is not found"}'
                     self.wfile.write(http(unknown, status="404 Not Found"))
+                elif upstream.answer_rows is not None:
+                    rows = json.loads(body)["inputs"][0]["shape"][0]
+                    self.send(Answer([upstream.answer_rows(rows)], "keep"))
                 else:
                     upstream.on_post()
                     self.send(upstream.answers.popleft() if upstream.answers else Answer())

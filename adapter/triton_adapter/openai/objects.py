@@ -158,9 +158,9 @@ class Reply(Record):
     """What all completions have in common; `dropped_params` lists what `drop_params` left out (not dumped)."""
 
     id: str = ""
+    object: str = ""
     created: int = 0
     model: str = ""
-    object: str = ""
     choices: list[Any] = field(default_factory=list)
     usage: Usage | None = None
     _dropped: list[str] = field(default_factory=list)

@@ -67,11 +67,10 @@ def sampling(
 
 def prompt_values(binding: Binding, shared: Sampling, prompt: str, *, stream: bool) -> dict[str, Any]:
     """Return the values of every input for one prompt. MissingParameterError names an input nobody has set."""
-    values = dict(shared.values)
-    values[binding.prompt.name] = [prompt] if binding.prompt.takes_list else prompt
+    values = {binding.prompt.name: [prompt] if binding.prompt.takes_list else prompt, **shared.values}
     if shared.packed is not None and binding.packed is not None and binding.packed.name not in values:
         values[binding.packed.name] = dumps(shared.packed).decode()
-    if binding.stream is not None:
+    if binding.stream is not None and not (binding.bare and binding.by_infer):
         values[binding.stream.name] = stream
     if binding.required and not binding.required <= values.keys():
         missing = next(iter(sorted(binding.required - values.keys())))

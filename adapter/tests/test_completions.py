@@ -1,0 +1,97 @@
+"""Text completions: prompts in every form, echo, log probabilities, streams."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from adapter.tests.driving import Sdk, ask, failure, text_of
+from triton_adapter import errors
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> str:
+    """A tokenizer of words."""
+    words = ["SAY", "You", "said", ":", "one", "two", "three", "?"]
+    made = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.decoder = decoders.WordPiece()
+    path = tmp_path / "tokenizer.json"
+    made.save(str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize("prompt", [None, [], [[]], 5, [1.5], ["a", 1], {"a": 1}], ids=json.dumps)
+def test_a_prompt_that_is_none_is_refused_by_name(sdk: Sdk, prompt: Any) -> None:
+    error = failure(lambda: sdk.text_completion("m", prompt, api_base="http://127.0.0.1:9"))
+    assert isinstance(error, errors.BadRequestError)
+    assert error.param == "prompt"
+
+
+def test_a_reply_has_openais_fields(sdk: Sdk, triton: str) -> None:
+    dumped = sdk.text_completion("trtllm", "SAY hi", api_base=triton).model_dump()
+    assert list(dumped) == ["id", "object", "created", "model", "choices", "usage"]
+    assert dumped["object"] == "text_completion"
+    assert dumped["id"].startswith("cmpl-")
+    assert dumped["choices"] == [{"index": 0, "text": "hi", "logprobs": None, "finish_reason": "stop"}]
+
+
+def test_the_usage_of_several_prompts_is_their_sum(sdk: Sdk, triton: str) -> None:
+    reply = sdk.text_completion("trtllm", ["SAY a", "SAY b c"], api_base=triton)
+    assert reply.usage.model_dump() == {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+
+
+def test_streams_of_several_prompts_keep_their_indexes(sdk: Sdk, triton: str) -> None:
+    chunks, error = sdk.collect_text("vllm", ["SAY a b", "SAY c d"], api_base=triton, n=2)
+    assert error is None
+    assert [text_of(chunks, index) for index in range(4)] == ["a b", "a b", "c d", "c d"]
+
+
+def test_tokens_are_text_to_a_model_of_text(sdk: Sdk, triton: str, tokenizer: str) -> None:
+    reply = sdk.text_completion("flat", [[0, 4], [0, 5]], api_base=triton, tokenizer=tokenizer)
+    assert [choice.text for choice in reply.choices] == ["one", "two"]
+
+
+def test_tokens_without_a_tokenizer_are_refused_by_name(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.text_completion("flat", [1, 2], api_base=triton))
+    assert (error.status_code, error.param) == (400, "prompt")
+
+
+def test_a_local_tokenizer_counts_what_the_backend_does_not(sdk: Sdk, triton: str, tokenizer: str) -> None:
+    reply = sdk.completion("flat", ask("SAY one two three"), api_base=triton, tokenizer=tokenizer)
+    assert reply.usage.model_dump() == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+
+
+def test_a_counted_text_at_its_limit_says_length(sdk: Sdk, triton: str, tokenizer: str) -> None:
+    reply = sdk.completion(
+        "flat", ask("SAY one two three"), api_base=triton, tokenizer=tokenizer, max_tokens=2
+    )
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("one two", "length")
+
+
+def test_a_tokenizer_that_is_not_there_is_refused_by_name(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.completion("flat", ask("x"), api_base=triton, tokenizer="/no/such/file"))
+    assert (error.status_code, error.param) == (400, "tokenizer")
+
+
+def test_log_probabilities_have_offsets(sdk: Sdk, triton: str) -> None:
+    reply = sdk.text_completion("vllm", "SAY one two", api_base=triton, logprobs=2)
+    assert reply.choices[0].logprobs == {
+        "tokens": ["one", " two"],
+        "token_logprobs": [-0.25, -0.25],
+        "top_logprobs": [{"one": -0.25, "alt1": -1.0}, {" two": -0.25, "alt1": -1.0}],
+        "text_offset": [0, 3],
+    }
+
+
+@pytest.mark.parametrize("logprobs", [True, 6, "2"])
+def test_log_probabilities_are_a_number_here(sdk: Sdk, logprobs: Any) -> None:
+    error = failure(lambda: sdk.text_completion("m", "x", api_base="http://127.0.0.1:9", logprobs=logprobs))
+    assert error.param == "logprobs"
+
+
+def test_best_of_is_refused_by_a_model_without_it(sdk: Sdk, triton: str) -> None:
+    assert failure(lambda: sdk.text_completion("trtllm", "x", api_base=triton, best_of=2)).param == "best_of"
+    assert sdk.text_completion("trtllm", "SAY a", api_base=triton, best_of=1).choices[0].text == "a"
