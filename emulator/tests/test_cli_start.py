@@ -1,0 +1,186 @@
+"""The command in the foreground: what it prints, how it ends, with which exit code."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+MODEL = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        raise NotImplementedError
+"""
+BROKEN_MODEL = MODEL.replace(
+    "    def execute", "    def initialize(self, args):\n        1 / 0\n\n    def execute"
+)
+CONFIG = """
+backend: "python"
+input [{name: "I" data_type: TYPE_FP32 dims: [1]}]
+output [{name: "O" data_type: TYPE_FP32 dims: [1]}]
+"""
+FREE_PORTS = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
+STARTED = re.compile(r'"Started HTTPService at (127\.0\.0\.1:\d+)"')
+
+
+def add_model(repository: Path, name: str, *, model: str = MODEL, config: str = CONFIG) -> None:
+    (repository / name / "1").mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(config)
+    (repository / name / "1" / "model.py").write_text(model)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    add_model(folder, "good")
+    return folder
+
+
+def command(*flags: str) -> list[str]:
+    return [sys.executable, "-m", "triton_emulator.cli", *flags]
+
+
+def run(*flags: str) -> tuple[int, str]:
+    """Run a command that ends by itself; its exit code and what it printed as errors."""
+    ended = subprocess.run(command(*flags), capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+class Running:
+    """A server that has said that it listens. `log` is what it has printed until then."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stderr is not None
+        self.process = process
+        self._errors = process.stderr
+        printed = []
+        found = None
+        for line in self._errors:
+            printed.append(line)
+            found = found or STARTED.search(line)
+            if found and "Metrics Service" in line:
+                break
+        self.log = "".join(printed)
+        assert found, self.log
+        self.url = f"http://{found[1]}"
+
+    def get(self, path: str, body: bytes | None = None) -> bytes:
+        with urllib.request.urlopen(f"{self.url}{path}", body, timeout=10) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        self.process.send_signal(number)
+        rest = self._errors.read()
+        return self.process.wait(timeout=30), rest
+
+
+@contextmanager
+def running(*flags: str) -> Iterator[Running]:
+    with subprocess.Popen(command(*FREE_PORTS, *flags), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield Running(process)
+        finally:
+            process.kill()
+
+
+def test_a_start_prints_the_models_the_options_and_where_it_listens(repository: Path) -> None:
+    add_model(repository, "bad", model=BROKEN_MODEL)
+    with running(f"--model-repository={repository}", "--exit-on-error=false", "--id=here") as server:
+        table = server.log.partition("+-------+---------+")[2]
+        assert "| Model | Version | Status" in table
+        assert "| bad   | 1       | UNAVAILABLE: Internal: ZeroDivisionError: division by zero " in table
+        assert "| good  | 1       | READY " in table
+        assert re.search(r"\| server_id +\| here +\|", server.log)
+        assert f"| {repository} " in server.log
+        assert '"Internal: failed to load all models"' in server.log
+        assert b'"name":"here"' in server.get("/v2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(repository: Path, number: signal.Signals) -> None:
+    with running(f"--model-repository={repository}") as server:
+        code, printed = server.end(number)
+    assert code == 0
+    assert printed.startswith(f"Signal ({number.value}) received.\n")
+    assert "successfully unloaded 'good' version 1" in printed
+
+
+def test_the_log_follows_what_a_client_sets(repository: Path) -> None:
+    with running(f"--model-repository={repository}") as server:
+        server.get("/v2/logging", b'{"log_format":"ISO8601"}')
+        _, printed = server.end(signal.SIGTERM)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ I \d+ .*", printed.splitlines()[1])
+
+
+def test_a_flag_without_effect_is_warned_of_once_and_a_deprecated_one_is_named(repository: Path) -> None:
+    flags = (
+        "--pinned-memory-pool-byte-size=1",
+        "--pinned-memory-pool-byte-size=2",
+        "--strict-model-config=false",
+    )
+    with running(f"--model-repository={repository}", *flags) as server:
+        assert server.log.count("--pinned-memory-pool-byte-size has no effect") == 1
+        assert server.log.startswith("Warning: '--strict-model-config' has been deprecated!")
+
+
+def test_a_model_that_fails_ends_the_start_behind_the_table(repository: Path) -> None:
+    add_model(repository, "bad", model=BROKEN_MODEL)
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}")
+    assert code == 1
+    table, _, behind = printed.partition("| good  | 1       | READY ")
+    assert "| bad   | 1       | UNAVAILABLE" in table
+    assert "error: creating server: Internal - failed to load all models\n" in behind
+    assert "Started" not in printed
+
+
+def test_a_broken_configuration_is_named_with_file_line_and_fault(repository: Path) -> None:
+    add_model(repository, "broken", config='backend: "python"\nmax_batch_size: many\n')
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}")
+    assert code == 1
+    assert f"{repository}/broken/config.pbtxt:2:17" in printed
+    assert "many" in printed
+
+
+def test_a_repository_that_is_not_there_is_named() -> None:
+    code, printed = run(*FREE_PORTS, "--model-repository=/nonexistent/models")
+    assert code == 1
+    assert printed.splitlines()[-1].startswith("error: creating server: ")
+    assert "/nonexistent/models" in printed.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "service, flag", [("HTTP", "--http-port"), ("Metrics", "--metrics-port")], ids=["for HTTP", "for metrics"]
+)
+def test_a_port_that_is_taken_is_named_with_its_flag(repository: Path, service: str, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, printed = run(*FREE_PORTS, f"--model-repository={repository}", f"{flag}={port}")
+    assert code == 1
+    said = f"failed to start {service} service: Unavailable - Socket '127.0.0.1:{port}' already in use"
+    assert printed.splitlines()[-1].endswith(f'"{said}; choose another with {flag}"')
+
+
+@pytest.mark.parametrize("port", ["-5", "70000"])
+def test_a_number_that_is_no_port_is_refused(repository: Path, port: str) -> None:
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}", f"--http-port={port}")
+    assert code == 1
+    assert f"{port} is no port; choose another with --http-port" in printed
+
+
+def test_the_log_goes_to_a_file(repository: Path, tmp_path: Path) -> None:
+    log = tmp_path / "triton.log"
+    add_model(repository, "bad", model=BROKEN_MODEL)
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}", f"--log-file={log}")
+    assert (code, printed) == (1, "error: creating server: Internal - failed to load all models\n")
+    assert "| bad   | 1       | UNAVAILABLE" in log.read_text()
