@@ -6,6 +6,7 @@
 import asyncio
 import json
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,8 @@ from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedM
 from triton_emulator.engine.statistics import RequestEvent
 from triton_emulator.engine.trace import TraceSettings
 from triton_emulator.engine.validation import validate
+from triton_emulator.model_server import ModelServer
+from triton_emulator.model_server import ModelServer
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse
@@ -37,8 +40,6 @@ from triton_emulator.repository.schema import Proto
 from triton_emulator.repository.versions import parse_version
 from triton_emulator.settings import Settings
 
-#: the repository completes configurations before it loads a version
-_PYTHON_HOOKS = python_backend.Hooks(auto_complete=False)
 #: how many requests the journal remembers
 JOURNAL_SIZE = 10_000
 
@@ -49,6 +50,7 @@ class World:
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
+        self._thread = threading.get_ident()
         self.mailbox = Mailbox(loop)
         self.system_shared_memory = SystemSharedMemory()
         self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory)
@@ -57,7 +59,11 @@ class World:
         self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
         self.live = True
         self._started = False
+        self._python_hooks = python_backend.Hooks(server=ModelServer(self))
         self._standin_hooks = StandinHooks(schedule=loop.call_later)
+        #: what Python models count; shown on the metrics port
+        self.model_metrics = python_backend.MetricRegistry()
+        self._python_hooks = python_backend.Hooks(ModelServer(self), self.model_metrics)
         paths = [Path(path) for path in settings.model_repositories] or [builtin.REPOSITORY]
         self._model_settings = _RepositorySettings(settings, paths)
         self._forward = (
@@ -86,8 +92,13 @@ class World:
             executor = standin.load(definition, self._standin_hooks)
         elif config.is_ensemble:
             executor = EnsembleExecutor(definition, self.infer, self._member)
+        elif config.backend != "python":
+            raise invalid_arg(
+                f"unable to find backend library for backend '{config.backend}', "
+                "try specifying runtime on the model configuration."
+            )
         else:
-            executor = python_backend.load(definition, _PYTHON_HOOKS)
+            executor = python_backend.load(definition, self._python_hooks)
         return LoadedModel(definition, executor)
 
     def _complete(self, config: Proto, directory: Path, version: int) -> None:
@@ -119,33 +130,43 @@ class World:
 
     # --- requests ---
 
-    def submit(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
-        """Validate a request and send it on its way; `deliver` gets the responses on the event loop.
+    def prepare(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
+        """A validated call for `model.scheduler`; `deliver` gets the responses on the event loop. Raises TritonError.
 
-        Raises TritonError.
+        May be called on any thread.
         """
         batch = validate(request, model.config)
         call = Call(request, model.version, deliver, self.mailbox.post)
+        call.thread = self._thread
         call.batch_size = batch
+        return call
+
+    def submit(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
+        """Validate a client's request and send it on its way; who asked calls `finish` when the last byte has gone.
+
+        Raises TritonError. To be called on the event loop.
+        """
+        call = self.prepare(model, request, deliver)
         model.scheduler.submit(call)
         return call
 
     def infer(self, name: str, version: str, request: InferRequest, deliver: Deliver) -> Call:
-        """Send a request that comes from a model, not from a client, and count it when it is done. Raises TritonError.
+        """Send a request that comes from a model, not from a client, and count it when its last response is there.
 
-        To be called on the event loop.
+        Raises TritonError. May be called on any thread; `deliver` is called on the event loop.
         """
         model = self.model(name, version)
 
-        def count(response: InferResponse | None, final: bool) -> None:
+        def count(response: InferResponse | None, final: bool) -> None:  # noqa: FBT001  (engine.model.Deliver)
             deliver(response, final)
             if final:
                 self.finish(call, model)
 
-        batch = validate(request, model.config)
-        call = Call(request, model.version, count, self.mailbox.post)
-        call.batch_size = batch
-        model.scheduler.submit(call)
+        call = self.prepare(model, request, count)
+        if threading.get_ident() == self._thread:
+            model.scheduler.submit(call)
+        else:
+            self.loop.call_soon_threadsafe(model.scheduler.submit, call)
         return call
 
     def _member(self, name: str, version: str) -> ModelConfig:

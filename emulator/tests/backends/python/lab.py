@@ -3,18 +3,23 @@
 import json
 import queue
 import struct
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from triton_emulator.backends import python
+from triton_emulator.backends.python.server import Receive
 from triton_emulator.engine.model import Call, ModelDefinition
+from triton_emulator.engine.validation import validate
+from triton_emulator.protocol.errors import unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository import autocomplete, pbtxt
 from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.versions import parse_version
 
 REPOSITORY = Path(__file__).with_name("repository")
 
@@ -37,12 +42,32 @@ def definition(name: str, version: int = 1, repository: Path = REPOSITORY) -> Mo
 
 
 class Emulated:
-    """Our backend, driven as the engine drives it."""
+    """Our backend, driven as the engine drives it; it is itself the `Server` of its models."""
 
-    def __init__(self, hooks: python.Hooks | None = None, repository: Path = REPOSITORY) -> None:
-        self._hooks = hooks
+    def __init__(self, repository: Path = REPOSITORY) -> None:
         self._repository = repository
         self._executors: dict[str, python.PythonExecutor] = {}
+        self.metrics = python.MetricRegistry()
+        self._hooks = python.Hooks(self, self.metrics)
+
+    def is_ready(self, name: str, version: str) -> bool:
+        parse_version(version)
+        return version in ("", "1") and (self._repository / name).is_dir()
+
+    def is_decoupled(self, name: str, version: str) -> bool:
+        return self.executor(name).config.decoupled
+
+    def infer(self, request: InferRequest, receive: Receive) -> None:
+        executor = self.executor(request.model_name)
+        validate(request, executor.config)
+        call = Call(request, 1, receive, lambda deliver, response, final: deliver(response, final))
+        threading.Thread(target=executor.execute, args=([call], 0)).start()
+
+    def load(self, name: str, parameters: Mapping[str, str | bytes]) -> None:
+        raise unavailable("explicit model load / unload is not allowed if polling is enabled")
+
+    def unload(self, name: str, *, unload_dependents: bool) -> None:
+        raise unavailable("explicit model load / unload is not allowed if polling is enabled")
 
     def executor(self, model: str) -> python.PythonExecutor:
         if model not in self._executors:

@@ -6,5 +6,7 @@ ends the process of that instance.
 
 from triton_emulator.backends.python.executor import PythonExecutor
 from triton_emulator.backends.python.loading import Hooks, load
+from triton_emulator.backends.python.metrics import MetricRegistry
+from triton_emulator.backends.python.server import Server
 
-__all__ = ["Hooks", "PythonExecutor", "load"]
+__all__ = ["Hooks", "MetricRegistry", "PythonExecutor", "Server", "load"]

@@ -31,7 +31,15 @@ class BoundEnum(Enum):
         return hash(self.value)
 
 
-def incompatible(function: str, signatures: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
+def bound_enum(name: str, members: dict[str, int], owner: str = "") -> Any:
+    """An enum of the C++ module, maybe a member of a class there."""
+    make: Any = BoundEnum
+    return make(name, members, module=MODULE, qualname=f"{owner}.{name}" if owner else name)
+
+
+def incompatible(
+    function: str, signatures: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> TypeError:
     """The TypeError for a call of `function` whose overloads are `signatures`.
 
     `args` holds the object itself for a method, not for "__init__".
@@ -44,6 +52,21 @@ def incompatible(function: str, signatures: tuple[str, ...], args: tuple[Any, ..
         named = ", ".join(f"{key}={_repr(value)}" for key, value in kwargs.items())
         invoked += ("; " if args else "") + "kwargs: " + named
     return TypeError("".join(lines) + f"\nInvoked with: {invoked}")
+
+
+def cast_error() -> RuntimeError:
+    """What pybind11 raises where a value inside a container does not fit."""
+    return RuntimeError(
+        "Unable to cast Python instance to C++ type "
+        "(#define PYBIND11_DETAILED_ERROR_MESSAGES or compile in debug mode for details)"
+    )
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether pybind11 takes a value for a std::vector: a sequence that is not a string."""
+    if isinstance(value, list | tuple):
+        return True
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
 
 
 def _repr(value: Any) -> str:

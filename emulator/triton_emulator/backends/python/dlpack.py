@@ -52,7 +52,7 @@ class _DLManagedTensor(ctypes.Structure):
 
 
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_DLManagedTensor))
-_DLManagedTensor._fields_ = (  # noqa: SLF001 a structure that refers to itself is completed so
+_DLManagedTensor._fields_ = (
     ("tensor", _DLTensor),
     ("context", ctypes.c_void_p),
     ("deleter", _Deleter),

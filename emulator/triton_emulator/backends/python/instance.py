@@ -1,50 +1,27 @@
 """One instance of a Python model: its modules, its `TritonPythonModel` object, and the calls into them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from time import time_ns
-from types import ModuleType
 from typing import Any
 
-from triton_emulator.backends.python import objects, triton_python_backend_utils
+from triton_emulator.backends.python.coroutines import CoroutineThread
 from triton_emulator.backends.python.failure import describe
+from triton_emulator.backends.python.members import members_of
+from triton_emulator.backends.python.metrics import MetricRegistry
 from triton_emulator.backends.python.modules import Space
-from triton_emulator.backends.python.objects import InferenceResponse, TritonModelException
-from triton_emulator.backends.python.requests import (
-    InferenceRequest,
-    InferenceResponseSender,
-    failure,
-    wire_response,
-)
+from triton_emulator.backends.python.requests import RELEASE_RESCHEDULE, InferenceRequest
+from triton_emulator.backends.python.responses import InferenceResponse, failure, wire_response
+from triton_emulator.backends.python.server import Server
+from triton_emulator.backends.python.triton_python_backend_utils import ModelConfig
 from triton_emulator.engine.model import Call, LoadError, ModelDefinition
 from triton_emulator.protocol.errors import internal
+from triton_emulator.protocol.messages import InferResponse
 
-#: what a model's copy of triton_python_backend_utils gains after model.py has been imported
-_LATE = (
-    "InferenceRequest",
-    "InferenceResponse",
-    "PreferredMemory",
-    "TRITONSERVER_MEMORY_CPU",
-    "TRITONSERVER_MEMORY_GPU",
-    "Tensor",
-    "TritonError",
-    "TritonModelException",
-)
-_C_MEMBERS: dict[str, Any] = {
-    "InferenceRequest": InferenceRequest,
-    "InferenceResponse": InferenceResponse,
-    "InferenceResponseSender": InferenceResponseSender,
-    "InferenceTrace": objects.InferenceTrace,
-    "MemoryType": objects.MemoryType,
-    "MetricKind": objects.MetricKind,
-    "PreferredMemory": objects.PreferredMemory,
-    "TRITONSERVER_MEMORY_CPU": objects.MemoryType.TRITONSERVER_MEMORY_CPU,
-    "TRITONSERVER_MEMORY_GPU": objects.MemoryType.TRITONSERVER_MEMORY_GPU,
-    "Tensor": objects.Tensor,
-    "TritonError": objects.TritonError,
-    "TritonModelException": TritonModelException,
-}
+_LOG = logging.getLogger(__name__)
 
 
 class Instance:
@@ -54,35 +31,40 @@ class Instance:
     be imported.
     """
 
-    def __init__(self, definition: ModelDefinition, name: str, file: Path) -> None:
+    def __init__(
+        self,
+        definition: ModelDefinition,
+        name: str,
+        file: Path,
+        server: Server | None = None,
+        metrics: MetricRegistry | None = None,
+    ) -> None:
         self.name = name
+        #: takes a request that the model wants to see again; None where the scheduler does not do that
+        self.reschedule: Callable[[Call], None] | None = None
         self._file = file
         self._model: Any = None
+        self._coroutines = CoroutineThread(name)
         self._decoupled = definition.config.decoupled
         self._outputs = frozenset(spec.name for spec in definition.config.outputs)
-        self._utils = ModuleType("triton_python_backend_utils")
-        for key, value in vars(triton_python_backend_utils).items():
-            if not key.startswith("__") or key in ("__file__", "__doc__"):
-                setattr(self._utils, key, value)
-        members = ModuleType("c_python_backend_utils")
-        members.__dict__.update(_C_MEMBERS)
+        members = members_of(name, server, metrics or MetricRegistry())
+        self._bls = members.bls
+        self._received = members.request._received
         self.space = Space(
             (definition.version_directory, definition.directory),
-            {"triton_python_backend_utils": self._utils, "c_python_backend_utils": members},
+            {members.utils.__name__: members.utils, members.c_utils.__name__: members.c_utils},
         )
         module_name = f"{file.parent.name}.{file.stem}"
         self._class = self._loading(lambda: self.space.import_module(module_name).TritonPythonModel)
-        for key in _LATE:
-            setattr(self._utils, key, members.__dict__[key])
-        self._utils.get_model_dir = lambda: str(file.parent)  # type: ignore[attr-defined]
+        members.complete(file.parent)
 
     def auto_complete(self, config_json: str) -> dict[str, Any] | None:
         """The configuration that the model's `auto_complete_config` returns, None where it has no such function."""
         if not hasattr(self._class, "auto_complete_config"):
             return None
-        config = triton_python_backend_utils.ModelConfig(config_json)
+        config = ModelConfig(config_json)
         returned = self._loading(lambda: self._class.auto_complete_config(config))
-        if not isinstance(returned, triton_python_backend_utils.ModelConfig):
+        if not isinstance(returned, ModelConfig):
             raise LoadError(
                 "Internal: auto_complete_config function in model "
                 f"'{config.as_dict()['name']}' must return a valid pb.ModelConfig object."
@@ -98,6 +80,7 @@ class Instance:
                 self._model.initialize(args)
 
         self._loading(start)
+        self._bls.allowed = True
 
     def _loading(self, step: Callable[[], Any]) -> Any:
         def enter_model() -> Any:
@@ -106,87 +89,116 @@ class Instance:
         try:
             return enter_model()
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
-            raise LoadError(f"Internal: {describe(error)}") from None
+            text = describe(error)
+            self.space.close()
+            raise LoadError(f"Internal: {text}") from None
 
     def execute(self, calls: Sequence[Call]) -> None:
         """Run the model over the calls and answer them."""
         now = time_ns()
-        received = InferenceRequest.received
         requests = []
         for call in calls:
-            call.compute_start_ns = now
-            requests.append(received(call, self._outputs, decoupled=self._decoupled))
-            call.compute_input_end_ns = now
+            call.compute_start_ns = call.compute_input_end_ns = now
+            requests.append(self._received(call, self._outputs, self._decoupled))
         try:
-            answers = self.enter_model(requests)
+            returned = self.enter_model(requests)
             now = time_ns()
             for call in calls:
                 call.compute_output_start_ns = now
-            if answers is not None:
-                answers = self._checked(answers, requests)
+            answers = self._answers(returned, requests) if returned is not None else None
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
             self._fail(calls, error)
             return
         now = time_ns()
         for call in calls:
             call.compute_end_ns = now
-        if answers is None:
-            return
-        for call, answer in zip(calls, answers, strict=True):
-            if answer is not None:
-                call.respond(answer, final=True)
+        if answers is not None:
+            for call, answer in zip(calls, answers, strict=True):
+                if answer is not None:
+                    call.respond(answer, final=True)
+        for request in requests:
+            if request._release == RELEASE_RESCHEDULE and self.reschedule is not None:
+                self.reschedule(request._call)  # type: ignore[arg-type]
 
     def enter_model(self, requests: list[InferenceRequest]) -> Any:
         """Call the model; the frames of an error text end here."""
         model = self._model
         if not hasattr(model, "execute"):
-            raise TritonModelException(f"Python model {self._file} does not implement `execute` method.")
+            raise _Refused(f"Python model {self._file} does not implement `execute` method.")
         returned = model.execute(requests)
-        return asyncio.run(returned) if asyncio.iscoroutine(returned) else returned
+        if returned.__class__ is list or not asyncio.iscoroutine(returned):
+            return returned
+        future = self._coroutines.start(returned)
+        if not self._decoupled:
+            return future.result()
+        # 2.51: a decoupled model's coroutine is on its own; what it raises is only logged
+        future.add_done_callback(_log_failure)
+        return None
 
-    def _checked(self, answers: Any, requests: list[InferenceRequest]) -> list[Any]:
+    def _answers(self, returned: Any, requests: list[InferenceRequest]) -> list[InferResponse | None]:
+        """The engine's responses for what `execute` returned, None where it will be answered by a sender."""
         if self._decoupled:
             raise _Refused(
                 f"Python model '{self.name}' is using the decoupled mode and the execute function must return None."
             )
-        if not isinstance(answers, list):
-            raise _Refused(f"Expected a list in the execute return, found type '{type(answers)}'.")
-        if len(answers) != len(requests):
+        if not isinstance(returned, list):
+            raise _Refused(f"Expected a list in the execute return, found type '{type(returned)}'.")
+        if len(returned) != len(requests):
             raise _Refused(
                 "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
-                f"InferenceRequest(s) size is:{len(requests)}, and InferenceResponse(s) size is:{len(answers)}\n"
+                f"InferenceRequest(s) size is:{len(requests)}, and InferenceResponse(s) size is:{len(returned)}\n"
             )
-        checked: list[Any] = []
-        for answer, request in zip(answers, requests, strict=True):
-            if answer is not None and not isinstance(answer, InferenceResponse):
+        answers: list[InferResponse | None] = []
+        for response, request in zip(returned, requests, strict=True):
+            if response is None:
+                answers.append(None)
+                continue
+            if request._release == RELEASE_RESCHEDULE:
+                raise _Refused(
+                    "Expected a None object in the execute function return list for reschduled request, found type "
+                    f"'{type(response)}'."
+                )
+            if response.__class__ is not InferenceResponse and not isinstance(response, InferenceResponse):
                 raise _Refused(
                     "Expected an 'InferenceResponse' object in the execute function return list, found type "
-                    f"'{type(answer)}'."
+                    f"'{type(response)}'."
                 )
-            checked.append(None if answer is None else wire_response(request, answer))
-        return checked
+            answers.append(wire_response(request, response))
+        return answers
 
     def _fail(self, calls: Sequence[Call], error: BaseException) -> None:
         text = str(error) if isinstance(error, _Refused) else describe(error)
         message = f"Failed to process the request(s) for model '{self.name}', message: {text}"
+        _LOG.error("%s", message)
         now = time_ns()
         for call in calls:
             call.failed = True
             call.compute_output_start_ns = call.compute_output_start_ns or now
             call.compute_end_ns = now
-            if not call.finished:
-                call.respond(failure(call, internal(message)), final=True)
+            call.respond(failure(call, internal(message)), final=True)
 
     def finalize(self) -> None:
         """Let the model clean up, then forget its modules."""
+        self._bls.allowed = False
         model, self._model = self._model, None
-        if model is not None and hasattr(model, "finalize"):
-            try:
+
+        def enter_model() -> None:
+            if model is not None and hasattr(model, "finalize"):
                 model.finalize()
-            except BaseException as error:  # noqa: BLE001 2.51: an error here is only logged
-                print(describe(error), flush=True)  # noqa: T201
+
+        try:
+            enter_model()
+        except BaseException as error:  # noqa: BLE001 2.51: an error here is only logged
+            _LOG.info("%s", describe(error))
+        self._coroutines.stop()
         self.space.close()
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     """The backend's own complaint about what `execute` returned; its text is shown without a type or frames."""
+
+
+def _log_failure(future: "Future[Coroutine[Any, Any, Any]]") -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+        _LOG.error("%s", describe(error))

@@ -1,35 +1,27 @@
-"""Loads a version of a Python model: finds its file, completes its configuration, starts its instances."""
+"""Loads a version of a Python model: finds its file, starts its instances."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 from triton_emulator.backends.python.executor import InstanceThread, PythonExecutor
 from triton_emulator.backends.python.instance import Instance
+from triton_emulator.backends.python.metrics import MetricRegistry
+from triton_emulator.backends.python.server import Server
 from triton_emulator.engine.model import LoadError, ModelDefinition
 from triton_emulator.repository.config_json import config_json
-from triton_emulator.repository.model_config import ModelConfig
-
-
-class Complete(Protocol):
-    """Takes over what a model's `auto_complete_config` made of its configuration.
-
-    Gets the definition and the completed configuration as JSON; returns the configuration to load with. Raises
-    LoadError where the two do not go together.
-    """
-
-    def __call__(self, definition: ModelDefinition, completed: dict[str, Any]) -> ModelConfig: ...
+from triton_emulator.repository.schema import enum_name
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a Python model needs of the server around it."""
+    """What Python models need of the server around them.
 
-    complete: Complete | None = None
-    auto_complete: bool = field(default=True)
+    Without `server` a model cannot run other models (BLS) nor load them. `metrics` collects the metrics of all models.
+    """
 
-
-_KINDS = {0: "AUTO", 1: "GPU", 2: "CPU", 3: "MODEL"}
+    server: Server | None = None
+    metrics: MetricRegistry = field(default_factory=MetricRegistry)
 
 
 def load(definition: ModelDefinition, hooks: Hooks | None = None) -> PythonExecutor:
@@ -40,34 +32,40 @@ def load(definition: ModelDefinition, hooks: Hooks | None = None) -> PythonExecu
     hooks = hooks or Hooks()
     _refuse_environment(definition)
     file = model_file(definition)
-    if hooks.auto_complete:
-        definition = _auto_completed(definition, file, hooks)
-    groups = _instance_groups(definition)
     threads: list[InstanceThread] = []
     instances: list[Instance] = []
     try:
-        for name, kind, device in groups:
-            thread = InstanceThread(name)
-            threads.append(thread)
-            args = _initialize_args(definition, name, kind, device)
-            instances.append(thread.call(lambda name=name, args=args: _started(definition, name, file, args)))
+        for name, kind in _instance_names(definition):
+            threads.append(InstanceThread(name))
+            args = _initialize_args(definition, name, kind)
+            instances.append(threads[-1].call(_starter(definition, name, file, args, hooks)))
     except LoadError:
-        for instance, thread in zip(instances, threads, strict=False):
-            thread.call(instance.finalize)
-        for thread in threads:
-            thread.stop()
+        PythonExecutor(definition.config, instances, threads[: len(instances)]).finalize()
+        threads[-1].stop()
         raise
     return PythonExecutor(definition.config, instances, threads)
 
 
-def _started(definition: ModelDefinition, name: str, file: Path, args: dict[str, str]) -> Instance:
-    instance = Instance(definition, name, file)
-    try:
+def model_file(definition: ModelDefinition) -> Path:
+    """The version's Python file. Raises LoadError where there is none: the real server hangs at its start then."""
+    name = definition.config.proto.default_model_filename or "model.py"
+    file = definition.version_directory / name
+    if not name.endswith(".py"):
+        raise LoadError(f"Internal: Model name must end with '.py'. Model name is \"{name}\".")
+    if not file.is_file():
+        raise LoadError(f"Internal: Python model file not found in '{file}'")
+    return file
+
+
+def _starter(
+    definition: ModelDefinition, name: str, file: Path, args: dict[str, str], hooks: Hooks
+) -> Callable[[], Instance]:
+    def start() -> Instance:
+        instance = Instance(definition, name, file, hooks.server, hooks.metrics)
         instance.initialize(args)
-    except LoadError:
-        instance.space.close()
-        raise
-    return instance
+        return instance
+
+    return start
 
 
 def _refuse_environment(definition: ModelDefinition) -> None:
@@ -80,42 +78,21 @@ def _refuse_environment(definition: ModelDefinition) -> None:
         )
 
 
-def model_file(definition: ModelDefinition) -> Path:
-    name = definition.config.proto.default_model_filename or "model.py"
-    file = definition.version_directory / name
-    if not name.endswith(".py"):
-        raise LoadError(f"Internal: Model name must end with '.py'. Model name is \"{name}\".")
-    if not file.is_file():
-        raise LoadError(f"Internal: Python model file not found in '{file}'")
-    return file
-
-
-def _auto_completed(definition: ModelDefinition, file: Path, hooks: Hooks) -> ModelDefinition:
-    probe = Instance(definition, f"{definition.name}", file)
-    try:
-        completed = probe.auto_complete(config_json(definition.config.proto).decode())
-    finally:
-        probe.space.close()
-    if completed is None or hooks.complete is None:
-        return definition
-    return replace(definition, config=hooks.complete(definition, completed))
-
-
-def _instance_groups(definition: ModelDefinition) -> list[tuple[str, str, int]]:
-    """(name, kind, device) of every instance."""
+def _instance_names(definition: ModelDefinition) -> list[tuple[str, str]]:
+    """(name, kind) of every instance, in order."""
     rows = []
     for group in definition.config.proto.instance_group:
-        for number in range(max(group.count, 1)):
-            rows.append((f"{group.name}_{number}", _KINDS.get(group.kind, "CPU"), 0))
-    return rows or [(f"{definition.name}_0", "CPU", 0)]
+        kind = enum_name(group, "kind").removeprefix("KIND_")
+        rows += [(f"{group.name}_{number}", kind) for number in range(max(group.count, 1))]
+    return rows or [(f"{definition.name}_0", "CPU")]
 
 
-def _initialize_args(definition: ModelDefinition, name: str, kind: str, device: int) -> dict[str, str]:
+def _initialize_args(definition: ModelDefinition, name: str, kind: str) -> dict[str, str]:
     return {
         "model_config": config_json(definition.config.proto).decode(),
         "model_instance_kind": kind,
         "model_instance_name": name,
-        "model_instance_device_id": str(device),
+        "model_instance_device_id": "0",
         "model_repository": str(definition.directory),
         "model_version": str(definition.version),
         "model_name": definition.name,

@@ -76,7 +76,7 @@ class Space:
             return True
         for folder in self.extra_path:
             with suppress(OSError):
-                if any(entry.partition(".")[0] == top for entry in os.listdir(folder)):
+                if any(entry.name.partition(".")[0] == top for entry in os.scandir(folder)):
                     return True
         return False
 

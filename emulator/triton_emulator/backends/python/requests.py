@@ -1,70 +1,128 @@
-"""A request as a model sees it, and the sender through which it answers."""
+"""`pb_utils.InferenceRequest`: a request that a model got, or one that it makes for another model."""
 
+import asyncio
+import json
+from dataclasses import dataclass
 from functools import lru_cache
-from time import time_ns
 from typing import Any
 
-from triton_emulator.backends.python.binding import MODULE, Bound, incompatible
-from triton_emulator.backends.python.objects import (
-    InferenceResponse,
+from triton_emulator.backends.python import bls
+from triton_emulator.backends.python.binding import MODULE, Bound, cast_error, incompatible, is_sequence
+from triton_emulator.backends.python.responses import InferenceResponseSender
+from triton_emulator.backends.python.server import Server
+from triton_emulator.backends.python.tensors import Tensor
+from triton_emulator.backends.python.values import (
+    REQUIRED,
     InferenceTrace,
-    Tensor,
+    MemoryType,
+    PreferredMemory,
     TritonModelException,
+    bind_arguments,
 )
 from triton_emulator.engine.model import Call
 from triton_emulator.engine.unordered import walk
 from triton_emulator.protocol import json_dialect
-from triton_emulator.protocol.errors import Code, TritonError
-from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.messages import InferRequest, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor as WireTensor
 
-_FINAL = 1
-_RESCHEDULE = 2
-#: the model's error code by number
-_CODE = dict(enumerate(Code))
+#: the flags of `set_release_flags`: the request is done with, or is to be executed once more
+RELEASE_ALL = 1
+RELEASE_RESCHEDULE = 2
+
+_NO_TRACE = InferenceTrace._none()
+_PREFERRED = PreferredMemory(MemoryType.TRITONSERVER_MEMORY_CPU)
+#: parameter, its default and the types it takes, in order
+_PARAMETERS: tuple[tuple[str, Any, Any], ...] = (
+    ("request_id", "", str),
+    ("correlation_id", 0, object),
+    ("inputs", REQUIRED, object),
+    ("requested_output_names", REQUIRED, object),
+    ("model_name", REQUIRED, str),
+    ("model_version", -1, int),
+    ("flags", 0, int),
+    ("timeout", 0, int),
+    ("preferred_memory", _PREFERRED, PreferredMemory),
+    ("trace", _NO_TRACE, InferenceTrace),
+    ("parameters", None, object),
+)
+_NAMES = tuple(name for name, _, _ in _PARAMETERS)
+_DEFAULTS = tuple(default for _, default, _ in _PARAMETERS)
+
+
+@dataclass(slots=True)
+class BlsAccess:
+    """Where an instance's own requests go, and whether they may go now: only while it executes."""
+
+    server: Server | None
+    allowed: bool = False
 
 
 class InferenceRequest(Bound):
-    """One inference request."""
+    """One inference request. Each instance has a subclass with its own `_bls`."""
 
     __module__ = MODULE
-    __slots__ = ("_call", "_decoupled", "_flags", "_inputs", "_outputs", "_release", "_sender")
+    __slots__ = ("_call", "_decoupled", "_flags", "_inputs", "_outputs", "_parameters", "_release", "_sender", "_wire")
+
+    _bls = BlsAccess(None)
+    _SIGNATURE = (
+        "c_python_backend_utils.InferenceRequest(request_id: str = '', correlation_id: object = 0, "
+        "inputs: List[triton::backend::python::PbTensor], requested_output_names: List[str], model_name: str, "
+        "model_version: int = -1, flags: int = 0, timeout: int = 0, "
+        f"preferred_memory: c_python_backend_utils.PreferredMemory = {_PREFERRED!r}, "
+        f"trace: c_python_backend_utils.InferenceTrace = {_NO_TRACE!r}, parameters: object = None)"
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise TritonModelException("BLS is not supported yet")
+        values = bind_arguments(args, kwargs, _NAMES, _DEFAULTS)
+        named = dict(zip(_NAMES, values, strict=True))
+        if not _fit(named):
+            raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
+        self._parameters = _parameters_text(named["parameters"])
+        self._wire = _wire_request(named, json.loads(self._parameters))
+        self._inputs: list[Tensor] | None = list(named["inputs"])
+        self._flags: int = named["flags"]
+        self._outputs = frozenset(output.name for output in self._wire.outputs)
+        self._call: Call | None = None
+        self._decoupled = False
+        self._sender: InferenceResponseSender | None = None
+        self._release = RELEASE_ALL
 
     @classmethod
-    def received(cls, call: Call, outputs: frozenset[str], *, decoupled: bool) -> "InferenceRequest":
+    def _received(cls, call: Call, outputs: frozenset[str], decoupled: bool) -> "InferenceRequest":
         """The request of `call`; `outputs` are all outputs of the model."""
         request = cls.__new__(cls)
+        wire = call.request
         request._call = call
+        request._wire = wire
         request._decoupled = decoupled
         request._outputs = outputs
         request._inputs = None
         request._sender = None
-        request._release = 1
-        asked = call.request
-        request._flags = asked.sequence_start | asked.sequence_end << 1 if asked.sequence_id else 0
+        request._release = RELEASE_ALL
+        request._flags = wire.sequence_start | wire.sequence_end << 1
         return request
 
     def inputs(self) -> list[Tensor]:
         inputs = self._inputs
         if inputs is None:
-            received = Tensor.received
-            inputs = self._inputs = [received(wire) for wire in _walked(self._call.request.inputs)]
+            received = Tensor._received
+            inputs = self._inputs = [received(wire) for wire in _walked(self._wire.inputs)]
         return inputs.copy()
 
     def request_id(self) -> str:
-        return self._call.request.id
+        return self._wire.id
 
     def correlation_id(self) -> int | str:
-        return self._call.request.sequence_id
+        return self._wire.sequence_id
 
     def requested_output_names(self) -> set[str]:
-        return set(self.wanted())
+        asked = self._wire.outputs
+        return {output.name for output in asked} if asked else set(self._outputs)
 
     def parameters(self) -> str:
-        parameters = self._call.request.parameters
+        if self._call is None:
+            return self._parameters
+        parameters = self._wire.parameters
         return json_dialect.write(parameters).decode("utf-8", "surrogateescape") if parameters else "{}"
 
     def flags(self) -> int:
@@ -74,26 +132,102 @@ class InferenceRequest(Bound):
         self._flags = _unsigned("set_flags", self, args)
 
     def timeout(self) -> int:
-        return self._call.request.timeout
+        return self._wire.timeout
 
     def trace(self) -> InferenceTrace:
-        return InferenceTrace()
+        return _NO_TRACE
 
     def is_cancelled(self) -> bool:
-        return self._call.cancelled
+        return self._call is not None and self._call.cancelled
 
     def set_release_flags(self, *args: Any) -> None:
         self._release = _unsigned("set_release_flags", self, args)
 
-    def get_response_sender(self) -> "InferenceResponseSender":
+    def get_response_sender(self) -> InferenceResponseSender:
         if self._sender is None:
-            self._sender = InferenceResponseSender.of(self)
+            self._sender = InferenceResponseSender._of(self)
         return self._sender
 
-    def wanted(self) -> frozenset[str]:
-        """The names of the outputs that the client asked for, all where it named none."""
-        asked = self._call.request.outputs
-        return frozenset(output.name for output in asked) if asked else self._outputs
+    def exec(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the request and wait: an InferenceResponse, or with `decoupled=True` an iterator of them."""
+        return self._execute(_decoupled("exec", self, args, kwargs))
+
+    def async_exec(self, *args: Any, **kwargs: Any) -> Any:
+        """The same as a future of the running event loop."""
+        decoupled = _decoupled("async_exec", self, args, kwargs)
+        return asyncio.get_running_loop().run_in_executor(None, self._execute, decoupled)
+
+    def _execute(self, decoupled: bool) -> Any:
+        if not self._bls.allowed or self._bls.server is None:
+            raise TritonModelException("BLS is only supported during the 'execute' function.")
+        wire = self._wire
+        wire.sequence_start, wire.sequence_end = bool(self._flags & 1), bool(self._flags & 2)
+        return (bls.stream if decoupled else bls.run)(self._bls.server, wire)
+
+
+def _fit(named: dict[str, Any]) -> bool:
+    """Whether pybind11 would take the arguments."""
+    types = all(isinstance(named[name], kind) for name, _, kind in _PARAMETERS)
+    names, inputs = named["requested_output_names"], named["inputs"]
+    return (
+        types
+        and named["correlation_id"] is not None
+        and is_sequence(names)
+        and all(isinstance(name, str) for name in names)
+        and is_sequence(inputs)
+        and all(tensor is None or isinstance(tensor, Tensor) for tensor in inputs)
+        and 0 <= named["flags"] < 1 << 32
+        and 0 <= named["timeout"] < 1 << 64
+    )
+
+
+def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferRequest:
+    """The request as the engine takes it. Raises TritonModelException for values that the real one refuses."""
+    correlation = named["correlation_id"]
+    if not isinstance(correlation, int | str):
+        raise TritonModelException("Correlation ID must be integer or string")
+    if isinstance(correlation, int) and not 0 <= correlation < 1 << 64:
+        raise cast_error()
+    owner = f"request with id '{named['request_id']}' and model name '{named['model_name']}' should not be empty."
+    if any(tensor is None for tensor in named["inputs"]):
+        raise TritonModelException(f"Input tensor for {owner}")
+    if "" in named["requested_output_names"]:
+        raise TritonModelException(f"Requested output name for {owner}")
+    version = named["model_version"]
+    return InferRequest(
+        named["model_name"],
+        str(version) if version > 0 else "",
+        named["request_id"],
+        [tensor._sent() for tensor in named["inputs"]],
+        [RequestedOutput(name, binary=True) for name in sorted(set(named["requested_output_names"]))],
+        parameters,
+        correlation,
+        timeout=named["timeout"],
+    )
+
+
+def _parameters_text(parameters: Any) -> str:
+    if parameters is None:
+        return "{}"
+    if not isinstance(parameters, dict):
+        # 2.51: the mangled name of the C++ type is in the text
+        raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
+    for key, value in parameters.items():
+        if not isinstance(key, str):
+            raise TritonModelException(f"Expect parameters keys to have type str, found type {type(key)}")
+        if not isinstance(value, bool | int | str):
+            raise TritonModelException(
+                f"Expect parameters values to have type bool/int/str, found type {type(value)}"
+            )
+    return json.dumps(parameters)
+
+
+def _decoupled(function: str, request: InferenceRequest, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    (value,) = bind_arguments(args, kwargs, ("decoupled",), (False,))
+    if value is not None and not hasattr(value, "__bool__"):
+        signature = "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object"
+        raise incompatible(function, (signature,), (request, *args), kwargs)
+    return bool(value)
 
 
 def _unsigned(function: str, request: InferenceRequest, args: tuple[Any, ...]) -> int:
@@ -118,81 +252,3 @@ def _walked(inputs: list[WireTensor]) -> list[WireTensor]:
     if len(inputs) < 2:
         return inputs
     return [inputs[at] for at in _order(tuple(wire.name for wire in inputs))]
-
-
-def wire_response(request: InferenceRequest, response: InferenceResponse) -> InferResponse:
-    """The engine's form of a model's response, with only the outputs that the client asked for."""
-    call = request._call
-    asked = call.request
-    error = response._error
-    if error is not None:
-        return failure(call, TritonError(_CODE[error._code.value], error._message))
-    wanted = request.wanted()
-    outputs = [tensor.sent() for tensor in response._outputs if tensor._name in wanted]
-    return InferResponse(asked.model_name, str(call.version), asked.id, outputs)
-
-
-def failure(call: Call, error: TritonError) -> InferResponse:
-    """A response that is an error."""
-    return InferResponse(call.request.model_name, str(call.version), call.request.id, error=error)
-
-
-class InferenceResponseSender(Bound):
-    """Answers one request, once or, for a decoupled model, many times; from any thread, also after `execute`."""
-
-    __module__ = MODULE
-    __slots__ = ("_closed", "_request", "_sent", "__weakref__")
-
-    _SIGNATURE = (
-        "(self: c_python_backend_utils.InferenceResponseSender, "
-        "response: c_python_backend_utils.InferenceResponse = None, flags: int = 0) -> None"
-    )
-
-    @classmethod
-    def of(cls, request: InferenceRequest) -> "InferenceResponseSender":
-        sender = cls.__new__(cls)
-        sender._request = request
-        sender._closed = False
-        sender._sent = 0
-        return sender
-
-    def __init__(self) -> None:
-        raise TypeError("c_python_backend_utils.InferenceResponseSender: No constructor defined!")
-
-    def send(self, response: Any = None, flags: Any = 0) -> None:
-        if not (response is None or isinstance(response, InferenceResponse)) or not isinstance(flags, int):
-            raise incompatible("send", (self._SIGNATURE,), (self, response, flags), {})
-        if flags not in (_FINAL, 0):
-            raise TritonModelException("Unable to send response. Unsupported flag provided.")
-        if flags == 0 and response is None:
-            raise TritonModelException(
-                "Inference Response object must be provided when the response flags is set to zero."
-            )
-        if not self._request._decoupled:
-            self._check_single(response, flags)
-        if self._closed:
-            raise TritonModelException("Unable to send response. Response sender has been closed.")
-        self._closed = flags == _FINAL
-        self._sent += 1
-        self.deliver(response, final=self._closed)
-
-    def is_cancelled(self) -> bool:
-        return self._request._call.cancelled
-
-    def _check_single(self, response: InferenceResponse | None, flags: int) -> None:
-        if response is not None and self._sent > 0:
-            raise TritonModelException(
-                "Unable to send response. Non-decoupled model cannot send more than one response."
-            )
-        if response is None and flags == _FINAL and self._sent == 0:
-            raise TritonModelException(
-                "Unable to send response. Non-decoupled model cannot send complete final before sending a response."
-            )
-
-    def deliver(self, response: InferenceResponse | None, *, final: bool) -> None:
-        """Pass a response on to the engine."""
-        call = self._request._call
-        message = None if response is None else wire_response(self._request, response)
-        if final and not call.compute_output_start_ns:
-            call.compute_output_start_ns = call.compute_end_ns = time_ns()
-        call.respond(message, final=final)

@@ -64,9 +64,10 @@ def serialize_byte_tensor(input_tensor: Any) -> Any:
     if input_tensor.size == 0:
         return ()
     if input_tensor.dtype == np.object_:
-        elements = []
-        for element in input_tensor.ravel(order="C").tolist():
-            elements.append(element if type(element) is bytes else str(element).encode())
+        elements = input_tensor.ravel(order="C").tolist()
+        for at, element in enumerate(elements):
+            if type(element) is not bytes:
+                elements[at] = str(element).encode()
     elif input_tensor.dtype.type == np.bytes_:
         elements = input_tensor.ravel(order="C").tolist()
     else:

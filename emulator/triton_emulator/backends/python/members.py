@@ -1,0 +1,212 @@
+"""What a model's own copy of `triton_python_backend_utils` holds, before and after its model.py is imported."""
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from triton_emulator.backends.python import triton_python_backend_utils
+from triton_emulator.backends.python.binding import MODULE, Bound, incompatible
+from triton_emulator.backends.python.bls import ResponseIterator
+from triton_emulator.backends.python.metrics import Metric, MetricFamily, MetricRegistry
+from triton_emulator.backends.python.requests import BlsAccess, InferenceRequest
+from triton_emulator.backends.python.responses import InferenceResponse, InferenceResponseSender
+from triton_emulator.backends.python.server import Server
+from triton_emulator.backends.python.tensors import Tensor
+from triton_emulator.backends.python.values import (
+    REQUIRED,
+    InferenceTrace,
+    LogLevel,
+    MemoryType,
+    MetricKind,
+    PreferredMemory,
+    TritonError,
+    TritonModelException,
+    bind_arguments,
+)
+from triton_emulator.protocol import errors
+
+_LOG = logging.getLogger(__name__)
+_LEVELS = {0: logging.INFO, 1: logging.WARNING, 2: logging.ERROR, 3: logging.DEBUG}
+
+#: the members of the C++ module that are the same for every instance
+_SHARED: dict[str, Any] = {
+    "COUNTER": MetricKind.COUNTER,
+    "GAUGE": MetricKind.GAUGE,
+    "HISTOGRAM": MetricKind.HISTOGRAM,
+    "InferenceResponse": InferenceResponse,
+    "InferenceResponseSender": InferenceResponseSender,
+    "InferenceTrace": InferenceTrace,
+    "MemoryType": MemoryType,
+    "Metric": Metric,
+    "MetricKind": MetricKind,
+    "PreferredMemory": PreferredMemory,
+    "ResponseIterator": ResponseIterator,
+    "TRITONSERVER_MEMORY_CPU": MemoryType.TRITONSERVER_MEMORY_CPU,
+    "TRITONSERVER_MEMORY_GPU": MemoryType.TRITONSERVER_MEMORY_GPU,
+    "Tensor": Tensor,
+    "TritonError": TritonError,
+    "TritonModelException": TritonModelException,
+}
+#: what triton_python_backend_utils takes over from the C++ module once model.py has been imported
+_LATE = (
+    "InferenceRequest",
+    "InferenceResponse",
+    "Logger",
+    "MetricFamily",
+    "PreferredMemory",
+    "TRITONSERVER_MEMORY_CPU",
+    "TRITONSERVER_MEMORY_GPU",
+    "Tensor",
+    "TritonError",
+    "TritonModelException",
+    "is_model_ready",
+    "load_model",
+    "unload_model",
+)
+
+
+class Logger(Bound):
+    """Writes to the server's log; a line names the file and line of the caller, as the real one does."""
+
+    __module__ = MODULE
+    __slots__ = ()
+
+    LogLevel = LogLevel
+    INFO = LogLevel.INFO
+    WARNING = LogLevel.WARNING
+    ERROR = LogLevel.ERROR
+    VERBOSE = LogLevel.VERBOSE
+
+    def __init__(self) -> None:
+        raise TypeError("c_python_backend_utils.Logger: No constructor defined!")
+
+    @staticmethod
+    def log(*args: Any, **kwargs: Any) -> None:
+        message, level = bind_arguments(args, kwargs, ("message", "level"), (REQUIRED, LogLevel.INFO))
+        if not isinstance(message, str) or not isinstance(level, LogLevel):
+            signature = "(message: str, level: c_python_backend_utils.Logger.LogLevel = <LogLevel.INFO: 0>) -> None"
+            raise incompatible("log", (signature,), args, kwargs)
+        _write(_LEVELS[level.value], message)
+
+    @staticmethod
+    def log_info(*args: Any, **kwargs: Any) -> None:
+        _write(logging.INFO, _message("log_info", args, kwargs))
+
+    @staticmethod
+    def log_warn(*args: Any, **kwargs: Any) -> None:
+        _write(logging.WARNING, _message("log_warn", args, kwargs))
+
+    @staticmethod
+    def log_error(*args: Any, **kwargs: Any) -> None:
+        _write(logging.ERROR, _message("log_error", args, kwargs))
+
+    @staticmethod
+    def log_verbose(*args: Any, **kwargs: Any) -> None:
+        _write(logging.DEBUG, _message("log_verbose", args, kwargs))
+
+
+def _message(function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    (message,) = bind_arguments(args, kwargs, ("message",), (REQUIRED,))
+    if not isinstance(message, str):
+        raise incompatible(function, ("(message: str) -> None",), args, kwargs)
+    return message
+
+
+def _write(level: int, message: str) -> None:
+    if _LOG.isEnabledFor(level):
+        caller = sys._getframe(2)
+        record = _LOG.makeRecord(
+            _LOG.name, level, caller.f_code.co_filename, caller.f_lineno, "%s", (message,), None, caller.f_code.co_name
+        )
+        _LOG.handle(record)
+
+
+@dataclass(slots=True)
+class Members:
+    """An instance's own modules, its own request class, and its leave to use BLS."""
+
+    utils: ModuleType
+    c_utils: ModuleType
+    request: type[InferenceRequest]
+    bls: BlsAccess
+
+    def complete(self, model_directory: Path) -> None:
+        """Add what triton_python_backend_utils lacks while model.py is being imported."""
+        for key in _LATE:
+            setattr(self.utils, key, self.c_utils.__dict__[key])
+        folder = str(model_directory)
+        self.utils.__dict__["get_model_dir"] = lambda: folder
+
+
+def members_of(instance: str, server: Server | None, metrics: MetricRegistry) -> Members:
+    """The modules of the instance of that name."""
+    bls = BlsAccess(server)
+    own = {"__slots__": (), "__module__": MODULE}
+    request = type("InferenceRequest", (InferenceRequest,), {**own, "_bls": bls})
+    family = type("MetricFamily", (MetricFamily,), {**own, "_registry": metrics, "_instance": instance})
+    utils = ModuleType("triton_python_backend_utils")
+    for key, value in vars(triton_python_backend_utils).items():
+        if not key.startswith("_") or key in ("__file__", "__doc__"):
+            setattr(utils, key, value)
+    c_utils = ModuleType(MODULE)
+    c_utils.__dict__.update(_SHARED, InferenceRequest=request, MetricFamily=family, Logger=Logger)
+    c_utils.__dict__.update(_control(instance, server))
+    return Members(utils, c_utils, request, bls)
+
+
+def _control(instance: str, server: Server | None) -> dict[str, Callable[..., Any]]:
+    """`is_model_ready`, `load_model` and `unload_model`."""
+
+    def ask(what: str, step: Callable[[Server], Any]) -> Any:
+        try:
+            if server is None:
+                raise errors.unavailable("this model runs without a server")
+            return step(server)
+        except errors.TritonError as error:
+            raise TritonModelException(
+                f"{what}: Failed to process the request for model '{instance}', message: {error.message}"
+            ) from None
+
+    def is_model_ready(*args: Any, **kwargs: Any) -> bool:
+        name, version = bind_arguments(args, kwargs, ("model_name", "model_version"), (REQUIRED, ""))
+        if not isinstance(name, str) or not isinstance(version, str):
+            signature = "(model_name: str, model_version: str = '') -> bool"
+            raise incompatible("is_model_ready", (signature,), args, kwargs)
+        return bool(ask("Failed to check model readiness", lambda server: server.is_ready(name, version)))
+
+    def load_model(*args: Any, **kwargs: Any) -> None:
+        names = ("model_name", "config", "files")
+        name, config, files = bind_arguments(args, kwargs, names, (REQUIRED, "", None))
+        if not isinstance(name, str) or not isinstance(config, str):
+            signature = "(model_name: str, config: str = '', files: object = None) -> None"
+            raise incompatible("load_model", (signature,), args, kwargs)
+        parameters = _load_parameters(name, config, files)
+        ask("Failed to load model", lambda server: server.load(name, parameters))
+
+    def unload_model(*args: Any, **kwargs: Any) -> None:
+        names = ("model_name", "unload_dependents")
+        name, dependents = bind_arguments(args, kwargs, names, (REQUIRED, False))
+        if not isinstance(name, str) or not isinstance(dependents, bool):
+            signature = "(model_name: str, unload_dependents: bool = False) -> None"
+            raise incompatible("unload_model", (signature,), args, kwargs)
+        ask("Failed to unload model", lambda server: server.unload(name, unload_dependents=dependents))
+
+    return {"is_model_ready": is_model_ready, "load_model": load_model, "unload_model": unload_model}
+
+
+def _load_parameters(name: str, config: str, files: Any) -> dict[str, str | bytes]:
+    parameters: dict[str, str | bytes] = {"config": config} if config else {}
+    if files is not None:
+        if not isinstance(files, dict):
+            raise TritonModelException(
+                f"failed to load model '{name}', files should be a dictionary of file paths and file contents"
+            )
+        for path, content in files.items():
+            if not isinstance(content, bytes):
+                raise TypeError(f"Object of type '{type(content).__name__}' is not an instance of 'bytes'")
+            parameters[str(path)] = content
+    return parameters

@@ -1,0 +1,278 @@
+"""Metrics that models define: the registry behind the metrics port, and `pb_utils.MetricFamily` over it."""
+
+import re
+import threading
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from triton_emulator.backends.python.binding import MODULE, Bound, cast_error, incompatible
+from triton_emulator.backends.python.values import REQUIRED, MetricKind, TritonModelException, bind_arguments
+
+_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class MetricError(Exception):
+    """What Triton's metrics API refuses; the text is Triton's."""
+
+
+@dataclass(slots=True)
+class Series:
+    """One labelled series of a family. A histogram has `bounds` and, one longer, the `counts` between them."""
+
+    labels: Labels
+    value: float = 0.0
+    bounds: tuple[float, ...] = ()
+    counts: list[int] = field(default_factory=list)
+    #: how many Metric objects stand for it: it goes with the last of them
+    holders: int = 0
+
+
+@dataclass(slots=True)
+class Family:
+    """A metric's name, help text and kind ("counter", "gauge" or "histogram"), with its series in order of creation."""
+
+    name: str
+    description: str
+    kind: str
+    series: dict[Labels, Series] = field(default_factory=dict)
+
+
+class MetricRegistry:
+    """The metrics of all models of a session; may be used from any thread."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._families: dict[str, Family] = {}
+
+    def family(self, name: str, description: str, kind: str) -> Family:
+        """The family of that name, made where it is new. 2.51: it keeps its first description, and is never removed."""
+        if not _METRIC_NAME.fullmatch(name):
+            raise MetricError("Invalid metric name")
+        with self.lock:
+            family = self._families.setdefault(name, Family(name, description, kind))
+        if family.kind != kind:
+            raise MetricError("Family name already exists with different type")
+        return family
+
+    def hold(self, family: Family, labels: Labels, bounds: tuple[float, ...]) -> Series:
+        """The series of those labels, made where it is new, with one holder more."""
+        if not all(_LABEL_NAME.fullmatch(name) for name, _ in labels):
+            raise MetricError("Invalid label name")
+        if any(left >= right for left, right in pairwise(bounds)):
+            raise MetricError("Bucket Boundaries must be strictly sorted")
+        with self.lock:
+            series = family.series.setdefault(labels, Series(labels, bounds=bounds, counts=[0] * (len(bounds) + 1)))
+            series.holders += 1
+        return series
+
+    def release(self, family: Family, series: Series) -> None:
+        """Take one holder away; a series without one is removed."""
+        with self.lock:
+            series.holders -= 1
+            if series.holders <= 0 and family.series.get(series.labels) is series:
+                del family.series[series.labels]
+
+    def text(self) -> str:
+        """The families as Prometheus text, in order of creation; those without series are left out."""
+        with self.lock:
+            return "".join(_exposition(family) for family in self._families.values() if family.series)
+
+
+def _exposition(family: Family) -> str:
+    help_text = family.description.replace("\\", "\\\\").replace("\n", "\\n")
+    lines = [f"# HELP {family.name} {help_text}", f"# TYPE {family.name} {family.kind}"]
+    for series in family.series.values():
+        if family.kind == "histogram":
+            lines += _histogram(family.name, series)
+        else:
+            lines.append(f"{family.name}{_braced(series.labels)} {_number(series.value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _histogram(name: str, series: Series) -> list[str]:
+    lines = [
+        f"{name}_count{_braced(series.labels)} {sum(series.counts)}",
+        f"{name}_sum{_braced(series.labels)} {_number(series.value)}",
+    ]
+    total = 0
+    for bound, count in zip((*series.bounds, float("inf")), series.counts, strict=True):
+        total += count
+        lines.append(f"{name}_bucket{_braced((*series.labels, ('le', _number(bound))))} {total}")
+    return lines
+
+
+def _braced(labels: Labels) -> str:
+    if not labels:
+        return ""
+    escaped = ((k, v.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')) for k, v in labels)
+    return "{" + ",".join(f'{key}="{value}"' for key, value in escaped) + "}"
+
+
+def _number(value: float) -> str:
+    """A number as prometheus-cpp writes it: 17 significant digits at most, "Nan" and "+Inf"."""
+    if value != value:  # noqa: PLR0124 NaN
+        return "Nan"
+    if value in (float("inf"), float("-inf")):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(int(value)) if value == int(value) and abs(value) < 1e17 else repr(value)
+
+
+class Metric(Bound):
+    """One series of a family. Not made by its constructor but by `MetricFamily.Metric`."""
+
+    __module__ = MODULE
+    __slots__ = ("_family", "_owner", "_registry", "_series")
+
+    _family: Family
+    _owner: "_Owner"
+    _registry: MetricRegistry
+    _series: Series
+
+    def __init__(self) -> None:
+        raise TypeError("c_python_backend_utils.Metric: No constructor defined!")
+
+    def __del__(self) -> None:
+        series = getattr(self, "_series", None)  # none where the constructor refused
+        if series is not None:
+            self._registry.release(self._family, series)
+
+    def increment(self, *args: Any, **kwargs: Any) -> None:
+        value = self._number("increment", args, kwargs)
+        what = "Failed to increment metric value"
+        self._check(what, "Increment", ("counter", "gauge"))
+        if value < 0 and self._family.kind == "counter":
+            self._fail(
+                what, "TRITONSERVER_METRIC_KIND_COUNTER can only be incremented monotonically by non-negative values."
+            )
+        with self._registry.lock:
+            self._series.value += value
+
+    def set(self, *args: Any, **kwargs: Any) -> None:
+        value = self._number("set", args, kwargs)
+        self._check("Failed to set metric value", "Set", ("gauge",))
+        with self._registry.lock:
+            self._series.value = value
+
+    def observe(self, *args: Any, **kwargs: Any) -> None:
+        value = self._number("observe", args, kwargs)
+        self._check("Failed to observe metric value", "Observe", ("histogram",))
+        series = self._series
+        with self._registry.lock:
+            series.value += value
+            series.counts[bisect_left(series.bounds, value)] += 1
+
+    def value(self) -> float:
+        self._check("Failed to get metric value", "Value", ("counter", "gauge"))
+        return self._series.value
+
+    def _check(self, what: str, operation: str, kinds: tuple[str, ...]) -> None:
+        if self._owner.dead:
+            raise TritonModelException(
+                f"{what}: Invalid metric operation as the corresponding 'MetricFamily' has been deleted. The "
+                "'MetricFamily' object should be deleted AFTER its corresponding 'Metric' objects have been deleted."
+            )
+        kind = self._family.kind
+        if kind not in kinds:
+            self._fail(what, f"TRITONSERVER_METRIC_KIND_{kind.upper()} does not support {operation}")
+
+    def _fail(self, what: str, text: str) -> None:
+        raise TritonModelException(f"{what}: {_failed(self._owner.instance, text)}")
+
+    def _number(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+        if len(args) != 1 or kwargs or not hasattr(args[0], "__float__"):
+            signature = "(self: c_python_backend_utils.Metric, arg0: float) -> None"
+            raise incompatible(function, (signature,), (self, *args), kwargs)
+        return float(args[0])
+
+
+@dataclass(slots=True)
+class _Owner:
+    """What a family's metrics know of the MetricFamily object that made them."""
+
+    instance: str
+    dead: bool = False
+
+
+class MetricFamily(Bound):
+    """A family of metrics. Each instance has a subclass with its own registry and name."""
+
+    __module__ = MODULE
+    __slots__ = ("_family", "_owner")
+
+    COUNTER = MetricKind.COUNTER
+    GAUGE = MetricKind.GAUGE
+    HISTOGRAM = MetricKind.HISTOGRAM
+
+    _registry: MetricRegistry
+    _instance: str
+    _SIGNATURE = (
+        "c_python_backend_utils.MetricFamily(name: str, description: str, kind: c_python_backend_utils.MetricKind)"
+    )
+    _METRIC_SIGNATURE = (
+        "(self: c_python_backend_utils.MetricFamily, labels: object = None, buckets: object = None) "
+        "-> c_python_backend_utils.Metric"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        names = ("name", "description", "kind")
+        name, description, kind = bind_arguments(args, kwargs, names, (REQUIRED,) * 3)
+        if not isinstance(name, str) or not isinstance(description, str) or not isinstance(kind, MetricKind):
+            raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
+        self._owner = _Owner(self._instance)
+        try:
+            self._family = self._registry.family(name, description, kind.name.lower())
+        except MetricError as error:
+            text = _failed(self._instance, str(error))
+            raise TritonModelException(f"Error when creating MetricFamily: {text}") from None
+
+    def __del__(self) -> None:
+        if (owner := getattr(self, "_owner", None)) is not None:  # none where the constructor refused
+            owner.dead = True
+
+    def Metric(self, *args: Any, **kwargs: Any) -> Metric:  # noqa: N802 Triton's name
+        labels, buckets = bind_arguments(args, kwargs, ("labels", "buckets"), (None, None))
+        if labels is REQUIRED:
+            raise incompatible("Metric", (self._METRIC_SIGNATURE,), (self, *args), kwargs)
+        pairs = self._labels(labels)
+        bounds = self._bounds(buckets)
+        try:
+            series = self._registry.hold(self._family, pairs, bounds)
+        except MetricError as error:
+            text = _failed(self._instance, str(error))
+            raise TritonModelException(f"Error when creating Metric: {text}") from None
+        metric = Metric.__new__(Metric)
+        metric._owner, metric._family, metric._registry = self._owner, self._family, self._registry
+        metric._series = series
+        return metric
+
+    def _labels(self, labels: Any) -> Labels:
+        if labels is None:
+            return ()
+        if not isinstance(labels, dict):
+            raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
+        if not all(isinstance(value, str) for value in labels.values()):
+            text = _failed(self._instance, "attempt to access JSON non-string as string")
+            raise TritonModelException(f"Error when creating Metric: {text}")
+        return tuple(sorted((str(key), value) for key, value in labels.items()))
+
+    def _bounds(self, buckets: Any) -> tuple[float, ...]:
+        if self._family.kind != "histogram":
+            if buckets is not None:
+                raise TritonModelException("Failed to create metric. Unexpected buckets found.")
+            return ()
+        if buckets is None:
+            raise TritonModelException("Failed to create metric. Missing required buckets.")
+        if not isinstance(buckets, list):
+            raise TritonModelException("Failed to create metric. Buckets must be a list.")
+        if not all(isinstance(bound, int | float) for bound in buckets):
+            raise cast_error()
+        return tuple(float(bound) for bound in buckets)
+
+
+def _failed(instance: str, text: str) -> str:
+    return f"Failed to process the request for model '{instance}', message: {text}"

@@ -1,0 +1,157 @@
+"""How a model answers: InferenceResponse, and the sender through which it goes out."""
+
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, is_sequence
+from triton_emulator.backends.python.tensors import Tensor
+from triton_emulator.backends.python.values import TritonError, TritonModelException, bind_arguments
+from triton_emulator.engine.model import Call
+from triton_emulator.protocol import errors
+from triton_emulator.protocol.messages import InferResponse
+
+if TYPE_CHECKING:
+    from triton_emulator.backends.python.requests import InferenceRequest
+
+_FINAL = 1
+#: the engine's error code by the model's number
+_CODES = dict(enumerate(errors.Code))
+
+_NO_OUTPUTS: list[Tensor] = []
+
+
+class InferenceResponse(Bound):
+    """What a model answers one request with: output tensors, or an error."""
+
+    __module__ = MODULE
+    __slots__ = ("_error", "_outputs")
+
+    _SIGNATURE = (
+        "c_python_backend_utils.InferenceResponse(output_tensors: List[c_python_backend_utils.Tensor] = [], "
+        "error: c_python_backend_utils.TritonError = None)"
+    )
+
+    def __init__(
+        self, output_tensors: Any = _NO_OUTPUTS, error: Any = None, *more: Any, **unknown: Any
+    ) -> None:
+        fits = not more and not unknown and (error is None or isinstance(error, TritonError))
+        if not fits or not is_sequence(output_tensors):
+            raise self._refusal(output_tensors, error, more, unknown)
+        for tensor in output_tensors:
+            if tensor.__class__ is not Tensor and not isinstance(tensor, Tensor):
+                if tensor is None:
+                    raise TritonModelException("Output tensor for inference response should not be empty.")
+                raise self._refusal(output_tensors, error, more, unknown)
+        self._outputs: list[Tensor] = list(output_tensors)
+        self._error: TritonError | None = error
+
+    @classmethod
+    def _received(cls, outputs: list[Tensor], error: "TritonError | None") -> "InferenceResponse":
+        """The response to a BLS request."""
+        response = cls.__new__(cls)
+        response._outputs = outputs
+        response._error = error
+        return response
+
+    def output_tensors(self) -> list[Tensor]:
+        return self._outputs
+
+    def has_error(self) -> bool:
+        return self._error is not None
+
+    def error(self) -> TritonError | None:
+        return self._error
+
+    def _refusal(self, outputs: Any, error: Any, more: tuple[Any, ...], unknown: dict[str, Any]) -> TypeError:
+        # Which arguments were given by position can no longer be told: Python has bound them
+        given = [outputs] if outputs is not _NO_OUTPUTS else []
+        given += [error] if error is not None or more else []
+        return incompatible("__init__", (self._SIGNATURE,), (*given, *more), unknown)
+
+
+def wire_response(request: "InferenceRequest", response: InferenceResponse) -> InferResponse:
+    """The engine's form of a model's response, with only the outputs that the client asked for."""
+    call: Call = request._call  # type: ignore[assignment]
+    asked = call.request
+    error = response._error
+    if error is not None:
+        return failure(call, errors.TritonError(_CODES[error._code.value], error._message))
+    wanted = {output.name for output in asked.outputs} if asked.outputs else request._outputs
+    outputs = [tensor._sent() for tensor in response._outputs if tensor._name in wanted]
+    return InferResponse(asked.model_name, str(call.version), asked.id, outputs)
+
+
+def failure(call: Call, error: errors.TritonError) -> InferResponse:
+    """A response that is an error."""
+    return InferResponse(call.request.model_name, str(call.version), call.request.id, error=error)
+
+
+class InferenceResponseSender(Bound):
+    """Answers one request, once or, for a decoupled model, many times; from any thread, also after `execute`."""
+
+    __module__ = MODULE
+    __slots__ = ("_closed", "_request", "_sent")
+
+    _closed: bool
+    _request: "InferenceRequest"
+    _sent: int
+
+    _SIGNATURE = (
+        "(self: c_python_backend_utils.InferenceResponseSender, "
+        "response: c_python_backend_utils.InferenceResponse = None, flags: int = 0) -> None"
+    )
+
+    def __init__(self) -> None:
+        raise TypeError("c_python_backend_utils.InferenceResponseSender: No constructor defined!")
+
+    @classmethod
+    def _of(cls, request: "InferenceRequest") -> "InferenceResponseSender":
+        sender = cls.__new__(cls)
+        sender._request = request
+        sender._closed = False
+        sender._sent = 0
+        return sender
+
+    def send(self, *args: Any, **kwargs: Any) -> None:
+        response, flags = bind_arguments(args, kwargs, ("response", "flags"), (None, 0))
+        fits = response is None or isinstance(response, InferenceResponse)
+        if not fits or not isinstance(flags, int) or flags < 0:
+            raise incompatible("send", (self._SIGNATURE,), (self, *args), kwargs)
+        if flags not in (_FINAL, 0):
+            raise TritonModelException("Unable to send response. Unsupported flag provided.")
+        if flags == 0 and response is None:
+            raise TritonModelException(
+                "Inference Response object must be provided when the response flags is set to zero."
+            )
+        self._check_state(response, flags)
+        self._closed = flags == _FINAL
+        self._sent += 1
+        self._deliver(response, final=self._closed)
+
+    def is_cancelled(self) -> bool:
+        return self._request.is_cancelled()
+
+    def _check_state(self, response: InferenceResponse | None, flags: int) -> None:
+        if self._request._call is None:
+            raise TritonModelException(
+                "Unable to send response. Response sender has no reference to the decoupled state of the model."
+            )
+        if not self._request._decoupled:
+            if response is not None and self._sent > 0:
+                raise TritonModelException(
+                    "Unable to send response. Non-decoupled model cannot send more than one response."
+                )
+            if response is None and flags == _FINAL and self._sent == 0:
+                raise TritonModelException(
+                    "Unable to send response. Non-decoupled model cannot send complete final before sending a "
+                    "response."
+                )
+        if self._closed:
+            raise TritonModelException("Unable to send response. Response sender has been closed.")
+
+    def _deliver(self, response: InferenceResponse | None, *, final: bool) -> None:
+        call: Call = self._request._call  # type: ignore[assignment]
+        message = None if response is None else wire_response(self._request, response)
+        if final and not call.compute_output_start_ns:
+            call.compute_output_start_ns = call.compute_end_ns = time_ns()
+        call.respond(message, final=final)

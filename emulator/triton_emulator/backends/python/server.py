@@ -1,0 +1,28 @@
+"""What a model may ask of the server around it: to run other models, to load and unload them."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+
+#: Gets each response (None where only the final flag arrives) and whether it is the last; called on any thread.
+Receive = Callable[[InferResponse | None, bool], None]
+
+
+class Server(Protocol):
+    """The server as a model sees it. Every method may be called on any thread but the event loop's."""
+
+    def is_ready(self, name: str, version: str) -> bool:
+        """Whether a model is ready; `version` is "" for any. Raises TritonError for a version that is no number."""
+
+    def is_decoupled(self, name: str, version: str) -> bool:
+        """Whether a ready model uses the decoupled transaction policy."""
+
+    def infer(self, request: InferRequest, receive: Receive) -> None:
+        """Submit a request; `receive` gets the responses. Raises TritonError where the request is refused."""
+
+    def load(self, name: str, parameters: Mapping[str, str | bytes]) -> None:
+        """Load a model as the repository API does: "config" (JSON text) and "file:<path>" parameters."""
+
+    def unload(self, name: str, *, unload_dependents: bool) -> None:
+        """Unload a model as the repository API does."""

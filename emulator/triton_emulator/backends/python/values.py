@@ -1,0 +1,122 @@
+"""The small values of `pb_utils`: TritonError, the enums, PreferredMemory, InferenceTrace.
+
+They behave as the real backend's pybind11 classes do, down to the texts of their refusals.
+"""
+
+from typing import Any
+
+from triton_emulator.backends.python.binding import MODULE, Bound, bound_enum, incompatible
+
+
+class TritonModelException(Exception):
+    """What a `pb_utils` call raises when it refuses its arguments' values."""
+
+
+TritonModelException.__module__ = MODULE
+
+_ErrorCode = bound_enum(
+    "__ErrorCode",
+    {
+        "UNKNOWN": 0,
+        "INTERNAL": 1,
+        "NOT_FOUND": 2,
+        "INVALID_ARG": 3,
+        "UNAVAILABLE": 4,
+        "UNSUPPORTED": 5,
+        "ALREADY_EXISTS": 6,
+        "CANCELLED": 7,
+    },
+    owner="TritonError",
+)
+MemoryType = bound_enum("MemoryType", {"TRITONSERVER_MEMORY_GPU": 0, "TRITONSERVER_MEMORY_CPU": 1})
+LogLevel = bound_enum("LogLevel", {"INFO": 0, "WARNING": 1, "ERROR": 2, "VERBOSE": 3}, owner="Logger")
+MetricKind = bound_enum("MetricKind", {"COUNTER": 0, "GAUGE": 1, "HISTOGRAM": 2})
+
+
+class TritonError(Bound):
+    """An error that a model answers a request with; `code` decides the HTTP status."""
+
+    __module__ = MODULE
+    __slots__ = ("_code", "_message")
+
+    UNKNOWN = _ErrorCode.UNKNOWN
+    INTERNAL = _ErrorCode.INTERNAL
+    NOT_FOUND = _ErrorCode.NOT_FOUND
+    INVALID_ARG = _ErrorCode.INVALID_ARG
+    UNAVAILABLE = _ErrorCode.UNAVAILABLE
+    UNSUPPORTED = _ErrorCode.UNSUPPORTED
+    ALREADY_EXISTS = _ErrorCode.ALREADY_EXISTS
+    CANCELLED = _ErrorCode.CANCELLED
+
+    _SIGNATURE = (
+        "c_python_backend_utils.TritonError(message: str, "
+        "code: c_python_backend_utils.TritonError.__ErrorCode = <__ErrorCode.INTERNAL: 1>)"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        message, code = bind_arguments(args, kwargs, ("message", "code"), (REQUIRED, _ErrorCode.INTERNAL))
+        if not isinstance(message, str | bytes) or not isinstance(code, _ErrorCode):
+            raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
+        self._message = message if isinstance(message, str) else message.decode()
+        self._code = code
+
+    def message(self) -> str:
+        return self._message
+
+    def code(self) -> Any:
+        return self._code
+
+
+REQUIRED: Any = object()
+
+
+def bind_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], defaults: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """The values of `names`, all `REQUIRED` (which fits no type) where the call does not fit the signature."""
+    refused = (REQUIRED,) * len(names)
+    if len(args) > len(names):
+        return refused
+    values = dict(zip(names, defaults, strict=True)) | dict(zip(names, args, strict=False))
+    given = names[: len(args)]
+    for key, value in kwargs.items():
+        if key in given or key not in names:
+            return refused
+        values[key] = value
+    return tuple(values.values())
+
+
+class PreferredMemory(Bound):
+    """Where a model wants the outputs of a BLS request; accepted, everything here is CPU memory."""
+
+    __module__ = MODULE
+    __slots__ = ("device_id", "memory_type")
+
+    _SIGNATURE = (
+        "c_python_backend_utils.PreferredMemory(preferred_memory_type: "
+        "triton::backend::python::PreferredMemory::MemoryType, preferred_device_id: int = 0)"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        memory, device = bind_arguments(args, kwargs, ("preferred_memory_type", "preferred_device_id"), (REQUIRED, 0))
+        if not isinstance(memory, MemoryType) or not isinstance(device, int):
+            raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
+        self.memory_type = memory
+        self.device_id = device
+
+
+class InferenceTrace(Bound):
+    """A request's trace; no trace is ever taken here."""
+
+    __module__ = MODULE
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        raise TypeError("c_python_backend_utils.InferenceTrace: No constructor defined!")
+
+    @classmethod
+    def _none(cls) -> "InferenceTrace":
+        return cls.__new__(cls)
+
+    def get_context(self) -> None:
+        return None
