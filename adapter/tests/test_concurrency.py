@@ -1,0 +1,63 @@
+"""Many calls at once: threads and tasks share connections and never each other's answers."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from adapter.tests.driving import ask
+from triton_adapter import AsyncClient, Call, Target, acompletion, completion
+from triton_adapter.triton.replies import Wire
+
+
+def test_threads_get_their_own_answers(triton: str) -> None:
+    def one(number: int) -> Any:
+        return completion("triton/flat", ask(f"SAY {number}"), api_base=triton)
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(one, range(40)))
+    assert [reply.choices[0].message.content for reply in replies] == [str(number) for number in range(40)]
+
+
+@pytest.mark.parametrize("model", ["flat", "vllm"])
+def test_tasks_get_their_own_answers(triton: str, model: str) -> None:
+    async def every() -> list[Any]:
+        calls = [
+            acompletion(f"triton/{model}", ask(f"SAY {number} x"), api_base=triton) for number in range(40)
+        ]
+        return await asyncio.gather(*calls)
+
+    replies = asyncio.run(every())
+    assert [reply.choices[0].message.content for reply in replies] == [f"{number} x" for number in range(40)]
+
+
+def test_streams_side_by_side_do_not_mix(triton: str) -> None:
+    async def one(number: int) -> str:
+        text = ""
+        stream: Any = await acompletion("triton/vllm", ask(f"SAY a {number} b"), api_base=triton, stream=True)
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+        return text
+
+    async def every() -> list[str]:
+        return await asyncio.gather(*(one(number) for number in range(20)))
+
+    assert asyncio.run(every()) == [f"a {number} b" for number in range(20)]
+
+
+def test_the_client_a_proxy_is_built_on_takes_and_gives_dicts(triton: str) -> None:
+    async def calls() -> None:
+        async with AsyncClient() as client:
+            target = Target.of("triton/vllm", triton)
+            body = {"messages": ask("SAY one two"), "model": "ignored"}
+            call = Call(model="alias", request_id="abc")
+            reply: Any = await client.chat(target, body, call)
+            assert (reply["id"], reply["model"]) == ("chatcmpl-abc", "alias")
+            batches: Any = await client.chat(target, {**body, "stream": True}, Call(model="alias"))
+            chunks = [chunk async for batch in batches for chunk in batch]
+            assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "one two"
+            ready = await client.fetch(Wire("GET", target.endpoint.url("/v2/health/ready")))
+            assert (ready.status, ready.body) == (200, b"")
+
+    asyncio.run(calls())

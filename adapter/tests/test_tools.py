@@ -1,0 +1,196 @@
+"""Tools: shown by the template, called in the text, read by the parser, whole and in streams."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
+from triton_adapter import errors
+from triton_adapter.tools import FORMATS, ToolParser
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+    for name in ("weather", "time")
+]
+# Passes the last message on, so that a test can say what the model answers.
+ECHO = "{{ messages[-1].content }}"
+WEATHER = ("weather", {"city": "Zürich {"})
+TIME: tuple[str, dict[str, str]] = ("time", {})
+
+TEXTS = [
+    ("llama3", '{"name": "weather", "parameters": {"city": "Zürich {"}}', "", [WEATHER]),
+    ("llama3", '<|python_tag|>{"name": "weather", "parameters": {"city": "Zürich {"}}', "", [WEATHER]),
+    ("llama3", '{"name": "weather", "parameters": {"city": "Zürich {"}}; {"name": "time", "parameters": {}}', "", [WEATHER, TIME]),  # noqa: E501
+    ("llama3", '{"answer": 42} is the answer', '{"answer": 42} is the answer', []),
+    ("llama3", '{"name": "launch", "parameters": {}}', '{"name": "launch", "parameters": {}}', []),
+    ("llama3", '{"name": "weather", "parameters": {"ci', '{"name": "weather", "parameters": {"ci', []),
+    ("llama3", "It is {sunny}.", "It is {sunny}.", []),
+    ("mistral", '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Zürich {"}}, {"name": "time", "arguments": {}}]', "", [WEATHER, TIME]),  # noqa: E501
+    ("mistral", '[{"name": "time", "arguments": {}}]', "", [TIME]),
+    ("mistral", 'Let me see.[TOOL_CALLS]weather[ARGS]{"city": "Zürich {"}[TOOL_CALLS]time[ARGS]{}', "Let me see.", [WEATHER, TIME]),  # noqa: E501
+    ("mistral", "[1, 2, 3]", "[1, 2, 3]", []),
+    ("mistral", "I would [TOOL_CALLS", "I would [TOOL_CALLS", []),
+    ("hermes", 'Let me see.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich {"}}\n</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>', "Let me see.\n", [WEATHER, TIME]),  # noqa: E501
+    ("hermes", '<tool_call>\n{"name": "time", "arguments": {}}', "", [TIME]),
+    ("hermes", '<tool_call>\n{"name": "time", "arguments": "{}"}\n</tool_call>', "", [TIME]),
+    ("hermes", "1 < 2 and <tool", "1 < 2 and <tool", []),
+    ("hermes", "<tool_call>nonsense</tool_call> and more", "<tool_call>nonsense</tool_call> and more", []),
+]  # fmt: skip
+
+
+def parsed(form: str, parts: list[str], *, single: bool = False) -> tuple[str, list[tuple[str, Any]]]:
+    parser = ToolParser(FORMATS[form], {"weather", "time"}, single=single)
+    found = [parser.feed(part) for part in parts] + [parser.end()]
+    calls = [(call.name, json.loads(call.arguments)) for _, calls in found for call in calls]
+    return "".join(text for text, _ in found), calls
+
+
+@pytest.mark.parametrize(
+    "form, text, shown, calls", TEXTS, ids=[f"{form}: {text}" for form, text, _, _ in TEXTS]
+)
+def test_a_text_is_read_whole_and_letter_by_letter(
+    form: str, text: str, shown: str, calls: list[Any]
+) -> None:
+    assert parsed(form, [text]) == (shown, calls)
+    assert parsed(form, list(text)) == (shown, calls)
+
+
+@given(st.sampled_from(TEXTS), st.lists(st.integers(0, 200), max_size=6))
+def test_a_text_cut_anywhere_is_read_the_same(case: tuple[str, str, str, list[Any]], cuts: list[int]) -> None:
+    form, text, shown, calls = case
+    edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
+    parts = [text[start:stop] for start, stop in pairwise(edges)]
+    assert parsed(form, parts) == (shown, calls)
+
+
+@given(
+    st.sampled_from(["llama3", "mistral", "hermes"]),
+    st.text(alphabet='{}[]"<>/_:,;ab TOOLCALSname|python', max_size=60),
+)
+def test_any_text_is_lossless_unless_it_calls(form: str, text: str) -> None:
+    shown, calls = parsed(form, list(text))
+    assert calls or shown == text
+
+
+def test_one_call_is_kept_where_several_are_not_allowed() -> None:
+    text = '<tool_call>{"name": "time", "arguments": {}}</tool_call>' * 2
+    assert parsed("hermes", [text], single=True) == ("", [TIME])
+
+
+CALLS = {
+    "llama3": '{"name": "weather", "parameters": {"city": "Zürich"}}',
+    "mistral": '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Zürich"}}]',
+    "hermes": '<tool_call> {"name": "weather", "arguments": {"city": "Zürich"}} </tool_call>',
+}
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_in_a_reply(sdk: Sdk, triton: str, form: str) -> None:
+    reply = sdk.completion(
+        "vllm", ask(f"SAY {CALLS[form]}"), api_base=triton, tools=TOOLS, chat_template=ECHO, tool_parser=form
+    )
+    choice = reply.choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    (call,) = choice.message.tool_calls
+    assert (call.type, call.function.name) == ("function", "weather")
+    assert json.loads(call.function.arguments) == {"city": "Zürich"}
+    assert len(call.id) == 9 if form == "mistral" else call.id.startswith("call_")
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_in_a_stream(sdk: Sdk, triton: str, form: str) -> None:
+    chunks, error = sdk.collect(
+        "vllm", ask(f"SAY {CALLS[form]}"), api_base=triton, tools=TOOLS, chat_template=ECHO, tool_parser=form
+    )
+    assert error is None
+    assert text_of(chunks) == ""
+    assert ends_of(chunks) == ["tool_calls"]
+    deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert {delta.index for delta in deltas} == {0}
+    assert [delta.function.name for delta in deltas if delta.function.name] == ["weather"]
+    assert json.loads("".join(delta.function.arguments for delta in deltas)) == {"city": "Zürich"}
+
+
+def test_text_without_a_call_is_text(sdk: Sdk, triton: str) -> None:
+    chunks, error = sdk.collect(
+        "vllm", ask("SAY it is sunny"), api_base=triton, tools=TOOLS, chat_template=ECHO, tool_parser="hermes"
+    )
+    assert error is None
+    assert (text_of(chunks), ends_of(chunks)) == ("it is sunny", ["stop"])
+
+
+@pytest.mark.parametrize("name", ["llama3", "mistral", "hermes", "qwen"])
+def test_a_built_in_template_shows_the_tools(sdk: Sdk, triton: str, name: str) -> None:
+    reply = sdk.completion("flat", ask("Hi"), api_base=triton, tools=TOOLS, chat_template=name)
+    assert '"weather"' in reply.choices[0].message.content
+    silent = sdk.completion(
+        "flat", ask("Hi"), api_base=triton, tools=TOOLS, tool_choice="none", chat_template=name
+    )
+    assert '"weather"' not in silent.choices[0].message.content
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"chat_template": "gemma"}, {"chat_template": ECHO}, {"tool_parser": "hermes"}]
+)
+def test_tools_without_template_and_parser_are_refused_by_name(
+    sdk: Sdk, triton: str, settings: dict[str, str]
+) -> None:
+    error = failure(lambda: sdk.completion("flat", ask("Hi"), api_base=triton, tools=TOOLS, **settings))
+    assert isinstance(error, errors.UnsupportedParameterError)
+    assert error.param == "tools"
+
+
+def test_a_demanded_call_is_guided(sdk: Sdk, triton: str) -> None:
+    choice = {"type": "function", "function": {"name": "time"}}
+    reply = sdk.completion(
+        "vllm",
+        ask('SAY {"name": "time", "arguments": {}}'),
+        api_base=triton,
+        tools=TOOLS,
+        tool_choice=choice,
+        chat_template=ECHO,
+        tool_parser="hermes",
+    )
+    assert [call.function.name for call in reply.choices[0].message.tool_calls] == ["time"]
+    report = sdk.completion(
+        "trtllm",
+        ask("REPORT"),
+        api_base=triton,
+        tools=TOOLS,
+        tool_choice="required",
+        chat_template=ECHO,
+        tool_parser="hermes",
+    )
+    schema = json.loads(read_report(report)["inputs"]["guided_decoding_guide"][0])
+    assert [option["properties"]["name"] for option in schema["anyOf"]] == [
+        {"const": "weather"},
+        {"const": "time"},
+    ]
+
+
+def test_a_call_that_cannot_be_promised_is_refused_by_name(sdk: Sdk, triton: str) -> None:
+    error = failure(
+        lambda: sdk.completion(
+            "flat", ask("Hi"), api_base=triton, tools=TOOLS, tool_choice="required", chat_template="llama3"
+        )
+    )
+    assert error.param == "tool_choice"
+
+
+def test_a_tool_that_was_not_offered_cannot_be_chosen(sdk: Sdk) -> None:
+    choice = {"type": "function", "function": {"name": "launch"}}
+    error = failure(
+        lambda: sdk.completion("m", ask("Hi"), api_base="http://127.0.0.1:9", tools=TOOLS, tool_choice=choice)
+    )
+    assert (error.status_code, error.param) == (400, "tool_choice")
+
+
+def test_arguments_that_are_no_json_are_refused(sdk: Sdk, triton: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    messages = [*ask("Hi"), {"role": "assistant", "content": None, "tool_calls": [call]}]
+    error = failure(lambda: sdk.completion("flat", messages, api_base=triton, chat_template="hermes"))
+    assert (error.status_code, error.param) == (400, "messages")
