@@ -79,6 +79,10 @@ class Running:
             content: bytes = answer.read()
             return content
 
+    def wait_for(self, text: str) -> None:
+        """Read on until the log says so."""
+        assert any(text in line for line in self._errors)
+
     def end(self, number: signal.Signals) -> tuple[int, str]:
         self.process.send_signal(number)
         rest = self._errors.read()
@@ -184,3 +188,33 @@ def test_the_log_goes_to_a_file(repository: Path, tmp_path: Path) -> None:
     code, printed = run(*FREE_PORTS, f"--model-repository={repository}", f"--log-file={log}")
     assert (code, printed) == (1, "error: creating server: Internal - failed to load all models\n")
     assert "| bad   | 1       | UNAVAILABLE" in log.read_text()
+
+
+def test_in_mode_poll_a_model_is_served_once_it_is_there_and_no_longer_once_it_is_gone(
+    repository: Path, tmp_path: Path
+) -> None:
+    flags = ("--model-control-mode=poll", "--repository-poll-secs=1")
+    with running(f"--model-repository={repository}", *flags) as server:
+        add_model(tmp_path / "elsewhere", "late")
+        (tmp_path / "elsewhere" / "late").rename(repository / "late")
+        server.wait_for("successfully loaded 'late'")
+        assert b'"name":"late"' in server.get("/v2/models/late")
+        (repository / "good").rename(tmp_path / "good")
+        server.wait_for("successfully unloaded 'good' version 1")
+        assert b'{"name":"late","version":"1","state":"READY"}' in server.get("/v2/repository/index", b"")
+
+
+FAILS_ONCE = """
+    def initialize(self, args):
+        tried = pathlib.Path(args["model_repository"], "tried")
+        if not tried.exists():
+            tried.touch()
+            raise RuntimeError("not yet")
+
+    def execute"""
+
+
+def test_a_model_that_fails_is_tried_again_as_often_as_asked(repository: Path) -> None:
+    add_model(repository, "shy", model="import pathlib\n" + MODEL.replace("    def execute", FAILS_ONCE))
+    with running(f"--model-repository={repository}", "--model-load-retry-count=1") as server:
+        assert "| shy   | 1       | READY " in server.log

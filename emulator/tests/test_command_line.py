@@ -302,6 +302,12 @@ def test_a_line_sets(line: str, field: str, value: object) -> None:
     assert getattr(parse(shlex.split(line)).settings, field) == value
 
 
+def test_a_setting_that_nothing_looks_at_is_kept_and_named() -> None:
+    settings = parse(["--cache-config=local,size=5", "--rate-limit=off"]).settings
+    assert settings.cache_config == (("local", "size", "5"),)
+    assert settings.ignored_flags == ("cache-config", "rate-limit")
+
+
 def test_ports_are_free_ones_where_they_are_zero_so_they_may_all_be() -> None:
     assert parse(["--http-port=0", "--grpc-port=0", "--metrics-port=0"]).settings.http_port == 0
 

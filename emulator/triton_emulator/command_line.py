@@ -94,12 +94,11 @@ def _apply(flag: Flag, text: str, found: dict[str, Any]) -> None:
                     raise values.BadValue(values.in_two_groups(_RESTRICTED_NOUNS[flag.setting], api))
     except values.BadValue as error:
         raise _Refused(_bad_option(f"--{flag.name}", error)) from None
-    if flag.use is Use.IGNORED:
-        if flag.name not in found["ignored_flags"]:
-            found["ignored_flags"].append(flag.name)
-    elif flag.repeats:
+    if flag.use is Use.IGNORED and flag.name not in found["ignored_flags"]:
+        found["ignored_flags"].append(flag.name)
+    if flag.repeats:
         found.setdefault(flag.setting, []).append(value)
-    else:
+    elif flag.setting:
         found[flag.setting] = value
 
 

@@ -43,12 +43,38 @@ class Group:
     flags: tuple[Flag, ...]
 
 
+#: Flags that fill a setting which nothing looks at: a warning says so.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "model-namespacing",
+        "grpc-address",
+        "grpc-port",
+        "reuse-grpc-port",
+        "grpc-header-forward-pattern",
+        "grpc-restricted-protocol",
+        "allow-cpu-metrics",
+        "metrics-interval-ms",
+        "metrics-config",
+        "backend-directory",
+        "backend-config",
+        "cache-config",
+        "rate-limit",
+        "rate-limit-resource",
+        "response-cache-byte-size",
+    }
+)
+
+
+def _use(name: str) -> Use:
+    return Use.IGNORED if name in _WITHOUT_EFFECT else Use.HONOURED
+
+
 def _one(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str = "") -> Flag:
-    return Flag(name, hint, convert, help_, setting or name.replace("-", "_"))
+    return Flag(name, hint, convert, help_, setting or name.replace("-", "_"), use=_use(name))
 
 
 def _many(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str) -> Flag:
-    return Flag(name, hint, convert, help_, setting, repeats=True)
+    return Flag(name, hint, convert, help_, setting, repeats=True, use=_use(name))
 
 
 def _boolean(name: str, help_: str) -> Flag:
@@ -325,6 +351,7 @@ _DEPRECATED = (
         values.int64,
         "Deprecated: use --cache-config.",
         "response_cache_byte_size",
+        use=_use("response-cache-byte-size"),
     ),
     _trace("trace-file", "<string>", values.text, "triton,file", "<filepath>"),
     _trace("trace-level", "<string>", values.trace_level, "level", "<OFF|TIMESTAMPS|TENSORS>"),

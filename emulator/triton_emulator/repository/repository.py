@@ -20,6 +20,7 @@ from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.platforms import PYTHON
 from triton_emulator.repository.poll import PolledModel, scan
+from triton_emulator.repository.poller import Poller
 from triton_emulator.repository.schema import Proto, new_config
 from triton_emulator.repository.table import render_table
 from triton_emulator.repository.validate import check_config, check_instance_groups
@@ -53,6 +54,10 @@ class Options:
     config_name: str = ""
     #: `--model-load-thread-count`
     load_threads: int = 4
+    #: `--model-load-retry-count`
+    load_retries: int = 0
+    #: `--repository-poll-secs`, for mode poll; 0 and less leave polling to the caller
+    poll_seconds: float = 0
 
 
 class Repository(Generic[LoadedT]):
@@ -80,6 +85,7 @@ class Repository(Generic[LoadedT]):
         self._complete_config = complete_config
         self._has_backend = has_backend
         self._has_gpu = has_gpu
+        self._poller: Poller | None = None
         self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
             self._make_version, lambda served: unload_version(served.loaded), options.load_threads
         )
@@ -205,6 +211,9 @@ class Repository(Generic[LoadedT]):
         else:
             complete, _ = self._control.load({name: {} for name in wanted})
         states = self._lifecycle.states()
+        if self._options.mode == "poll" and self._options.poll_seconds > 0:
+            self._poller = Poller(self.poll, self._options.poll_seconds)
+            self._poller.start()
         served = all(
             states.get(name) and all(slot.state is State.READY for slot in states[name])
             for name in self._control.names
@@ -245,6 +254,8 @@ class Repository(Generic[LoadedT]):
 
     def close(self, timeout: float | None = None) -> bool:
         """Unload everything and wait; False when `timeout` seconds did not suffice."""
+        if self._poller is not None:
+            self._poller.stop()
         for name in list(self._lifecycle.states()):
             self._lifecycle.unload(name)
         return self.wait_idle(timeout)
@@ -253,6 +264,15 @@ class Repository(Generic[LoadedT]):
         if self._options.mode != "explicit":
             # 2.51: the same words in mode none
             raise unavailable("explicit model load / unload is not allowed if polling is enabled")
+
+    def _load_and_retry(self, name: str, version: int, config: ModelConfig, directory: Path) -> LoadedT:
+        for left in reversed(range(max(self._options.load_retries, 0) + 1)):
+            try:
+                return self._load_version(name, version, config, directory)
+            except Exception:
+                if not left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def _make_version(self, model: PolledModel, version: int) -> Served[LoadedT]:
         proto = new_config()
@@ -276,5 +296,5 @@ class Repository(Generic[LoadedT]):
         labels = with_member_labels(
             read_labels(proto, model.directory), proto, lambda member: self.served(member).labels
         )
-        loaded = self._load_version(model.name, version, config, model.directory)
+        loaded = self._load_and_retry(model.name, version, config, model.directory)
         return Served(model.name, version, config, loaded, model, labels)
