@@ -29,7 +29,6 @@ from triton_emulator.engine.statistics import RequestEvent
 from triton_emulator.engine.trace import TraceSettings
 from triton_emulator.engine.validation import validate
 from triton_emulator.model_server import ModelServer
-from triton_emulator.model_server import ModelServer
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse
@@ -59,7 +58,6 @@ class World:
         self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
         self.live = True
         self._started = False
-        self._python_hooks = python_backend.Hooks(server=ModelServer(self))
         self._standin_hooks = StandinHooks(schedule=loop.call_later)
         #: what Python models count; shown on the metrics port
         self.model_metrics = python_backend.MetricRegistry()
@@ -106,7 +104,7 @@ class World:
         definition = self._definition(config.name, version, ModelConfig.of(config), directory)
         if standin.stands_in(definition):
             standin.complete(config)
-        elif (completed := auto_complete(definition)) is not None:
+        elif config.backend == "python" and (completed := auto_complete(definition)) is not None:
             config.CopyFrom(override.parse_json_config(json.dumps(completed)))
 
     def model(self, name: str, version: str) -> LoadedModel:
@@ -157,7 +155,7 @@ class World:
         """
         model = self.model(name, version)
 
-        def count(response: InferResponse | None, final: bool) -> None:  # noqa: FBT001  (engine.model.Deliver)
+        def count(response: InferResponse | None, final: bool) -> None:
             deliver(response, final)
             if final:
                 self.finish(call, model)
@@ -248,6 +246,8 @@ def _options(settings: Settings, paths: list[Path]) -> Options:
         strict_config=settings.disable_auto_complete_config,
         config_name=settings.model_config_name,
         load_threads=settings.model_load_thread_count,
+        load_retries=settings.model_load_retry_count,
+        poll_seconds=settings.repository_poll_secs,
     )
 
 

@@ -7,7 +7,8 @@ from time import time_ns
 from typing import Protocol
 
 from triton_emulator.engine.model import Call, Executor, ThreadedExecutor
-from triton_emulator.protocol.errors import internal
+from triton_emulator.engine.validation import incomplete_string
+from triton_emulator.protocol.errors import TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
 
 
@@ -32,15 +33,20 @@ def scheduler_for(executor: Executor) -> Scheduler:
 def _execute(executor: Executor, call: Call, instance: int) -> None:
     call.compute_start_ns = time_ns()
     call.execution = call.batch_size
+    for tensor in call.request.inputs:
+        if tensor.datatype == "BYTES" and (error := incomplete_string(tensor)) is not None:
+            _refuse(call, error)
+            return
     try:
         executor.execute([call], instance)
     except Exception as fault:  # noqa: BLE001  (a backend's own fault must answer the request, not end the thread)
-        call.failed = True
-        error = internal(f"{type(fault).__name__}: {fault}")
-        request = call.request
-        call.respond(
-            InferResponse(request.model_name, str(call.version), request.id, error=error), final=True
-        )
+        _refuse(call, internal(f"{type(fault).__name__}: {fault}"))
+
+
+def _refuse(call: Call, error: TritonError) -> None:
+    call.failed = True
+    request = call.request
+    call.respond(InferResponse(request.model_name, str(call.version), request.id, error=error), final=True)
 
 
 class InlineScheduler:

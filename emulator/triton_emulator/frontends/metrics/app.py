@@ -17,7 +17,7 @@ class MetricsApp:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._machine = MachineReader()
+        self._machine = MachineReader(world.settings.metrics_interval_ms)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path = scope["raw_path"]

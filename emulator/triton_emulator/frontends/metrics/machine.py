@@ -1,15 +1,21 @@
 """The host's load and memory, read from /proc where there is one (zeros elsewhere, as Triton has on such a host)."""
 
 from pathlib import Path
+from time import monotonic
 
 from triton_emulator.frontends.metrics.text import Machine
+
+#: what tritonserver reserves by default, and reports even where no driver let it
+_PINNED_POOL_BYTES = 268435456
 
 
 class MachineReader:
     """Keeps the last reading of the processor's clocks, for the utilisation since then."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_ms: int) -> None:
         self._busy, self._total = _clocks()
+        #: 2.51 fills its gauges once per interval, the first time at the end of the first
+        self._first_poll = monotonic() + interval_ms / 1000
 
     def read(self) -> Machine:
         busy, total = _clocks()
@@ -18,7 +24,8 @@ class MachineReader:
         self._busy, self._total = busy, total
         memory = _memory()
         size = memory.get("MemTotal", 0)
-        return Machine(utilization, size, size - memory.get("MemAvailable", size))
+        pool = _PINNED_POOL_BYTES if monotonic() >= self._first_poll else 0
+        return Machine(utilization, size, size - memory.get("MemAvailable", size), pool)
 
 
 def _clocks() -> tuple[int, int]:

@@ -21,11 +21,12 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The host's gauges: utilisation from 0 to 1, memory in bytes."""
+    """The host's gauges: utilisation from 0 to 1, memory in bytes. `pinned_pool` is its size, none of it used."""
 
     cpu_utilization: float
     memory_total: int
     memory_used: int
+    pinned_pool: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,6 @@ _SUCCESS = _Family(
     "counter",
     lambda row: row.statistics.success.count,
 )
-#: what Triton reports where it could not reserve pinned memory: the pool's configured size, none of it used
-_PINNED_POOL_BYTES = 268435456
 
 
 def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
@@ -113,7 +112,7 @@ def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
     lines += _gauge(
         "nv_pinned_memory_pool_total_bytes",
         "Pinned memory pool total memory size, in bytes",
-        _PINNED_POOL_BYTES,
+        machine.pinned_pool,
     )
     lines += _gauge("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", 0)
     lines += _gauge("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", machine.cpu_utilization)
