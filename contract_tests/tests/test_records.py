@@ -12,7 +12,9 @@ from triton_contract.http.play import Observation
 from triton_contract.recordings import Provenance
 from triton_contract.results import CaseResult, RunResult
 
-CASE = Case.model_validate({"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}]})
+CASE = Case.model_validate(
+    {"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}], "topic": "topic"}
+)
 ORIGIN = Provenance("triton", "2.51.0", "2026-01-31", "by hand of a test")
 
 
@@ -20,7 +22,7 @@ def recorded(tmp_path: Path, seen: Observation) -> Observation:
     path = recordings.topic_file("2.51.0", "topic", tmp_path)
     recordings.write(path, ORIGIN, [(CASE, seen)])
     assert recordings.provenance(path) == ORIGIN
-    return recordings.read("2.51.0", ["topic", "absent"], tmp_path)[CASE.id]
+    return recordings.read("2.51.0", [CASE], tmp_path)[CASE.id]
 
 
 def test_a_recording_gives_back_every_byte(tmp_path: Path) -> None:
@@ -52,6 +54,18 @@ def test_a_recording_keeps_no_place_of_the_recording_machine(tmp_path: Path) -> 
     assert back.exchanges[0].response is not None
     assert b"/home" not in back.exchanges[0].response.body
     assert back.death == "killed by SIGSEGV"
+
+
+def test_an_answer_to_other_requests_is_no_answer(tmp_path: Path) -> None:
+    seen = recorded(tmp_path, Observation((Exchange(None, ending="reset"),)))
+    changed = CASE.model_copy(update={"steps": (CASE.steps[0].model_copy(update={"method": "PUT"}),)})
+    renamed = CASE.model_copy(update={"note": "why", "normalise": ("decoded",)})
+    assert recordings.read("2.51.0", [changed], tmp_path) == {}
+    assert recordings.read("2.51.0", [renamed], tmp_path) == {CASE.id: seen}
+
+
+def test_a_topic_that_was_never_recorded_has_no_answers(tmp_path: Path) -> None:
+    assert recordings.read("2.51.0", [CASE], tmp_path) == {}
 
 
 EQUAL = Verdict(Outcome.EQUAL)

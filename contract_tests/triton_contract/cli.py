@@ -22,11 +22,12 @@ from .divergences import DivergenceError, load_divergences
 from .http.case import Case
 from .http.load import CaseError, load_cases
 from .http.operations import operation_of
+from .http.statistics import SETTLE_PAUSE
 from .output import Progress, print_run
 from .process import Ports, ServerFailed
 from .recordings import Provenance
 from .reference import DEFAULT_VERSION, ReferenceUnavailable
-from .runner import LiveSide, Pair, RecordedSide, fits_url, run_pairs
+from .runner import RECORD_PAUSE, LiveSide, Pair, RecordedSide, fits_url, run_pairs
 from .runner import record as record_cases
 from .targets import EmulatorTarget, Target, TargetUnavailable, TritonTarget, target_of
 
@@ -201,6 +202,7 @@ def diff(
 @run_options
 def run(
     names: tuple[str, ...],
+    folder: Path,
     places: tuple[Path, ...],
     globs: tuple[str, ...],
     ids: tuple[str, ...],
@@ -219,7 +221,7 @@ def run(
       triton-contract run --target http://localhost:8000 --repository http
     """
     chosen = chosen_cases(places, globs, ids)
-    recorded = recordings.read(version, {case.topic for case in chosen})
+    recorded = recordings.read(version, chosen, folder)
     missing = [case.id for case in chosen if case.id not in recorded]
     if missing:
         click.echo(
@@ -231,11 +233,13 @@ def run(
 
         def pair(name: str = name) -> Pair:
             rows = () if name == "triton" else load_divergences()
-            return Pair(RecordedSide(recorded), LiveSide(target_of(name, version=version)), rows)
+            pause = SETTLE_PAUSE if name == "emulator" else RECORD_PAUSE
+            live = LiveSide(target_of(name, version=version), settle_pause=pause)
+            return Pair(RecordedSide(recorded), live, rows, alike=name == "triton")
 
         how = (f"recorded answers of tritonserver {version}", target_of(name, version=version).how())
         failed |= not finish(cases, pair, jobs, version, how, json_file, details, leave=False)
-    if failed:
+    if failed or missing:
         sys.exit(1)
 
 

@@ -63,9 +63,10 @@ def print_run(run: RunResult, *, details: bool) -> None:
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     if details:
+        last = ""
         for result in run.cases:
             if result.failed:
-                _print_failure(console, result)
+                last = _print_failure(console, result, last)
     table = Table(title=f"expected: {run.expected}\nactual: {run.actual}", title_justify="left")
     table.add_column("operation")
     for outcome in _COLUMNS:
@@ -84,14 +85,18 @@ def _operations(run: RunResult) -> list[str]:
     return [name for name in OPERATIONS if name in present] + sorted(present - set(OPERATIONS))
 
 
-def _print_failure(console: Console, result: CaseResult) -> None:
-    console.print(f"[bold red]different[/] {escape(result.case)} ({result.operation})")
-    shown = set()
+def _print_failure(console: Console, result: CaseResult, last: str) -> str:
+    """Print one failing case and return its details; those that equal the `last` ones are not repeated."""
+    found: dict[str, str] = {}
     for axis, verdict in result.verdicts.items():
-        if verdict.outcome is Outcome.DIFFERENT and verdict.detail not in shown:
-            shown.add(verdict.detail)
-            text = verdict.detail.replace("\n", "\n      ")
-            console.print(f"  {axis}: {escape(text)}")
+        if verdict.outcome is Outcome.DIFFERENT and verdict.detail not in found.values():
+            found[axis] = verdict.detail
+    shown = "\n".join(f"  {axis}: {detail}".replace("\n", "\n      ") for axis, detail in found.items())
+    again = " (the same again)" if shown == last else ""
+    console.print(f"[bold red]different[/] {escape(result.case)} ({result.operation}){again}")
+    if not again:
+        console.print(escape(shown))
+    return shown
 
 
 def list_cases(cases: list[tuple[Case, str]]) -> None:

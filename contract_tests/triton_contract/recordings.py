@@ -7,6 +7,7 @@ how, then one line per case. A body is text where it is text, else base64.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -40,20 +41,33 @@ def write(path: Path, provenance: Provenance, observations: Iterable[tuple[Case,
     """Write one topic's answers, replacing what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = [{"provenance": asdict(provenance)}]
-    lines.extend({"case": case.id, **_observation_to_json(seen)} for case, seen in observations)
+    lines.extend(
+        {"case": case.id, "asked": fingerprint(case), **_observation_to_json(seen)}
+        for case, seen in observations
+    )
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     path.write_text(text, encoding="utf-8")
 
 
-def read(version: str, topics: Iterable[str], folder: Path = FOLDER) -> dict[str, Observation]:
-    """The recorded observation of every case in these topics, by case id."""
+def fingerprint(case: Case) -> str:
+    """A short hash of all that the case asks: an answer recorded for other requests is no answer to it."""
+    asked = case.model_dump(
+        mode="json", include={"repository", "flags", "steps", "shared_memory"}, by_alias=True
+    )
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read(version: str, cases: Sequence[Case], folder: Path = FOLDER) -> dict[str, Observation]:
+    """The recorded observations of these cases, by case id; a case that was changed since has none."""
+    wanted = {case.id: fingerprint(case) for case in cases}
     found: dict[str, Observation] = {}
-    for topic in topics:
+    for topic in {case.topic for case in cases}:
         path = topic_file(version, topic, folder)
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines()[1:]:
                 node = json.loads(line)
-                found[node["case"]] = _observation_from_json(node)
+                if wanted.get(node["case"]) == node["asked"]:
+                    found[node["case"]] = _observation_from_json(node)
     return found
 
 

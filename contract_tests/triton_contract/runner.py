@@ -26,7 +26,9 @@ from .targets import Target, TargetUnavailable
 MODELS = Path(__file__).parent / "models"
 RECOUNT_SECONDS = 1.5
 RECOUNT_PAUSE = 0.02
-RECORD_PAUSE = 0.03
+RECORD_PAUSE = 0.1
+"""Seconds between two equal readings of the statistics when nothing shows that the last count has come: a real
+server counts its first decoupled request some 40 ms after its answer."""
 DEATH_SECONDS = 2.0
 _LOST = ("closed", "reset", "silent")
 

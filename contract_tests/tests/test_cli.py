@@ -1,0 +1,162 @@
+"""The command line: what it teaches, lists, compares, records, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from triton_contract.cli import main, split_flags
+from triton_contract.reference.pytest_support import require_reference
+from triton_contract.runner import MODELS
+
+CASES = """
+repository: small
+cases:
+  - {id: infer/adds, path: /v2/models/two/infer, json: {inputs: [
+      {name: INPUT0, datatype: INT32, shape: [1, 4], data: [1, 2, 3, 4]},
+      {name: INPUT1, datatype: INT32, shape: [1, 4], data: [1, 2, 3, 4]}]}}
+  - {id: infer/nothing, path: /v2/models/nope/infer, json: {}}
+  - id: infer/crash
+    path: /v2/models/id_bytes/infer
+    crashes_reference: true
+    json:
+      inputs: [{name: INPUT0, datatype: BYTES, shape: [1], data: [a]}]
+      outputs: [{name: OUTPUT0, parameters: {classification: 1}}]
+  - {id: health/after-the-crash, path: /v2/health/ready}
+"""
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    path = tmp_path / "topic.yaml"
+    path.write_text(CASES)
+    return path
+
+
+def invoke(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["diff"], ["run"], ["record"], ["cases"], ["show"], ["report"]]
+)
+def test_help_teaches(command: list[str]) -> None:
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_cases_lists_and_filters(cases: Path) -> None:
+    result = invoke("cases", "--cases", cases, "--only", "infer/n*", "--http-case", "health/after-the-crash")
+    assert [line.split()[0] for line in result.output.splitlines()] == [
+        "infer/nothing",
+        "health/after-the-crash",
+    ]
+
+
+def test_a_filter_that_fits_nothing_is_an_error(cases: Path) -> None:
+    result = invoke("cases", "--cases", cases, "--only", "nothing/*")
+    assert (result.exit_code, result.output) == (1, "Error: no case fits\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "known", "rest"),
+    [
+        (["--model-repository=a", "--id=b"], {"--model-repository": "a"}, ["--id=b"]),
+        (["--model-store", "a", "--http-port", "1"], {"--model-repository": "a", "--http-port": "1"}, []),
+    ],
+)
+def test_our_flags_are_told_from_the_servers(
+    words: list[str], known: dict[str, str], rest: list[str]
+) -> None:
+    assert split_flags(words) == (known, rest)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["diff", "--target", "nobody"], "unknown target 'nobody'"),
+        (["run", "--target", "http://127.0.0.1:1"], "a target at a URL needs --repository"),
+        (["serve"], "give --model-repository=DIR"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line(words: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "triton_contract", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_record_then_run_against_the_same_server(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_reference()
+    monkeypatch.setattr("triton_contract.recordings.FOLDER", tmp_path)
+    recorded = invoke("record", "--cases", cases, "--out", tmp_path)
+    assert recorded.exit_code == 0, recorded.output
+    lines = [json.loads(line) for line in (tmp_path / "2.51.0/http/topic.jsonl").read_text().splitlines()]
+    assert lines[0]["provenance"]["version"] == "2.51.0"
+    assert [line["case"] for line in lines[1:]] == [
+        "infer/adds",
+        "infer/nothing",
+        "infer/crash",
+        "health/after-the-crash",
+    ]
+    assert lines[1]["answers"][0]["status"] == 200
+    assert lines[1]["statistics"]["two/1/inference_count"] == 1
+    assert lines[3]["death"] == "killed by SIGFPE"
+    again = invoke("run", "--target", "triton", "--cases", cases, "--recordings", tmp_path)
+    assert again.exit_code == 0, again.output
+
+
+def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: Path) -> None:
+    done = invoke("run", "--target", "triton", "--cases", cases, "--recordings", tmp_path)
+    assert done.exit_code == 1
+    assert "4 cases have no recorded answer, left out (first: infer/adds)" in done.output
+
+
+def test_the_judge_agrees_with_itself_and_survives_its_crash(cases: Path, tmp_path: Path) -> None:
+    require_reference()
+    results = tmp_path / "results.json"
+    done = invoke("diff", "--target", "triton", "--target", "triton", "--cases", cases, "--json", results)
+    assert done.exit_code == 0, done.output
+    found = {each["case"]: each["outcome"] for each in json.loads(results.read_text())["cases"]}
+    assert found == {
+        "infer/adds": "equal",
+        "infer/nothing": "equal",
+        "infer/crash": "unproven",
+        "health/after-the-crash": "equal",
+    }
+    page = tmp_path / "FIDELITY.md"
+    assert invoke("report", results, "--out", page).exit_code == 0
+    assert "| 2.51.0 | `infer/crash` | killed by SIGFPE |" in page.read_text()
+
+
+def test_serve_runs_until_it_is_told_to_stop() -> None:
+    require_reference()
+    words = [
+        "-m",
+        "triton_contract",
+        "serve",
+        "--target",
+        "triton",
+        "--",
+        f"--model-repository={MODELS / 'small'}",
+    ]
+    with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None
+        line = serving.stdout.readline()
+        assert line.startswith("triton is ready: http 127.0.0.1:")
+        address = line.split("http ")[1].split(",")[0]
+        with urllib.request.urlopen(f"http://{address}/v2/models/two/ready", timeout=10) as answer:
+            assert answer.status == 200
+        os.kill(serving.pid, signal.SIGTERM)
+        assert serving.wait(timeout=30) == 0
