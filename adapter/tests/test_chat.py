@@ -235,6 +235,16 @@ def test_further_choices_of_a_model_without_n_take_the_next_seeds(sdk: Sdk, trit
     assert [read_report(reply, index)["inputs"]["seed"] for index in range(3)] == [[10], [11], [12]]
 
 
+def test_a_prompt_asked_several_times_counts_once(sdk: Sdk, triton: str) -> None:
+    reply = sdk.completion("flat", ask("SAY one two three four"), api_base=triton, n=3)
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (6, 15)
+
+
+def test_a_model_of_two_texts_asked_for_two_choices_gives_two(sdk: Sdk, triton: str) -> None:
+    reply = sdk.completion("two_texts", ask("SAY hi"), api_base=triton, n=2)
+    assert [choice.message.content for choice in reply.choices] == ["hi", "hi"]
+
+
 def test_log_probabilities_of_vllm_have_their_tokens(sdk: Sdk, triton: str) -> None:
     params: dict[str, Any] = {"logprobs": True, "top_logprobs": 2}
     expected = [

@@ -42,7 +42,9 @@ class Choice:
         "logprobs",
         "parser",
         "prefix",
+        "reason",
         "text",
+        "tokens",
     )
 
     def __init__(self, index: int, request: Generation, parser: ToolParser | None, echo: str | None) -> None:
@@ -53,6 +55,9 @@ class Choice:
         self.counts: list[int] = []
         self.logprobs: list[Any] | None = None
         self.finish: str | None = None
+        # Known once the choice has ended: OpenAI's finish reason; the number of tokens, and whether it is a guess.
+        self.reason = "stop"
+        self.tokens: tuple[int, bool] = (0, True)
         self.done = False
         self.cutter = StopCutter(request.stop) if request.stop else None
         self.parser = parser
@@ -103,13 +108,16 @@ class Choice:
 
 @dataclass(slots=True)
 class Lane:
-    """One upstream request: the choices it answers begin at `first`; `prompt` is what it was sent."""
+    """One upstream request: the choices it answers begin at `first`; `prompt` is what it was sent.
+
+    `again` says that an earlier lane was sent the same prompt, whose tokens count once.
+    """
 
     first: int
     expected: int
     prompt: str
+    again: bool = False
     prompt_tokens: int | None = None
-    pieces: int = 0
 
 
 class Answer:
@@ -134,11 +142,13 @@ class Answer:
 
     def feed(self, lane: Lane, piece: Piece) -> Iterator[Delta]:
         """Take one response of a lane."""
-        lane.pieces += 1
         if piece.prompt_tokens is not None:
             lane.prompt_tokens = int(piece.prompt_tokens)
         for at, text in enumerate(piece.texts):
-            index = lane.first + (piece.index if piece.index is not None else at)
+            place = at if piece.index is None else piece.index
+            if place >= lane.expected and len(self.lanes) > 1:
+                continue  # a model of several texts, asked once for each choice
+            index = lane.first + place
             choice = self.choices.get(index)
             if choice is None:
                 choice = self._open(index, lane)
@@ -166,7 +176,8 @@ class Answer:
             if told and choice.finish is None:
                 raise BadGatewayError("the model's answer ends before it says that it is finished")
             delta = choice.end()
-            delta.finish_reason = self.finish_reason(choice)
+            choice.tokens = self._completion_tokens(choice)
+            choice.reason = delta.finish_reason = self._finish_reason(choice)
             yield delta
 
     def satisfied(self, lane: Lane) -> bool:
@@ -174,29 +185,31 @@ class Answer:
         found = [self.choices.get(index) for index in range(lane.first, lane.first + lane.expected)]
         return all(choice is not None and choice.done for choice in found)
 
-    def finish_reason(self, choice: Choice) -> str:
+    def _finish_reason(self, choice: Choice) -> str:
         """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit."""
         if choice.calls:
             return "tool_calls"
         if choice.finish is not None:
             return choice.finish
-        tokens, estimated = self._completion_tokens(choice)
+        tokens, estimated = choice.tokens
         if self._max_tokens is not None and not estimated and tokens >= self._max_tokens:
             return "length"
         return "stop"
 
     def usage(self) -> dict[str, Any]:
-        """Return the usage object; `estimated` is there, and true, if any count is only a guess."""
+        """Return the usage object, when every lane has ended; `estimated` is there, and true, if a count is a guess."""
         prompt = completion = 0
         guessed = False
         for lane in self.lanes:
+            if lane.again:
+                continue
             tokens, estimated = lane.prompt_tokens, False
             if tokens is None:
                 tokens, estimated = count(lane.prompt, self.binding.settings.tokenizer)
             prompt += tokens
             guessed |= estimated
         for choice in self.choices.values():
-            tokens, estimated = self._completion_tokens(choice)
+            tokens, estimated = choice.tokens
             completion += tokens
             guessed |= estimated
         usage = {
@@ -220,6 +233,8 @@ class Answer:
         return count(text, self.binding.settings.tokenizer)
 
     def _lane(self, index: int) -> Lane:
+        if len(self.lanes) == 1:
+            return self.lanes[0]
         return next(lane for lane in reversed(self.lanes) if lane.first <= index)
 
     def _open(self, index: int, lane: Lane) -> Choice:

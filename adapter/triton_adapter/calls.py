@@ -8,8 +8,8 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from triton_adapter.answers import Answer, Lane
 from triton_adapter.chat_template import render_chat
@@ -66,7 +66,7 @@ def completion(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
 
 def _answer(target: Target, body: Mapping[str, Any], call: Call, form: Form, read: Any) -> Steps:
     request = read(body)
-    call.request_id = call.request_id or f"{form.prefix}{uuid4().hex}"
+    call.request_id = call.request_id or form.prefix + token_hex(16)
     try:
         binding = target.binding or (yield from target.bind())
         try:
@@ -88,7 +88,7 @@ def _attempt(target: Target, binding: Any, request: Generation, call: Call, form
     streaming = request.stream and not (binding.bare and binding.by_infer)
     for at, prompt in enumerate(prompts):
         for copy in range(request.n // per_lane):
-            lanes.append(Lane(at * request.n + copy, per_lane, prompt))
+            lanes.append(Lane(at * request.n + copy, per_lane, prompt, again=copy > 0))
             values = _values(binding, shared, prompt, copy, stream=streaming)
             wires.append(_wire(target, binding, values, shared, call, stream=streaming))
     identifier = call.request_id or ""

@@ -10,8 +10,8 @@ import sys
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from triton_adapter.calls import Call, Together
 from triton_adapter.discovery import ModelInfo, TensorSpec
@@ -80,7 +80,7 @@ class Plan:
 def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
     """Answer an embeddings request: a `list` dict of embeddings in the order of the input."""
     asked = _read(body)
-    call.request_id = call.request_id or f"embd-{uuid4().hex}"
+    call.request_id = call.request_id or f"embd-{token_hex(16)}"
     try:
         if target.info is None and target.unknown is None:
             yield from target.read_info()

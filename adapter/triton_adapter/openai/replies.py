@@ -14,7 +14,7 @@ def chat_reply(head: Json, answer: Answer, *, logprobs: bool, top: int) -> Json:
             "index": choice.index,
             "message": _message(choice),
             "logprobs": chat_logprobs(_kept(choice), top) if logprobs else None,
-            "finish_reason": answer.finish_reason(choice),
+            "finish_reason": choice.reason,
         }
         for choice in _in_order(answer)
     ]
@@ -58,7 +58,7 @@ def text_reply(head: Json, answer: Answer, echoes: dict[int, str], *, logprobs: 
             "index": choice.index,
             "text": echoes.get(choice.index, "") + choice.text,
             "logprobs": text_logprobs(_kept(choice), top, 0) if logprobs else None,
-            "finish_reason": answer.finish_reason(choice),
+            "finish_reason": choice.reason,
         }
         for choice in _in_order(answer)
     ]
