@@ -235,6 +235,22 @@ def test_further_choices_of_a_model_without_n_take_the_next_seeds(sdk: Sdk, trit
     assert [read_report(reply, index)["inputs"]["seed"] for index in range(3)] == [[10], [11], [12]]
 
 
+@pytest.mark.parametrize(
+    "model, flag", [("vllm", "stream"), ("trtllm_stream", "stream"), ("llmapi", "streaming")]
+)
+def test_tokens_are_asked_for_one_by_one_so_that_leaving_cancels(
+    sdk: Sdk, triton: str, model: str, flag: str
+) -> None:
+    assert reported(sdk, model, triton)["inputs"][flag] == [True]
+    assert reported(sdk, model, triton, stream_upstream=False)["inputs"][flag] == [False]
+
+
+def test_a_model_that_cannot_stream_is_never_asked_to(sdk: Sdk, triton: str) -> None:
+    chunks, error = sdk.collect("trtllm", ask("REPORT"), api_base=triton)
+    assert error is None
+    assert json.loads(base64.b64decode(text_of(chunks)))["inputs"]["stream"] == [False]
+
+
 def test_a_prompt_asked_several_times_counts_once(sdk: Sdk, triton: str) -> None:
     reply = sdk.completion("flat", ask("SAY one two three four"), api_base=triton, n=3)
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (6, 15)

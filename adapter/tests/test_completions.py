@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from adapter.tests.driving import Sdk, ask, failure, text_of
+from adapter.tests.driving import Sdk, ask, failure, read_report, text_of
 from triton_adapter import errors
 
 
@@ -69,6 +69,17 @@ def test_a_counted_text_at_its_limit_says_length(sdk: Sdk, triton: str, tokenize
         "flat", ask("SAY one two three"), api_base=triton, tokenizer=tokenizer, max_tokens=2
     )
     assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("one two", "length")
+
+
+def test_a_logit_bias_reaches_tensorrt_llm_as_words(sdk: Sdk, triton: str, tokenizer: str) -> None:
+    reply = sdk.completion(
+        "trtllm", ask("REPORT"), api_base=triton, tokenizer=tokenizer, logit_bias={"4": 2, "5": -100}
+    )
+    inputs = read_report(reply)["inputs"]
+    assert inputs["embedding_bias_words"] == ["one", "two"]
+    assert inputs["embedding_bias_weights"] == [2.0, -100.0]
+    error = failure(lambda: sdk.completion("trtllm", ask("x"), api_base=triton, logit_bias={"4": 2}))
+    assert error.param == "logit_bias"
 
 
 def test_a_tokenizer_that_is_not_there_is_refused_by_name(sdk: Sdk, triton: str) -> None:

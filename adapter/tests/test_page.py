@@ -24,7 +24,7 @@ def test_the_generate_example(triton: str) -> None:
         max_tokens=10,
         api_base=f"{triton}/generate",
     )
-    assert response.choices[0].message.content == "You said: who are u?"  # type: ignore[union-attr]
+    assert response.choices[0].message.content == "You said: who are u?"
 
 
 def test_the_infer_example(triton: str) -> None:
@@ -34,7 +34,7 @@ def test_the_infer_example(triton: str) -> None:
         max_tokens=10,
         api_base=f"{triton}/infer",
     )
-    assert response["choices"][0]["message"]["content"] == "You said: who are u?"  # type: ignore[index]
+    assert response["choices"][0]["message"]["content"] == "You said: who are u?"
 
 
 def test_the_embeddings_example(triton: str) -> None:

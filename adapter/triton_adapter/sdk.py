@@ -4,7 +4,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from triton_adapter.calls import Call
 from triton_adapter.client import AsyncChunks, AsyncClient, Chunks, Client
@@ -21,6 +21,7 @@ from triton_adapter.target import Target
 from triton_adapter.triton.jsontext import dumps
 
 Chunk = TypeVar("Chunk", bound=Record)
+Prompt = str | list[str] | list[int] | list[list[int]]
 # Keywords of a call that are about the call, not about the model.
 _CALL = frozenset(
     {
@@ -97,8 +98,16 @@ class AsyncStream(Generic[Chunk]):
         await self.close()
 
 
+@overload
 def completion(
-    model: str, messages: list[dict[str, Any]], **params: Any
+    model: str, messages: list[dict[str, Any]], *, stream: Literal[True], **params: Any
+) -> Stream[ChatCompletionChunk]: ...
+@overload
+def completion(
+    model: str, messages: list[dict[str, Any]], *, stream: Literal[False] | None = None, **params: Any
+) -> ChatCompletion: ...
+def completion(
+    model: str, messages: list[dict[str, Any]], *, stream: bool | None = None, **params: Any
 ) -> ChatCompletion | Stream[ChatCompletionChunk]:
     """Complete a chat: `completion("triton/NAME", messages, api_base="http://host:8000", ...)`.
 
@@ -107,57 +116,77 @@ def completion(
     `drop_params`, `allowed_openai_params`, `extra_body` and `request_id`. With `stream=True` the result is iterated.
     An AdapterError says whose fault a failure is; a stream raises it where it happens.
     """
-    target, body, call = _prepared(model, {"messages": messages, **params})
+    target, body, call = _prepared(model, {"messages": messages, "stream": stream, **params})
     result = _client().chat(target, body, call)
     if isinstance(result, dict):
         return _built(ChatCompletion, result, call)
     return Stream(result, ChatCompletionChunk, call.dropped)
 
 
+@overload
 async def acompletion(
-    model: str, messages: list[dict[str, Any]], **params: Any
+    model: str, messages: list[dict[str, Any]], *, stream: Literal[True], **params: Any
+) -> AsyncStream[ChatCompletionChunk]: ...
+@overload
+async def acompletion(
+    model: str, messages: list[dict[str, Any]], *, stream: Literal[False] | None = None, **params: Any
+) -> ChatCompletion: ...
+async def acompletion(
+    model: str, messages: list[dict[str, Any]], *, stream: bool | None = None, **params: Any
 ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]:
     """Complete a chat without blocking; see `completion`."""
-    target, body, call = _prepared(model, {"messages": messages, **params})
+    target, body, call = _prepared(model, {"messages": messages, "stream": stream, **params})
     result = await (await _async_client()).chat(target, body, call)
     if isinstance(result, dict):
         return _built(ChatCompletion, result, call)
     return AsyncStream(result, ChatCompletionChunk, call.dropped)
 
 
+@overload
 def text_completion(
-    model: str, prompt: str | list[str] | list[int] | list[list[int]], **params: Any
+    model: str, prompt: Prompt, *, stream: Literal[True], **params: Any
+) -> Stream[Completion]: ...
+@overload
+def text_completion(
+    model: str, prompt: Prompt, *, stream: Literal[False] | None = None, **params: Any
+) -> Completion: ...
+def text_completion(
+    model: str, prompt: Prompt, *, stream: bool | None = None, **params: Any
 ) -> Completion | Stream[Completion]:
     """Complete texts: one or several prompts, each with `n` choices; see `completion` for the keywords."""
-    target, body, call = _prepared(model, {"prompt": prompt, **params})
+    target, body, call = _prepared(model, {"prompt": prompt, "stream": stream, **params})
     result = _client().completion(target, body, call)
     if isinstance(result, dict):
         return _built(Completion, result, call)
     return Stream(result, Completion, call.dropped)
 
 
+@overload
 async def atext_completion(
-    model: str, prompt: str | list[str] | list[int] | list[list[int]], **params: Any
+    model: str, prompt: Prompt, *, stream: Literal[True], **params: Any
+) -> AsyncStream[Completion]: ...
+@overload
+async def atext_completion(
+    model: str, prompt: Prompt, *, stream: Literal[False] | None = None, **params: Any
+) -> Completion: ...
+async def atext_completion(
+    model: str, prompt: Prompt, *, stream: bool | None = None, **params: Any
 ) -> Completion | AsyncStream[Completion]:
     """Complete texts without blocking; see `text_completion`."""
-    target, body, call = _prepared(model, {"prompt": prompt, **params})
+    target, body, call = _prepared(model, {"prompt": prompt, "stream": stream, **params})
     result = await (await _async_client()).completion(target, body, call)
     if isinstance(result, dict):
         return _built(Completion, result, call)
     return AsyncStream(result, Completion, call.dropped)
 
 
-def embedding(
-    model: str, input: str | list[str] | list[int] | list[list[int]], **params: Any
-) -> EmbeddingReply:
+def embedding(model: str, input: Prompt, **params: Any) -> EmbeddingReply:
     """Embed texts or token lists; `encoding_format` is float or base64, `dimensions` shortens the vectors."""
     target, body, call = _prepared(model, {"input": input, **params})
     return _built(EmbeddingReply, _client().embedding(target, body, call), call)
 
 
-async def aembedding(
-    model: str, input: str | list[str] | list[int] | list[list[int]], **params: Any
-) -> EmbeddingReply:
+async def aembedding(model: str, input: Prompt, **params: Any) -> EmbeddingReply:
     """Embed without blocking; see `embedding`."""
     target, body, call = _prepared(model, {"input": input, **params})
     return _built(EmbeddingReply, await (await _async_client()).embedding(target, body, call), call)

@@ -7,6 +7,7 @@ from typing import Any
 from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
+from triton_adapter.tokens import detokenize
 from triton_adapter.triton.codec import Tensor, encode_infer
 from triton_adapter.triton.jsontext import dumps
 from triton_adapter.triton.replies import JSON
@@ -119,10 +120,23 @@ def _place(binding: Binding, out: Sampling, name: str, value: Any) -> bool:
     if slot is not None:
         out.values[slot.name] = slot.value(name, value)
         return True
+    if name == "logit_bias" and out.packed is None:
+        return _bias_words(binding, out, value)
     if out.packed is not None and name in binding.profile.packed_keys:
         out.packed[binding.profile.packed_keys[name]] = value
         return True
     return False
+
+
+def _bias_words(binding: Binding, out: Sampling, bias: Mapping[str, float]) -> bool:
+    """Put a logit bias into TensorRT-LLM's words and weights; only a tokenizer can tell the words."""
+    words, weights = (binding.inputs.get(f"embedding_bias_{part}") for part in ("words", "weights"))
+    if words is None or weights is None or not binding.settings.tokenizer:
+        return False
+    texts = [detokenize([int(token)], binding.settings.tokenizer, param="logit_bias") for token in bias]
+    out.values[words.name] = words.value("logit_bias", texts)
+    out.values[weights.name] = weights.value("logit_bias", list(bias.values()))
+    return True
 
 
 def _refuse(
