@@ -1,6 +1,7 @@
 """A running server: it owns sockets, event loop and sessions. In the foreground, or in a thread of a test."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import secrets
@@ -143,8 +144,9 @@ async def _serve(settings: Settings) -> int:
     stopped = asyncio.Event()
 
     def stop(number: int) -> None:
-        sys.stderr.write(f"Signal ({number}) received.\n")
         stopped.set()
+        with contextlib.suppress(OSError, ValueError):  # nobody may be reading
+            sys.stderr.write(f"Signal ({number}) received.\n")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
