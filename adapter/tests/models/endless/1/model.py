@@ -1,0 +1,1 @@
+../../../model_code/1/endless.py
