@@ -62,7 +62,8 @@ class World:
         #: what Python models count; shown on the metrics port
         self.model_metrics = python_backend.MetricRegistry()
         self._python_hooks = python_backend.Hooks(ModelServer(self), self.model_metrics)
-        paths = [Path(path) for path in settings.model_repositories] or [builtin.REPOSITORY]
+        # absolute, but with links kept: a model may find its files by the link that it was reached through
+        paths = [Path(path).absolute() for path in settings.model_repositories] or [builtin.REPOSITORY]
         self._model_settings = _RepositorySettings(settings, paths)
         self._forward = (
             re.compile(settings.http_header_forward_pattern, re.IGNORECASE)
