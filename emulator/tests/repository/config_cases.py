@@ -139,6 +139,11 @@ CASES: dict[str, ConfigCase] = {
         BATCHING + "model_transaction_policy { decoupled: false }\n"
     ),
     "lawful_decoupled": ConfigCase(BATCHING + "model_transaction_policy { decoupled: true }\n"),
+    "lawful_two_inputs": ConfigCase(
+        PYTHON + "max_batch_size: 8\n"
+        'input { name: "X" data_type: TYPE_FP32 dims: 4 }\ninput { name: "Y" data_type: TYPE_FP32 dims: 4 }\n'
+        'output { name: "OUT" data_type: TYPE_FP32 dims: 4 }\n'
+    ),
     "lawful_response_cache_off": ConfigCase(BATCHING + "response_cache { enable: false }\n"),
     "lawful_response_cache_on_without_a_cache": ConfigCase(BATCHING + "response_cache { enable: true }\n"),
     "lawful_model_operations": ConfigCase(BATCHING + "model_operations { }\n"),

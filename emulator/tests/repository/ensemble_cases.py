@@ -86,4 +86,44 @@ ENSEMBLE_CASES: dict[str, ConfigCase] = {
     ),
     "ensemble_of_broken": _ensemble(_steps(_step("input_zero_dim"))),
     "ensemble_of_unreadable": _ensemble(_steps(_step("text_garbage"))),
+    "ensemble_reads_two_flows": _ensemble(
+        _steps(
+            _step("lawful_decoupled", outputs='key: "OUT" value: "a"'),
+            _step("lawful_decoupled", outputs='key: "OUT" value: "b"'),
+            _step("lawful_two_inputs", inputs='key: "X" value: "a" } input_map { key: "Y" value: "b"'),
+        ),
+        "max_batch_size: 4\n",
+    ),
+    "ensemble_reads_two_flows_midway": _ensemble(
+        _steps(
+            _step("lawful_decoupled", outputs='key: "OUT" value: "a"'),
+            _step("lawful_decoupled", outputs='key: "OUT" value: "b"'),
+            _step(
+                "lawful_two_inputs",
+                inputs='key: "X" value: "a" } input_map { key: "Y" value: "b"',
+                outputs='key: "OUT" value: "c"',
+            ),
+            _step("lawful_batching", inputs='key: "IN" value: "c"'),
+        ),
+        "max_batch_size: 4\n",
+    ),
+    "ensemble_reads_a_flow_and_its_input": _ensemble(
+        _steps(
+            _step("lawful_decoupled", outputs='key: "OUT" value: "a"'),
+            _step("lawful_two_inputs", inputs='key: "X" value: "a" } input_map { key: "Y" value: "IN"'),
+        ),
+        "max_batch_size: 4\n",
+    ),
+    "ensemble_writes_two_flows": _ensemble(
+        _steps(_step("lawful_decoupled"), _step("lawful_decoupled", outputs='key: "OUT" value: "OTHER"')),
+        'max_batch_size: 4\noutput { name: "OTHER" data_type: TYPE_FP32 dims: 4 }\n',
+    ),
+    "ensemble_writes_a_flow_and_none": _ensemble(
+        _steps(_step("lawful_decoupled"), _step("lawful_batching", outputs='key: "OUT" value: "OTHER"')),
+        'max_batch_size: 4\noutput { name: "OTHER" data_type: TYPE_FP32 dims: 4 }\n',
+    ),
+    "ensemble_one_step_writes_two_outputs": _ensemble(
+        _steps(_step("lawful_decoupled", outputs='key: "OUT" value: "OUT"')),
+        "max_batch_size: 4\n",
+    ),
 }

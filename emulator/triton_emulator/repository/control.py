@@ -4,6 +4,7 @@ Changes to unrelated models run side by side; a change waits while a model that 
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -171,7 +172,7 @@ class Control:
     def _whole_repository(self) -> _Change:
         found, duplicates, unreadable = poll.scan(self._paths)
         for path, error in unreadable.items():
-            self._problem("", f"failed to poll model repository '{path}': {error.strerror}")
+            self._problem("", f"failed to poll model repository '{path}': {error.message}")
         for name in sorted(duplicates):
             self._problem(name, f"failed to poll model '{name}': not unique across all model repositories")
         read = {name: self._read(name, path) for name, path in found.items()}
@@ -222,7 +223,8 @@ class Control:
     ) -> PolledModel | None:
         if folder is not None:
             return self._read(name, folder.path, parameters, folder)
-        places = [path / name for path in self._paths if (path / name).exists()]
+        # os.path.exists has an answer for every name, Path.exists raises for some
+        places = [path / name for path in self._paths if os.path.exists(path / name)]  # noqa: PTH110
         if len(places) > 1:
             self._problem(name, f"failed to poll model '{name}': not unique across all model repositories")
         if len(places) != 1:

@@ -149,10 +149,7 @@ class Lifecycle(Generic[LoadedT]):
     def _begin(self, model: PolledModel) -> _Load[LoadedT]:
         with self._changed:
             slots = self._models.setdefault(model.name, {})
-        try:
-            versions = versions_to_load(model.config, model.directory)
-        except OSError as error:
-            raise invalid_arg(f"failed to open directory {model.directory}: {error.strerror}") from None
+        versions = versions_to_load(model.config, model.directory)
         if not versions:
             raise invalid_arg(
                 f"at least one version must be available under the version policy of model '{model.name}'"
@@ -175,7 +172,8 @@ class Lifecycle(Generic[LoadedT]):
             except Exception as error:  # noqa: BLE001  a loader may fail in any way; what it says is the reason
                 slot.reason = str(error) or type(error).__name__
             if slot.served is None:
-                slot.state = State.UNAVAILABLE
+                with self._changed:
+                    slot.state = State.UNAVAILABLE
                 _LOG.error("failed to load '%s' version %d: %s", slot.name, slot.version, slot.reason)
             if load.one_done():
                 self._finish(load)
@@ -209,20 +207,18 @@ class Lifecycle(Generic[LoadedT]):
             self._release(slot)
 
     def _release(self, slot: Slot[LoadedT]) -> None:
-        served, slot.served = slot.served, None
         slot.state, slot.reason = State.UNLOADING, ""
-        if served is not None:
-            self._unloading += 1
-            threading.Thread(
-                target=self._end, args=(slot, served), name=f"unload-{slot.name}", daemon=True
-            ).start()
+        self._unloading += 1
+        threading.Thread(target=self._end, args=(slot,), name=f"unload-{slot.name}", daemon=True).start()
 
-    def _end(self, slot: Slot[LoadedT], served: Served[LoadedT]) -> None:
+    def _end(self, slot: Slot[LoadedT]) -> None:
         try:
-            self._unload_version(served)
+            if slot.served is not None:
+                self._unload_version(slot.served)
         except Exception:  # noqa: BLE001  a model that cannot end cleanly has ended all the same
             _LOG.exception("failed to finalize '%s' version %d", slot.name, slot.version)
         _LOG.info("successfully unloaded '%s' version %d", slot.name, slot.version)
+        slot.served = None  # the last reference to the folder of a load with files
         with self._changed:
             slot.state, slot.reason = State.UNAVAILABLE, UNLOADED
             self._unloading -= 1

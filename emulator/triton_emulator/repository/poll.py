@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
-from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository import autocomplete, validate, validate_io
 from triton_emulator.repository.override import TemporaryFolder
 from triton_emulator.repository.pbtxt import ConfigError, read_config
@@ -57,10 +57,7 @@ def read_model(
 
 def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) -> None:
     """Complete and check a config, in place, as far as that needs no backend. Raises TritonError."""
-    try:
-        folders = subdirectories(directory)
-    except OSError as error:
-        raise internal(f"failed to open directory {directory}: {error.strerror}") from None
+    folders = subdirectories(directory)
     autocomplete.complete(config, name, directory / folders[0] if folders else None)
     validate.check_config(config)
     if strict:
@@ -93,15 +90,15 @@ def modified_ns(path: Path) -> int:
     return newest
 
 
-def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, OSError]]:
+def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, TritonError]]:
     """The model folders of all repositories by name, the names found more than once, and what could not be read."""
     found: dict[str, Path] = {}
     duplicates: set[str] = set()
-    unreadable: dict[Path, OSError] = {}
+    unreadable: dict[Path, TritonError] = {}
     for path in paths:
         try:
             names = subdirectories(path)
-        except OSError as error:
+        except TritonError as error:
             unreadable[path] = error
             continue
         for name in names:

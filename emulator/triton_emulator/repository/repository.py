@@ -167,8 +167,10 @@ class Repository(Generic[LoadedT]):
     # --- what there is ---
 
     def index(self, *, ready: bool = False) -> list[IndexRow]:
-        """The repository index; with `ready` only what answers requests."""
-        found, duplicates, _ = scan(self._paths)
+        """The repository index; with `ready` only what answers requests. Raises INTERNAL if a repository has gone."""
+        found, duplicates, unreadable = scan(self._paths)
+        for error in unreadable.values():
+            raise error
         return index_rows({*found, *duplicates}, duplicates, self._lifecycle.states(), ready=ready)
 
     def status_rows(self) -> list[tuple[str, str, str]]:

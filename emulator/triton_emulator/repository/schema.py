@@ -1,7 +1,7 @@
-"""The protobuf schema of `config.pbtxt`, held apart from everything else in the process.
+"""The protobuf schemas of `config.pbtxt` and of the gRPC service, held apart from everything else in the process.
 
-The schema is the one that `tritonclient` ships. Its generated module is read, never executed: executing it would
-register `model_config.proto` in protobuf's default pool, where the user's own `tritonclient.grpc` may have put another.
+They are the ones that `tritonclient` ships. Its generated modules are read, never executed: executing one would
+register its file in protobuf's default pool, where the user's own `tritonclient.grpc` may have put another.
 """
 
 import ast
@@ -23,20 +23,34 @@ _SERIALIZED = re.compile(r"AddSerializedFile\((b'.*')\)$", re.MULTILINE)
 
 
 class SchemaMissing(ImportError):
-    """`tritonclient`, which brings the schema, is not installed or holds it in a form not known here."""
+    """`tritonclient`, which brings the schemas, is not installed or holds them in a form not known here."""
 
 
 @cache
 def pool() -> descriptor_pool.DescriptorPool:
-    """The private descriptor pool; immutable once built."""
+    """The private descriptor pool, with the schema of a model's configuration."""
+    private = descriptor_pool.DescriptorPool()
+    private.AddSerializedFile(_serialized("model_config_pb2.py"))
+    return private
+
+
+@cache
+def service_pool() -> descriptor_pool.DescriptorPool:
+    """The same pool, once it has the schema of `inference.GRPCInferenceService` as well."""
+    private = pool()
+    private.AddSerializedFile(_serialized("service_pb2.py"))
+    return private
+
+
+def _serialized(name: str) -> bytes:
+    """The file descriptor that a generated module of `tritonclient.grpc` registers."""
     spec = find_spec("tritonclient")  # finds the folder without importing the package
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        module = Path(folder, "grpc", "model_config_pb2.py")
+        module = Path(folder, "grpc", name)
         if module.is_file() and (found := _SERIALIZED.search(module.read_text(encoding="utf-8"))):
-            private = descriptor_pool.DescriptorPool()
-            private.AddSerializedFile(ast.literal_eval(found[1]))
-            return private
-    raise SchemaMissing("tritonclient/grpc/model_config_pb2.py was not found: install tritonclient")
+            descriptor: bytes = ast.literal_eval(found[1])
+            return descriptor
+    raise SchemaMissing(f"tritonclient/grpc/{name} was not found: install tritonclient")
 
 
 @cache

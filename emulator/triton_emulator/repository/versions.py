@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.repository.schema import Proto
 
 _LOG = logging.getLogger(__name__)
@@ -21,8 +21,11 @@ LATEST = -1
 
 
 def subdirectories(directory: Path) -> list[str]:
-    """The names of the folders in `directory`, links to folders too, in byte order. Raises OSError."""
-    names = [entry.name for entry in directory.iterdir() if entry.is_dir()]
+    """The names of the folders in `directory`, links to folders too, in byte order. Raises INTERNAL."""
+    try:
+        names = [entry.name for entry in directory.iterdir() if entry.is_dir()]
+    except OSError:
+        raise internal(f"failed to open directory {directory}") from None
     return sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
 
 
