@@ -11,7 +11,7 @@ from typing import Any
 from triton_emulator.engine.model import Call
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
-from triton_emulator.frontends.http.responses import Responses
+from triton_emulator.frontends.responses import Responses
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
 from triton_emulator.protocol.json_access import parse_document

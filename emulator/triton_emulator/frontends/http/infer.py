@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
-from triton_emulator.frontends.http.responses import Responses
+from triton_emulator.frontends.outputs import requested
+from triton_emulator.frontends.responses import Responses
 from triton_emulator.protocol import compression
-from triton_emulator.protocol.classification import classify
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.infer_response import render_infer
 from triton_emulator.protocol.messages import InferRequest, InferResponse
-from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
 from triton_emulator.world import World
 
@@ -125,7 +124,7 @@ def _answer(
     if response.error is not None:
         raise response.error
     if request.outputs:
-        response.outputs = [_requested(world, model, request, tensor) for tensor in response.outputs]
+        response.outputs = [requested(world, model, request, tensor) for tensor in response.outputs]
     rendered = render_infer(request, response)
     header, blobs = rendered.header, rendered.blobs
     body = b"".join((header, *blobs)) if blobs else header
@@ -135,21 +134,3 @@ def _answer(
         extra = (*extra, (b"Content-Encoding", coding.encode()))
     return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)
 
-
-def _requested(world: World, model: LoadedModel, request: InferRequest, tensor: Tensor) -> Tensor:
-    """The output as the client asked for it: its top classes, or written to shared memory."""
-    output = next((output for output in request.outputs if output.name == tensor.name), None)
-    if output is None:
-        return tensor
-    if output.classification:
-        labels = model.labels.get(tensor.name, ())
-        return classify(tensor, output.classification, labels, batching=model.config.max_batch_size > 0)
-    ref = output.shared_memory
-    if ref is not None:
-        if tensor.byte_size > ref.byte_size:
-            raise internal(
-                f"shared memory size specified with the request for output '{tensor.name}' ({ref.byte_size} bytes) "
-                f"should be at least {tensor.byte_size} bytes to hold the results"
-            )
-        world.system_shared_memory.write(ref, tensor.data)
-    return tensor
