@@ -1,0 +1,1 @@
+"""Short programs and model repositories that the README and the documents run."""

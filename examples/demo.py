@@ -1,0 +1,99 @@
+"""`make demo`: a Triton without a GPU, the calls of LiteLLM's Triton page, a token stream, and the real server beside it."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from triton_emulator import Emulator
+from triton_emulator.builtin import REPOSITORY
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+#: cases that one pair of servers answers in a few seconds
+SHOWN = ("health*", "model_metadata/*", "model_ready*", "model_config/http/*", "infer/*", "generate*")
+
+_SIDES = ("inputs", "outputs")
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Run the demonstration; the exit code is 0 only if every answer was right and the two servers agreed."""
+    console.rule("[bold]1. a Triton, on this machine")
+    with Emulator(REPOSITORY) as triton, httpx.Client(base_url=triton.url, timeout=30) as http:
+        _show_server(triton, http)
+        console.rule("[bold]2. the three calls of LiteLLM's Triton page, as LiteLLM sends them")
+        _show_calls(http)
+        console.rule("[bold]3. a token stream")
+        _show_stream(http)
+    console.rule("[bold]4. the emulator and the real tritonserver 2.51.0, asked the same things")
+    return _compare()
+
+
+def _show_server(triton: Emulator, http: httpx.Client) -> None:
+    console.print(f"serving {REPOSITORY.name}/ at [cyan]{triton.url}[/] (metrics at {triton.metrics_url})")
+    table = Table("model", "version", "state", "inputs", "outputs")
+    for row in http.post("/v2/repository/index").raise_for_status().json():
+        metadata = http.get(f"/v2/models/{row['name']}").raise_for_status().json()
+        table.add_row(
+            row["name"], row["version"], row["state"], *(_tensors(metadata[side]) for side in _SIDES)
+        )
+    console.print(table)
+
+
+def _tensors(tensors: list[dict[str, object]], most: int = 2) -> str:
+    lines = [f"{tensor['name']} {tensor['datatype']}{tensor['shape']}" for tensor in tensors[:most]]
+    more = len(tensors) - most
+    return "\n".join(lines + ([f"and {more} more"] if more > 0 else []))
+
+
+def _show_calls(http: httpx.Client) -> None:
+    question = {"text_input": "who are u?", "parameters": {"max_tokens": 10}, "stream": False}
+    tensors = [
+        {"name": "text_input", "shape": [1], "datatype": "BYTES", "data": ["who are u?"]},
+        {"name": "max_tokens", "shape": [1], "datatype": "INT32", "data": [10]},
+    ]
+    words = [{"name": "input_text", "shape": [1], "datatype": "BYTES", "data": ["good morning from litellm"]}]
+    for path, body in (
+        ("/generate", question),
+        ("/infer", {"inputs": tensors}),
+        ("/embeddings", {"inputs": words}),
+        ("/v2/models/custom_llm/generate", question),
+    ):
+        answer = http.post(path, json=body).raise_for_status()
+        console.print(f"[bold]POST {path}[/]", escape(json.dumps(body)), soft_wrap=True)
+        console.print(f"  [green]{answer.status_code}[/]", escape(_shortened(answer.text)), soft_wrap=True)
+
+
+def _shortened(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + " ..."
+
+
+def _show_stream(http: httpx.Client) -> None:
+    body = {"text_input": "tell me about Triton", "max_tokens": 24, "stream": True}
+    console.print("[bold]POST /v2/models/trtllm/generate_stream[/]")
+    with http.stream("POST", "/v2/models/trtllm/generate_stream", json=body) as answer:
+        events = 0
+        for line in answer.raise_for_status().iter_lines():
+            if line.startswith("data: "):
+                events += 1
+                console.print(json.loads(line[6:])["text_output"], end="", style="green")
+    console.print(f"\n({events} events)")
+
+
+def _compare() -> int:
+    command = [str(SCRIPTS / "triton-contract"), "diff", "--target", "emulator", "--target", "triton"]
+    for pattern in SHOWN:
+        command += ["--only", pattern]
+    console.print(f"[dim]$ triton-contract {' '.join(command[1:])}[/]", soft_wrap=True)
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
