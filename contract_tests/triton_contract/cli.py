@@ -155,7 +155,7 @@ def split_flags(flags: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 
 @main.command()
 @click.option(
-    "--target", "names", multiple=True, help="Twice: expected, then actual. Once: actual, against triton."
+    "--target", "names", multiple=True, help="Twice: the two to compare; triton is always the truth. Once: that one, against triton."
 )
 @case_options
 @run_options
@@ -182,6 +182,9 @@ def diff(
     expected, actual = (
         ("triton", *names) if len(names) == 1 else (names if len(names) == 2 else ("triton", "emulator"))
     )
+    if actual == "triton":
+        # The real server is the truth, in whatever order the two are named.
+        expected, actual = actual, expected
     cases = for_targets(chosen_cases(places, globs, ids), (expected, actual), repository)
 
     def pair() -> Pair:
@@ -197,6 +200,13 @@ def diff(
 @main.command()
 @click.option(
     "--target", "names", multiple=True, required=True, help="triton, emulator or a URL; may be repeated."
+)
+@click.option(
+    "--recordings",
+    "folder",
+    default=recordings.FOLDER,
+    type=click.Path(path_type=Path),
+    help="Where the recorded answers are.",
 )
 @case_options
 @run_options
@@ -224,9 +234,7 @@ def run(
     recorded = recordings.read(version, chosen, folder)
     missing = [case.id for case in chosen if case.id not in recorded]
     if missing:
-        click.echo(
-            f"{len(missing)} cases have no recorded answer and are left out (first: {missing[0]})", err=True
-        )
+        click.echo(f"{len(missing)} cases have no recorded answer, left out (first: {missing[0]})", err=True)
     failed = False
     for name in names:
         cases = [case for case in for_targets(chosen, (name,), repository) if case.id in recorded]
