@@ -1,0 +1,73 @@
+"""ModelInfer: one request, one answer."""
+
+import asyncio
+from typing import Any
+
+from triton_emulator.engine.loaded import LoadedModel
+from triton_emulator.engine.model import Call
+from triton_emulator.engine.shared_memory import Lease
+from triton_emulator.frontends.grpc.infer_request import read_infer
+from triton_emulator.frontends.grpc.infer_response import ModelInferResponse, fill
+from triton_emulator.frontends.grpc.messages import message_class, parser
+from triton_emulator.frontends.grpc.metadata import Gate
+from triton_emulator.frontends.outputs import requested
+from triton_emulator.frontends.responses import Responses
+from triton_emulator.protocol.errors import TritonError, internal, unsupported
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.world import World
+
+_parse = parser(message_class("ModelInferRequest"))
+
+
+async def model_infer(gate: Gate, data: bytes, context: Any) -> bytes:
+    """The bytes of a ModelInferResponse. Raises TritonError; on cancellation the model learns of it at once."""
+    message = _parse(data)
+    world = gate.admit("inference", context)
+    name = message.model_name
+    model = world.model(name, message.model_version)
+    if model.config.decoupled:
+        raise unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy")
+    world.trace.sample(name)
+    lease = world.system_shared_memory.lease()
+    responses = Responses()
+    try:
+        request = read_infer(message, lease)
+        gate.forward(world, context, request)
+        call = world.submit(model, request, responses.deliver)
+    except BaseException:
+        lease.release()
+        raise
+    try:
+        response, final = await responses.next()
+        while not final:
+            later, final = await responses.next()
+            response = response or later
+    except asyncio.CancelledError:  # the client has gone, or its deadline has passed
+        call.cancelled = True
+        responses.abandon(lambda: _finish(world, model, call, lease))
+        raise
+    try:
+        return _answer(world, model, request, response)
+    except TritonError:
+        call.failed = call.failed or (response is not None and response.error is None)
+        raise
+    finally:
+        _finish(world, model, call, lease)
+
+
+def _finish(world: World, model: LoadedModel, call: Call, lease: Lease) -> None:
+    lease.release()
+    world.finish(call, model)
+
+
+def _answer(world: World, model: LoadedModel, request: InferRequest, response: InferResponse | None) -> bytes:
+    if response is None:
+        raise internal(f"model '{model.name}' sent no response")
+    if response.error is not None:
+        raise response.error
+    if request.outputs:
+        response.outputs = [requested(world, model, request, tensor) for tensor in response.outputs]
+    message = ModelInferResponse()
+    fill(message, request, response)
+    answer: bytes = message.SerializeToString()
+    return answer

@@ -1,0 +1,250 @@
+"""A ModelInferRequest to an InferRequest, with 2.51's checks in its order and words.
+
+The order: the request's parameters, then each input's place (shared memory, `contents`, or the next of
+`raw_input_contents`), then each requested output. Whether the request fits the model is decided in `engine.validation`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from triton_emulator.protocol.datatypes import DATATYPES, Buffer, encode_bytes
+from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.infer_request import Regions
+from triton_emulator.protocol.messages import InferRequest, RequestedOutput, SharedMemoryRef
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.schema import Proto
+
+_UINT64 = 1 << 64
+EMPTY_FINAL = "triton_enable_empty_final_response"
+
+
+def read_infer(message: Proto, regions: Regions) -> InferRequest:
+    """The request, without its metadata. Raises TritonError."""
+    request = InferRequest(message.model_name, message.model_version, message.id)
+    if message.parameters:
+        _read_parameters(message.parameters, request)
+    _read_inputs(message, request, regions)
+    for output in message.outputs:
+        request.outputs.append(_read_output(output, regions))
+    return request
+
+
+def wants_empty_final(message: Proto) -> bool:
+    """Whether a stream is to show the final flag of this request even where no output travels with it."""
+    parameters = message.parameters
+    return EMPTY_FINAL in parameters and bool(parameters[EMPTY_FINAL].bool_param)
+
+
+# --- parameters ---
+
+
+def _kind(value: Proto) -> str:
+    return value.WhichOneof("parameter_choice") or ""
+
+
+def _wrong_type(key: str, expected: str) -> TritonError:
+    return invalid_arg(f"invalid value type for '{key}' parameter, expected {expected}.")
+
+
+def _sequence_id(request: InferRequest, value: Proto) -> None:
+    kind = _kind(value)
+    if kind == "int64_param":
+        request.sequence_id = value.int64_param % _UINT64
+    elif kind == "string_param":
+        request.sequence_id = value.string_param
+    else:
+        raise _wrong_type("sequence_id", "int64_param or string_param")
+
+
+def _sequence_start(request: InferRequest, value: Proto) -> None:
+    if _kind(value) != "bool_param":
+        raise _wrong_type("sequence_start", "bool_param")
+    request.sequence_start = value.bool_param
+
+
+def _sequence_end(request: InferRequest, value: Proto) -> None:
+    if _kind(value) != "bool_param":
+        raise _wrong_type("sequence_end", "bool_param")
+    request.sequence_end = value.bool_param
+
+
+def _priority(request: InferRequest, value: Proto) -> None:
+    kind = _kind(value)
+    if kind == "int64_param":
+        if value.int64_param < 0:
+            raise invalid_arg("invalid value for 'priority', expected value >= 0.")
+        request.priority = value.int64_param
+    elif kind == "uint64_param":
+        request.priority = value.uint64_param
+    else:
+        raise _wrong_type("priority", "int64_param or uint64_param")
+
+
+def _timeout(request: InferRequest, value: Proto) -> None:
+    if _kind(value) != "int64_param":
+        raise _wrong_type("timeout", "int64_param")
+    request.timeout = value.int64_param % _UINT64
+
+
+def _empty_final(request: InferRequest, value: Proto) -> None:
+    if _kind(value) != "bool_param":
+        raise _wrong_type(EMPTY_FINAL, "bool_param")
+
+
+_RESERVED: dict[str, Callable[[InferRequest, Proto], None]] = {
+    "sequence_id": _sequence_id,
+    "sequence_start": _sequence_start,
+    "sequence_end": _sequence_end,
+    "priority": _priority,
+    "timeout": _timeout,
+    EMPTY_FINAL: _empty_final,
+}
+_CUSTOM = frozenset({"int64_param", "bool_param", "string_param", "double_param"})
+
+
+def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest) -> None:
+    for key, value in parameters.items():
+        reader = _RESERVED.get(key)
+        if reader is not None:
+            reader(request, value)
+        elif key.startswith("triton_"):
+            raise invalid_arg(
+                "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys "
+                f"starting with 'triton_' are allowed: {EMPTY_FINAL}"
+            )
+        else:
+            kind = _kind(value)
+            if kind not in _CUSTOM:  # 2.51: a double is taken, though the text leaves it out
+                raise _wrong_type(key, "int64_param, bool_param, or string_param")
+            request.parameters[key] = getattr(value, kind)
+
+
+# --- inputs ---
+
+
+def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> None:
+    raw = message.raw_input_contents
+    raw_count = len(raw)
+    at = 0
+    names: set[str] = set()
+    for entry in message.inputs:  # 2.51: all inputs are added before any data is looked at
+        name = entry.name
+        if name in names:
+            raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
+        names.add(name)
+    for entry in message.inputs:
+        data: Buffer
+        ref = _shared_memory(entry) if entry.parameters else None
+        if ref is not None:
+            if entry.HasField("contents"):
+                raise invalid_arg(
+                    f"unexpected 'content' provided when using shared memory for input tensor '{entry.name}' "
+                    f"for model '{message.model_name}'"
+                )
+            data = regions.read(ref)
+        elif entry.HasField("contents"):
+            if raw_count:
+                raise invalid_arg(
+                    f"contents field must not be specified when using raw_input_contents for '{entry.name}' "
+                    f"for model '{message.model_name}'"
+                )
+            data = _typed_data(entry, message.model_name)
+        elif at < raw_count:
+            data = raw[at]
+            at += 1
+        else:
+            raise invalid_arg(
+                f"unable to find data for input tensor '{entry.name}' for model '{message.model_name}' in request."
+            )
+        request.inputs.append(Tensor(entry.name, entry.datatype, entry.shape, data=data))
+
+
+#: the `contents` fields in the order in which 2.51 looks at them: the datatypes that a field serves (the last is the
+#: one that an error names), and the numpy type of its elements
+_FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("bool_contents", ("BOOL",), "?"),
+    ("int_contents", ("INT8", "INT16", "INT32"), "<i4"),
+    ("int64_contents", ("INT64",), "<i8"),
+    ("uint_contents", ("UINT8", "UINT16", "UINT32"), "<u4"),
+    ("uint64_contents", ("UINT64",), "<u8"),
+    ("fp32_contents", ("FP32",), "<f4"),
+    ("fp64_contents", ("FP64",), "<f8"),
+    ("bytes_contents", ("BYTES",), ""),
+)
+
+
+def _typed_data(entry: Proto, model_name: str) -> bytes:
+    """The wire form of an input's `contents`; where several fields are set, 2.51 takes the last."""
+    contents = entry.contents
+    datatype = entry.datatype
+    data = b""
+    for field, served, numpy_type in _FIELDS:
+        values = getattr(contents, field)
+        if not values:
+            continue
+        if datatype not in served:
+            given = datatype if datatype in DATATYPES else "<invalid>"
+            raise invalid_arg(
+                f"unexpected explicit tensor data for input tensor '{entry.name}' for model '{model_name}' of type "
+                f"'{given}', expected datatype '{served[-1]}'"
+            )
+        if datatype == "BYTES":
+            data = encode_bytes(values)
+        else:
+            # narrower integers keep their lowest bytes
+            data = np.array(values, dtype=numpy_type).astype(DATATYPES[datatype].numpy, copy=False).tobytes()
+    return data
+
+
+# --- outputs and shared memory ---
+
+
+def _read_output(entry: Proto, regions: Regions) -> RequestedOutput:
+    output = RequestedOutput(entry.name)
+    if not entry.parameters:
+        return output
+    ref = _shared_memory(entry)
+    classes = _classification(entry)
+    if ref is not None:
+        if classes:
+            raise invalid_arg("output can't set both 'shared_memory_region' and 'classification'")
+        regions.check(ref)
+        output.shared_memory = ref
+    output.classification = classes
+    return output
+
+
+def _classification(entry: Proto) -> int:
+    if "classification" not in entry.parameters:
+        return 0
+    value = entry.parameters["classification"]
+    if _kind(value) != "int64_param":
+        raise invalid_arg("invalid value type for 'classification' parameter, expected int64_param")
+    if value.int64_param <= 0:
+        raise invalid_arg("invalid value for 'classification' parameter, expected >= 0")
+    return int(value.int64_param)
+
+
+def _shared_memory(entry: Proto) -> SharedMemoryRef | None:
+    parameters = entry.parameters
+    inside = "shared_memory_region" in parameters
+    for key in ("shared_memory_offset", "shared_memory_byte_size"):
+        if key in parameters and not inside:
+            raise invalid_arg(
+                f"'{key}' can not be specified without 'shared_memory_region' parameter for tensor '{entry.name}'"
+            )
+    if not inside:
+        return None
+    if "shared_memory_byte_size" not in parameters:
+        raise invalid_arg(
+            "'shared_memory_byte_size' must be specified along with 'shared_memory_region' parameter for tensor "
+            f"'{entry.name}'"
+        )
+    # 2.51: values of another type count as 0 or ""; a map that is asked for a key adds it, so it is asked first
+    offset = parameters["shared_memory_offset"].int64_param if "shared_memory_offset" in parameters else 0
+    return SharedMemoryRef(
+        parameters["shared_memory_region"].string_param,
+        offset % _UINT64,
+        parameters["shared_memory_byte_size"].int64_param % _UINT64,
+    )

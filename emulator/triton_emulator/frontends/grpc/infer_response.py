@@ -1,0 +1,40 @@
+"""An InferResponse to a ModelInferResponse: outputs always as raw bytes, one entry for each, empty in shared memory."""
+
+from collections.abc import Mapping
+
+from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter
+from triton_emulator.repository.schema import Proto
+
+FINAL = "triton_final_response"
+ModelInferResponse = message_class("ModelInferResponse")
+ModelStreamInferResponse = message_class("ModelStreamInferResponse")
+
+
+def fill(message: Proto, request: InferRequest, response: InferResponse) -> None:
+    """Write a response without an error into a ModelInferResponse."""
+    message.model_name = response.model_name
+    message.model_version = response.model_version
+    if response.id:
+        message.id = response.id
+    raw = message.raw_output_contents
+    placed = {output.name for output in request.outputs if output.shared_memory is not None}
+    for tensor in response.outputs:
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        data = b"" if tensor.name in placed else tensor.data
+        raw.append(data if type(data) is bytes else bytes(data))
+    if response.parameters:
+        set_parameters(message, response.parameters)
+
+
+def set_parameters(message: Proto, parameters: Mapping[str, Parameter]) -> None:
+    for key, value in parameters.items():
+        entry = message.parameters[key]
+        if isinstance(value, bool):
+            entry.bool_param = value
+        elif isinstance(value, int):
+            entry.int64_param = value
+        elif isinstance(value, float):
+            entry.double_param = value
+        else:
+            entry.string_param = value

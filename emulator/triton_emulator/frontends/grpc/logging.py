@@ -1,0 +1,44 @@
+"""LogSettings: what is logged and how."""
+
+from dataclasses import replace
+
+from triton_emulator.engine.log_settings import FORMATS, clamp_level
+from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.protocol.errors import invalid_arg, unsupported
+from triton_emulator.repository.schema import Proto
+from triton_emulator.world import World
+
+#: by the setting's name, in the order of 2.51's checks: the field of LogSettings, the kind of its value, and what an
+#: error calls that kind
+_SETTINGS = {
+    "log_info": ("info", "bool_param", "boolean"),
+    "log_warning": ("warning", "bool_param", "boolean"),
+    "log_error": ("error", "bool_param", "boolean"),
+    "log_verbose_level": ("verbose_level", "uint32_param", "int32"),
+    "log_format": ("format", "string_param", "string"),
+}
+
+
+def settings(world: World, request: Proto) -> Proto:
+    """Change what the request names, then show everything."""
+    # 2.51 applies one setting after the other: those before a fault stay changed
+    if "log_file" in request.settings:
+        raise unsupported("log file location can not be updated through network protocol")
+    for name, (field, kind, noun) in _SETTINGS.items():
+        if name not in request.settings:
+            continue
+        given = request.settings[name]
+        if given.WhichOneof("parameter_choice") != kind:
+            raise invalid_arg(f"expect {noun} for '{name}'")
+        value = getattr(given, kind)
+        if field == "format" and value not in FORMATS:
+            raise invalid_arg(f"invalid argument for log_format, got: {value}")
+        if field == "verbose_level":
+            value = clamp_level(value)
+        world.log_settings = replace(world.log_settings, **{field: value})
+    current = world.log_settings
+    reply = message_class("LogSettingsResponse")()
+    reply.settings["log_file"].string_param = current.file
+    for name, (field, kind, _) in _SETTINGS.items():
+        setattr(reply.settings[name], kind, getattr(current, field))
+    return reply

@@ -1,0 +1,60 @@
+"""Health, metadata, configuration and statistics: what a server and its models say of themselves."""
+
+from typing import Any
+
+from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.frontends.http.models import EXTENSIONS
+from triton_emulator.repository.metadata import metadata_platform
+from triton_emulator.repository.model_config import TensorSpec
+from triton_emulator.repository.schema import Proto
+from triton_emulator.world import World
+
+
+def server_live(world: World, request: Proto) -> Proto:
+    return message_class("ServerLiveResponse")(live=world.live)
+
+
+def server_ready(world: World, request: Proto) -> Proto:
+    return message_class("ServerReadyResponse")(ready=world.ready)
+
+
+def model_ready(world: World, request: Proto) -> Proto:
+    return message_class("ModelReadyResponse")(ready=world.repository.is_ready(request.name, request.version))
+
+
+def server_metadata(world: World, request: Proto) -> Proto:
+    settings = world.settings
+    return message_class("ServerMetadataResponse")(
+        name=settings.id, version=settings.triton_version, extensions=EXTENSIONS
+    )
+
+
+def model_metadata(world: World, request: Proto) -> Proto:
+    repository = world.repository
+    served = repository.served(request.name, request.version)
+    config = served.config
+    versions = [served.version] if request.version else repository.ready_versions(request.name)
+    return message_class("ModelMetadataResponse")(
+        name=config.name,
+        versions=[str(version) for version in versions],
+        platform=metadata_platform(config),
+        inputs=[_tensor(spec) for spec in config.inputs],
+        outputs=[_tensor(spec) for spec in config.outputs],
+    )
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+
+
+def model_config(world: World, request: Proto) -> Proto:
+    config = world.repository.served(request.name, request.version).config
+    return message_class("ModelConfigResponse")(config=config.proto)
+
+
+def model_statistics(world: World, request: Proto) -> Proto:
+    reply = message_class("ModelStatisticsResponse")()
+    for entry in world.statistics(request.name, request.version):
+        # the HTTP answer's value: its keys are the message's fields, and what is zero is not sent
+        reply.model_stats.add(**entry)  # type: ignore[arg-type]
+    return reply

@@ -1,0 +1,52 @@
+"""The model repository extension: index, load, unload."""
+
+from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.protocol.errors import invalid_arg, unsupported
+from triton_emulator.repository.schema import Proto
+from triton_emulator.world import World
+
+
+def index(world: World, request: Proto) -> Proto:
+    _refuse_repository_name(request)
+    rows = [row.as_dict() for row in world.repository.index(ready=request.ready)]
+    return message_class("RepositoryIndexResponse")(models=rows)
+
+
+def load(world: World, request: Proto) -> Proto:
+    """Blocks until the model is loaded."""
+    _refuse_repository_name(request)
+    world.repository.load(request.model_name, _load_parameters(request))
+    return message_class("RepositoryModelLoadResponse")()
+
+
+def unload(world: World, request: Proto) -> Proto:
+    """Returns once the unload has begun; the model's last requests finish behind it."""
+    _refuse_repository_name(request)
+    dependents = False
+    if "unload_dependents" in request.parameters:
+        value = request.parameters["unload_dependents"]
+        if value.WhichOneof("parameter_choice") != "bool_param":
+            raise invalid_arg("invalid value type for 'unload_dependents' parameter, expected bool_param.")
+        dependents = value.bool_param
+    world.repository.unload(request.model_name, unload_dependents=dependents)
+    return message_class("RepositoryModelUnloadResponse")()
+
+
+def _refuse_repository_name(request: Proto) -> None:
+    if request.repository_name:
+        raise unsupported("'repository_name' specification is not supported")
+
+
+def _load_parameters(request: Proto) -> dict[str, str | bytes]:
+    found: dict[str, str | bytes] = {}
+    for key, value in request.parameters.items():
+        if key == "config":
+            kind = "string_param"
+        elif key.startswith("file:"):
+            kind = "bytes_param"
+        else:
+            raise invalid_arg(f"unrecognized load parameter '{key}'.")
+        if value.WhichOneof("parameter_choice") != kind:
+            raise invalid_arg(f"invalid value type for load parameter '{key}', expected {kind}.")
+        found[key] = getattr(value, kind)
+    return found

@@ -1,0 +1,124 @@
+"""The methods of the service as a table, and how a call becomes an answer or a status."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import grpc
+
+from triton_emulator.frontends.grpc import health, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.grpc.infer import model_infer
+from triton_emulator.frontends.grpc.messages import HEALTH, SERVICE, health_class, message_class, parser
+from triton_emulator.frontends.grpc.metadata import Gate
+from triton_emulator.frontends.grpc.stream import model_stream_infer
+from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
+from triton_emulator.repository.schema import Proto
+from triton_emulator.world import World
+
+#: Answers a request or raises TritonError, which becomes the call's status.
+Handler = Callable[[World, Proto], Proto]
+_UNIMPLEMENTED = 12
+
+
+class Method(NamedTuple):
+    """A method that takes one message and gives one.
+
+    `category` is the name under which `--grpc-restricted-protocol` knows it. One that `blocks` runs in a thread.
+    """
+
+    handler: Handler
+    category: str
+    blocks: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "ServerLive": Method(models.server_live, "health"),
+    "ServerReady": Method(models.server_ready, "health"),
+    "ModelReady": Method(models.model_ready, "health"),
+    "ServerMetadata": Method(models.server_metadata, "metadata"),
+    "ModelMetadata": Method(models.model_metadata, "metadata"),
+    "ModelConfig": Method(models.model_config, "model-config"),
+    "ModelStatistics": Method(models.model_statistics, "statistics"),
+    "RepositoryIndex": Method(repository.index, "model-repository"),
+    "RepositoryModelLoad": Method(repository.load, "model-repository", blocks=True),
+    "RepositoryModelUnload": Method(repository.unload, "model-repository", blocks=True),
+    "SystemSharedMemoryStatus": Method(shared_memory.system_status, "shared-memory"),
+    "SystemSharedMemoryRegister": Method(shared_memory.system_register, "shared-memory"),
+    "SystemSharedMemoryUnregister": Method(shared_memory.system_unregister, "shared-memory"),
+    "CudaSharedMemoryStatus": Method(shared_memory.cuda_status, "shared-memory"),
+    "CudaSharedMemoryRegister": Method(shared_memory.cuda_register, "shared-memory"),
+    "CudaSharedMemoryUnregister": Method(shared_memory.cuda_unregister, "shared-memory"),
+    "TraceSetting": Method(trace.setting, "trace"),
+    "LogSettings": Method(logging.settings, "logging"),
+}
+
+
+class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Serves one world, and each session's world to calls whose metadata names it."""
+
+    def __init__(
+        self, world: World, sessions: Mapping[str, World], compression: grpc.Compression | None = None
+    ) -> None:
+        self._gate = Gate(world, sessions)
+        self._compression = compression
+        self._handlers = {
+            f"/{SERVICE}/{name}": self._unary(method, parser(message_class(f"{name}Request")))
+            for name, method in METHODS.items()
+        }
+        check = Method(health.check, "health")
+        self._handlers[f"/{HEALTH}/Check"] = self._unary(check, parser(health_class("HealthCheckRequest")))
+        self._handlers[f"/{SERVICE}/ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._infer)
+        self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return self._handlers.get(details.method, self._unknown)
+
+    def _unary(self, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
+        gate = self._gate
+        handler, category, blocks = method
+
+        async def serve(data: bytes, context: Any) -> bytes:
+            try:
+                message = parse(data)
+                world = gate.admit(category, context)
+                reply = (
+                    await asyncio.to_thread(handler, world, message) if blocks else handler(world, message)
+                )
+            except TritonError as error:
+                return _refuse(context, error)
+            answer: bytes = reply.SerializeToString()
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(serve)
+
+    async def _infer(self, data: bytes, context: Any) -> bytes:
+        if self._compression is not None:
+            context.set_compression(self._compression)
+        try:
+            return await model_infer(self._gate, data, context)
+        except TritonError as error:
+            return _refuse(context, error)
+
+    async def _stream(self, _: Any, context: Any) -> None:
+        if self._compression is not None:
+            context.set_compression(self._compression)
+        try:
+            error = await model_stream_infer(self._gate, context)
+        except TritonError as fault:
+            error = fault
+        if error is not None:
+            _refuse(context, error)
+
+
+def _refuse(context: Any, error: TritonError) -> bytes:
+    """Set a call's status; what is returned is not sent."""
+    context.set_code(GRPC_STATUS[error.code])
+    context.set_details(error.message)
+    return b""
+
+
+async def _unimplemented(_: Any, context: Any) -> None:
+    # 2.51: no details, whatever was asked for
+    context.set_code(_UNIMPLEMENTED)
+    context.set_details("")

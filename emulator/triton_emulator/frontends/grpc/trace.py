@@ -1,0 +1,52 @@
+"""TraceSetting: the trace settings of a model, or of all."""
+
+from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
+from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.protocol.errors import invalid_arg, unsupported
+from triton_emulator.repository.schema import Proto
+from triton_emulator.world import World
+
+
+def setting(world: World, request: Proto) -> Proto:
+    """Change what the request names, then show everything."""
+    model = request.model_name
+    if model and not world.repository.is_ready(model):
+        raise invalid_arg(f"Request for unknown model : {model}")
+    if request.settings:
+        world.trace.update(_changes(request.settings), model)
+    reply = message_class("TraceSettingResponse")()
+    for name, value in world.trace.show(model).items():
+        reply.settings[name].value.extend([value] if isinstance(value, str) else value)
+    return reply
+
+
+def _changes(settings: Proto) -> dict[str, Level | int | None]:
+    """What the request changes; a setting without a value goes back to that of the level above."""
+    if "trace_file" in settings:
+        raise unsupported("trace file location can not be updated through network protocol")
+    changes: dict[str, Level | int | None] = {}
+    if "trace_level" in settings:
+        names = list(settings["trace_level"].value)
+        if not names:
+            changes["level"] = None
+        elif (level := parse_level(names)) is not None:
+            changes["level"] = level
+    for name, field, parse in (
+        ("trace_rate", "rate", parse_unsigned),
+        ("trace_count", "count", _count),
+        ("log_frequency", "log_frequency", parse_unsigned),
+    ):
+        if name in settings:
+            values = settings[name].value
+            if len(values) > 1:
+                raise invalid_arg(f"expect only 1 value for '{name}'")
+            changes[field] = parse(name, values[0]) if values else None
+    return changes
+
+
+def _count(name: str, text: str) -> int:
+    count = parse_count(name, text)
+    if count < -1:
+        # 2.51: a space before the number over gRPC, none over HTTP
+        raise invalid_arg(f"Unable to parse 'trace_count'. Expecting value >= -1, got: {count}")
+    return count
