@@ -1,4 +1,4 @@
-"""`make demo`: a Triton without a GPU, the calls of LiteLLM's Triton page, a token stream, and the real server beside it."""
+"""`make demo`: a Triton without a GPU, the calls of LiteLLM's Triton page, a token stream, and the real server."""
 
 import json
 import subprocess

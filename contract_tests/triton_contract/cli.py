@@ -155,7 +155,10 @@ def split_flags(flags: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 
 @main.command()
 @click.option(
-    "--target", "names", multiple=True, help="Twice: the two to compare; triton is always the truth. Once: that one, against triton."
+    "--target",
+    "names",
+    multiple=True,
+    help="Twice: the two to compare; triton is always the truth. Once: that one, against triton.",
 )
 @case_options
 @run_options
