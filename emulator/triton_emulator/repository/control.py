@@ -244,7 +244,7 @@ class Control:
             model = poll.read_model(
                 name, directory, config, strict=self._strict_config, config_name=self._config_name
             )
-        except (TritonError, ConfigError) as error:
+        except (TritonError, ConfigError, OSError, UnicodeError) as error:
             self._problem(name, f"Poll failed for model directory '{name}': {poll.poll_error(error)}")
             return None
         self.problems.pop(name, None)

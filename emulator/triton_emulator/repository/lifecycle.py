@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.repository.config_json import config_json
 from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.parallel import run_all
@@ -36,7 +38,7 @@ class State(Enum):
 UNLOADED = "unloaded"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Served(Generic[LoadedT]):
     """A version that answers requests: its completed config, what the loader made of it, and where it came from.
 
@@ -49,6 +51,11 @@ class Served(Generic[LoadedT]):
     loaded: LoadedT
     source: PolledModel
     labels: Labels
+
+    @cached_property
+    def config_json(self) -> bytes:
+        """The body of `GET .../config`."""
+        return config_json(self.config.proto)
 
 
 @dataclass(slots=True, eq=False)
@@ -135,7 +142,8 @@ class Lifecycle(Generic[LoadedT]):
             for slot in self._models.get(name, {}).values():
                 if slot.state is State.READY:
                     self._release(slot)
-            self._publish()
+            if name in self._models:
+                self._publish(name)
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until nothing is unloading; False when `timeout` seconds did not suffice."""
@@ -192,7 +200,7 @@ class Lifecycle(Generic[LoadedT]):
                 self._release_all(slot for slot in load.slots if slot.served is not None)
             else:
                 self._replace(load.slots)
-                self._publish()
+                self._publish(load.model.name)
         _LOG.info("%s '%s'", "failed to load" if failed else "successfully loaded", load.model.name)
 
     def _replace(self, new: Sequence[Slot[LoadedT]]) -> None:
@@ -224,10 +232,13 @@ class Lifecycle(Generic[LoadedT]):
             self._unloading -= 1
             self._changed.notify_all()
 
-    def _publish(self) -> None:
-        ready: dict[tuple[str, str], Served[LoadedT]] = {}
-        for name, slots in self._models.items():
-            for slot in self._sorted(slots):
-                if slot.state is State.READY and slot.served is not None:
-                    ready[name, str(slot.version)] = ready[name, ""] = slot.served
+    def _publish(self, name: str) -> None:
+        """Show requests what has become of one model."""
+        ready = dict(self.ready)
+        ready.pop((name, ""), None)
+        for slot in self._sorted(self._models[name]):
+            if slot.state is State.READY and slot.served is not None:
+                ready[name, str(slot.version)] = ready[name, ""] = slot.served
+            else:
+                ready.pop((name, str(slot.version)), None)
         self.ready = ready

@@ -112,10 +112,10 @@ def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, Tr
     )
 
 
-def poll_error(error: TritonError | ConfigError) -> str:
+def poll_error(error: Exception) -> str:
     """What a model's failure to be polled is logged as."""
     if not isinstance(error, ConfigError):
-        return error.message
+        return str(error)
     if isinstance(error.__cause__, OSError):
         return f"failed to open text file for read {error.path}: {error.what}"
     return f"failed to read text proto from {error}"

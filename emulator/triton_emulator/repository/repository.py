@@ -11,7 +11,6 @@ from typing import Generic, Literal
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
 from triton_emulator.repository import override
 from triton_emulator.repository.autocomplete import complete_instance_groups, complete_runtime
-from triton_emulator.repository.config_json import config_json
 from triton_emulator.repository.control import Control
 from triton_emulator.repository.index import IndexRow, index_rows
 from triton_emulator.repository.labels import read_labels, with_member_labels
@@ -119,7 +118,7 @@ class Repository(Generic[LoadedT]):
 
     def config_json(self, name: str, version: str = "") -> bytes:
         """The body of `GET .../config`. Raises as `get` does."""
-        return config_json(self.served(name, version).config.proto)
+        return self.served(name, version).config_json
 
     def metadata_json(self, name: str, version: str = "") -> bytes:
         """The body of `GET /v2/models/<name>`. Raises as `get` does."""
