@@ -257,6 +257,40 @@ def test_cancelling_an_awaited_call_closes_the_upstream_connection(upstream: Ups
     asyncio.run(cancel())
 
 
+def test_an_error_in_one_of_several_streams_ends_them_all(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, event(error="boom")))
+    upstream.answer(*chunked(ONE, event(error="boom")))
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url, n=2)
+    assert text_of(chunks, 0) in ("", "one")
+    assert isinstance(error, errors.InternalServerError)
+
+
+def test_one_of_several_streams_that_cannot_begin_ends_them_all(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE))
+    upstream.answer(http(b'{"error":"too many"}', status="400 Bad Request"))
+    _, error = sdk.collect("m", ask("x"), api_base=upstream.url, n=2)
+    assert isinstance(error, errors.BadRequestError)
+    assert error.message == "too many"
+
+
+def test_each_of_several_streams_ends_at_its_own_stop_sequence(sdk: Sdk, upstream: Upstream) -> None:
+    for _ in range(2):
+        upstream.answer(*chunked(event(text_output="one STOP"), end=False), then="hang")
+    chunks, error = sdk.collect("m", ask("x"), api_base=upstream.url, n=2, stop="STOP")
+    assert error is None
+    assert [text_of(chunks, index) for index in range(2)] == ["one ", "one "]
+    assert ends_of(chunks) == ["stop", "stop"]
+
+
+def test_a_retry_after_may_be_a_date(sdk: Sdk, whole_upstream: Upstream) -> None:
+    past = "Wed, 21 Oct 2015 07:28:00 GMT"
+    busy = http(b'{"error":"busy"}', status="503 Service Unavailable", extra=f"Retry-After: {past}\r\n")
+    whole_upstream.answer(busy)
+    whole_upstream.answer(http(b'{"error":"no"}', status="400 Bad Request", extra="Retry-After: soon\r\n"))
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url, num_retries=1))
+    assert (error.message, error.retry_after) == ("no", None)
+
+
 def test_leaving_a_stream_of_several_choices_closes_every_connection(upstream: Upstream) -> None:
     async def leave() -> None:
         stream: Any = await triton_adapter.acompletion(

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from adapter.tests.driving import Sdk, failure
-from adapter.tests.upstream import Upstream, http
+from adapter.tests.upstream import Upstream, chunked, event, http
 from triton_adapter import errors
 
 TEXTS = [f"{'x' * length}" for length in range(1, 11)]
@@ -150,6 +150,58 @@ def test_a_parameter_that_is_wrong_is_refused_by_name(
 def test_a_model_that_embeds_nothing_is_refused(sdk: Sdk, triton: str) -> None:
     error = failure(lambda: sdk.embedding("flat", "x", api_base=triton))
     assert (error.status_code, error.param) == (400, "model")
+
+
+def test_inputs_that_the_settings_fix_go_with_every_row(sdk: Sdk, triton: str) -> None:
+    reply = sdk.embedding("embed", ["x", "xx"], api_base=triton, fixed_inputs={"SCALE": 3, "tier": "gold"})
+    assert [item.embedding[0] for item in reply.data] == [3, 6]
+
+
+def test_what_triton_cannot_carry_is_refused_by_name(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.embedding("embed", "a", api_base=triton, extra_body={"tier": [1]}))
+    assert (error.status_code, error.param) == (400, "tier")
+
+
+def embeds_by_event(upstream: Upstream) -> None:
+    """Make the upstream's model a decoupled embedder."""
+    upstream.metadata = {
+        "name": "m",
+        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
+        "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [2]}],
+    }
+
+
+def test_a_decoupled_embedder_is_asked_one_by_one(sdk: Sdk, upstream: Upstream) -> None:
+    embeds_by_event(upstream)
+    for number in range(2):
+        upstream.answer(*chunked(event(embedding=[number, 0.5])))
+    reply = sdk.embedding("m", ["a", "b"], api_base=upstream.url)
+    assert sorted(item.embedding for item in reply.data) == [[0, 0.5], [1, 0.5]]
+    assert [post.path for post in upstream.posts] == ["/v2/models/m/generate_stream"] * 2
+
+
+@pytest.mark.parametrize(
+    "events, kind",
+    [
+        ([], errors.BadGatewayError),
+        ([event(embedding=[1]), event(embedding=[2])], errors.BadGatewayError),
+        ([event(embedding="no vector")], errors.BadGatewayError),
+        ([event(error="out of memory")], errors.InternalServerError),
+    ],
+    ids=["none", "two", "text", "an error"],
+)
+def test_a_decoupled_embedder_that_does_not_answer_once_is_an_error(
+    sdk: Sdk, upstream: Upstream, events: list[bytes], kind: type[errors.AdapterError]
+) -> None:
+    embeds_by_event(upstream)
+    upstream.answer(*chunked(*events))
+    assert type(failure(lambda: sdk.embedding("m", "a", api_base=upstream.url))) is kind
+
+
+def test_an_unknown_embedder_is_told_in_tritons_words(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.embedding("nope", "a", api_base=triton))
+    assert (error.status_code, error.message) == (404, "Request for unknown model: 'nope' is not found")
+    assert failure(lambda: sdk.embedding("embed", None, api_base=triton)).param == "input"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from triton_adapter.errors import (
 )
 from triton_adapter.flow import labelled
 from triton_adapter.openai.parameters import is_int
+from triton_adapter.profiles.encode import request_parameter
 from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
 from triton_adapter.target import Steps, Target
@@ -62,6 +63,7 @@ class Asked:
     base64: bool
     dimensions: int | None
     extra: dict[str, Any]
+    body_extra: dict[str, Any]
     parameters: dict[str, Any]
 
 
@@ -97,7 +99,7 @@ def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
 def _attempt(target: Target, asked: Asked, call: Call) -> Steps:
     plan = make_plan(target.info, target)
     inputs = [_adapted(plan, item, at, target.settings) for at, item in enumerate(asked.inputs)]
-    extra = _extra(plan, asked, call)
+    extra = _extra(plan, asked, call, target.settings.fixed_inputs)
     wires = []
     sizes = []
     for start in range(0, len(inputs), plan.rows):
@@ -208,9 +210,10 @@ def _read(body: Mapping[str, Any]) -> Asked:
         )
     known = {"input", "model", "encoding_format", "dimensions", "user", "extra_body"}
     extra = {name: value for name, value in body.items() if name not in known and value is not None}
-    extra |= body.get("extra_body") or {}
     parameters = {"user": body["user"]} if isinstance(body.get("user"), str) else {}
-    return Asked(_inputs(given), form == "base64", dimensions, extra, parameters)
+    return Asked(
+        _inputs(given), form == "base64", dimensions, extra, dict(body.get("extra_body") or {}), parameters
+    )
 
 
 def _inputs(given: Any) -> list[Any]:
@@ -247,19 +250,23 @@ def _adapted(plan: Plan, item: Any, at: int, settings: Settings) -> Any:
     return item
 
 
-def _extra(plan: Plan, asked: Asked, call: Call) -> dict[str, Any]:
-    """Return the values of the model's other inputs that the caller named; refuse names the model does not have."""
+def _extra(plan: Plan, asked: Asked, call: Call, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the model's other inputs: those in the settings, then those that the caller named.
+
+    What `extra_body` or the settings name and the model lacks becomes a request parameter; a keyword is refused.
+    """
     found: dict[str, Any] = {}
     inputs = plan.info.inputs if plan.info else {}
     batched = plan.info is not None and plan.info.max_batch_size > 0
-    for name, value in asked.extra.items():
+    given = {**fixed, **asked.body_extra, **asked.extra}
+    for name, value in given.items():
         if name in inputs and name != plan.slot.name:
             slot = Slot.of(inputs[name], batched=batched)
             found[name] = (slot, slot.value(name, value))
+        elif name not in asked.extra or name in call.allowed_params:
+            asked.parameters[name] = request_parameter(name, value)
         elif call.drop_params:
             call.dropped.append(name)
-        elif name in call.allowed_params:
-            asked.parameters[name] = value
         else:
             raise UnsupportedParameterError(
                 f"'{name}' cannot reach the model: it has no input for it", param=name
@@ -294,11 +301,6 @@ def _wire(
     tensors += [
         _repeated(slot, value, len(rows)) if batched else slot.tensor(value) for slot, value in extra.values()
     ]
-    for name, value in target.settings.fixed_inputs.items():
-        if name in plan.info.inputs:
-            slot = Slot.of(plan.info.inputs[name], batched=batched)
-            converted = slot.value(name, value)
-            tensors.append(_repeated(slot, converted, len(rows)) if batched else slot.tensor(converted))
     body, headers = encode_infer(
         tensors,
         outputs=[plan.output or ""],

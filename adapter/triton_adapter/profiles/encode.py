@@ -59,7 +59,7 @@ def sampling(
         if name in inputs:
             values[name] = inputs[name].value(name, value)
         else:
-            out.parameters[name] = _parameter(name, value)
+            out.parameters[name] = request_parameter(name, value)
     _limit(binding, out, request)
     _logprobs(binding, out, request, drop=drop)
     _response_format(binding, out, request, drop=drop)
@@ -143,7 +143,7 @@ def _refuse(
     out: Sampling, name: str, value: Any, binding: Binding, *, drop: bool, allowed: tuple[str, ...] = ()
 ) -> None:
     if name in allowed:
-        out.parameters[name] = _parameter(name, value)
+        out.parameters[name] = request_parameter(name, value)
     elif drop:
         out.dropped.append(name)
     else:
@@ -154,7 +154,8 @@ def _refuse(
         )
 
 
-def _parameter(name: str, value: Any) -> Any:
+def request_parameter(name: str, value: Any) -> Any:
+    """Return a value that Triton can carry as a request parameter. BadRequestError names any other."""
     if not isinstance(value, (str, bool, int, float)):
         raise BadRequestError(
             f"'{name}' is no input of the model, and Triton's request parameters are strings, numbers and booleans",

@@ -107,38 +107,42 @@ class LoopTransport:
 
     async def _merged(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
         queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(QUEUED)
-        satisfied: set[int] = set()
+        done: set[int] = set()
         tasks = [
-            asyncio.create_task(self._pump(at, opening, queue, satisfied))
-            for at, opening in enumerate(flow.openings)
+            asyncio.create_task(self._pump(at, opening, queue)) for at, opening in enumerate(flow.openings)
         ]
         try:
             left = len(tasks)
             while left:
                 at, item = await queue.get()
+                if at in done:
+                    continue
                 lane = flow.lanes[at]
                 if isinstance(item, AdapterError):
                     raise item
                 if item is None:
                     left -= 1
-                    yield flow.end(lane, cut=at in satisfied)
-                elif at not in satisfied:
-                    if chunks := flow.feed(lane, item):
-                        yield chunks
-                    if flow.error is not None:
-                        raise flow.error
-                    if flow.satisfied(lane):
-                        satisfied.add(at)
+                    yield flow.end(lane)
+                    continue
+                if chunks := flow.feed(lane, item):
+                    yield chunks
+                if flow.error is not None:
+                    raise flow.error
+                if flow.satisfied(lane):  # the rest of it is not wanted
+                    left -= 1
+                    done.add(at)
+                    tasks[at].cancel()
+                    yield flow.end(lane, cut=True)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pump(self, at: int, opening: Steps, queue: "asyncio.Queue[Any]", satisfied: set[int]) -> None:
+    async def _pump(self, at: int, opening: Steps, queue: "asyncio.Queue[Any]") -> None:
         try:
             source = (await self.run(opening)).source
             try:
-                while at not in satisfied and (data := await source.read()):
+                while data := await source.read():
                     await queue.put((at, data))
             finally:
                 source.close()

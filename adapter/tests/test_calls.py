@@ -1,0 +1,64 @@
+"""The keywords that are about the call itself, checked before anything is sent."""
+
+from typing import Any
+
+import pytest
+
+import triton_adapter
+from adapter.tests.driving import Sdk, ask, failure
+from triton_adapter import completion, errors
+
+
+@pytest.mark.parametrize(
+    "params, param",
+    [
+        ({"timeout": "long"}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"num_retries": 1.5}, "num_retries"),
+        ({"max_retries": True}, "max_retries"),
+        ({"extra_headers": {"X": object()}}, "extra_headers"),
+        ({"custom_llm_provider": "openai"}, "model"),
+        ({"chat_template_kwargs": 5}, "chat_template_kwargs"),
+        ({"stream_upstream": "yes"}, "stream_upstream"),
+        ({"api_base": None}, "api_base"),
+        ({"api_base": "nonsense://"}, "api_base"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_keyword_that_makes_no_sense_is_refused_by_name(
+    sdk: Sdk, params: dict[str, Any], param: str
+) -> None:
+    error = failure(lambda: sdk.completion("m", ask("x"), **{"api_base": "http://127.0.0.1:9", **params}))
+    assert isinstance(error, errors.BadRequestError)
+    assert (error.status_code, error.param) == (400, param)
+
+
+def test_base_url_is_another_name_of_api_base(sdk: Sdk, triton: str) -> None:
+    assert sdk.completion("flat", ask("SAY a"), base_url=triton).choices[0].message.content == "a"
+
+
+def test_a_name_without_its_prefix_is_the_same_model(triton: str) -> None:
+    assert completion("flat", ask("SAY a"), api_base=triton).choices[0].message.content == "a"
+
+
+def test_a_header_that_cannot_be_sent_is_refused(sdk: Sdk, triton: str) -> None:
+    headers = {"X-Team": "a\r\nX-Admin: yes"}
+    error = failure(lambda: sdk.completion("flat", ask("x"), api_base=triton, extra_headers=headers))
+    assert (error.status_code, error.param) == (400, "api_base")
+
+
+def test_every_public_name_is_there() -> None:
+    assert [name for name in triton_adapter.__all__ if not hasattr(triton_adapter, name)] == []
+    assert dir(triton_adapter) == sorted(triton_adapter.__all__)
+    with pytest.raises(AttributeError):
+        triton_adapter.nothing  # noqa: B018
+
+
+def test_errors_are_named_by_whose_fault_they_are() -> None:
+    faults: dict[type[errors.AdapterError], set[int]] = {
+        errors.RequestError: {400, 401, 403, 404, 413, 429},
+        errors.ServerError: {500, 502, 503, 504},
+    }
+    for root, statuses in faults.items():
+        found = {kind.status_code for kind in errors.BY_STATUS.values() if issubclass(kind, root)}
+        assert found == statuses
