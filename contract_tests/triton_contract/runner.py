@@ -30,7 +30,7 @@ RECORD_PAUSE = 0.1
 """Seconds between two equal readings of the statistics when nothing shows that the last count has come: a real
 server counts its first decoupled request some 40 ms after its answer."""
 DEATH_SECONDS = 2.0
-_LOST = ("closed", "reset", "silent")
+_HARMLESS = ("silent", SHARED_MEMORY)
 
 
 class Side(Protocol):
@@ -63,15 +63,8 @@ class LiveSide:
             self._stale = False
         self._used = True
         seen = play(case, self.target.http, self.target.metrics, settle_pause=self._settle_pause)
-        lost = any(each.response is None and each.ending != SHARED_MEMORY for each in seen.exchanges)
-        death = self.target.death(within=DEATH_SECONDS if lost and not self._meant(case, seen) else 0.0)
+        death = self.target.death(within=DEATH_SECONDS if _looks_dead(case, seen) else 0.0)
         return seen if death is None else replace(seen, death=str(death), counts=None)
-
-    def _meant(self, case: Case, seen: Observation) -> bool:
-        """Whether an answer that did not come is likely the point of the case, and no sign of a death."""
-        return (
-            any(step.is_raw or step.half_close for step in case.steps) and seen.exchanges[-1].ending in _LOST
-        )
 
     def again(self, seen: Observation) -> Observation:
         return recount(seen, self.target.http)
@@ -81,6 +74,16 @@ class LiveSide:
 
     def end(self) -> None:
         self.target.stop()
+
+
+def _looks_dead(case: Case, seen: Observation) -> bool:
+    """Whether a server may be about to die: a plain request found its connection cut, or none at all.
+
+    A case of literal bytes cuts connections on purpose, and a server that is silent is alive.
+    """
+    if any(step.is_raw or step.half_close for step in case.steps):
+        return False
+    return any(each.response is None and each.ending not in _HARMLESS for each in seen.exchanges)
 
 
 class RecordedSide:
