@@ -53,7 +53,7 @@ def parse(source: str) -> list[Step]:
             outputs.append([])
         elif not commands:
             raise ExampleError(f"a console example begins with '$ command', not with {line!r}")
-        elif line.startswith("> ") and not outputs[-1]:
+        elif (line == ">" or line.startswith("> ")) and not outputs[-1]:
             commands[-1] += "\n" + line[2:]
         else:
             outputs[-1].append(line)
