@@ -25,7 +25,8 @@ def _url(address: tuple[str, int] | None) -> str:
 class Session:
     """A world of its own inside a running emulator: its models, its statistics, its shared memory.
 
-    `url` is what clients take as the server's address (`tritonclient` too, without the scheme).
+    `url` is what clients take as the server's address (`tritonclient` too, without the scheme). gRPC has no paths: its
+    clients take the emulator's `grpc_url`, and name the session in their `grpc_headers`.
     """
 
     def __init__(self, emulator: "Emulator", identifier: str) -> None:
@@ -38,6 +39,11 @@ class Session:
     @property
     def url(self) -> str:
         return f"{self._emulator.url}/s/{self.id}"
+
+    @property
+    def grpc_headers(self) -> dict[str, str]:
+        """The metadata that sends a gRPC call to this session: the `headers` of `tritonclient.grpc`'s calls."""
+        return {"triton-session": self.id}
 
     def close(self) -> None:
         self._emulator.close_session(self.id)
@@ -77,6 +83,11 @@ class Emulator:
     def url(self) -> str:
         """The HTTP address, `http://127.0.0.1:port`."""
         return _url(self._server.http_address)
+
+    @property
+    def grpc_url(self) -> str:
+        """The gRPC address as `tritonclient.grpc` takes it, `127.0.0.1:port`."""
+        return _url(self._server.grpc_address).removeprefix("http://")
 
     @property
     def metrics_url(self) -> str:

@@ -8,7 +8,8 @@ import secrets
 import signal
 import socket
 import sys
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 from triton_emulator.engine import log
 from triton_emulator.frontends.http.app import HttpApp
@@ -51,6 +52,21 @@ def _bind(service: str, address: str, port: int, flag: str, *, reuse: bool) -> s
     return sock
 
 
+def _has_grpc() -> bool:
+    if find_spec("grpc") is not None:
+        return True
+    _LOG.warning(
+        "gRPC is not served, as grpcio is not installed: pip install triton-emulator[grpc], or say --allow-grpc=false"
+    )
+    return False
+
+
+class Listener(Protocol):
+    """Something that answers on a port."""
+
+    async def close(self, grace: float) -> None: ...
+
+
 class Server:
     """The listeners and the sessions of one process, on one event loop."""
 
@@ -58,8 +74,9 @@ class Server:
         self.settings = settings
         self.sessions: dict[str, World] = {}
         self.world: World | None = None
-        self._listeners: list[HttpServer] = []
-        #: where HTTP and metrics listen, (host, port); None for one that was turned off
+        self._listeners: list[Listener] = []
+        #: where HTTP, gRPC and metrics listen, (host, port); None for one that was turned off
+        self.grpc_address: tuple[str, int] | None = None
         self.http_address: tuple[str, int] | None = None
         self.metrics_address: tuple[str, int] | None = None
 
@@ -68,7 +85,18 @@ class Server:
         settings = self.settings
         http = metrics = None
         sockets: list[socket.socket] = []
+        serves_grpc = settings.allow_grpc and _has_grpc()
         try:
+            if serves_grpc and settings.grpc_port:
+                # held until the models are loaded: gRPC binds for itself, and would let clients connect from then on
+                held = _bind(
+                    "GRPC",
+                    settings.grpc_address,
+                    settings.grpc_port,
+                    "--grpc-port",
+                    reuse=settings.reuse_grpc_port,
+                )
+                sockets.append(held)
             if settings.allow_http:
                 http = _bind(
                     "HTTP",
@@ -90,6 +118,10 @@ class Server:
                 if settings.exit_on_error:
                     raise StartupError(described(error))
                 _LOG.error("%s", described(error, ": "))
+            if serves_grpc:
+                if settings.grpc_port:
+                    sockets[0].close()
+                await self._listen_grpc(self.world)
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -106,6 +138,20 @@ class Server:
         await listener.start()
         self._listeners.append(listener)
 
+    async def _listen_grpc(self, world: World) -> None:
+        from triton_emulator.frontends.grpc.server import GrpcServer
+
+        address, port = self.settings.grpc_address, self.settings.grpc_port
+        try:
+            grpc = GrpcServer(world, self.sessions, address, port)
+        except OSError as fault:
+            raise PortInUse(
+                f"failed to start GRPC service: {fault}; choose another port with --grpc-port"
+            ) from None
+        await grpc.start()
+        self._listeners.append(grpc)
+        self.grpc_address = address, grpc.port
+
     async def open_session(self, settings: Settings) -> str:
         """A world of its own, served under `/s/<id>`; returns the id."""
         world = World(settings, asyncio.get_running_loop())
@@ -120,8 +166,8 @@ class Server:
 
     async def close(self) -> None:
         """Drain: finish what is in flight, unload the models."""
-        for listener in self._listeners:
-            await listener.close(self.settings.exit_timeout_secs)
+        grace = self.settings.exit_timeout_secs
+        await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
         worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
         self.sessions.clear()
         for world in worlds:
@@ -164,6 +210,8 @@ async def _serve(settings: Settings) -> int:
     world = server.world
     if world is not None:
         log.follow(lambda: world.log_settings)
+    if server.grpc_address is not None:
+        _LOG.info("Started GRPCInferenceService at %s:%s", *server.grpc_address)
     if server.http_address is not None:
         _LOG.info("Started HTTPService at %s:%s", *server.http_address)
     if server.metrics_address is not None:

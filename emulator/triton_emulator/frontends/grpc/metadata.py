@@ -32,7 +32,7 @@ class Gate:
         world = self._world
         session = _first(metadata, SESSION_KEY)
         if session is not None:
-            found = self._sessions.get(str(session))
+            found = self._sessions.get(session)
             if found is None:
                 raise not_found(f"session '{session}' is not found")
             world = found
@@ -50,8 +50,9 @@ class Gate:
                 request.parameters[key] = text
 
 
-def _first(metadata: Metadata, key: str) -> str | bytes | None:
-    return next((value for name, value in metadata if name == key), None)
+def _first(metadata: Metadata, key: str) -> str | None:
+    value = next((value for name, value in metadata if name == key), None)
+    return value if value is None or isinstance(value, str) else value.decode("latin-1")
 
 
 def _check_restricted(settings: Settings, category: str, metadata: Metadata) -> None:

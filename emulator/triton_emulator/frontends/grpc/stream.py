@@ -1,7 +1,7 @@
 """ModelStreamInfer: requests in, responses out, errors inside the stream.
 
-Answers of models that are not decoupled leave in the order of their requests. Decoupled responses leave as they come and
-may overtake them. Every response says whether it is the last of its request.
+Answers of models that are not decoupled leave in the order of their requests. Decoupled responses leave as they come
+and may overtake them. Every response says whether it is the last of its request.
 """
 
 import asyncio
