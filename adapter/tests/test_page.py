@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from triton_adapter import aembedding, completion
-from triton_emulator.emulator import Emulator
 
 
 @pytest.fixture(scope="module")
 def built_in() -> Iterator[str]:
     """An emulator with nothing but its defaults."""
+    from triton_emulator.emulator import Emulator
+
     with Emulator() as emulator:
         yield emulator.url
 

@@ -4,9 +4,6 @@ Outputs come as binary data, so FP16 and BF16 models work (Triton refuses those 
 client's default, costs next to nothing.
 """
 
-import base64
-import math
-import sys
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from triton_adapter.calls import Call, Together
-from triton_adapter.discovery import ModelInfo, TensorSpec
+from triton_adapter.embedding_plan import COMPANIONS, NUMBERS, OUTPUTS, Plan, make_plan
 from triton_adapter.errors import (
     AdapterError,
     BadGatewayError,
@@ -34,25 +31,7 @@ from triton_adapter.triton.codec import Tensor, decode_infer, encode_infer
 from triton_adapter.triton.jsontext import dumps, loads
 from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, triton_message
 from triton_adapter.triton.sse import EventReader
-
-Vector = "array[float]"
-# Rows in one request to a model that takes any number of them and says no limit.
-FREE_BATCH = 64
-TEXT_INPUTS = ("input_text", "text_input", "text", "TEXT", "input", "INPUT", "INPUT0", "sentence", "query")
-TOKEN_INPUTS = ("input_ids", "INPUT_IDS", "tokens", "token_ids")
-OUTPUTS = (
-    "sentence_embedding",
-    "embeddings",
-    "embedding",
-    "EMBEDDING",
-    "EMBEDDINGS",
-    "pooler_output",
-    "output",
-)
-NUMBERS = frozenset({"FP16", "BF16", "FP32", "FP64"})
-INTEGERS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
-# Inputs that follow from the tokens.
-COMPANIONS = {"attention_mask": 1, "token_type_ids": 0}
+from triton_adapter.vectors import shown, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +44,6 @@ class Asked:
     extra: dict[str, Any]
     body_extra: dict[str, Any]
     parameters: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a model embeds: `kind` is text, tokens or vllm; `rows` is the most inputs in one request."""
-
-    info: ModelInfo | None
-    kind: str
-    slot: Slot
-    output: str | None
-    rows: int
-    bare: str | None = None
 
 
 def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
@@ -119,79 +86,16 @@ def _attempt(target: Target, asked: Asked, call: Call) -> Steps:
     return {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": at, "embedding": _shown(vector, asked)}
+            {
+                "object": "embedding",
+                "index": at,
+                "embedding": shown(vector, as_base64=asked.base64, dimensions=asked.dimensions),
+            }
             for at, vector in enumerate(vectors)
         ],
         "model": call.model or target.model,
         "usage": _usage(asked, told, target.settings),
     }
-
-
-def make_plan(info: ModelInfo | None, target: Target) -> Plan:
-    """Find the input for texts or tokens and the output for vectors. BadRequestError if the model has none."""
-    settings = target.settings
-    if info is None:
-        name = settings.embedding_input or "input_text"
-        slot = Slot.of(TensorSpec(name, "BYTES", (-1,)), batched=False)
-        return Plan(
-            None,
-            "text",
-            slot,
-            settings.embedding_output,
-            settings.max_batch_size or FREE_BATCH,
-            _bare(target),
-        )
-    if "embedding_request" in info.inputs and settings.embedding_input is None:
-        slot = Slot.of(info.inputs["embedding_request"], batched=False)
-        return Plan(info, "vllm", slot, settings.text_output or "text_output", 1)
-    name = settings.embedding_input or _input(info)
-    if name not in info.inputs:
-        raise BadRequestError(f"model '{info.name}' has no input '{name}'", param="embedding_input")
-    spec = info.inputs[name]
-    batched = info.max_batch_size > 0
-    slot = Slot.of(spec, batched=batched)
-    kind = "text" if spec.datatype == "BYTES" else "tokens"
-    most = settings.max_batch_size or FREE_BATCH
-    if kind == "tokens" or info.decoupled:
-        rows = 1
-    elif batched:
-        rows = min(info.max_batch_size, settings.max_batch_size or info.max_batch_size)
-    else:
-        rows = most if len(spec.dims) == 1 and spec.dims[0] < 0 else 1
-    return Plan(info, kind, slot, _output(info, settings), rows)
-
-
-def _bare(target: Target) -> str:
-    return target.endpoint.bare or target.url("infer")
-
-
-def _input(info: ModelInfo) -> str:
-    strings = [name for name, spec in info.inputs.items() if spec.datatype == "BYTES"]
-    tokens = [
-        name for name, spec in info.inputs.items() if spec.datatype in INTEGERS and name not in COMPANIONS
-    ]
-    for candidates, present in ((TEXT_INPUTS, strings), (TOKEN_INPUTS, tokens)):
-        if name := next((name for name in candidates if name in present), None):
-            return name
-    if name := next(iter([*strings, *tokens]), None):
-        return name
-    raise BadRequestError(f"model '{info.name}' takes neither text nor tokens", param="model")
-
-
-def _output(info: ModelInfo, settings: Settings) -> str:
-    if settings.embedding_output:
-        if settings.embedding_output not in info.outputs:
-            known = ", ".join(info.outputs)
-            raise BadRequestError(
-                f"model '{info.name}' has no output '{settings.embedding_output}'; it has {known}",
-                param="embedding_output",
-            )
-        return settings.embedding_output
-    numbers = [name for name, spec in info.outputs.items() if spec.datatype in NUMBERS]
-    name = next((name for name in OUTPUTS if name in numbers), None) or next(iter(numbers), None)
-    if name is None:
-        raise BadRequestError(f"model '{info.name}' has no output of floating-point numbers", param="model")
-    return name
 
 
 def _read(body: Mapping[str, Any]) -> Asked:
@@ -356,7 +260,7 @@ def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list
     name = name or next((key for key, tensor in tensors.items() if tensor.datatype in NUMBERS), None)
     if name is None or name not in tensors:
         raise BadGatewayError("the model's reply holds no embedding")
-    return _split(tensors[name], size, settings.pooling), None
+    return split(tensors[name], size, settings.pooling), None
 
 
 def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
@@ -376,62 +280,6 @@ def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
         raise BadGatewayError("the model's reply holds no embedding") from error
     tokens = events[0].get("num_input_tokens")
     return [vector], tokens if is_int(tokens) else None
-
-
-def _split(tensor: Tensor, size: int, pooling: str | None) -> list[Any]:
-    """Cut a tensor into one vector per input.
-
-    [dim] is one vector; [n, dim] a row each; [n, 1, dim] likewise; [n, tokens, dim] is pooled as configured.
-    """
-    values, shape = tensor.floats(), tensor.shape
-    total = math.prod(shape)
-    if total != len(values) or total == 0:
-        raise BadGatewayError(f"output '{tensor.name}' does not hold what its shape says")
-    if size == 1 and len(shape) == 2 and shape[0] != 1:
-        shape = [1, *shape]  # one text, a vector for each of its tokens
-    if len(shape) == 1:
-        shape = [1, *shape]
-    if shape[0] != size or len(shape) not in (2, 3):
-        raise BadGatewayError(f"output '{tensor.name}' has shape {tensor.shape} for {size} inputs")
-    width = shape[-1]
-    if len(shape) == 2 or shape[1] == 1:
-        return [values[at * width : (at + 1) * width] for at in range(size)]
-    length = shape[1] * width
-    return [
-        _pooled(values[at * length : (at + 1) * length], width, pooling, tensor.name) for at in range(size)
-    ]
-
-
-def _pooled(values: Any, width: int, pooling: str | None, name: str) -> Any:
-    if pooling == "cls":
-        return values[:width]
-    if pooling == "last":
-        return values[-width:]
-    if pooling == "mean":
-        tokens = len(values) // width
-        return array("f", (math.fsum(values[at::width]) / tokens for at in range(width)))
-    raise BadGatewayError(
-        f"output '{name}' holds a vector for each token: set pooling to mean, cls or last, or embedding_output"
-    )
-
-
-def _shown(vector: Any, asked: Asked) -> Any:
-    if asked.dimensions is not None and asked.dimensions != len(vector):
-        if asked.dimensions > len(vector):
-            raise BadRequestError(
-                f"'dimensions' is {asked.dimensions}, but the model's embeddings have {len(vector)}",
-                param="dimensions",
-                code="invalid_value",
-            )
-        vector = vector[: asked.dimensions]
-        norm = math.sqrt(math.fsum(value * value for value in vector))
-        vector = array("f", (value / norm for value in vector)) if norm else vector
-    if not asked.base64:
-        return vector.tolist()
-    if sys.byteorder == "big":
-        vector = array("f", vector)
-        vector.byteswap()
-    return base64.b64encode(vector.tobytes()).decode()
 
 
 def _usage(asked: Asked, told: int | None, settings: Settings) -> dict[str, Any]:
