@@ -289,11 +289,11 @@ def test_nothing_given_is_the_defaults() -> None:
         ("--strict-routes", "strict_routes", True),
         ("--seed=-7", "seed", -7),
         (
-            "--pinned-memory-pool-byte-size=1 --grpc-use-ssl=0 --pinned=2",
+            "--pinned-memory-pool-byte-size=1 --enable-peer-access=0 --pinned=2",
             "ignored_flags",
             (
                 "pinned-memory-pool-byte-size",
-                "grpc-use-ssl",
+                "enable-peer-access",
             ),
         ),
     ],

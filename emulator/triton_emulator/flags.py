@@ -47,11 +47,6 @@ class Group:
 _WITHOUT_EFFECT = frozenset(
     {
         "model-namespacing",
-        "grpc-address",
-        "grpc-port",
-        "reuse-grpc-port",
-        "grpc-header-forward-pattern",
-        "grpc-restricted-protocol",
         "allow-cpu-metrics",
         "metrics-interval-ms",
         "metrics-config",
@@ -204,26 +199,32 @@ _GRPC = (
     _boolean("reuse-grpc-port", "Whether other servers may share the port."),
     _string("grpc-header-forward-pattern", "Metadata that matches this becomes request parameters."),
     _no_integer("grpc-infer-allocation-pool-size"),
-    _no_boolean("grpc-use-ssl"),
-    _no_boolean("grpc-use-ssl-mutual"),
-    _ignored("grpc-server-cert", "<string>"),
-    _ignored("grpc-server-key", "<string>"),
-    _ignored("grpc-root-cert", "<string>"),
-    _ignored(
+    _boolean("grpc-use-ssl", "Whether clients speak TLS."),
+    _boolean("grpc-use-ssl-mutual", "Whether clients speak TLS and have to show a certificate themselves."),
+    _string("grpc-server-cert", "The server's certificate chain, a PEM file."),
+    _string("grpc-server-key", "The key of the server's certificate, a PEM file."),
+    _string("grpc-root-cert", "The certificates that clients' certificates are checked against, a PEM file."),
+    _one(
         "grpc-infer-response-compression-level",
         "<string>",
         values.one_of(
             "none", "low", "medium", "high", name="grpc_infer_response_compression_level", fold=True
         ),
+        "How responses to inference requests are compressed: none (the default), low, medium or high.",
     ),
-    _no_integer("grpc-keepalive-time"),
-    _no_integer("grpc-keepalive-timeout"),
-    _no_boolean("grpc-keepalive-permit-without-calls"),
-    _no_integer("grpc-http2-max-pings-without-data"),
-    _no_integer("grpc-http2-min-recv-ping-interval-without-data"),
-    _no_integer("grpc-http2-max-ping-strikes"),
-    _no_integer("grpc-max-connection-age"),
-    _no_integer("grpc-max-connection-age-grace"),
+    _integer("grpc-keepalive-time", "Milliseconds between two keepalive pings; the default is two hours."),
+    _integer("grpc-keepalive-timeout", "Milliseconds that a ping's answer may take; the default is 20000."),
+    _boolean("grpc-keepalive-permit-without-calls", "Whether to ping where no call is running."),
+    _integer("grpc-http2-max-pings-without-data", "How many pings to send where there is no data to send."),
+    _integer(
+        "grpc-http2-min-recv-ping-interval-without-data",
+        "Milliseconds between a client's pings where it sends no data; the default is 300000.",
+    ),
+    _integer("grpc-http2-max-ping-strikes", "How many pings a client may send too early; 0 is any number."),
+    _integer("grpc-max-connection-age", "Milliseconds until a connection is closed; 0 is never."),
+    _integer(
+        "grpc-max-connection-age-grace", "Milliseconds that the calls of a closed connection may still take."
+    ),
     _many(
         "grpc-restricted-protocol",
         "<<string>:<string>=<string>>",

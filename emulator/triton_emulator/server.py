@@ -139,12 +139,12 @@ class Server:
         self._listeners.append(listener)
 
     async def _listen_grpc(self, world: World) -> None:
-        from triton_emulator.frontends.grpc.server import GrpcServer
+        from triton_emulator.frontends.grpc.server import CannotListen, GrpcServer
 
         address, port = self.settings.grpc_address, self.settings.grpc_port
         try:
             grpc = GrpcServer(world, self.sessions, address, port)
-        except OSError as fault:
+        except CannotListen as fault:
             raise PortInUse(
                 f"failed to start GRPC service: {fault}; choose another port with --grpc-port"
             ) from None

@@ -60,6 +60,21 @@ class Settings:
     reuse_grpc_port: bool = False
     grpc_header_forward_pattern: str = ""
     grpc_restricted_protocols: tuple[RestrictedApis, ...] = ()
+    grpc_use_ssl: bool = False
+    grpc_use_ssl_mutual: bool = False
+    grpc_server_cert: str = "server.crt"
+    grpc_server_key: str = "server.key"
+    grpc_root_cert: str = ""
+    grpc_infer_response_compression_level: str = "none"
+    # milliseconds
+    grpc_keepalive_time: int = 7_200_000
+    grpc_keepalive_timeout: int = 20_000
+    grpc_keepalive_permit_without_calls: bool = False
+    grpc_http2_max_pings_without_data: int = 2
+    grpc_http2_min_recv_ping_interval_without_data: int = 300_000
+    grpc_http2_max_ping_strikes: int = 2
+    grpc_max_connection_age: int = 0
+    grpc_max_connection_age_grace: int = 0
 
     # Metrics. An empty address is the HTTP one.
     allow_metrics: bool = True

@@ -1,6 +1,7 @@
 """The gRPC listener: grpc.aio on the event loop that is already running."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import grpc
 
@@ -9,22 +10,41 @@ from triton_emulator.settings import Settings
 from triton_emulator.world import World
 
 _INT32_MAX = (1 << 31) - 1
+#: a compression level to what gRPC makes of it for a client that takes everything
+_COMPRESSION = {
+    "none": None,
+    "low": grpc.Compression.Gzip,
+    "medium": grpc.Compression.Gzip,
+    "high": grpc.Compression.Deflate,
+}
+
+
+class CannotListen(Exception):
+    """The address is not to be had; the text says why."""
 
 
 class GrpcServer:
-    """Serves the worlds on an address until it is closed. Raises OSError where the address is not to be had."""
+    """Serves the worlds on an address until it is closed.
+
+    Raises CannotListen, and OSError where a certificate or a key can not be read.
+    """
 
     def __init__(self, world: World, sessions: Mapping[str, World], address: str, port: int) -> None:
         settings = world.settings
+        compression = _COMPRESSION[settings.grpc_infer_response_compression_level]
+        credentials = _credentials(settings)
         self._server = grpc.aio.server(
-            handlers=(Service(world, sessions),),
-            options=_options(settings),
+            handlers=(Service(world, sessions, compression),), options=_options(settings)
         )
-        host = f"[{address}]" if ":" in address else address
+        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
-            self.port: int = self._server.add_insecure_port(f"{host}:{port}")
+            self.port: int = (
+                self._server.add_insecure_port(place)
+                if credentials is None
+                else self._server.add_secure_port(place, credentials)
+            )
         except RuntimeError as fault:
-            raise OSError(str(fault)) from None
+            raise CannotListen(str(fault)) from None
 
     async def start(self) -> None:
         """Listen from now on."""
@@ -36,8 +56,34 @@ class GrpcServer:
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
-    return [
+    ping_interval = settings.grpc_http2_min_recv_ping_interval_without_data
+    options = [
         ("grpc.max_send_message_length", _INT32_MAX),
         ("grpc.max_receive_message_length", _INT32_MAX),
         ("grpc.so_reuseport", int(settings.reuse_grpc_port)),
+        ("grpc.keepalive_time_ms", settings.grpc_keepalive_time),
+        ("grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout),
+        ("grpc.keepalive_permit_without_calls", int(settings.grpc_keepalive_permit_without_calls)),
+        ("grpc.http2.max_pings_without_data", settings.grpc_http2_max_pings_without_data),
+        ("grpc.http2.min_ping_interval_without_data_ms", ping_interval),
+        ("grpc.http2.max_ping_strikes", settings.grpc_http2_max_ping_strikes),
     ]
+    if settings.grpc_max_connection_age:
+        options.append(("grpc.max_connection_age_ms", settings.grpc_max_connection_age))
+    if settings.grpc_max_connection_age_grace:
+        options.append(("grpc.max_connection_age_grace_ms", settings.grpc_max_connection_age_grace))
+    return options
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """What TLS needs, None without it. `--grpc-use-ssl-mutual` alone is enough for both (2.51)."""
+    if not (settings.grpc_use_ssl or settings.grpc_use_ssl_mutual):
+        return None
+    key = Path(settings.grpc_server_key).read_bytes()
+    certificate = Path(settings.grpc_server_cert).read_bytes()
+    root = Path(settings.grpc_root_cert).read_bytes() if settings.grpc_root_cert else None
+    return grpc.ssl_server_credentials(
+        [(key, certificate)],
+        root_certificates=root,
+        require_client_auth=settings.grpc_use_ssl_mutual,
+    )
