@@ -7,19 +7,13 @@ gets a body. Head and body leave in one write.
 """
 
 import asyncio
-import http
 import re
-from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from triton_emulator.wire.reply import Headers
+from triton_emulator.wire.http_cycle import TritonCycle, finish
 
-_PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} | {405: b"Not Allowed"}
-_CLOSE = (b"Connection", b"close")
-_KEEP_ALIVE = (b"Connection", b"keep-alive")
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ \r\n]*)(?= HTTP/\d\.\d\r\n)")
 _NO_VERSION = re.compile(rb"[A-Z]+ [^ \r\n]+\r\n")
 _CR = 13
@@ -27,7 +21,6 @@ _METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b
 #: 2.51: bytes of a header's name or value, and of a request's target, beyond which the connection is dropped
 _TOKEN_LIMIT = 8191
 _TARGET_LIMIT = 8189
-_NO_BODY = (b"Content-Length", b"0")
 
 
 class TritonProtocol(HttpToolsProtocol):
@@ -38,6 +31,9 @@ class TritonProtocol(HttpToolsProtocol):
     _mute = False
     #: the request's target where the parser was given another
     _target = b""
+    #: a request whose head has just come
+    _unstarted: TritonCycle | None = None
+    cycle: TritonCycle | None  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,7 +51,6 @@ class TritonProtocol(HttpToolsProtocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         if self._mute or (data[0] == _CR and self._idle):
             self._mute = True  # 2.51: an empty line before a request, and nothing is ever answered
             return
@@ -65,6 +60,23 @@ class TritonProtocol(HttpToolsProtocol):
             pass  # answered as the plain request that it also is
         except httptools.HttpParserError:
             self._read_again(data)
+        if self._unstarted is not None:
+            cycle, self._unstarted = self._unstarted, None
+            self._start(cycle)
+
+    def _start(self, cycle: TritonCycle) -> None:
+        """Run the application here and now as far as it gets without waiting, and the rest in a task.
+
+        Most requests are whole by now and many are answered on the spot: a task for each would cost a tenth more.
+        """
+        work = cycle.run(self.app)
+        try:
+            awaited = work.send(None)
+        except StopIteration:
+            return
+        task = self.loop.create_task(finish(work, awaited))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _read_again(self, data: bytes) -> None:
         """2.51 takes any word for a method, refusing it as it refuses PATCH, and any bytes in a path, up to a NUL."""
@@ -126,117 +138,29 @@ class TritonProtocol(HttpToolsProtocol):
         scope["raw_path"] = raw_path
         scope["path"] = raw_path.decode("utf-8", "surrogateescape")
         scope["query_string"] = query
-        cycle = TritonCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
-        cycle.decide_persistence(version, self.headers)
-        previous = self.cycle
-        if previous is None or previous.response_complete:
-            self.cycle = cycle
-            self._start_asgi_task(cycle, self.app)
-        else:
+        if not self._idle:
             self._ignored = True  # 2.51: a pipelined request is never answered
+            return
+        self.cycle = self._unstarted = TritonCycle(
+            scope,
+            self.transport,
+            self.flow,
+            self.on_response_complete,
+            expect_continue=self.expect_100_continue,
+        )
+        self.cycle.decide_persistence(version, self.headers)
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
-        if cycle.response_complete or self._ignored:
-            return
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        cycle.message_event.set()
+        if cycle is not None and not (cycle.response_complete or self._ignored):
+            cycle.received(body)
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
-        if not (cycle.response_complete or self._ignored):
+        if cycle is not None and not (cycle.response_complete or self._ignored):
             cycle.more_body = False
             cycle.message_event.set()
 
-
-class TritonCycle(RequestResponseCycle):
-    """One request and its answer."""
-
-    _version = b"1.1"
-    _connection: tuple[bytes, bytes] | None = None
-    _head: bytes | None = None
-    _chunked = False
-
-    def decide_persistence(self, version: str, headers: list[tuple[bytes, bytes]]) -> None:
-        """Whether the connection outlives the answer, and which Connection header the answer has."""
-        wanted = b""
-        for name, value in headers:
-            if len(name) == 10 and name.lower() == b"connection":
-                wanted = value
-        modern = version >= "1.1" and version < "2"
-        if version != "1.1":
-            self._version = version.encode()
-        if modern:
-            self.keep_alive = wanted != b"close"
-            self._connection = None if self.keep_alive else _CLOSE
-        else:
-            self.keep_alive = wanted == b"keep-alive"
-            self._connection = _KEEP_ALIVE if self.keep_alive else None
-
-    def _render_head(self, status: int, headers: Headers) -> bytes:
-        modern = self._version == b"1.1" or b"1.1" < self._version < b"2"
-        explicit = bool(headers) and headers[0][0] == b"Content-Type"
-        connection = b"%b: %b\r\n" % self._connection if self._connection else b""
-        lines = [b"HTTP/%b %d %b\r\n" % (self._version, status, _PHRASES.get(status, b"Unknown"))]
-        self._chunked = True
-        if headers and headers[0] == _NO_BODY:
-            lines.append(connection)  # 2.51: an empty answer names the connection first
-            connection = b""
-        for name, value in headers:
-            if name == b"Content-Length":
-                self._chunked = False
-                if not explicit and not modern:
-                    continue  # 2.51: an older client gets no length where no handler has set a type
-            elif name == b"Content-Type" and not explicit:
-                lines.append(connection)
-            lines.append(b"%b: %b\r\n" % (name, value))
-        if self._chunked:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        if explicit or not headers:
-            lines.append(connection)
-        lines.append(b"\r\n")
-        return b"".join(lines)
-
-    async def send(self, message: Any) -> None:
-        """ASGI's send; the head waits for the first piece of the body."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.start":
-            self.response_started = True
-            self.waiting_for_100_continue = False
-            self._head = self._render_head(message["status"], message["headers"])
-            return
-        if self.response_complete:
-            return
-        body, more = message.get("body", b""), message.get("more_body", False)
-        head, self._head = self._head or b"", None
-        if self._chunked:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            self.transport.write(head + chunk + (b"" if more else b"0\r\n\r\n"))
-        elif len(body) < HIGH_WATER_LIMIT:
-            self.transport.write(head + body)
-        else:
-            self.transport.write(head)
-            self.transport.write(body)
-        if not more:
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+    def on_response_complete(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()  # and no timer: Triton never closes an idle connection

@@ -1,0 +1,212 @@
+"""One request on an HTTP connection and its answer: what ASGI's `receive` and `send` do there.
+
+The head of an answer has Triton's spelling and order, and leaves in one write with the first piece of the body.
+"""
+
+import asyncio
+import http
+import logging
+import types
+from collections.abc import Callable, Coroutine, Generator
+from functools import lru_cache, partial
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+
+from triton_emulator.wire.reply import Headers
+
+_LOG = logging.getLogger(__name__)
+_PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} | {405: b"Not Allowed"}
+_CLOSE = (b"Connection", b"close")
+_KEEP_ALIVE = (b"Connection", b"keep-alive")
+_NO_BODY = (b"Content-Length", b"0")
+_FAILED: Headers = ((b"Content-Type", b"text/plain"), (b"Content-Length", b"21"))
+
+
+@types.coroutine
+def _resume(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    while True:
+        try:
+            value = yield awaited
+        except BaseException as fault:  # noqa: BLE001  (the task is cancelled: the coroutine's own affair)
+            go_on = partial(work.throw, fault)
+        else:
+            go_on = partial(work.send, value)
+        try:
+            awaited = go_on()
+        except StopIteration:
+            return
+
+
+async def finish(work: Coroutine[Any, Any, None], awaited: Any) -> None:
+    """Run the rest of a coroutine that has been run up to its first wait, which is for `awaited`."""
+    await _resume(work, awaited)
+
+
+class TritonCycle:
+    """One request and its answer: ASGI's `receive` and `send`."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_expect_continue",
+        "_head",
+        "_on_response",
+        "_pieces",
+        "_size",
+        "_started",
+        "_version",
+        "disconnected",
+        "flow",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "scope",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        scope: Any,
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        on_response: Callable[[], None],
+        *,
+        expect_continue: bool,
+    ) -> None:
+        self.scope = scope
+        self.transport = transport
+        self.flow = flow
+        self._on_response = on_response
+        self._expect_continue = expect_continue
+        #: set when a piece of the body has come, the answer has gone or the connection is lost
+        self.message_event = asyncio.Event()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.more_body = True
+        self.disconnected = False
+        self.keep_alive = True
+        self._version = b"1.1"
+        self._connection: tuple[bytes, bytes] | None = None
+        self._started = False
+        self._head = b""
+        self._chunked = False
+        self.response_complete = False
+
+    def decide_persistence(self, version: str, headers: list[tuple[bytes, bytes]]) -> None:
+        """Whether the connection outlives the answer, and which Connection header the answer has."""
+        wanted = b""
+        for name, value in headers:
+            if len(name) == 10 and name.lower() == b"connection":
+                wanted = value
+        if version != "1.1":
+            self._version = version.encode()
+        if _is_modern(self._version):
+            self.keep_alive = wanted != b"close"
+            self._connection = None if self.keep_alive else _CLOSE
+        else:
+            self.keep_alive = wanted == b"keep-alive"
+            self._connection = _KEEP_ALIVE if self.keep_alive else None
+
+    async def run(self, app: Any) -> None:
+        """Let the application answer; where it fails, the log has why and the client gets a 500 or is cut off."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:  # noqa: BLE001  (nothing may leave a client without an answer)
+            _LOG.exception("the application failed")
+            if self._started:
+                self.transport.close()
+            else:
+                self.keep_alive, self._connection = False, _CLOSE
+                await self.send({"type": "http.response.start", "status": 500, "headers": _FAILED})
+                await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+
+    def received(self, piece: bytes) -> None:
+        """A piece of the body has come."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.message_event.set()
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI's receive; the first one sends the client that asked for it the word to go on."""
+        if self._expect_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._expect_continue = False
+        if not (self.disconnected or self.response_complete):
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces, self._size = [], 0
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Any) -> None:
+        """ASGI's send; the head waits for the first piece of the body."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self._started = True
+            self._expect_continue = False
+            headers = message["headers"]
+            self._head, self._chunked = _render_head(
+                self._version, self._connection, message["status"], headers
+            )
+            return
+        if self.response_complete:
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        head, self._head = self._head, b""
+        if self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            self.transport.write(head + chunk + (b"" if more else b"0\r\n\r\n"))
+        elif len(body) < HIGH_WATER_LIMIT:
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self.transport.write(body)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self._on_response()
+
+
+def _is_modern(version: bytes) -> bool:
+    return b"1.1" <= version < b"2"
+
+
+@lru_cache(maxsize=1024)
+def _render_head(
+    version: bytes, connection: tuple[bytes, bytes] | None, status: int, headers: Headers
+) -> tuple[bytes, bool]:
+    """The bytes of an answer's head, and whether its body comes in chunks."""
+    explicit = bool(headers) and headers[0][0] == b"Content-Type"
+    persistence = b"%b: %b\r\n" % connection if connection else b""
+    lines = [b"HTTP/%b %d %b\r\n" % (version, status, _PHRASES.get(status, b"Unknown"))]
+    chunked = True
+    if headers and headers[0] == _NO_BODY:
+        lines.append(persistence)  # 2.51: an empty answer names the connection first
+        persistence = b""
+    for name, value in headers:
+        if name == b"Content-Length":
+            chunked = False
+            if not explicit and not _is_modern(version):
+                continue  # 2.51: an older client gets no length where no handler has set a type
+        elif name == b"Content-Type" and not explicit:
+            lines.append(persistence)
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    if explicit or not headers:
+        lines.append(persistence)
+    lines.append(b"\r\n")
+    return b"".join(lines), chunked
