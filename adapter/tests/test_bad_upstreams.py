@@ -91,6 +91,17 @@ def test_200_with_an_error_is_a_bad_gateway_with_tritons_words(
     assert (error.status_code, error.message) == (502, "the model is broken")
 
 
+def test_200_with_an_error_instead_of_a_stream_is_told_in_its_words(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(http(b'{ "error": "the model is broken" }'))
+    upstream.answer(http(b'{ "error": "the model is broken" }'))
+    _, error = sdk.collect("m", ask("x"), api_base=upstream.url)
+    assert isinstance(error, errors.BadGatewayError)
+    assert error.message == "the model is broken"
+    assert (
+        failure(lambda: sdk.completion("m", ask("x"), api_base=upstream.url)).message == "the model is broken"
+    )
+
+
 def test_a_reply_that_is_cut_off_is_told_so_and_not_repeated(sdk: Sdk, whole_upstream: Upstream) -> None:
     whole_upstream.answer(http(b'{"outputs":[]}')[:-4])
     error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url))

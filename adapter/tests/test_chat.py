@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
+from adapter.tests.upstream import Upstream, http
 from triton_adapter import errors
 
 IMAGE = "data:image/png;base64," + base64.b64encode(b"not really a picture").decode()
@@ -317,6 +318,21 @@ def test_a_json_schema_guides_vllm(sdk: Sdk, triton: str) -> None:
         reported(sdk, "vllm", triton, response_format=form)["inputs"]["sampling_parameters"][0]
     )
     assert json.loads(packed["structured_outputs"]) == {"json": SCHEMA}
+
+
+def test_the_name_of_guided_decoding_in_vllm_can_be_set(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.metadata = None
+    whole_upstream.answer(http(b'{"text_output":"{}"}'))
+    sdk.completion(
+        "m",
+        ask("x"),
+        api_base=f"{whole_upstream.url}/generate",
+        profile="vllm",
+        guided_parameter="guided_decoding",
+        response_format={"type": "json_object"},
+    )
+    packed = json.loads(whole_upstream.posts[0].json()["parameters"]["sampling_parameters"])
+    assert json.loads(packed["guided_decoding"]) == {"json_object": True}
 
 
 @pytest.mark.parametrize("model", ["echoing", "llmapi", "flat"])

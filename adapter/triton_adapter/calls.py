@@ -32,7 +32,7 @@ from triton_adapter.tokens import detokenize
 from triton_adapter.tool_use import prepare_tools
 from triton_adapter.triton.codec import decode_infer
 from triton_adapter.triton.jsontext import loads
-from triton_adapter.triton.replies import Reply, Wire, read_error, triton_message
+from triton_adapter.triton.replies import Reply, Wire, read_error, refuse_error
 from triton_adapter.triton.sse import EventReader
 
 
@@ -200,16 +200,14 @@ def _result(reply: Reply) -> Steps:
 
 
 def _pieces(binding: Binding, reply: Reply) -> list[Piece]:
+    refuse_error(reply)
     if binding.by_infer:
-        _refuse_error(reply)
         return [from_tensors(binding, decode_infer(reply.headers, reply.body))]
     if binding.info.decoupled and binding.bare is None:
-        _refuse_error(reply)
         reader = EventReader()
         pieces = [from_event(binding, event) for event in reader.feed(reply.body)]
         reader.end()
         return pieces
-    _refuse_error(reply)
     try:
         event = loads(reply.body)
     except ValueError:
@@ -217,9 +215,3 @@ def _pieces(binding: Binding, reply: Reply) -> list[Piece]:
     if not isinstance(event, dict):
         raise BadGatewayError("the reply is not a generate response of Triton's")
     return [from_event(binding, event)]
-
-
-def _refuse_error(reply: Reply) -> None:
-    # 2.51: generate on a decoupled model that gives other than one response is 200 with an error.
-    if reply.body[:9] == b'{"error":' and (message := triton_message(reply.body)) is not None:
-        raise BadGatewayError(message)

@@ -29,7 +29,7 @@ from triton_adapter.target import Steps, Target
 from triton_adapter.tokens import count, detokenize, load_tokenizer
 from triton_adapter.triton.codec import Tensor, decode_infer, encode_infer
 from triton_adapter.triton.jsontext import dumps, loads
-from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, triton_message
+from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, refuse_error
 from triton_adapter.triton.sse import EventReader
 from triton_adapter.vectors import shown, split
 
@@ -251,8 +251,7 @@ def _once(target: Target, wire: Wire, call: Call) -> Steps:
 
 def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list[Any], int | None]:
     """Return a reply's vectors, one per input, and the number of tokens if the backend tells it."""
-    if reply.body[:9] == b'{"error":' and (message := triton_message(reply.body)) is not None:
-        raise BadGatewayError(message)
+    refuse_error(reply)
     if plan.info is not None and plan.info.decoupled:
         return _event_rows(plan, reply)
     tensors = decode_infer(reply.headers, reply.body)

@@ -32,6 +32,8 @@ class Settings:
     # caller who left only when it writes, so this is what cancels the generation.
     stream_upstream: bool = True
     echoes_prompt: bool | None = None
+    # vLLM's sampling parameter for guided decoding; backends before the autumn of 2025 call it guided_decoding.
+    guided_parameter: str = "structured_outputs"
     # Chat.
     chat_template: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)

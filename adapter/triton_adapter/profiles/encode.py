@@ -206,4 +206,4 @@ def _response_format(binding: Binding, out: Sampling, request: Generation, *, dr
             out.values["guided_decoding_guide"] = dumps(schema).decode()
     elif out.packed is not None:
         form = {"json": schema} if schema is not None else {"json_object": True}
-        out.packed["structured_outputs"] = dumps(form).decode()
+        out.packed[binding.settings.guided_parameter] = dumps(form).decode()

@@ -63,6 +63,17 @@ def triton_message(body: bytes) -> str | None:
     return message if isinstance(message, str) else None
 
 
+def refuse_error(reply: Reply) -> None:
+    """Raise BadGatewayError with Triton's words if a 200 holds an error instead of an answer.
+
+    2.51: generate on a decoupled model that gives other than one response is 200 with an error.
+    """
+    if reply.body[:1] == b"{" and b'"error"' in reply.body[:32]:
+        message = triton_message(reply.body)
+        if message is not None:
+            raise BadGatewayError(message)
+
+
 def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | None = None) -> AdapterError:
     """Return the error a non-2xx reply stands for. Bodies that are not Triton's are never quoted."""
     message = triton_message(reply.body)

@@ -9,6 +9,7 @@ from typing import Any
 
 from triton_adapter.errors import BadGatewayError
 from triton_adapter.triton.jsontext import loads
+from triton_adapter.triton.replies import triton_message
 
 LONGEST_LINE = 64 * 1024 * 1024
 
@@ -39,6 +40,8 @@ class EventReader:
 
     def end(self) -> None:
         """Tell the reader that the bytes are over. BadGatewayError if they stop inside an event."""
+        if self._rest.lstrip().startswith(b"{") and (message := triton_message(self._rest)) is not None:
+            raise BadGatewayError(message)  # an error without an event around it
         if self._rest or self._data:
             raise BadGatewayError("the event stream ends in the middle of an event")
 
