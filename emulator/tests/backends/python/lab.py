@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from triton_emulator.backends import python
 from triton_emulator.backends.python.server import Receive
@@ -82,7 +82,7 @@ class Emulated:
             Call(request, 1, lambda r, final, inbox=inbox: inbox.put((r, final)), lambda d, r, final: d(r, final))
             for request, inbox in zip(requests, inboxes, strict=True)
         ]
-        executor.execute(calls, 0)
+        executor.start_worker(0, lambda: executor.execute(calls, 0))
         return [_drain(inbox, wait) for inbox in inboxes]
 
     def close(self) -> None:
@@ -107,14 +107,35 @@ def _drain(inbox: "queue.SimpleQueue[tuple[InferResponse | None, bool]]", wait: 
     return answers
 
 
+class Server(Protocol):
+    """A real server, as triton_contract starts it."""
+
+    @property
+    def http_url(self) -> str: ...
+
+    def restart(self) -> None: ...
+
+
 class Real:
     """The real server, over HTTP."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-    def ask(self, request: InferRequest, wait: float = 10.0) -> list[Answer]:
-        """The answers to one request; of a decoupled model only text outputs are to be seen."""
+    def ask(self, request: InferRequest, *, hangs: bool = False, wait: float = 4.0) -> list[Answer]:
+        """The answers to one request; of a decoupled model only text outputs are to be seen.
+
+        The real server ends or hangs now and then while it refuses a metric: then it is started anew, and asked once
+        more. One that is to hang is not asked again.
+        """
+        for _ in range(1 if hangs else 6):
+            try:
+                return self._ask(request, wait)
+            except (TimeoutError, ConnectionError, urllib.error.URLError):
+                self._server.restart()
+        return ["(no final response)"]
+
+    def _ask(self, request: InferRequest, wait: float) -> list[Answer]:
         if "decoupled" in request.model_name:
             return self._stream(request, wait)
         header = {
@@ -156,12 +177,8 @@ class Real:
         if request.id:
             body["id"] = request.id
         answers: list[Answer] = []
-        try:
-            _, _, answer = self._post(
-                f"/v2/models/{request.model_name}/generate_stream", json.dumps(body).encode(), {}, wait
-            )
-        except TimeoutError:
-            return ["(no final response)"]
+        path = f"/v2/models/{request.model_name}/generate_stream"
+        _, _, answer = self._post(path, json.dumps(body).encode(), {}, wait)
         for event in answer.split(b"\n\n")[:-1]:
             said = json.loads(event.removeprefix(b"data: "))
             if "error" in said:
@@ -177,12 +194,19 @@ class Real:
         return answers
 
     def _post(self, path: str, body: bytes, headers: dict[str, str], wait: float) -> tuple[int, Any, bytes]:
-        request = urllib.request.Request(self._url + path, data=body, headers=headers, method="POST")
+        request = urllib.request.Request(self._server.http_url + path, data=body, headers=headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=wait) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read()
+
+
+def index_reasons(url: str) -> dict[str, str]:
+    """Why models failed to load, by name, as the repository index says; "" for those that did load."""
+    request = urllib.request.Request(url + "/v2/repository/index", data=b"", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return {row["name"]: row.get("reason", "") for row in json.loads(answer.read())}
 
 
 def _sequence(request: InferRequest) -> dict[str, Any]:

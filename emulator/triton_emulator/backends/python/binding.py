@@ -66,7 +66,11 @@ def is_sequence(value: Any) -> bool:
     """Whether pybind11 takes a value for a std::vector: a sequence that is not a string."""
     if isinstance(value, list | tuple):
         return True
-    return hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
+    return (
+        hasattr(value, "__getitem__")
+        and hasattr(value, "__len__")
+        and not isinstance(value, str | bytes | dict)
+    )
 
 
 def _repr(value: Any) -> str:

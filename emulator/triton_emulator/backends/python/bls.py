@@ -81,7 +81,9 @@ class ResponseIterator(Bound):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if len(args) != 1 or kwargs or not isinstance(args[0], InferenceResponse):
-            signature = "c_python_backend_utils.ResponseIterator(arg0: c_python_backend_utils.InferenceResponse)"
+            signature = (
+                "c_python_backend_utils.ResponseIterator(arg0: c_python_backend_utils.InferenceResponse)"
+            )
             raise incompatible("__init__", (signature,), args, kwargs)
         self._responses: Iterator[InferenceResponse] = iter(args)
 

@@ -1,5 +1,6 @@
 """A loaded Python model: one thread and one `Instance` per model instance."""
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -46,8 +47,12 @@ class InstanceThread:
         self._jobs.put(None)
 
     def _run(self) -> None:
+        # The real backend runs a model on its process's main thread, where asyncio.get_event_loop() finds a loop
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         while (job := self._jobs.get()) is not None:
             job()
+        loop.close()
 
 
 class PythonExecutor:

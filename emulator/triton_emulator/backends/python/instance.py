@@ -86,6 +86,7 @@ class Instance:
         def enter_model() -> Any:
             return step()
 
+        self.space.take_place()
         try:
             return enter_model()
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
@@ -95,6 +96,7 @@ class Instance:
 
     def execute(self, calls: Sequence[Call]) -> None:
         """Run the model over the calls and answer them."""
+        self.space.take_place()
         now = time_ns()
         requests = []
         for call in calls:

@@ -88,7 +88,9 @@ class Logger(Bound):
     def log(*args: Any, **kwargs: Any) -> None:
         message, level = bind_arguments(args, kwargs, ("message", "level"), (REQUIRED, LogLevel.INFO))
         if not isinstance(message, str) or not isinstance(level, LogLevel):
-            signature = "(message: str, level: c_python_backend_utils.Logger.LogLevel = <LogLevel.INFO: 0>) -> None"
+            signature = (
+                "(message: str, level: c_python_backend_utils.Logger.LogLevel = <LogLevel.INFO: 0>) -> None"
+            )
             raise incompatible("log", (signature,), args, kwargs)
         _write(_LEVELS[level.value], message)
 
@@ -120,7 +122,14 @@ def _write(level: int, message: str) -> None:
     if _LOG.isEnabledFor(level):
         caller = sys._getframe(2)
         record = _LOG.makeRecord(
-            _LOG.name, level, caller.f_code.co_filename, caller.f_lineno, "%s", (message,), None, caller.f_code.co_name
+            _LOG.name,
+            level,
+            caller.f_code.co_filename,
+            caller.f_lineno,
+            "%s",
+            (message,),
+            None,
+            caller.f_code.co_name,
         )
         _LOG.handle(record)
 

@@ -66,7 +66,9 @@ class MetricRegistry:
         if any(left >= right for left, right in pairwise(bounds)):
             raise MetricError("Bucket Boundaries must be strictly sorted")
         with self.lock:
-            series = family.series.setdefault(labels, Series(labels, bounds=bounds, counts=[0] * (len(bounds) + 1)))
+            series = family.series.setdefault(
+                labels, Series(labels, bounds=bounds, counts=[0] * (len(bounds) + 1))
+            )
             series.holders += 1
         return series
 
@@ -147,7 +149,8 @@ class Metric(Bound):
         self._check(what, "Increment", ("counter", "gauge"))
         if value < 0 and self._family.kind == "counter":
             self._fail(
-                what, "TRITONSERVER_METRIC_KIND_COUNTER can only be incremented monotonically by non-negative values."
+                what,
+                "TRITONSERVER_METRIC_KIND_COUNTER can only be incremented monotonically by non-negative values.",
             )
         with self._registry.lock:
             self._series.value += value
@@ -210,9 +213,7 @@ class MetricFamily(Bound):
 
     _registry: MetricRegistry
     _instance: str
-    _SIGNATURE = (
-        "c_python_backend_utils.MetricFamily(name: str, description: str, kind: c_python_backend_utils.MetricKind)"
-    )
+    _SIGNATURE = "c_python_backend_utils.MetricFamily(name: str, description: str, kind: c_python_backend_utils.MetricKind)"
     _METRIC_SIGNATURE = (
         "(self: c_python_backend_utils.MetricFamily, labels: object = None, buckets: object = None) "
         "-> c_python_backend_utils.Metric"

@@ -4,18 +4,19 @@ Triton runs each instance of a Python model in its own process, with the version
 end of `sys.path`, and imports `<version>.model`. Here all of them share one interpreter, so an instance has a `Space`:
 its own copies of the modules found in those folders, and a private `__import__` for the code in them. While modules are
 being imported the space is on stage: its modules are in `sys.modules` under their plain names and its folders on
-`sys.path`, so that everything a module may do at import time works. The space that was last on stage stays resident
-in `sys.modules`: code that looks a module up by its class's `__module__` (dataclasses, pickle) finds it there.
+`sys.path`, so that everything a module may do at import time works. The space whose model ran last stays resident in
+`sys.modules`: code that looks a module up by its class's `__module__` (dataclasses, pickle) finds it there. Two models
+that do so at the same moment are the one case in which this is not as good as two processes.
 """
 
 import builtins
+import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,11 +25,13 @@ from typing import Any
 class Space:
     """The modules that belong to one model instance.
 
-    `folders` are appended to `sys.path` while the space is on stage; `provided` are modules that exist in it from the
-    start, by name.
+    `folders` (the version's, then the model's) are appended to `sys.path` while the space is on stage; `provided` are
+    modules that exist in it from the start, by name.
     """
 
     def __init__(self, folders: Sequence[Path], provided: Mapping[str, ModuleType]) -> None:
+        self._root = str(folders[-1])
+        self._importlib = _Importlib(self)
         self.modules: dict[str, ModuleType] = dict(provided)
         self.names = set(self.modules)
         self.extra_path = [str(folder) for folder in folders]
@@ -40,6 +43,11 @@ class Space:
         with _STAGE.holding(self):
             __import__(name)
             return sys.modules[name]
+
+    def take_place(self) -> None:
+        """Be the resident space, unless some space is on stage just now: called before the model's code runs."""
+        if _STAGE.resident is not self:
+            _STAGE.let_in(self)
 
     def close(self) -> None:
         """Forget the modules."""
@@ -59,16 +67,29 @@ class Space:
         level: int = 0,
     ) -> ModuleType:
         """`__import__` for the code of this space."""
-        if level == 0:
-            top = name.partition(".")[0]
-            foreign = top not in _STAGE.names if top in sys.modules else not self._may_hold(top)
-            if foreign:
-                return builtins.__import__(name, globals, locals, fromlist, level)
+        if level == 0 and self._is_foreign(name.partition(".")[0]):
+            module = builtins.__import__(name, globals, locals, fromlist, level)
+            return self._importlib if module is importlib else module
         found = self._imported(name, globals, fromlist, level)
         if found is not None:
             return found
         with _STAGE.holding(self):
             return builtins.__import__(name, globals, locals, fromlist, level)
+
+    def _is_foreign(self, top: str) -> bool:
+        """Whether a top-level module is none of this space's, nor could become one."""
+        if top in sys.modules:
+            return top not in _STAGE.names
+        self._adopt_path()
+        return not self._may_hold(top)
+
+    def _adopt_path(self) -> None:
+        """Take over what the model has appended to `sys.path` since it was on stage."""
+        if not _STAGE.is_held_by(self):
+            mine = [entry for entry in sys.path if entry.startswith(self._root)]
+            if mine:
+                self.extra_path += mine
+                sys.path = [entry for entry in sys.path if entry not in mine]
 
     def _may_hold(self, top: str) -> bool:
         """Whether an import of `top`, which nobody has imported yet, could find it in this space's folders."""
@@ -88,13 +109,30 @@ class Space:
             package = (globals or {}).get("__package__")
             if not package:
                 return None
-            name = resolve_name("." * level + name, package)
+            name = importlib.util.resolve_name("." * level + name, package)
         module = self.modules.get(name)
         if module is None:
             return None
         if not fromlist:
             return module if level else self.modules.get(name.partition(".")[0])
         return module if all(hasattr(module, wanted) for wanted in fromlist) else None
+
+
+class _Importlib(ModuleType):
+    """`importlib` as a model sees it: its `import_module` imports into the model's space."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__("importlib", importlib.__doc__)
+        self._space = space
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib, name)
+
+    def import_module(self, name: str, package: str | None = None) -> ModuleType:
+        """`importlib.import_module` for the code of the space."""
+        absolute = importlib.util.resolve_name(name, package)
+        self._space._import(absolute)
+        return self._space.modules.get(absolute) or sys.modules[absolute]
 
 
 class _Loader(SourceFileLoader):
@@ -121,7 +159,7 @@ class _Stage:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._resident: Space | None = None
+        self.resident: Space | None = None
         self._on: Space | None = None
         self._thread = 0
         #: every name that some space has or had: such a name in `sys.modules` may be another model's
@@ -153,12 +191,25 @@ class _Stage:
                 if outer is not None:
                     self._move_in(outer)
 
+    def is_held_by(self, space: Space) -> bool:
+        return self._on is space and self._thread == threading.get_ident()
+
+    def let_in(self, space: Space) -> None:
+        if self._lock.acquire(blocking=False):  # an import may take long, running models do not wait for it
+            try:
+                if self._on is None:
+                    self._move_in(space)
+            finally:
+                self._lock.release()
+
     def forget(self, space: Space) -> None:
         with self._lock:
-            if self._resident is space:
+            if self.resident is space:
                 self._move_out()
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: Any = None
+    ) -> ModuleSpec | None:
         """Part of the import system: finds what the space on stage owns, and leaves the rest to others."""
         space = self._on
         if space is None or self._thread != threading.get_ident():
@@ -175,17 +226,17 @@ class _Stage:
         return spec
 
     def _move_in(self, space: Space) -> None:
-        if self._resident is not space:
+        if self.resident is not space:
             self._move_out()
             sys.modules.update(space.modules)
-            self._resident = space
+            self.resident = space
 
     def _move_out(self) -> None:
-        if self._resident is not None:
-            for name, module in self._resident.modules.items():
+        if self.resident is not None:
+            for name, module in self.resident.modules.items():
                 if sys.modules.get(name) is module:
                     del sys.modules[name]
-            self._resident = None
+            self.resident = None
 
 
 def _position_of_path_finder() -> int:

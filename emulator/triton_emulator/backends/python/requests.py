@@ -61,7 +61,17 @@ class InferenceRequest(Bound):
     """One inference request. Each instance has a subclass with its own `_bls`."""
 
     __module__ = MODULE
-    __slots__ = ("_call", "_decoupled", "_flags", "_inputs", "_outputs", "_parameters", "_release", "_sender", "_wire")
+    __slots__ = (
+        "_call",
+        "_decoupled",
+        "_flags",
+        "_inputs",
+        "_outputs",
+        "_parameters",
+        "_release",
+        "_sender",
+        "_wire",
+    )
 
     _bls = BlsAccess(None)
     _SIGNATURE = (
@@ -188,7 +198,9 @@ def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferReq
         raise TritonModelException("Correlation ID must be integer or string")
     if isinstance(correlation, int) and not 0 <= correlation < 1 << 64:
         raise cast_error()
-    owner = f"request with id '{named['request_id']}' and model name '{named['model_name']}' should not be empty."
+    owner = (
+        f"request with id '{named['request_id']}' and model name '{named['model_name']}' should not be empty."
+    )
     if any(tensor is None for tensor in named["inputs"]):
         raise TritonModelException(f"Input tensor for {owner}")
     if "" in named["requested_output_names"]:
@@ -222,7 +234,9 @@ def _parameters_text(parameters: Any) -> str:
     return json.dumps(parameters)
 
 
-def _decoupled(function: str, request: InferenceRequest, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _decoupled(
+    function: str, request: InferenceRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
     (value,) = bind_arguments(args, kwargs, ("decoupled",), (False,))
     if value is not None and not hasattr(value, "__bool__"):
         signature = "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object"

@@ -98,7 +98,9 @@ class PreferredMemory(Bound):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        memory, device = bind_arguments(args, kwargs, ("preferred_memory_type", "preferred_device_id"), (REQUIRED, 0))
+        memory, device = bind_arguments(
+            args, kwargs, ("preferred_memory_type", "preferred_device_id"), (REQUIRED, 0)
+        )
         if not isinstance(memory, MemoryType) or not isinstance(device, int):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
         self.memory_type = memory

@@ -17,12 +17,27 @@ def refusal(function, *args, **kwargs):
         return f"{type(error).__name__}: {error}"
 
 
+def ask(code, model="lab_target", outputs=("SAID",), **fields):
+    """A request to another lab model to run that code."""
+    code = pb_utils.Tensor("CODE", np.array([code.encode()], dtype=object))
+    return pb_utils.InferenceRequest(
+        model_name=model, requested_output_names=list(outputs), inputs=[code], **fields
+    )
+
+
+def show(response):
+    """What a response holds: whether it is an error, which, and its outputs."""
+    error = response.error()
+    outputs = [(t.name(), t.shape(), t.as_numpy().tolist()) for t in response.output_tensors()]
+    return response.has_error(), error and (error.message(), error.code()), outputs
+
+
 class TritonPythonModel:
     def initialize(self, args):
         self.args = args
 
     def execute(self, requests):
         code = pb_utils.get_input_tensor_by_name(requests[0], "CODE").as_numpy().ravel()[0].decode()
-        names = {"np": np, "pb_utils": pb_utils, "say": say, "refusal": refusal, "model": self}
+        names = {**globals(), "model": self}
         exec(compile(code, "case.py", "exec"), names)
         return names["execute"](requests)

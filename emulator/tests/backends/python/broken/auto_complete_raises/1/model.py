@@ -1,0 +1,4 @@
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(c):
+        raise ValueError("ac boom")

@@ -1,0 +1,4 @@
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(c):
+        return None

@@ -1,0 +1,4 @@
+class TritonPythonModel:
+  def a(self):
+     x = 1
+   y = 2

@@ -1,0 +1,1 @@
+TritonPythonModel = 3

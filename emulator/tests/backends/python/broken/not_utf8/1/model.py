@@ -1,0 +1,2 @@
+# bad bytes
+x = "ÿ"

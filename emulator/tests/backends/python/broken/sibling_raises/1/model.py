@@ -1,0 +1,4 @@
+import json
+from . import helper
+class TritonPythonModel:
+    def execute(self, requests): pass

@@ -1,0 +1,4 @@
+import sys
+class TritonPythonModel:
+    def initialize(self, args):
+        sys.exit(3)

@@ -1,0 +1,3 @@
+from utils import WORD as OTHER
+
+WORD = "leaf with " + OTHER

@@ -1,0 +1,50 @@
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+import utils
+from . import near
+from .near import WORD
+import folder.leaf
+from folder import leaf as again
+
+def say(*values):
+    return pb_utils.InferenceResponse([pb_utils.Tensor("SAID", np.array([repr(v).encode() for v in values], dtype=object))])
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        import beside_the_version
+
+        self.beside = beside_the_version.WORD
+
+    def execute(self, requests):
+        import importlib
+        import sys
+
+        import late
+        from . import late_relative
+        import utils as second
+
+        third = importlib.import_module("utils")
+        return [
+            say(
+                utils.WORD,
+                near.WORD,
+                WORD,
+                folder.leaf.WORD,
+                again is folder.leaf,
+                self.beside,
+                late.WORD,
+                late_relative.WORD,
+                second is utils,
+                third is utils,
+                utils.__name__,
+                near.__name__,
+                near.__package__,
+                folder.__name__,
+                __name__,
+                __package__,
+                type(self).__module__,
+                near.back(),
+            )
+        ]

@@ -1,0 +1,7 @@
+WORD = "near"
+
+
+def back():
+    from .model import WORD
+
+    return WORD
