@@ -1,7 +1,8 @@
 """The proof: every case, against the real server and the emulator side by side.
 
-One pair of servers per repository and flags; the next group's pair starts while this group's cases run.
-Select with `-m proof`, or one case with `-k`.
+Where the real server cannot be had (and this is not CI), its recorded answers stand in for it. One pair of servers
+per repository and flags; the next group's pair starts while this group's cases run. Select with `-m proof`, or one
+case with `-k`.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from triton_contract import recordings
 from triton_contract.compare import Outcome
 from triton_contract.divergences import load_divergences
 from triton_contract.http.case import Case
 from triton_contract.http.load import load_cases
-from triton_contract.reference.pytest_support import require_reference
-from triton_contract.runner import LiveSide, Pair, groups_of
+from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable
+from triton_contract.reference.installation import install
+from triton_contract.reference.pytest_support import in_ci, require_reference
+from triton_contract.runner import LiveSide, Pair, RecordedSide, Side, groups_of
 from triton_contract.targets import EmulatorTarget, TargetUnavailable, TritonTarget, emulator_command
 
 CASES = [case for _, members in groups_of(load_cases()) for case in members]
@@ -52,14 +56,23 @@ class Bench:
 
 
 def _start(group: Group) -> Pair:
-    pair = Pair(LiveSide(TritonTarget()), LiveSide(EmulatorTarget()), load_divergences())
+    pair = Pair(_truth(), LiveSide(EmulatorTarget()), load_divergences())
     pair.begin(*group)
     return pair
 
 
+def _truth() -> Side:
+    try:
+        install()
+    except ReferenceUnavailable:
+        return RecordedSide(recordings.read(DEFAULT_VERSION, CASES))
+    return LiveSide(TritonTarget())
+
+
 @pytest.fixture(scope="session")
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    require_reference()
+    if in_ci():
+        require_reference()
     try:
         emulator_command()
     except TargetUnavailable as unavailable:

@@ -8,8 +8,10 @@ from triton_contract.compare import Outcome, Verdict
 from triton_contract.divergences import Divergence
 from triton_contract.http.case import Case
 from triton_contract.http.client import Exchange, Response
+from triton_contract.http.load import load_cases
 from triton_contract.http.play import Observation
 from triton_contract.recordings import Provenance
+from triton_contract.reference import DEFAULT_VERSION
 from triton_contract.results import CaseResult, RunResult
 
 CASE = Case.model_validate(
@@ -66,6 +68,15 @@ def test_an_answer_to_other_requests_is_no_answer(tmp_path: Path) -> None:
 
 def test_a_topic_that_was_never_recorded_has_no_answers(tmp_path: Path) -> None:
     assert recordings.read("2.51.0", [CASE], tmp_path) == {}
+
+
+def test_every_case_has_a_recorded_answer_of_the_real_server() -> None:
+    cases = load_cases()
+    recorded = recordings.read(DEFAULT_VERSION, cases)
+    assert [case.id for case in cases if case.id not in recorded] == []
+    for topic in {case.topic for case in cases}:
+        origin = recordings.provenance(recordings.topic_file(DEFAULT_VERSION, topic))
+        assert (origin.server, origin.version) == ("triton", DEFAULT_VERSION)
 
 
 EQUAL = Verdict(Outcome.EQUAL)

@@ -96,6 +96,10 @@ class RecordedSide:
         """Nothing to start."""
 
     def observe(self, case: Case) -> Observation:
+        if case.id not in self._observations:
+            raise LookupError(
+                f"no recorded answer to {case.id}: run `triton-contract record --http-case {case.id}`"
+            )
         return self._observations[case.id]
 
     def again(self, seen: Observation) -> Observation:

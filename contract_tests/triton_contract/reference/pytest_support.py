@@ -10,6 +10,11 @@ from .installation import Installation, install
 from .wheel import DEFAULT_VERSION, ReferenceUnavailable
 
 
+def in_ci() -> bool:
+    """Whether this run is a CI run, by the variable that every CI service sets."""
+    return os.environ.get("CI", "").lower() == "true"
+
+
 def require_reference(version: str = DEFAULT_VERSION) -> Installation:
     """The installed reference; otherwise skips the test, or fails it when CI=true.
 
@@ -19,6 +24,6 @@ def require_reference(version: str = DEFAULT_VERSION) -> Installation:
         return install(version)
     except ReferenceUnavailable as unavailable:
         message = f"no real tritonserver: {unavailable}"
-        if os.environ.get("CI", "").lower() == "true":
+        if in_ci():
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
