@@ -1,6 +1,7 @@
 """Content codings of the infer endpoint: what a client may send, and which one an answer gets."""
 
 import gzip
+import re
 import zlib
 
 #: zlib's window bits for "gzip or zlib, whichever the data starts like"
@@ -38,24 +39,25 @@ def compress(body: bytes, coding: str) -> bytes:
 
 
 def choose(accept: str) -> str:
-    """The coding for an answer: the best q among identity, deflate and gzip, the first of equals; "" for identity."""
+    """The coding for an answer: the best q among identity, deflate and gzip, the first of equals; "" for identity.
+
+    2.51 takes an entry as `name` or `name;q=number`, with spaces before it and nowhere else; others count for nothing.
+    """
     best, best_q = "", 0.0
     for entry in accept.split(","):
-        name, _, parameters = entry.strip().partition(";")
-        name = name.strip()
-        if name not in ("identity", "deflate", "gzip"):
-            continue
-        q = _quality(parameters)
-        if q > best_q:
+        name, _, parameter = entry.lstrip(" ").partition(";")
+        q = _quality(parameter)
+        if name in ("identity", "deflate", "gzip") and q > best_q:
             best, best_q = name, q
     return "" if best == "identity" else best
 
 
-def _quality(parameters: str) -> float:
-    text = parameters.replace(" ", "")
-    if not text.startswith("q="):
+_NUMBER = re.compile(r"q=\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+
+
+def _quality(parameter: str) -> float:
+    """What C's atof reads behind `q=`; 1 without a parameter, 0 for any other."""
+    if not parameter:
         return 1.0
-    try:
-        return float(text[2:])
-    except ValueError:
-        return 0.0
+    found = _NUMBER.match(parameter)
+    return float(found[1]) if found else 0.0

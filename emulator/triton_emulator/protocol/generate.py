@@ -98,7 +98,7 @@ def render_generate(response: InferResponse) -> bytes:
     }
     if response.id:
         members["id"] = js.write_string(response.id)
-    for key, value in response.parameters.items():
+    for key, value in response.parameters:
         members[key] = js.write(value)
     for tensor in response.outputs:
         data = json_data(tensor)

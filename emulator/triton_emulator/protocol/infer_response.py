@@ -1,5 +1,6 @@
 """An InferResponse to the body of an HTTP answer: a JSON header, and binary tensors behind it where asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triton_emulator.protocol import json_dialect as js
@@ -28,8 +29,9 @@ def json_data(tensor: Tensor) -> bytes:
     return js.write_array(tensor.array)
 
 
-def json_parameters(parameters: dict[str, Parameter]) -> bytes:
-    return js.write(dict(parameters))
+def json_parameters(parameters: Sequence[tuple[str, Parameter]]) -> bytes:
+    """An object of all pairs in their order, also where a name comes again."""
+    return b"{%b}" % b",".join([b"%b:%b" % (js.write_string(key), js.write(value)) for key, value in parameters])
 
 
 def render_infer(request: InferRequest, response: InferResponse) -> InferBody:

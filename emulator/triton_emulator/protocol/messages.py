@@ -60,11 +60,14 @@ class InferRequest:
 
 @dataclass(slots=True)
 class InferResponse:
-    """One response of a model. `outputs` are in the order in which the backend made them."""
+    """One response of a model. `outputs` are in the order in which the backend made them.
+
+    `parameters` are pairs: 2.51's ensembles send the same names several times.
+    """
 
     model_name: str
     model_version: str
     id: str = ""
     outputs: list[Tensor] = field(default_factory=list)
-    parameters: dict[str, Parameter] = field(default_factory=dict)
+    parameters: list[tuple[str, Parameter]] = field(default_factory=list)
     error: TritonError | None = None

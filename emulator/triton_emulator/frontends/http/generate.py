@@ -46,7 +46,7 @@ async def generate(
     try:
         model = world.model(name, version)
         for key, value in headers:
-            if len(key) == 16 and key.lower() == b"content-encoding" and value not in (b"", b"identity"):
+            if len(key) == 16 and key.lower() == b"content-encoding" and value != b"identity":
                 raise invalid_arg("Unsupported content-encoding, only 'identity' is supported.")
         request = map_generate(parse_document(body), name, model.inputs)
         request.model_version = version

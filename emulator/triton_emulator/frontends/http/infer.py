@@ -7,6 +7,7 @@ error before the first moment or after the second calls itself text/plain, one i
 from typing import NamedTuple
 
 from triton_emulator.engine.loaded import LoadedModel
+from triton_emulator.engine.model import Call
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
 from triton_emulator.frontends.outputs import requested
 from triton_emulator.frontends.responses import Responses
@@ -14,7 +15,7 @@ from triton_emulator.protocol import compression
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.infer_response import render_infer
-from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.messages import InferResponse
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
 from triton_emulator.world import World
 
@@ -22,7 +23,7 @@ _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
 class _Head(NamedTuple):
-    """What the headers say of the body and of the answer's coding; "" where a header is missing."""
+    """What the headers say of the body and of the answer's coding."""
 
     encoding: str
     accept: str
@@ -30,7 +31,7 @@ class _Head(NamedTuple):
 
 
 def _head(headers: list[tuple[bytes, bytes]]) -> _Head:
-    encoding = accept = ""
+    encoding, accept = "identity", ""
     header_length = None
     for key, value in headers:
         size = len(key)  # three lengths to look at spare the other headers a lower()
@@ -53,7 +54,7 @@ async def infer(
         if model.config.decoupled:
             raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
         world.trace.sample(name)
-        if head.encoding not in ("", "identity"):
+        if head.encoding != "identity":
             if head.encoding not in compression.CODINGS:
                 return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
             body = _decompressed(world, body)
@@ -76,9 +77,8 @@ async def infer(
             later, final = await responses.next()
             response = response or later
         try:
-            reply = _answer(world, model, request, response, head.accept)
+            reply = _answer(world, model, call, response, head.accept)
         except TritonError as error:
-            call.failed = call.failed or (response is not None and response.error is None)
             reply = untyped_error(error)
         world.finish(call, model)
         return reply
@@ -117,14 +117,19 @@ def too_large(world: World) -> TritonError:
 
 
 def _answer(
-    world: World, model: LoadedModel, request: InferRequest, response: InferResponse | None, accept: str
+    world: World, model: LoadedModel, call: Call, response: InferResponse | None, accept: str
 ) -> Reply:
+    request = call.request
     if response is None:
         raise internal(f"model '{model.name}' sent no response")
     if response.error is not None:
         raise response.error
     if request.outputs:
-        response.outputs = [requested(world, model, request, tensor) for tensor in response.outputs]
+        try:
+            response.outputs = [requested(world, model, request, tensor) for tensor in response.outputs]
+        except TritonError:
+            call.failed = True
+            raise
     rendered = render_infer(request, response)
     header, blobs = rendered.header, rendered.blobs
     body = b"".join((header, *blobs)) if blobs else header
