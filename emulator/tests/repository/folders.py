@@ -74,9 +74,10 @@ def serve(
     load_models: Sequence[str] = (),
     strict_readiness: bool = True,
     loader: Loader | None = None,
+    namespacing: bool = False,
 ) -> Repository[Model]:
     """A repository over folders, not yet started."""
-    options = Options(paths, mode, load_models, strict_readiness)
+    options = Options(paths, mode, load_models, strict_readiness, namespacing=namespacing)
     return Repository(options, loader or Loader(), unload_version=Model.finalize)
 
 

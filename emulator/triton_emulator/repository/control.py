@@ -1,25 +1,36 @@
 """What the repository is asked to serve, and in which order it gets there: polling, dependencies, one change at a time.
 
-Changes to unrelated models run side by side; a change waits while a model that it touches is being changed.
+Changes to unrelated models run side by side; a change waits while a model that it touches is being changed. Models go
+by their identifier (`PolledModel.id`); a request's name means every model of that name.
 """
 
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.repository import ensemble, override, poll
-from triton_emulator.repository.dependencies import dependents, graph_errors, members, only_needed_by
+from triton_emulator.repository.dependencies import (
+    Graph,
+    dependents,
+    graph_errors,
+    graph_of,
+    only_needed_by,
+    steps,
+)
 from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.pbtxt import ConfigError
-from triton_emulator.repository.poll import PolledModel
-from triton_emulator.repository.schema import Proto, new_config
+from triton_emulator.repository.poll import Found, PolledModel
+from triton_emulator.repository.schema import new_config
 
 _LOG = logging.getLogger(__name__)
+
+#: the error of each model that was to be loaded, None for one that is served
+Results = Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +46,30 @@ class Control:
     """The models that were polled and are, or should be, served."""
 
     def __init__(
-        self, paths: list[Path], lifecycle: Lifecycle[Any], *, strict_config: bool, config_name: str
+        self,
+        paths: list[Path],
+        lifecycle: Lifecycle[Any],
+        *,
+        strict_config: bool,
+        config_name: str,
+        namespacing: bool,
     ) -> None:
         self._paths = paths
         self._lifecycle = lifecycle
         self._strict_config = strict_config
         self._config_name = config_name
+        self._namespacing = namespacing
         self._free = threading.Condition()
         self._busy: set[str] = set()
         self._polled: dict[str, PolledModel] = {}
         self._invalid: dict[str, str] = {}
-        #: why a model could not be read or put together, by name; "" for a repository
+        #: by name, the identifiers of the models that have it; empty once all of them are gone
+        self.identifiers: dict[str, frozenset[str]] = {}
+        #: why a model could not be read or put together, by identifier; "" for a repository
         self.problems: dict[str, str] = {}
 
     @property
-    def names(self) -> list[str]:
+    def ids(self) -> list[str]:
         """The models that should be served."""
         return sorted(self._polled)
 
@@ -58,7 +78,7 @@ class Control:
         complete, _ = self._carry_out(self._whole_repository)
         return complete
 
-    def load(self, wanted: Mapping[str, override.Parameters]) -> tuple[bool, dict[str, str | None]]:
+    def load(self, wanted: Mapping[str, override.Parameters]) -> tuple[bool, Results]:
         """Load models by name, and what they need. Whether all could be read, and the error of each that was loaded."""
         folders = {}
         unwritable = {}
@@ -74,114 +94,122 @@ class Control:
         """Drop a model, and with `unload_dependents` the members that only it needs and nobody asked for by name."""
 
         def change() -> _Change:
-            removed = {name} & self._polled.keys()
+            removed = set(self.identifiers.get(name, ()))
             if unload_dependents:
-                explicit = {n for n, model in self._polled.items() if model.explicit}
-                removed = only_needed_by(removed, self._configs(), explicit) & self._polled.keys()
+                explicit = {model.id for model in self._polled.values() if model.explicit}
+                removed = only_needed_by(removed, self._graph(), explicit) & self._polled.keys()
             return _Change(removed=frozenset(removed))
 
         self._carry_out(change)
 
-    def _configs(self) -> dict[str, Proto]:
-        return {name: model.config for name, model in self._polled.items()}
+    def _graph(self) -> Graph:
+        return graph_of(self._polled.values())
 
-    def _carry_out(self, decide: Callable[[], _Change]) -> tuple[bool, dict[str, str | None]]:
+    def _carry_out(self, decide: Callable[[], _Change]) -> tuple[bool, Results]:
         with self._free:
             while True:
                 change = decide()
                 touched = {*change.loaded, *change.removed}
-                after = self._configs() | {name: model.config for name, model in change.loaded.items()}
-                affected = dependents(touched, after) | dependents(touched, self._configs())
+                after = graph_of((self._polled | dict(change.loaded)).values())
+                affected = dependents(touched, after) | dependents(touched, self._graph())
                 if not affected & self._busy:
                     break
                 self._free.wait()
-            before = {name: self._polled[name].modified_ns for name in change.loaded if name in self._polled}
-            for name in change.removed:
-                del self._polled[name]
+            before = {key: self._polled[key].modified_ns for key in change.loaded if key in self._polled}
+            for key in change.removed:
+                del self._polled[key]
             self._polled.update(change.loaded)
+            self._identify()
             self._busy |= affected
         try:
-            for name in sorted(change.removed):
-                self._lifecycle.unload(name)
+            for key in sorted(change.removed):
+                self._lifecycle.unload(key)
             results = self._load_in_order(affected - change.removed)
-            for name in change.loaded:
-                if results.get(name) is not None:
+            for key in change.loaded:
+                if results.get(key) is not None:
                     # 2.51: what failed keeps the time of what was there before it, so that the next load tries again
-                    self._polled[name] = replace(self._polled[name], modified_ns=before.get(name, 0))
+                    self._polled[key] = replace(self._polled[key], modified_ns=before.get(key, 0))
             return change.complete, results
         finally:
             with self._free:
                 self._busy -= affected
                 self._free.notify_all()
 
-    def _load_in_order(self, names: set[str]) -> dict[str, str | None]:
-        """Load the models, members before the ensembles over them; the error of each, None for one that is served."""
+    def _identify(self) -> None:
+        found: dict[str, frozenset[str]] = dict.fromkeys(self.identifiers, frozenset())
+        for model in self._polled.values():
+            found[model.name] = found.get(model.name, frozenset()) | {model.id}
+        self.identifiers = found
+
+    def _load_in_order(self, ids: set[str]) -> Results:
+        """Load the models, members before the ensembles over them."""
         results: dict[str, str | None] = {}
-        broken = graph_errors(names, self._configs())
-        waiting = set(names)
-        for name in names:
-            self._invalid.pop(name, None)
+        graph = self._graph()
+        broken = graph_errors(ids, graph)
+        waiting = set(ids)
+        for key in ids:
+            self._invalid.pop(key, None)
         while waiting:
-            wave = {n for n in waiting if n in broken or not waiting & self._members(n)}
+            wave = {key for key in waiting if key in broken or not any(m.id in waiting for m in graph[key])}
             loads = []
-            for name in sorted(wave):
+            for key in sorted(wave):
                 try:
-                    self._check(name, broken.get(name), results)
-                    loads.append(self._ensemble_completed(name))
+                    self._check(key, graph, broken.get(key), results)
+                    loads.append(self._ensemble_completed(key, graph))
                 except TritonError as error:
-                    results[name] = self._invalid[name] = error.message
-                    self._problem(name, f"{error.code.value}: {error.message}")
-                    self._lifecycle.unload(name)
+                    results[key] = self._invalid[key] = error.message
+                    self._problem(key, f"{error.code.value}: {error.message}")
+                    self._lifecycle.unload(key)
             results |= self._lifecycle.load(loads)
             waiting -= wave
         return results
 
-    def _members(self, name: str) -> set[str]:
-        return {member for member, _ in members(self._polled[name].config)}
-
-    def _check(self, name: str, broken: str | None, results: Mapping[str, str | None]) -> None:
+    def _check(self, key: str, graph: Graph, broken: str | None, results: Results) -> None:
         if broken is not None:
             raise invalid_arg(broken)
-        for member, version in members(self._polled[name].config):
-            depends = f"ensemble '{name}' depends on '{member}'"
-            ready = self._lifecycle.ready_versions(member)
-            if member in self._invalid:
+        for member in graph[key]:
+            depends = f"ensemble '{key}' depends on '{member.id}'"
+            ready = self._lifecycle.ready_versions(member.id or "")
+            if member.id in self._invalid:
                 raise invalid_arg(
-                    f"{depends} which is not valid. Model '{member}' failed with error: {self._invalid[member]}"
+                    f"{depends} which is not valid. "
+                    f"Model '{member.id}' failed with error: {self._invalid[member.id]}"
                 )
             if not ready:
-                failed = results.get(member)
-                why = f" Model '{member}' loading failed with error: {failed}" if failed is not None else ""
+                failed = results.get(member.id or "")
+                why = (
+                    f" Model '{member.id}' loading failed with error: {failed}" if failed is not None else ""
+                )
                 raise invalid_arg(f"{depends} which has no loaded version.{why}")
-            if version != -1 and version not in ready:
-                raise invalid_arg(f"{depends} whose required version {version} is not loaded.")
+            if member.version != -1 and member.version not in ready:
+                raise invalid_arg(f"{depends} whose required version {member.version} is not loaded.")
 
-    def _ensemble_completed(self, name: str) -> PolledModel:
-        model = self._polled[name]
+    def _ensemble_completed(self, key: str, graph: Graph) -> PolledModel:
+        model = self._polled[key]
         if not model.config.HasField("ensemble_scheduling"):
             return model
-        served = self._lifecycle.ready
-        configs = {member: served[member, ""].config.proto for member in self._members(name)}
+        ready = self._lifecycle.ready
+        configs = {member.name: ready[member.id or "", ""].config.proto for member in graph[key]}
         config = new_config()
         config.CopyFrom(model.config)
         config.model_transaction_policy.decoupled = ensemble.check_members(config, configs)
+        for step, member in zip(config.ensemble_scheduling.step, graph[key], strict=True):
+            step.model_namespace = self._polled[member.id or ""].namespace
         return replace(model, config=config)
 
     # --- reading folders ---
 
     def _whole_repository(self) -> _Change:
-        found, duplicates, unreadable = poll.scan(self._paths)
+        found, duplicates, unreadable = poll.scan(self._paths, namespacing=self._namespacing)
         for path, error in unreadable.items():
             self._problem("", f"failed to poll model repository '{path}': {error.message}")
-        for name in sorted(duplicates):
-            self._problem(name, f"failed to poll model '{name}': not unique across all model repositories")
-        read = {name: self._read(name, path) for name, path in found.items()}
+        for key in sorted(duplicates):
+            self._problem(key, f"failed to poll model '{key}': not unique across all model repositories")
+        read = [self._read(folder) for folder in found]
         return _Change(
-            loaded={
-                name: model for name, model in read.items() if model is not None and self._differs(model)
-            },
-            removed=frozenset(self._polled.keys() - found.keys()),
-            complete=not (unreadable or duplicates or None in read.values()),
+            loaded={model.id: model for model in read if model is not None and self._differs(model)},
+            removed=frozenset(self._polled.keys() - {folder.id for folder in found}),
+            complete=not (unreadable or duplicates or None in read),
         )
 
     def _named_models(
@@ -203,54 +231,58 @@ class Control:
                 self._problem(name, f"Poll failed for model directory '{name}': {unwritable[name].message}")
                 complete = False
                 continue
-            model = self._read_named(name, wanted.get(name), folders.get(name))
-            if model is None:
-                complete = False
-                continue
-            known = self._polled.get(name)
-            explicit = name in wanted or (known is not None and known.explicit)
-            if wanted.get(name) or self._differs(model):
-                loaded[name] = replace(model, explicit=explicit)
-            waiting += [member for member, _ in members(model.config)]
+            models = list(self._read_named(name, wanted.get(name, {}), folders.get(name)))
+            complete = complete and bool(models) and None not in models
+            for model in models:
+                if model is not None:
+                    waiting += [member for member, _ in steps(model.config)]
+                    known = self._polled.get(model.id)
+                    explicit = name in wanted or (known is not None and known.explicit)
+                    if wanted.get(name) or self._differs(model):
+                        loaded[model.id] = replace(model, explicit=explicit)
         return _Change(loaded=loaded, complete=complete)
 
     def _differs(self, model: PolledModel) -> bool:
-        known = self._polled.get(model.name)
+        known = self._polled.get(model.id)
         return known is None or model.modified_ns > known.modified_ns
 
     def _read_named(
-        self, name: str, parameters: override.Parameters | None, folder: override.TemporaryFolder | None
-    ) -> PolledModel | None:
+        self, name: str, parameters: override.Parameters, folder: override.TemporaryFolder | None
+    ) -> Iterable[PolledModel | None]:
+        """The models of a name, None for one that cannot be read; nothing where there is none."""
         if folder is not None:
-            return self._read(name, folder.path, parameters, folder)
+            return [self._read(Found("", name, folder.path), parameters, folder)]
         # os.path.exists has an answer for every name, Path.exists raises for some
-        places = [path / name for path in self._paths if os.path.exists(path / name)]  # noqa: PTH110
-        if len(places) > 1:
+        places = [path for path in self._paths if os.path.exists(path / name)]  # noqa: PTH110
+        if len(places) > 1 and not self._namespacing:
             self._problem(name, f"failed to poll model '{name}': not unique across all model repositories")
-        if len(places) != 1:
+            places = []
+        if not places:
             self._problem(name, f"failed to poll model '{name}': model not found in any model repository.")
-            return None
-        return self._read(name, places[0], parameters)
+        return [
+            self._read(Found(str(path) if self._namespacing else "", name, path / name), parameters)
+            for path in places
+        ]
 
     def _read(
         self,
-        name: str,
-        directory: Path,
+        found: Found,
         parameters: override.Parameters | None = None,
         folder: override.TemporaryFolder | None = None,
     ) -> PolledModel | None:
         try:
             config = override.config_override(parameters or {})
             model = poll.read_model(
-                name, directory, config, strict=self._strict_config, config_name=self._config_name
+                found.name, found.directory, config, strict=self._strict_config, config_name=self._config_name
             )
         except (TritonError, ConfigError, OSError, UnicodeError) as error:
-            self._problem(name, f"Poll failed for model directory '{name}': {poll.poll_error(error)}")
+            self._problem(found.id, f"Poll failed for model directory '{found.id}': {poll.poll_error(error)}")
             return None
-        self.problems.pop(name, None)
+        self.problems.pop(found.id, None)
+        model = replace(model, namespace=found.namespace)
         # 2.51: files from a request count as older than any, so a plain load afterwards goes back to the repository
         return replace(model, folder=folder, modified_ns=0) if folder else model
 
-    def _problem(self, name: str, text: str) -> None:
-        self.problems[name] = text
+    def _problem(self, key: str, text: str) -> None:
+        self.problems[key] = text
         _LOG.error("%s", text)

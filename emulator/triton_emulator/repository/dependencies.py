@@ -1,73 +1,109 @@
-"""Which models an ensemble needs: pure functions over the configurations of all polled models."""
+"""Which models an ensemble needs: pure functions over all polled models.
+
+Models go by their identifier here (`PolledModel.id`): the name, behind the repository's path with model namespacing.
+"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
+from triton_emulator.repository.poll import PolledModel, identifier
 from triton_emulator.repository.schema import Proto
 
-Configs = Mapping[str, Proto]
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The model of one step: its name, the version that the step asks for (-1: the newest), and which model that is.
+
+    `id` is None where no model has that name, or more than one.
+    """
+
+    name: str
+    version: int
+    id: str | None
 
 
-def members(config: Proto) -> list[tuple[str, int]]:
-    """The name and the version (-1 for the newest) of each step's model, in the order of the steps."""
+#: by identifier, the models that an ensemble needs in the order of its steps; nothing for another model
+Graph = Mapping[str, tuple[Member, ...]]
+
+
+def steps(config: Proto) -> list[tuple[str, int]]:
+    """The name and the version of each step's model."""
     return [(step.model_name, step.model_version) for step in config.ensemble_scheduling.step]
 
 
-def dependents(names: Iterable[str], configs: Configs) -> set[str]:
-    """`names` and every ensemble that needs one of them, directly or through another ensemble."""
-    found = set(names)
+def graph_of(models: Iterable[PolledModel]) -> Graph:
+    """The dependencies of `models`: a step means the model of its own namespace, else the only one of that name."""
+    by_name: dict[str, list[str]] = {}
+    every = list(models)
+    for model in every:
+        by_name.setdefault(model.name, []).append(model.id)
+
+    def resolve(namespace: str, name: str) -> str | None:
+        candidates = by_name.get(name, [])
+        preferred = identifier(namespace, name)
+        return preferred if preferred in candidates else candidates[0] if len(candidates) == 1 else None
+
+    return {
+        model.id: tuple(
+            Member(name, version, resolve(model.namespace, name)) for name, version in steps(model.config)
+        )
+        for model in every
+    }
+
+
+def dependents(ids: Iterable[str], graph: Graph) -> set[str]:
+    """`ids` and every ensemble that needs one of them, directly or through another ensemble."""
+    found = set(ids)
     grown = True
     while grown:
         more = {
-            name
-            for name, config in configs.items()
-            if name not in found and any(member in found for member, _ in members(config))
+            key for key, needed in graph.items() if key not in found and any(m.id in found for m in needed)
         }
         found |= more
         grown = bool(more)
     return found
 
 
-def only_needed_by(names: Iterable[str], configs: Configs, explicit: Iterable[str]) -> set[str]:
-    """`names` and the members that nothing else needs once they are gone, but for those in `explicit`."""
+def only_needed_by(ids: Iterable[str], graph: Graph, explicit: Iterable[str]) -> set[str]:
+    """`ids` and the members that nothing else needs once they are gone, but for those in `explicit`."""
     removed: set[str] = set()
     kept = set(explicit)
-    waiting = list(names)
+    waiting = list(ids)
     while waiting:
-        name = waiting.pop()
-        removed.add(name)
-        if name not in configs:
-            continue
-        for member, _ in members(configs[name]):
+        gone = waiting.pop()
+        removed.add(gone)
+        for member in graph.get(gone, ()):
             used = any(
-                other not in removed and any(member == needed for needed, _ in members(config))
-                for other, config in configs.items()
+                other not in removed and any(member.id == needed.id for needed in members)
+                for other, members in graph.items()
             )
-            if member in configs and member not in removed and member not in kept and not used:
-                waiting.append(member)
+            if member.id is not None and member.id not in removed | kept and not used:
+                waiting.append(member.id)
     return removed
 
 
-def graph_errors(names: Iterable[str], configs: Configs) -> dict[str, str]:
-    """The ensembles among `names` that cannot be put together, each with its error."""
+def graph_errors(ids: Iterable[str], graph: Graph) -> dict[str, str]:
+    """The ensembles among `ids` that cannot be put together, each with its error."""
     errors: dict[str, str] = {}
-    for name in sorted(names):
-        missing = next((member for member, _ in members(configs[name]) if member not in configs), None)
+    ordered = sorted(ids)
+    for key in ordered:
+        missing = next((member.name for member in graph[key] if member.id is None), None)
         if missing is not None:
-            errors[name] = f"ensemble {name} contains models that are not available or ambiguous: {missing}"
-    for name in sorted(names):
-        if name not in errors and (error := _cycle(name, name, configs, errors, set())):
-            errors[name] = error
+            errors[key] = f"ensemble {key} contains models that are not available or ambiguous: {missing}"
+    for key in ordered:
+        if key not in errors and (error := _cycle(key, key, graph, errors, set())):
+            errors[key] = error
     return errors
 
 
-def _cycle(start: str, current: str, configs: Configs, errors: dict[str, str], seen: set[str]) -> str | None:
+def _cycle(start: str, current: str, graph: Graph, errors: dict[str, str], seen: set[str]) -> str | None:
     seen.add(current)
-    for member, _ in members(configs[current]):
-        if member == start:
+    for member in graph[current]:
+        if member.id == start:
             return f"circular dependency between ensembles: {start} -> ... -> {current} -> {start}"
-        if member in seen or member not in configs:
+        if member.id is None or member.id in seen:
             continue
-        if error := _cycle(start, member, configs, errors, seen):
+        if error := _cycle(start, member.id, graph, errors, seen):
             errors[current] = error
             return error
     return None

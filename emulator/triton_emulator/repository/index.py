@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_emulator.repository.lifecycle import Slot, State
+from triton_emulator.repository.poll import Found
 
 _DUPLICATE = "model appears in two or more repositories"
 
@@ -31,19 +32,24 @@ class IndexRow:
 
 
 def index_rows(
-    names: Iterable[str], duplicates: set[str], states: Mapping[str, Sequence[Slot[Any]]], *, ready: bool
+    found: Iterable[Found],
+    duplicates: Mapping[str, Found],
+    states: Mapping[str, Sequence[Slot[Any]]],
+    *,
+    ready: bool,
 ) -> list[IndexRow]:
-    """The rows of the models that lie in the repositories, by name, then version; `ready` keeps only READY ones."""
+    """The rows of the models that lie in the repositories, by namespace and name; with `ready` only the READY ones."""
     rows: list[IndexRow] = []
-    for name in sorted(names):
-        if name in duplicates:
-            rows.append(IndexRow(name, -1, State.UNAVAILABLE, _DUPLICATE))
-        elif name not in states:
-            rows += [] if ready else [IndexRow(name)]
+    every = {folder.id: folder for folder in (*found, *duplicates.values())}
+    for key, folder in sorted(every.items(), key=lambda item: (item[1].namespace, item[1].name)):
+        if key in duplicates:
+            rows.append(IndexRow(folder.name, -1, State.UNAVAILABLE, _DUPLICATE))
+        elif key not in states:
+            rows += [] if ready else [IndexRow(folder.name)]
         else:
             rows += [
-                IndexRow(name, slot.version, slot.state, slot.reason)
-                for slot in states[name]
+                IndexRow(folder.name, slot.version, slot.state, slot.reason)
+                for slot in states[key]
                 if not ready or slot.state is State.READY
             ]
     return rows

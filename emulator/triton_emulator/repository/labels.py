@@ -24,12 +24,15 @@ def read_labels(config: Proto, directory: Path) -> Labels:
     return labels
 
 
-def with_member_labels(labels: Labels, config: Proto, member_labels: Callable[[str], Labels]) -> Labels:
-    """An ensemble's labels: an output without its own has those of the member that writes it."""
+def with_member_labels(labels: Labels, config: Proto, member_labels: Callable[[Proto], Labels]) -> Labels:
+    """An ensemble's labels: an output without its own has those of the member that writes it.
+
+    `member_labels` gives those of a step's model.
+    """
     found = dict(labels)
     for step in config.ensemble_scheduling.step:
         for name, ensemble_name in step.output_map.items():
-            from_member = member_labels(step.model_name).get(name)
+            from_member = member_labels(step).get(name)
             if from_member and not any(found.get(ensemble_name, ())):
                 found[ensemble_name] = from_member
     return {output.name: found[output.name] for output in config.output if output.name in found}

@@ -62,7 +62,8 @@ class Served(Generic[LoadedT]):
 class Slot(Generic[LoadedT]):
     """One version of a model from the moment it is first loaded; stays when it is unloaded."""
 
-    name: str
+    #: the model's identifier
+    id: str
     version: int
     state: State = State.LOADING
     reason: str = ""
@@ -88,7 +89,7 @@ class _Load(Generic[LoadedT]):
 
 class Lifecycle(Generic[LoadedT]):
     """Loads and unloads versions. `load_version` makes a version (any exception's text is the reason of its failure);
-    `unload_version` ends one and returns when its last request is done.
+    `unload_version` ends one and returns when its last request is done. Models go by their identifier.
     """
 
     def __init__(
@@ -103,22 +104,22 @@ class Lifecycle(Generic[LoadedT]):
         self._changed = threading.Condition()
         self._unloading = 0
         self._models: dict[str, dict[int, Slot[LoadedT]]] = {}
-        #: by name and version as text, and by name and "" for the newest; replaced on every change
+        #: by identifier and version as text, and by identifier and "" for the newest; replaced on every change
         self.ready: Mapping[tuple[str, str], Served[LoadedT]] = {}
 
     def states(self) -> dict[str, list[Slot[LoadedT]]]:
         """Every model that was ever loaded, with its versions ascending; no version for one that had none to load."""
         with self._changed:
-            return {name: self._sorted(slots) for name, slots in sorted(self._models.items())}
+            return {key: self._sorted(slots) for key, slots in sorted(self._models.items())}
 
-    def slots(self, name: str) -> list[Slot[LoadedT]] | None:
+    def slots(self, key: str) -> list[Slot[LoadedT]] | None:
         """The versions of one model, ascending; None for a model that was never loaded."""
         with self._changed:
-            slots = self._models.get(name)
+            slots = self._models.get(key)
             return None if slots is None else self._sorted(slots)
 
-    def ready_versions(self, name: str) -> list[int]:
-        return [slot.version for slot in self.slots(name) or () if slot.state is State.READY]
+    def ready_versions(self, key: str) -> list[int]:
+        return [slot.version for slot in self.slots(key) or () if slot.state is State.READY]
 
     def load(self, models: Iterable[PolledModel]) -> dict[str, str | None]:
         """Load the models side by side and wait for all: the error of each, None where it is served.
@@ -131,19 +132,19 @@ class Lifecycle(Generic[LoadedT]):
             try:
                 loads.append(self._begin(model))
             except TritonError as error:
-                _LOG.error("failed to load model '%s': %s", model.name, error.message)
-                errors[model.name] = error.message
+                _LOG.error("failed to load model '%s': %s", model.id, error.message)
+                errors[model.id] = error.message
         run_all([self._task(load, slot) for load in loads for slot in load.slots], self._threads)
-        return errors | {load.model.name: load.error for load in loads}
+        return errors | {load.model.id: load.error for load in loads}
 
-    def unload(self, name: str) -> None:
+    def unload(self, key: str) -> None:
         """Stop serving a model; its versions are UNLOADING until their last request is done."""
         with self._changed:
-            for slot in self._models.get(name, {}).values():
+            for slot in self._models.get(key, {}).values():
                 if slot.state is State.READY:
                     self._release(slot)
-            if name in self._models:
-                self._publish(name)
+            if key in self._models:
+                self._publish(key)
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until nothing is unloading; False when `timeout` seconds did not suffice."""
@@ -156,16 +157,16 @@ class Lifecycle(Generic[LoadedT]):
 
     def _begin(self, model: PolledModel) -> _Load[LoadedT]:
         with self._changed:
-            slots = self._models.setdefault(model.name, {})
+            slots = self._models.setdefault(model.id, {})
         versions = versions_to_load(model.config, model.directory)
         if not versions:
             raise invalid_arg(
-                f"at least one version must be available under the version policy of model '{model.name}'"
+                f"at least one version must be available under the version policy of model '{model.id}'"
             )
-        new = [Slot[LoadedT](model.name, version) for version in versions]
+        new = [Slot[LoadedT](model.id, version) for version in versions]
         with self._changed:
             for slot in new:
-                _LOG.info("loading: %s:%d", model.name, slot.version)
+                _LOG.info("loading: %s:%d", model.id, slot.version)
                 old = slots.get(slot.version)
                 if old is None or old.state is not State.READY:
                     slots[slot.version] = slot
@@ -182,7 +183,7 @@ class Lifecycle(Generic[LoadedT]):
             if slot.served is None:
                 with self._changed:
                     slot.state = State.UNAVAILABLE
-                _LOG.error("failed to load '%s' version %d: %s", slot.name, slot.version, slot.reason)
+                _LOG.error("failed to load '%s' version %d: %s", slot.id, slot.version, slot.reason)
             if load.one_done():
                 self._finish(load)
 
@@ -200,11 +201,11 @@ class Lifecycle(Generic[LoadedT]):
                 self._release_all(slot for slot in load.slots if slot.served is not None)
             else:
                 self._replace(load.slots)
-                self._publish(load.model.name)
-        _LOG.info("%s '%s'", "failed to load" if failed else "successfully loaded", load.model.name)
+                self._publish(load.model.id)
+        _LOG.info("%s '%s'", "failed to load" if failed else "successfully loaded", load.model.id)
 
     def _replace(self, new: Sequence[Slot[LoadedT]]) -> None:
-        slots = self._models[new[0].name]
+        slots = self._models[new[0].id]
         self._release_all(slot for slot in slots.values() if slot.state is State.READY)
         for slot in new:
             slot.state = State.READY
@@ -217,28 +218,28 @@ class Lifecycle(Generic[LoadedT]):
     def _release(self, slot: Slot[LoadedT]) -> None:
         slot.state, slot.reason = State.UNLOADING, ""
         self._unloading += 1
-        threading.Thread(target=self._end, args=(slot,), name=f"unload-{slot.name}", daemon=True).start()
+        threading.Thread(target=self._end, args=(slot,), name=f"unload-{slot.id}", daemon=True).start()
 
     def _end(self, slot: Slot[LoadedT]) -> None:
         try:
             if slot.served is not None:
                 self._unload_version(slot.served)
         except Exception:  # noqa: BLE001  a model that cannot end cleanly has ended all the same
-            _LOG.exception("failed to finalize '%s' version %d", slot.name, slot.version)
-        _LOG.info("successfully unloaded '%s' version %d", slot.name, slot.version)
+            _LOG.exception("failed to finalize '%s' version %d", slot.id, slot.version)
+        _LOG.info("successfully unloaded '%s' version %d", slot.id, slot.version)
         slot.served = None  # the last reference to the folder of a load with files
         with self._changed:
             slot.state, slot.reason = State.UNAVAILABLE, UNLOADED
             self._unloading -= 1
             self._changed.notify_all()
 
-    def _publish(self, name: str) -> None:
+    def _publish(self, key: str) -> None:
         """Show requests what has become of one model."""
         ready = dict(self.ready)
-        ready.pop((name, ""), None)
-        for slot in self._sorted(self._models[name]):
+        ready.pop((key, ""), None)
+        for slot in self._sorted(self._models[key]):
             if slot.state is State.READY and slot.served is not None:
-                ready[name, str(slot.version)] = ready[name, ""] = slot.served
+                ready[key, str(slot.version)] = ready[key, ""] = slot.served
             else:
-                ready.pop((name, str(slot.version)), None)
+                ready.pop((key, str(slot.version)), None)
         self.ready = ready

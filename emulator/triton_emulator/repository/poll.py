@@ -23,15 +23,27 @@ class PolledModel:
     `config_provided` is False where there was no `config.pbtxt`; `explicit` is True for a model that was asked for by
     name, False for one that came with an ensemble; `modified_ns` is the newest time of anything in its folder.
     `folder` keeps the temporary folder of a load with files in the request for as long as the model is there.
+    `namespace` is the repository's path with `--model-namespacing`, else empty.
     """
 
     name: str
     directory: Path
     config: Proto
+    namespace: str = ""
     config_provided: bool = True
     explicit: bool = True
     modified_ns: int = 0
     folder: TemporaryFolder | None = None
+
+    @property
+    def id(self) -> str:
+        """What tells the model from every other, and what Triton calls it in its texts."""
+        return identifier(self.namespace, self.name)
+
+
+def identifier(namespace: str, name: str) -> str:
+    """The model's identifier as Triton prints it."""
+    return f"{namespace}::{name}" if namespace else name
 
 
 def read_model(
@@ -90,10 +102,28 @@ def modified_ns(path: Path) -> int:
     return newest
 
 
-def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, TritonError]]:
-    """The model folders of all repositories by name, the names found more than once, and what could not be read."""
-    found: dict[str, Path] = {}
-    duplicates: set[str] = set()
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A model's folder in a repository, not yet read."""
+
+    namespace: str
+    name: str
+    directory: Path
+
+    @property
+    def id(self) -> str:
+        return identifier(self.namespace, self.name)
+
+
+def scan(
+    paths: list[Path], *, namespacing: bool = False
+) -> tuple[list[Found], dict[str, Found], Mapping[Path, TritonError]]:
+    """The model folders of all repositories, those of a name found more than once, and what could not be read.
+
+    With `namespacing` every repository is a namespace of its own, and no name is found twice.
+    """
+    found: dict[str, Found] = {}
+    duplicates: dict[str, Found] = {}
     unreadable: dict[Path, TritonError] = {}
     for path in paths:
         try:
@@ -102,14 +132,12 @@ def scan(paths: list[Path]) -> tuple[dict[str, Path], set[str], Mapping[Path, Tr
             unreadable[path] = error
             continue
         for name in names:
-            if name in found:
-                duplicates.add(name)
-            found[name] = path / name
-    return (
-        {name: path for name, path in sorted(found.items()) if name not in duplicates},
-        duplicates,
-        unreadable,
+            folder = Found(str(path) if namespacing else "", name, path / name)
+            (duplicates if folder.id in found else found)[folder.id] = folder
+    models = sorted(
+        (f for f in found.values() if f.id not in duplicates), key=lambda f: (f.namespace, f.name)
     )
+    return models, duplicates, unreadable
 
 
 def poll_error(error: Exception) -> str:

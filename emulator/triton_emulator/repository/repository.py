@@ -13,12 +13,12 @@ from triton_emulator.repository import override
 from triton_emulator.repository.autocomplete import complete_instance_groups, complete_runtime
 from triton_emulator.repository.control import Control
 from triton_emulator.repository.index import IndexRow, index_rows
-from triton_emulator.repository.labels import read_labels, with_member_labels
+from triton_emulator.repository.labels import Labels, read_labels, with_member_labels
 from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.platforms import PYTHON
-from triton_emulator.repository.poll import PolledModel, scan
+from triton_emulator.repository.poll import PolledModel, identifier, scan
 from triton_emulator.repository.poller import Poller
 from triton_emulator.repository.schema import Proto, new_config
 from triton_emulator.repository.table import render_table
@@ -55,6 +55,8 @@ class Options:
     load_threads: int = 4
     #: `--model-load-retry-count`
     load_retries: int = 0
+    #: `--model-namespacing`: a name may then stand once in every repository
+    namespacing: bool = False
     #: `--repository-poll-secs`, for mode poll; 0 and less leave polling to the caller
     poll_seconds: float = 0
 
@@ -93,6 +95,7 @@ class Repository(Generic[LoadedT]):
             self._lifecycle,
             strict_config=options.strict_config,
             config_name=options.config_name,
+            namespacing=options.namespacing,
         )
 
     # --- lookups: no lock ---
@@ -127,14 +130,21 @@ class Repository(Generic[LoadedT]):
 
     def ready_versions(self, name: str) -> list[int]:
         """The ready versions of a model, ascending; none for an unknown model."""
-        return self._lifecycle.ready_versions(name)
+        try:
+            return self._lifecycle.ready_versions(self._identifier(name))
+        except TritonError:
+            return []
 
     def is_ready(self, name: str, version: str = "") -> bool:
         """Whether a model's version answers requests. Raises INVALID_ARG for a version that is none."""
         if (name, version) in self._lifecycle.ready:
             return True
-        parsed = parse_version(version)
-        return parsed != LATEST and (name, str(parsed)) in self._lifecycle.ready
+        parse_version(version)
+        try:
+            self._find(name, version)
+        except TritonError:
+            return False
+        return True
 
     def ready(self) -> bool:
         """Whether the server is ready: with strict readiness, that nothing it was to serve is missing.
@@ -150,27 +160,44 @@ class Repository(Generic[LoadedT]):
 
     def _find(self, name: str, version: str) -> Served[LoadedT]:
         wanted = parse_version(version)
-        slots = self._lifecycle.slots(name)
-        unknown = f"Request for unknown model: '{name}'"
+        key = self._identifier(name)
+        slots = self._lifecycle.slots(key)
+        unknown = f"Request for unknown model: '{key}'"
         if slots is None:
             raise not_found(f"{unknown} is not found")
+        served = self._lifecycle.ready.get((key, "" if wanted == LATEST else str(wanted)))
+        if served is not None:
+            return served
         if wanted == LATEST:
             raise not_found(f"{unknown} has no available versions")
         if all(slot.version != wanted for slot in slots):
             raise not_found(f"{unknown} version {wanted} is not found")
-        served = self._lifecycle.ready.get((name, str(wanted)))
-        if served is None:
-            raise unavailable(f"{unknown} version {wanted} is not at ready state")
-        return served
+        raise unavailable(f"{unknown} version {wanted} is not at ready state")
+
+    def _identifier(self, name: str) -> str:
+        """The one model that a name means: with model namespacing it may mean none or several."""
+        if not self._options.namespacing:
+            return name
+        ids = self._control.identifiers.get(name)
+        if ids is None:
+            raise invalid_arg(f"Request for unknown model: '{name}' is not found")
+        if not ids:
+            raise not_found(f"Identifier of model '{name}' is not found in global map")
+        if len(ids) > 1:
+            raise invalid_arg(
+                f"There are {len(ids)} identifiers of model '{name}' in global map, "
+                "model namespace must be provided to resolve ambiguity."
+            )
+        return next(iter(ids))
 
     # --- what there is ---
 
     def index(self, *, ready: bool = False) -> list[IndexRow]:
         """The repository index; with `ready` only what answers requests. Raises INTERNAL if a repository has gone."""
-        found, duplicates, unreadable = scan(self._paths)
+        found, duplicates, unreadable = scan(self._paths, namespacing=self._options.namespacing)
         for error in unreadable.values():
             raise error
-        return index_rows({*found, *duplicates}, duplicates, self._lifecycle.states(), ready=ready)
+        return index_rows(found, duplicates, self._lifecycle.states(), ready=ready)
 
     def status_rows(self) -> list[tuple[str, str, str]]:
         """(model, version, status) as tritonserver's start-up table lists them."""
@@ -189,7 +216,7 @@ class Repository(Generic[LoadedT]):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By model name, why it could not be read or put together; such a model is in no table. "" is a repository."""
+        """By model identifier, why it could not be read or put together (no table has it then); "" is a repository."""
         return dict(self._control.problems)
 
     # --- what changes it ---
@@ -217,7 +244,7 @@ class Repository(Generic[LoadedT]):
             self._poller.start()
         served = all(
             states.get(name) and all(slot.state is State.READY for slot in states[name])
-            for name in self._control.names
+            for name in self._control.ids
         )
         return None if complete and served else internal("failed to load all models")
 
@@ -236,8 +263,11 @@ class Repository(Generic[LoadedT]):
         self._require_explicit()
         override.check_model_name(name)
         complete, errors = self._control.load({name: parameters or {}})
-        if error := errors.get(name):
-            raise invalid_arg(f"load failed for model '{name}': {error}\n")
+        wanted = self._control.identifiers.get(name, frozenset())
+        if failed := [
+            f"load failed for model '{key}': {errors[key]}\n" for key in sorted(wanted) if errors.get(key)
+        ]:
+            raise invalid_arg("".join(failed))
         if not complete:
             raise internal(f"failed to load '{name}', failed to poll from model repository")
 
@@ -294,8 +324,9 @@ class Repository(Generic[LoadedT]):
         check_config(proto)
         check_tensors(proto)
         config = ModelConfig.of(proto)
-        labels = with_member_labels(
-            read_labels(proto, model.directory), proto, lambda member: self.served(member).labels
-        )
+        labels = with_member_labels(read_labels(proto, model.directory), proto, self._labels_of_step)
         loaded = self._load_and_retry(model.name, version, config, model.directory)
         return Served(model.name, version, config, loaded, model, labels)
+
+    def _labels_of_step(self, step: Proto) -> Labels:
+        return self._lifecycle.ready[identifier(step.model_namespace, step.model_name), ""].labels
