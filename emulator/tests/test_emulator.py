@@ -1,0 +1,150 @@
+"""The emulator inside a program: started, used through its URLs, stopped."""
+
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from triton_emulator import Emulator, PortInUse, StartupError
+
+ADD_ONE = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor("OUT", pb_utils.get_input_tensor_by_name(request, "IN").as_numpy() + 1)]
+            )
+            for request in requests
+        ]
+"""
+CONFIG = """
+backend: "python"
+input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]
+output [{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }]
+"""
+ONE = {"inputs": [{"name": "IN", "datatype": "INT32", "shape": [1], "data": [41]}]}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    model = tmp_path / "models" / "add_one"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text(CONFIG)
+    (model / "1" / "model.py").write_text(ADD_ONE)
+    return tmp_path / "models"
+
+
+def infer(url: str) -> object:
+    return httpx.post(f"{url}/v2/models/add_one/infer", json=ONE).json()["outputs"][0]["data"]
+
+
+def test_a_repository_is_served_while_the_block_runs(repository: Path) -> None:
+    with Emulator(repository) as triton:
+        assert infer(triton.url) == [42]
+        url = triton.url
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_no_repository_is_the_built_in_one() -> None:
+    with Emulator() as triton:
+        assert httpx.get(f"{triton.url}/v2/models/custom_llm/ready").status_code == 200
+
+
+def test_a_session_has_statistics_of_its_own(repository: Path) -> None:
+    with Emulator(repository) as triton, triton.session() as first, triton.session() as second:
+        infer(first.url)
+        counts = [
+            httpx.get(f"{url}/v2/models/add_one/stats").json()["model_stats"][0]["inference_count"]
+            for url in (first.url, second.url, triton.url)
+        ]
+    assert counts == [1, 0, 0]
+
+
+def test_a_closed_session_is_gone(repository: Path) -> None:
+    with Emulator(repository) as triton:
+        session = triton.session()
+        session.close()
+        assert httpx.get(f"{session.url}/v2").status_code == 404
+
+
+def test_metrics_count_what_was_inferred(repository: Path) -> None:
+    with Emulator(repository) as triton:
+        infer(triton.url)
+        line = 'nv_inference_count{model="add_one",version="1"} 1'
+        assert line in httpx.get(triton.metrics_url).text.splitlines()
+
+
+def test_a_port_that_is_taken_is_named_with_its_flag() -> None:
+    with Emulator() as triton:
+        port = int(triton.url.rsplit(":", 1)[1])
+        with pytest.raises(PortInUse, match=rf":{port}.*--http-port"):
+            Emulator(http_port=port).start()
+
+
+def test_a_model_that_cannot_load_stops_the_start(repository: Path) -> None:
+    (repository / "add_one" / "1" / "model.py").write_text("raise ValueError('no such weights')")
+    with pytest.raises(StartupError, match="failed to load all models"):
+        Emulator(repository).start()
+
+
+def test_a_model_that_cannot_load_may_be_told_to_matter_less(repository: Path) -> None:
+    (repository / "add_one" / "1" / "model.py").write_text("raise ValueError('no such weights')")
+    with Emulator(repository, exit_on_error=False) as triton:
+        assert httpx.get(f"{triton.url}/v2/health/ready").status_code == 400
+        (row,) = httpx.post(f"{triton.url}/v2/repository/index").json()
+    assert "ValueError: no such weights" in row["reason"]
+
+
+def test_no_thread_is_left_behind(repository: Path) -> None:
+    counts = []
+    for _ in range(3):
+        with Emulator(repository) as triton:
+            infer(triton.url)
+        counts.append(threading.active_count())
+    # the first may leave the poller that grpc starts once in a process
+    assert counts == [counts[0]] * 3
+
+
+def test_stopping_twice_is_no_error() -> None:
+    triton = Emulator().start()
+    triton.stop()
+    triton.stop()
+
+
+@pytest.mark.parametrize("prefix", ["", "/triton", "/some/gateway"])
+class TestTheEndpointsThatNameNoModel:
+    def test_generate_is_answered_by_a_language_model(self, prefix: str, triton_built_in: str) -> None:
+        answer = httpx.post(f"{triton_built_in}{prefix}/generate", json={"text_input": "hi", "max_tokens": 4})
+        assert (answer.status_code, "text_output" in answer.json()) == (200, True)
+
+    def test_infer_is_answered_by_one_that_takes_what_litellm_sends(
+        self, prefix: str, triton_built_in: str
+    ) -> None:
+        tensors = [
+            {"name": "text_input", "shape": [1], "datatype": "BYTES", "data": ["hi"]},
+            {"name": "max_tokens", "shape": [1], "datatype": "INT32", "data": [4]},
+        ]
+        answer = httpx.post(f"{triton_built_in}{prefix}/infer", json={"inputs": tensors})
+        assert answer.json()["outputs"][0]["name"] == "text_output"
+
+    def test_embeddings_are_answered_by_an_embedding_model(self, prefix: str, triton_built_in: str) -> None:
+        tensors = [{"name": "input_text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}]
+        answer = httpx.post(f"{triton_built_in}{prefix}/embeddings", json={"inputs": tensors})
+        assert answer.json()["outputs"][0]["shape"][0] == 2
+
+
+def test_strict_routes_know_nothing_but_triton() -> None:
+    with Emulator(strict_routes=True) as triton:
+        answer = httpx.post(f"{triton.url}/generate", json={"text_input": "hi"})
+    assert (answer.status_code, answer.text) == (404, '{"error":"Not Found"}')
+
+
+def test_a_flag_chooses_the_model_of_an_endpoint() -> None:
+    with Emulator(default_generate_model="vllm") as triton:
+        answer = httpx.post(f"{triton.url}/generate", json={"text_input": "hi"})
+    assert answer.json()["model_name"] == "vllm"
