@@ -181,6 +181,10 @@ tables:
             "cases: [{id: a/b, repository: r, path: /, infer: {header: {}, binary: [{int32: [1], hex: '00'}]}}]",
             "topic.yaml: case a/b: field steps.0.infer.binary.0: Value error, a binary tensor is exactly one of",
         ),
+        (
+            "cases: [{id: a/b, repository: r, path: /, headers: {A: no}}]",
+            "topic.yaml: case a/b: field steps.0.headers: Value error, YAML takes a bare yes, no",
+        ),
         ("casess: []", "topic.yaml: a case file is a mapping of cases, defaults, flags, repository, tables"),
         ("cases:\n- {id: a/b, path: /, path: /b}", "topic.yaml: line 2: key 'path' is written twice"),
         (

@@ -20,9 +20,10 @@ class _Strict(BaseModel):
 
 def _pairs(value: Any) -> Any:
     """Headers may be written as a mapping (kept in order) or as [name, value] pairs (may repeat)."""
-    if isinstance(value, dict):
-        return [(name, str(text)) for name, text in value.items()]
-    return value
+    pairs = list(value.items()) if isinstance(value, dict) else value
+    if any(isinstance(text, bool) or text is None for _, text in pairs):
+        raise ValueError("YAML takes a bare yes, no, on, off or nothing for a truth value: quote the header's value")
+    return [(name, str(text)) for name, text in pairs]
 
 
 Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]
