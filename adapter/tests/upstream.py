@@ -95,6 +95,11 @@ class Upstream:
     def posts(self) -> list[Received]:
         return [request for request in self.received if request.method == "POST"]
 
+    def leave(self) -> None:
+        """Take note that a client left."""
+        self.left.set()
+        self.leavers.release()
+
     def answer(self, *segments: bytes, then: str = "close") -> None:
         self.answers.append(Answer(list(segments), then))
 
@@ -140,13 +145,17 @@ class Upstream:
 
             def send(self, answer: Answer) -> None:
                 self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                for segment in answer.segments:
-                    self.wfile.write(segment)
+                try:
+                    for segment in answer.segments:
+                        self.wfile.write(segment)
+                except OSError:  # the client left in the middle
+                    upstream.leave()
+                    self.close_connection = True
+                    return
                 if answer.then == "hang":  # until the client leaves
                     with suppress(OSError):
                         self.connection.recv(1)
-                    upstream.left.set()
-                    upstream.leavers.release()
+                    upstream.leave()
                 if answer.then == "trickle":  # a blank now and then, until the client leaves
                     with suppress(OSError):
                         while not upstream.left.wait(0.02):

@@ -149,18 +149,20 @@ def _wire(
 ) -> Wire:
     silence = target.silence or target.timeout
     if binding.by_infer and not stream:
-        outputs = [binding.text, *(name for role, name in binding.roles.items() if role != "logprobs")]
-        if "logprobs" in binding.roles and values.get(binding.profile.logprobs_input) is True:
-            outputs.append(binding.roles["logprobs"])
-        url = binding.bare or target.url("infer")
+        outputs = () if binding.bare else binding.outputs
+        if outputs and "logprobs" in binding.roles and values.get(binding.profile.logprobs_input) is True:
+            outputs = (*outputs, binding.roles["logprobs"])
         body, headers = infer_body(
-            binding,
-            values,
-            shared,
-            [] if binding.bare else outputs,
-            None if binding.bare else call.request_id,
+            binding, values, shared, outputs, None if binding.bare else call.request_id
         )
-        return Wire("POST", url, body, {**headers, **target.headers}, timeout=target.timeout)
+        url = binding.bare or target.url("infer")
+        return Wire(
+            "POST",
+            url,
+            body,
+            {**headers, **target.headers} if target.headers else headers,
+            timeout=target.timeout,
+        )
     events = stream or (binding.info.decoupled and binding.bare is None)
     headers = json_headers(target.headers)
     if binding.bare:

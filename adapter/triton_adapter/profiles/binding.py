@@ -43,6 +43,8 @@ class Binding:
     roles: Mapping[str, str]
     strip_prompt: bool
     by_infer: bool
+    # The outputs that an infer request asks for, log probabilities aside.
+    outputs: tuple[str, ...]
     bare: str | None = None
 
     def supports(self, parameter: str) -> bool:
@@ -105,6 +107,7 @@ def bind(
         roles=roles,
         strip_prompt=(profile.echoes_prompt and not excluding) if echoes is None else echoes,
         by_infer=not info.decoupled and operation != "generate",
+        outputs=(text, *(name for role, name in roles.items() if role != "logprobs")),
         bare=bare,
     )
 

@@ -1,6 +1,6 @@
 """One prompt and its parameters to the values of a model's inputs, and those to an HTTP body. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,11 @@ def litellm_body(binding: Binding, values: Mapping[str, Any], parameters: Mappin
 
 
 def infer_body(
-    binding: Binding, values: Mapping[str, Any], shared: Sampling, outputs: list[str], request_id: str | None
+    binding: Binding,
+    values: Mapping[str, Any],
+    shared: Sampling,
+    outputs: Sequence[str],
+    request_id: str | None,
 ) -> tuple[bytes, Mapping[str, str]]:
     """Return body and headers of an infer request."""
     inputs = binding.inputs

@@ -8,9 +8,8 @@ import struct
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from triton_adapter.errors import BadGatewayError
 from triton_adapter.triton.jsontext import dumps, loads
@@ -35,8 +34,7 @@ CODES = {
 BINARY_ONLY = frozenset({"FP16", "BF16"})
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One tensor: `data` is a flat list of elements, or the raw bytes of binary data."""
 
     name: str
