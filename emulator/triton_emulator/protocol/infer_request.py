@@ -133,13 +133,21 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
     at = 0
     names: set[str] = set()
     for entry in member(js.as_array, document, "inputs"):
-        _check_one_source(entry)
-        name = member(js.as_string, entry, "name")
-        datatype = member(js.as_string, entry, "datatype")
-        shape = _read_shape(entry)
+        plain = _plain(entry)
+        if plain is None:
+            _check_one_source(entry)
+            name = member(js.as_string, entry, "name")
+            datatype = member(js.as_string, entry, "datatype")
+            shape = _read_shape(entry)
+        else:
+            name, datatype, shape, values = plain
         if name in names:
             raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
         names.add(name)
+        if plain is not None and (count := element_count(shape)):
+            array = json_tensor.elements(name, datatype, values, count)
+            request.inputs.append(Tensor(name, datatype, shape, array=array))
+            continue
         parameters = find(entry, "parameters")
         size = ABSENT if isinstance(parameters, Absent) else find(parameters, "binary_data_size")
         if not isinstance(size, Absent):
@@ -167,6 +175,25 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         )
     if at != len(tail):
         raise invalid_arg(f"unexpected additional input data for model '{request.model_name}'")
+
+
+_PLAIN_KEYS = {"name", "datatype", "shape", "data"}
+
+
+def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None:
+    """Name, datatype, shape and data of an input that has these and no more, all of the right type; else None.
+
+    Most inputs are like this, and to look at each member for itself takes three times as long.
+    """
+    if not isinstance(entry, dict) or entry.keys() != _PLAIN_KEYS or isinstance(entry, js.DuplicateKeys):
+        return None
+    name, datatype, shape, data = entry["name"], entry["datatype"], entry["shape"], entry["data"]
+    if not (isinstance(name, str) and isinstance(datatype, str) and isinstance(shape, list)):
+        return None
+    for dim in shape:
+        if type(dim) is not int or dim < 0:
+            return None
+    return (name, datatype, shape, data) if isinstance(data, list) else None  # type: ignore[return-value]
 
 
 def _read_shape(entry: js.Value) -> list[int]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.datatypes import DATATYPES, Buffer
 from triton_emulator.protocol.errors import invalid_arg
-from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter
+from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferBody:
     """`header` is the JSON, `blobs` the binary tensors in the order of the outputs (empty ones left out)."""
 
@@ -31,7 +32,9 @@ def json_data(tensor: Tensor) -> bytes:
 
 def json_parameters(parameters: Sequence[tuple[str, Parameter]]) -> bytes:
     """An object of all pairs in their order, also where a name comes again."""
-    return b"{%b}" % b",".join([b"%b:%b" % (js.write_string(key), js.write(value)) for key, value in parameters])
+    return b"{%b}" % b",".join(
+        [b"%b:%b" % (js.write_string(key), js.write(value)) for key, value in parameters]
+    )
 
 
 def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
@@ -39,15 +42,11 @@ def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
 
     An output in shared memory has neither data nor parameters: the caller has written it into its region.
     """
-    requested = {output.name: output for output in request.outputs}
+    requested = {output.name: output for output in request.outputs} if request.outputs else _ALL
     blobs: list[Buffer] = []
     parts: list[bytes] = []
     for tensor in response.outputs:
-        head = b'{"name":%b,"datatype":"%b","shape":%b' % (
-            js.write_string(tensor.name),
-            tensor.datatype.encode(),
-            _shape(tensor.shape),
-        )
+        head = _head(tensor.name, tensor.datatype, tensor.shape)
         output = requested.get(tensor.name)
         if output is not None and output.shared_memory is not None:
             parts.append(head + b"}")
@@ -59,15 +58,20 @@ def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
             parts.append(b'%b,"data":%b}' % (head, json_data(tensor)))
     identifier = b'"id":%b,' % js.write_string(response.id) if response.id else b""
     parameters = b'"parameters":%b,' % json_parameters(response.parameters) if response.parameters else b""
-    header = b'{%b"model_name":%b,"model_version":"%b",%b"outputs":[%b]}' % (
-        identifier,
-        js.write_string(response.model_name),
-        response.model_version.encode(),
-        parameters,
-        b",".join(parts),
-    )
+    model = _model(response.model_name, response.model_version)
+    header = b'{%b%b%b"outputs":[%b]}' % (identifier, model, parameters, b",".join(parts))
     return InferBody(header, tuple(blobs))
 
 
-def _shape(shape: tuple[int, ...]) -> bytes:
-    return b"[%b]" % ",".join(map(str, shape)).encode()
+_ALL: dict[str, RequestedOutput] = {}
+
+
+@lru_cache(maxsize=1024)
+def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    dims = ",".join(map(str, shape)).encode()
+    return b'{"name":%b,"datatype":"%b","shape":[%b]' % (js.write_string(name), datatype.encode(), dims)
+
+
+@lru_cache(maxsize=1024)
+def _model(name: str, version: str) -> bytes:
+    return b'"model_name":%b,"model_version":"%b",' % (js.write_string(name), version.encode())

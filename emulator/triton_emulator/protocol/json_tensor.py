@@ -1,5 +1,6 @@
 """The elements of a tensor out of JSON: any nesting is flattened, integers wrap, floats narrow, as in Triton."""
 
+from array import array
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -45,6 +46,9 @@ def elements(name: str, datatype: str, values: list[js.Value], count: int) -> Ar
         return strings(values)
     plain, wide = _PLAIN[row.json]
     if len(values) == count and plain.issuperset(map(type, values)):
+        if row.name == "FP32":
+            # narrows as C does, without a word about infinity, and takes half the time of numpy's two steps
+            return np.frombuffer(array("f", values), dtype=row.numpy)  # type: ignore[type-var]
         try:
             return _narrow(np.array(values, dtype=wide), row)
         except OverflowError:

@@ -11,7 +11,7 @@ PLAIN_TYPE = b"text/plain"
 OCTET_TYPE = b"application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """Status, headers in wire order (with their spelling), and the whole body."""
 
