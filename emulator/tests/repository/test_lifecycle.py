@@ -1,5 +1,6 @@
 """Loading, serving, replacing and unloading the versions of a model."""
 
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -14,11 +15,13 @@ ALL = BATCHING + "version_policy { all { } }\n"
 NOT_EXPLICIT = "explicit model load / unload is not allowed if polling is enabled"
 
 
+_SECONDS = itertools.count(1)
+
+
 def touch(path: Path, text: str = "") -> None:
-    """Write a file so that it is newer than anything a repository has seen, however coarse the file system's clock."""
-    newest = path.stat().st_mtime_ns if path.exists() else 0
+    """Write a file so that it is newer than anything written before, however coarse the file system's clock."""
     path.write_text(text, encoding="utf-8")
-    later = max(path.stat().st_mtime_ns, newest + 1_000_000_000)
+    later = path.stat().st_mtime_ns + next(_SECONDS) * 1_000_000_000
     os.utime(path, ns=(later, later))
 
 
@@ -238,6 +241,32 @@ def test_an_unchanged_model_is_not_loaded_twice_and_a_changed_one_is(tmp_path: P
     touch(folder / "1" / "weights")
     repository.load("m")
     assert loader.loaded == [("m", 1), ("m", 1)]
+
+
+def test_a_config_that_is_newer_but_says_the_same_loads_nothing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "m")
+    loader = Loader()
+    repository = serve(tmp_path, mode="explicit", load_models=["m"], loader=loader)
+    repository.start()
+    model = repository.get("m")
+    touch(folder / "config.pbtxt", "# the same\n" + BATCHING)
+    repository.load("m")
+    assert repository.get("m") is model
+    touch(folder / "labels.txt")
+    repository.load("m")
+    assert repository.get("m") is not model
+
+
+def test_a_version_that_comes_along_does_not_load_the_others_again(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "m", ALL)
+    loader = Loader()
+    repository = serve(tmp_path, mode="explicit", load_models=["m"], loader=loader)
+    repository.start()
+    (folder / "2").mkdir()
+    touch(folder / "2" / "model.py")
+    repository.load("m")
+    assert loader.loaded == [("m", 1), ("m", 2)]
+    assert repository.ready_versions("m") == [1, 2]
 
 
 def test_an_unloaded_model_stays_listed_and_the_server_stays_ready(tmp_path: Path) -> None:

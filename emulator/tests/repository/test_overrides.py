@@ -101,6 +101,18 @@ def test_files_in_the_request_replace_the_models_folder_until_a_plain_load(tmp_p
     assert not temporary.exists()
 
 
+def test_files_beside_a_config_that_says_what_is_served_already_are_not_looked_at(tmp_path: Path) -> None:
+    # 2.51: they have no time, so nothing seems to have changed
+    repository = serve(tmp_path, mode="explicit")
+    repository.start()
+    repository.load("m", {"config": CONFIG, "file:1/model.py": b""})
+    model = repository.get("m")
+    repository.load("m", {"config": CONFIG, "file:1/model.py": b"Internal: no"})
+    assert repository.get("m") is model
+    repository.load("m", {"config": CONFIG.replace("2", "3", 1), "file:1/model.py": b""})
+    assert repository.get("m") is not model
+
+
 def test_a_model_of_files_alone_is_served_but_not_in_the_index(tmp_path: Path) -> None:
     repository = serve(tmp_path, mode="explicit")
     repository.start()

@@ -26,6 +26,7 @@ from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.pbtxt import ConfigError
 from triton_emulator.repository.poll import Found, PolledModel
 from triton_emulator.repository.schema import new_config
+from triton_emulator.repository.times import NEVER
 
 _LOG = logging.getLogger(__name__)
 
@@ -115,10 +116,11 @@ class Control:
                 if not affected & self._busy:
                     break
                 self._free.wait()
-            before = {key: self._polled[key].modified_ns for key in change.loaded if key in self._polled}
             for key in change.removed:
                 del self._polled[key]
-            self._polled.update(change.loaded)
+            for key, model in change.loaded.items():
+                before = self._polled[key].times if key in self._polled else NEVER
+                self._polled[key] = replace(model, times_before=before)
             self._identify()
             self._busy |= affected
         try:
@@ -127,8 +129,8 @@ class Control:
             results = self._load_in_order(affected - change.removed)
             for key in change.loaded:
                 if results.get(key) is not None:
-                    # 2.51: what failed keeps the time of what was there before it, so that the next load tries again
-                    self._polled[key] = replace(self._polled[key], modified_ns=before.get(key, 0))
+                    # 2.51: what failed keeps the times of what was there before it, so that the next load tries again
+                    self._polled[key] = replace(self._polled[key], times=self._polled[key].times_before)
             return change.complete, results
         finally:
             with self._free:
@@ -244,7 +246,7 @@ class Control:
 
     def _differs(self, model: PolledModel) -> bool:
         known = self._polled.get(model.id)
-        return known is None or model.modified_ns > known.modified_ns
+        return known is None or model.times.is_newer_than(known.times)
 
     def _read_named(
         self, name: str, parameters: override.Parameters, folder: override.TemporaryFolder | None
@@ -281,7 +283,7 @@ class Control:
         self.problems.pop(found.id, None)
         model = replace(model, namespace=found.namespace)
         # 2.51: files from a request count as older than any, so a plain load afterwards goes back to the repository
-        return replace(model, folder=folder, modified_ns=0) if folder else model
+        return replace(model, folder=folder, times=NEVER) if folder else model
 
     def _problem(self, key: str, text: str) -> None:
         self.problems[key] = text

@@ -6,7 +6,7 @@ replaced, never changed.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -18,6 +18,7 @@ from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.parallel import run_all
 from triton_emulator.repository.poll import PolledModel
+from triton_emulator.repository.schema import same_but_for_versions
 from triton_emulator.repository.versions import versions_to_load
 
 _LOG = logging.getLogger(__name__)
@@ -72,10 +73,11 @@ class Slot(Generic[LoadedT]):
 
 @dataclass(slots=True, eq=False)
 class _Load(Generic[LoadedT]):
-    """A load under way: the new slots of one model and how many of them are still loading."""
+    """A load under way: the new slots of one model, those that stay, and how many of the new are still loading."""
 
     model: PolledModel
     slots: list[Slot[LoadedT]]
+    kept: list[Slot[LoadedT]]
     pending: int
     error: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -134,6 +136,9 @@ class Lifecycle(Generic[LoadedT]):
             except TritonError as error:
                 _LOG.error("failed to load model '%s': %s", model.id, error.message)
                 errors[model.id] = error.message
+        for load in loads:
+            if not load.slots:
+                self._finish(load)
         run_all([self._task(load, slot) for load in loads for slot in load.slots], self._threads)
         return errors | {load.model.id: load.error for load in loads}
 
@@ -163,14 +168,15 @@ class Lifecycle(Generic[LoadedT]):
             raise invalid_arg(
                 f"at least one version must be available under the version policy of model '{model.id}'"
             )
-        new = [Slot[LoadedT](model.id, version) for version in versions]
         with self._changed:
+            kept = [slots[version] for version in versions if self._may_stay(slots.get(version), model)]
+            new = [Slot[LoadedT](model.id, v) for v in versions if all(v != slot.version for slot in kept)]
             for slot in new:
                 _LOG.info("loading: %s:%d", model.id, slot.version)
                 old = slots.get(slot.version)
                 if old is None or old.state is not State.READY:
                     slots[slot.version] = slot
-        return _Load(model, new, len(new))
+        return _Load(model, new, kept, len(new))
 
     def _task(self, load: _Load[LoadedT], slot: Slot[LoadedT]) -> Callable[[], None]:
         def task() -> None:
@@ -200,16 +206,33 @@ class Lifecycle(Generic[LoadedT]):
                 )
                 self._release_all(slot for slot in load.slots if slot.served is not None)
             else:
-                self._replace(load.slots)
+                self._replace(load)
                 self._publish(load.model.id)
         _LOG.info("%s '%s'", "failed to load" if failed else "successfully loaded", load.model.id)
 
-    def _replace(self, new: Sequence[Slot[LoadedT]]) -> None:
-        slots = self._models[new[0].id]
-        self._release_all(slot for slot in slots.values() if slot.state is State.READY)
-        for slot in new:
+    def _replace(self, load: _Load[LoadedT]) -> None:
+        slots = self._models[load.model.id]
+        self._release_all(
+            slot for slot in slots.values() if slot.state is State.READY and slot not in load.kept
+        )
+        for slot in load.slots:
             slot.state = State.READY
             slots[slot.version] = slot
+
+    @staticmethod
+    def _may_stay(slot: Slot[LoadedT] | None, model: PolledModel) -> bool:
+        """Whether a served version goes on being served instead of being loaded again.
+
+        2.51: only its files' times and the config tell. So files in a request beside an unchanged config are not looked
+        at, and a served version goes on showing the version policy that it was loaded with.
+        """
+        if slot is None or slot.state is not State.READY or slot.served is None:
+            return False
+        return (
+            not model.config.HasField("ensemble_scheduling")
+            and not model.times.version_is_newer_than(model.times_before, slot.version)
+            and same_but_for_versions(slot.served.source.config, model.config)
+        )
 
     def _release_all(self, slots: Iterable[Slot[LoadedT]]) -> None:
         for slot in slots:

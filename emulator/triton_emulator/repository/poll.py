@@ -10,6 +10,7 @@ from triton_emulator.repository import autocomplete, validate, validate_io
 from triton_emulator.repository.override import TemporaryFolder
 from triton_emulator.repository.pbtxt import ConfigError, read_config
 from triton_emulator.repository.schema import Proto, new_config
+from triton_emulator.repository.times import NEVER, Times, read_times
 from triton_emulator.repository.versions import subdirectories
 
 CONFIG_FILE = "config.pbtxt"
@@ -21,7 +22,8 @@ class PolledModel:
     """A model as found in a repository, its config completed as far as that needs no backend.
 
     `config_provided` is False where there was no `config.pbtxt`; `explicit` is True for a model that was asked for by
-    name, False for one that came with an ensemble; `modified_ns` is the newest time of anything in its folder.
+    name, False for one that came with an ensemble. `times` are those of its folder, `times_before` those of what is
+    being replaced.
     `folder` keeps the temporary folder of a load with files in the request for as long as the model is there.
     `namespace` is the repository's path with `--model-namespacing`, else empty.
     """
@@ -32,7 +34,8 @@ class PolledModel:
     namespace: str = ""
     config_provided: bool = True
     explicit: bool = True
-    modified_ns: int = 0
+    times: Times = NEVER
+    times_before: Times = NEVER
     folder: TemporaryFolder | None = None
 
     @property
@@ -56,15 +59,15 @@ def read_model(
     """
     path = config_path(directory, config_name)
     provided = True
+    times = read_times(directory, path) if directory.is_dir() else NEVER
     if override is not None:
         # 2.51: a config from a request counts as newer than any file, so a plain load afterwards changes nothing
-        config, modified = override, max(modified_ns(directory), time_ns())
+        config, times = override, times.with_config_at(time_ns())
     else:
-        modified = modified_ns(directory)
         provided = strict or path.exists()
         config = read_config(path) if provided else new_config()
     complete_config(name, directory, config, strict=strict)
-    return PolledModel(name, directory, config, config_provided=provided, modified_ns=modified)
+    return PolledModel(name, directory, config, config_provided=provided, times=times)
 
 
 def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) -> None:
@@ -81,25 +84,6 @@ def config_path(directory: Path, config_name: str) -> Path:
     """`configs/<config_name>.pbtxt` where that is asked for and there, else `config.pbtxt`."""
     custom = directory / _CONFIGS_FOLDER / f"{config_name}.pbtxt"
     return custom if config_name and custom.exists() else directory / CONFIG_FILE
-
-
-def modified_ns(path: Path) -> int:
-    """The newest modification time of a folder and everything in it, 0 where it cannot be read."""
-    newest = 0
-    seen: set[tuple[int, int]] = set()
-    waiting = [path]
-    while waiting:
-        here = waiting.pop()
-        try:
-            found = here.stat()
-            newest = max(newest, found.st_mtime_ns)
-            # a link may lead back up: no folder is entered twice
-            if here.is_dir() and (found.st_dev, found.st_ino) not in seen:
-                seen.add((found.st_dev, found.st_ino))
-                waiting.extend(here.iterdir())
-        except OSError:
-            continue
-    return newest
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,14 @@ def enum_name(message: Proto, field: str) -> str:
     return str(number) if value is None else str(value.name)
 
 
+def same_but_for_versions(left: Proto, right: Proto) -> bool:
+    """Whether two configs differ in nothing but their version policies."""
+    other = new_config()
+    other.CopyFrom(right)
+    other.version_policy.CopyFrom(left.version_policy)
+    return bool(left == other)
+
+
 def fields_newer_than_2_51(config: Proto) -> list[str]:
     """The names of the fields set in `config` that a 2.51.0 server would refuse as unknown."""
     found = [field.name for field, _ in config.ListFields() if field.name in UNKNOWN_TO_2_51]

@@ -1,10 +1,16 @@
 """The model repository extension: index, load, unload."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.errors import internal, unsupported
-from triton_emulator.protocol.json_access import Absent, find, parse_document, read
+from triton_emulator.protocol.errors import TritonError, internal, unsupported
+from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.repository.override import decode_base64
 from triton_emulator.wire.reply import Reply, json_reply
+
+T = TypeVar("T")
 
 
 def index(request: Request) -> Reply:
@@ -12,14 +18,14 @@ def index(request: Request) -> Reply:
     if request.body:
         wanted = find(parse_document(request.body), "ready")
         if not isinstance(wanted, Absent):
-            ready = read(js.as_bool, wanted, "ready")
+            ready = _plainly(js.as_bool, wanted)
     return json_reply(js.write([dict(row.as_dict()) for row in request.world.repository.index(ready=ready)]))
 
 
 def load(request: Request) -> Reply:
     """Blocks until the model is loaded."""
     _refuse_repository_name(request)
-    parameters: dict[str, str] = {}
+    parameters: dict[str, str | bytes] = {}
     if request.body:
         held = find(parse_document(request.body), "parameters")
         if not isinstance(held, Absent):
@@ -32,12 +38,11 @@ def unload(request: Request) -> Reply:
     """Returns once the unload has begun; the model's last requests finish behind it."""
     _refuse_repository_name(request)
     dependents = False
-    if request.body:
+    try:
         held = find(parse_document(request.body), "parameters")
-        if not isinstance(held, Absent):
-            wanted = find(held, "unload_dependents")
-            if not isinstance(wanted, Absent):
-                dependents = read(js.as_bool, wanted, "unload_dependents")
+        dependents = isinstance(held, dict) and find(held, "unload_dependents") is True
+    except TritonError:
+        pass  # 2.51: what is wrong with an unload's body is not told
     request.world.repository.unload(request.groups[1] or "", unload_dependents=dependents)
     return json_reply(b"")
 
@@ -47,10 +52,24 @@ def _refuse_repository_name(request: Request) -> None:
         raise unsupported("'repository_name' specification is not supported")
 
 
-def _load_parameters(held: js.Value) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in js.members(js.as_object(held)):
-        if key != "config" and not key.startswith("file:"):
+def _load_parameters(held: js.Value) -> dict[str, str | bytes]:
+    if not isinstance(held, dict):
+        raise internal("attempt to get members for non-object")
+    found: dict[str, str | bytes] = {}
+    for key, value in js.members(held):
+        text = _plainly(js.as_string, value)
+        if key == "config":
+            found[key] = text
+        elif key.startswith("file:"):
+            found[key] = decode_base64(text)
+        else:
             raise internal("unexpected error on creating Triton parameter")
-        found[key] = read(js.as_string, value, key)
     return found
+
+
+def _plainly(read_as: Callable[[js.Value], T], value: js.Value) -> T:
+    """`read_as(value)`; 2.51: these routes put no prefix before a wrong type."""
+    try:
+        return read_as(value)
+    except js.JSONTypeError as fault:
+        raise internal(str(fault)) from None
