@@ -209,7 +209,8 @@ class Answer:
             prompt += tokens
             guessed |= estimated
         for choice in self.choices.values():
-            tokens, estimated = choice.tokens
+            # A choice that was left before its end has not been counted yet.
+            tokens, estimated = choice.tokens if choice.tokens[0] else self._completion_tokens(choice)
             completion += tokens
             guessed |= estimated
         usage = {

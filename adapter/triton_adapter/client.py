@@ -56,6 +56,10 @@ class AsyncChunks:
         except AdapterError as error:
             raise labelled(error, self._flow.request_id, self._flow.upstream)  # noqa: B904 - the same error
 
+    def usage(self) -> Json:
+        """Return the usage object of what has been answered so far."""
+        return self._flow.answer.usage()
+
     async def aclose(self) -> None:
         """Close the upstream connections. Idempotent."""
         await self._batches.aclose()  # type: ignore[attr-defined]  # a generator

@@ -34,37 +34,39 @@ class Document:
 
 def load(text: str) -> Document:
     """Read one document. YamlError if that cannot be done."""
+    document = Document(None)
     try:
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
-            document = Document(None if node is None else loader.construct_document(node))
+            if node is not None:
+                _walk(node, (), document.lines, ())
+                document.data = loader.construct_document(node)
         finally:
             loader.dispose()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlError(error.problem or error.context or "", mark.line + 1 if mark else None) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise YamlError("the file holds characters that YAML does not allow", None) from error
-    if node is not None:
-        document.lines[()] = node.start_mark.line + 1
-        _walk(node, (), document.lines)
     return document
 
 
-def _walk(node: Any, path: Path, lines: dict[Path, int]) -> None:
+def _walk(node: Any, path: Path, lines: dict[Path, int], around: tuple[Any, ...]) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if node in around:
+        raise YamlError("an alias stands inside of what it names", node.start_mark.line + 1)
+    around = (*around, node)
     if isinstance(node, yaml.MappingNode):
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key, value in node.value:
-            name = key.value
-            if name in seen and key.start_mark.line >= node.start_mark.line:
-                raise YamlError(f"'{name}' is given twice", key.start_mark.line + 1)
-            seen.add(name)
-            here = (*path, name)
-            lines[here] = key.start_mark.line + 1
-            _walk(value, here, lines)
+            if not isinstance(key, yaml.ScalarNode):
+                raise YamlError("a key must be a word", key.start_mark.line + 1)
+            if key.value in seen:
+                raise YamlError(f"'{key.value}' is given twice", key.start_mark.line + 1)
+            seen.add(key.value)
+            lines[*path, key.value] = key.start_mark.line + 1
+            _walk(value, (*path, key.value), lines, around)
     elif isinstance(node, yaml.SequenceNode):
         for at, item in enumerate(node.value):
-            here = (*path, at)
-            lines[here] = item.start_mark.line + 1
-            _walk(item, here, lines)
+            _walk(item, (*path, at), lines, around)

@@ -1,0 +1,106 @@
+"""`triton-proxy`: LiteLLM's flags, LiteLLM's `config.yaml`."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from triton_adapter.proxy.auth import check_master_key
+from triton_adapter.proxy.config import Config, ConfigError, read_file
+
+ALLOW_WEAK = ("TRITON_PROXY_ALLOW_WEAK_MASTER_KEY", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
+LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - what LiteLLM listens on
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(
+        prog="triton-proxy", description="An OpenAI-compatible proxy in front of Triton Inference Server."
+    )
+    made.add_argument("--config", "-c", metavar="FILE", help="LiteLLM's config.yaml")
+    made.add_argument("--check", metavar="FILE", help="read a config, tell its mistakes, start nothing")
+    made.add_argument("--host", help=f"default: {EVERYWHERE} with a strong master key, {LOCAL} without one")
+    made.add_argument("--port", type=int, default=4000, help="default: 4000")
+    made.add_argument(
+        "--allow-weak-master-key",
+        action="store_true",
+        help="for local use: accept a master key such as sk-1234, or none on --host other than this machine",
+    )
+    made.add_argument("--ssl_keyfile_path", metavar="FILE", help="serve HTTPS with this key")
+    made.add_argument("--ssl_certfile_path", metavar="FILE", help="serve HTTPS with this certificate")
+    made.add_argument("--debug", action="store_true", help="log what is done")
+    made.add_argument(
+        "--detailed_debug", action="store_true", help="log more; never a key, message or address"
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, 1 for a config that cannot be used, 2 for a wrong command line."""
+    made = parser()
+    given = made.parse_args(argv)
+    file = given.check or given.config
+    if file is None:
+        made.error("--config FILE is required (or --check FILE)")
+    weak = given.allow_weak_master_key or any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ALLOW_WEAK
+    )
+    try:
+        config = read_file(file)
+        mistake = check_master_key(config)
+        if mistake is not None and not weak:
+            raise ConfigError([mistake], file)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if given.check:
+        print(f"{file}: {_summary(config)}")
+        return 0
+    secured = config.master_key is not None and mistake is None
+    host = given.host or (EVERYWHERE if secured else LOCAL)
+    if config.master_key is None and not weak and host not in (LOCAL, "localhost", "::1"):
+        print(
+            f"{file}: without general_settings.master_key anybody who reaches {host} could call the models:"
+            " set one, or start with --allow-weak-master-key",
+            file=sys.stderr,
+        )
+        return 1
+    return _serve(replace(config, database=config.database or _database(file)), host, given)
+
+
+def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
+    from triton_adapter.proxy.server import serve
+
+    level = logging.DEBUG if given.detailed_debug else logging.INFO if given.debug else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # What libraries log in detail may hold addresses and headers.
+    for name in ("aiohttp", "asyncio", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    print(f"triton-proxy: {_summary(config)} on http://{host}:{given.port}", flush=True)
+    started = serve(
+        config,
+        host,
+        given.port,
+        ssl_keyfile=given.ssl_keyfile_path,
+        ssl_certfile=given.ssl_certfile_path,
+    )
+    return 0 if started else 1
+
+
+def _summary(config: Config) -> str:
+    count = len({entry.name for entry in config.models})
+    access = "keys are required" if config.master_key else "no master key: anybody may call"
+    return f"{count} model{'s' * (count != 1)}, {access}"
+
+
+def _database(file: str) -> str:
+    """Return where keys are kept by default: beside the config."""
+    return f"{os.path.splitext(file)[0]}.keys.db"  # noqa: PTH122 - a str is what SQLite takes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

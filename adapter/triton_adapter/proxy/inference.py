@@ -1,0 +1,330 @@
+"""The three calls that do the work: chat completions, completions, embeddings. The hot path: no framework in it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, perf_counter, time
+from typing import Any
+
+import orjson
+
+from triton_adapter.calls import Call
+from triton_adapter.client import AsyncChunks, AsyncClient
+from triton_adapter.errors import (
+    AdapterError,
+    BadRequestError,
+    InternalServerError,
+    MissingParameterError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceUnavailableError,
+)
+from triton_adapter.proxy.auth import Authenticator, Principal, check_budget
+from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.deployments import Catalog, Deployment, Group, shortened
+from triton_adapter.proxy.http import (
+    ClientLeft,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    error_headers,
+    parse_object,
+    read_body,
+    read_headers,
+    request_id,
+    respond,
+)
+from triton_adapter.proxy.keys import Key
+from triton_adapter.proxy.metrics import Metrics
+from triton_adapter.proxy.router import Outcome, Router
+
+log = logging.getLogger("triton_proxy")
+# Seconds after which a client is watched for leaving: most answers are there sooner, and watching has its price.
+PATIENCE = 0.05
+STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One of the three calls: its name in metrics, and the method of `AsyncClient` that performs it."""
+
+    route: str
+    perform: Callable[[AsyncClient], Any]
+
+
+CHAT = Operation("chat/completions", lambda client: client.chat)
+TEXT = Operation("completions", lambda client: client.completion)
+EMBED = Operation("embeddings", lambda client: client.embedding)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way through."""
+
+    operation: Operation
+    id: bytes
+    began: float
+    principal: Principal | None = None
+    label: str = ""
+    model: str = ""
+    outcome: Outcome | None = None
+    call: Call | None = None
+    started: bool = False
+    left: bool = False
+    status: int = 200
+    tokens: int = 0
+    # The key whose limits and budget this request counts against, once it does.
+    metered: Key | None = None
+
+
+class Inference:
+    """Answers the three calls. One per proxy; lives on one event loop."""
+
+    def __init__(
+        self, config: Config, client: AsyncClient, catalog: Catalog, router: Router, auth: Authenticator
+    ) -> None:
+        self.config = config
+        self.client = client
+        self.catalog = catalog
+        self.router = router
+        self.auth = auth
+        self.metrics: Metrics = router.metrics
+        self._methods = {one.route: one.perform(client) for one in (CHAT, TEXT, EMBED)}
+        self.running = 0
+
+    async def answer(
+        self, operation: Operation, named: str | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer one request; `named` is the model that the path names."""
+        began = perf_counter()
+        headers = read_headers(scope)
+        exchange = Exchange(operation, request_id(headers), began)
+        self.running += 1
+        watch: Watch | None = None
+        try:
+            exchange.principal = self.auth.principal(headers)
+            body = parse_object(await read_body(receive, headers, self.config.max_body))
+            group = self._admitted(exchange, body, named)
+            watch = Watch(exchange, receive)
+            await self._answered(exchange, group, body, send)
+        except AdapterError as error:
+            await self._refused(exchange, error, send)
+        except ClientLeft:
+            exchange.left = True
+        except asyncio.CancelledError:
+            # Either the client has gone, or the proxy is going and has waited long enough.
+            if not exchange.left:
+                await self._refused(
+                    exchange, ServiceUnavailableError("The proxy is shutting down", retry_after=1), send
+                )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an OpenAI error
+            log_surprise(error, exchange.id)
+            await self._refused(exchange, InternalServerError("The proxy failed to answer"), send)
+        finally:
+            if watch is not None:
+                watch.end()
+            self.running -= 1
+            self._counted(exchange)
+
+    def _admitted(self, exchange: Exchange, body: dict[str, Any], named: str | None) -> Group:
+        """Return the group a request is for, once it is known that it may be asked now."""
+        limit = self.config.max_parallel_requests
+        if limit is not None and self.running > limit:
+            raise ServiceUnavailableError("The proxy is busy; try again later", retry_after=1)
+        model = named if named is not None else body.get("model", self.config.completion_model)
+        if model is None:
+            raise MissingParameterError("You must provide a model parameter", param="model")
+        if not isinstance(model, str):
+            raise BadRequestError("'model' must be a string", param="model", code="invalid_type")
+        exchange.model = model
+        key = exchange.principal.key if exchange.principal is not None else None
+        if key is None:
+            group = self.catalog.find(model)
+            exchange.label = group.label
+            return group
+        group = self.catalog.find(model, key.aliases)
+        if not key.allows(model, group.name, group.label):
+            raise PermissionDeniedError(
+                f"This API key may not use the model '{shortened(model)}'",
+                param="model",
+                code="model_not_allowed",
+            )
+        exchange.label = group.label
+        check_budget(key)
+        now = monotonic()
+        if refusal := key.meter.refusal(now):
+            raise RateLimitError(f"This API key is at its limit of {refusal[0]}", retry_after=refusal[1])
+        key.meter.begin(now)
+        self.auth.store.use(key, 1, 0)
+        exchange.metered = key
+        return group
+
+    async def _answered(self, exchange: Exchange, group: Group, body: dict[str, Any], send: Send) -> None:
+        drop, allowed = body.pop("drop_params", False) is True, tuple(body.pop("allowed_openai_params", ()))
+        method = self._methods[exchange.operation.route]
+        stream = body.get("stream") is True
+
+        async def perform(deployment: Deployment) -> Any:
+            entry = deployment.entry
+            call = Call(
+                exchange.model,
+                exchange.id.decode(),
+                drop or entry.drop_params,
+                (*entry.allowed_params, *allowed),
+            )
+            exchange.call = call
+            asked = {**entry.defaults, **body} if entry.defaults else body
+            result = await method(deployment.target, asked, call)
+            if not stream or not isinstance(result, AsyncChunks):
+                return result
+            # Until something has come, another deployment can still answer.
+            try:
+                return result, await anext(result, [])
+            except BaseException:
+                await result.aclose()
+                raise
+
+        outcome = await self.router.open(group, perform)
+        exchange.outcome = outcome
+        if type(outcome.result) is tuple:
+            await self._streamed(exchange, *outcome.result, send)
+            return
+        reply = outcome.result
+        exchange.tokens = self._count_tokens(exchange, reply.get("usage"))
+        data = orjson.dumps(reply)
+        exchange.started = True
+        await respond(send, 200, data, self._headers(exchange))
+
+    async def _streamed(
+        self, exchange: Exchange, chunks: AsyncChunks, batch: list[dict[str, Any]], send: Send
+    ) -> None:
+        first = last = perf_counter()
+        dumps = orjson.dumps
+        exchange.started = True
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [*STREAM, *self._headers(exchange)],
+                }
+            )
+            while batch:
+                last = perf_counter()
+                data = b"".join([b"data: %b\n\n" % dumps(chunk) for chunk in batch])
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                batch = await anext(chunks, [])
+            await send({"type": "http.response.body", "body": DONE})
+        finally:
+            usage = chunks.usage()
+            await chunks.aclose()
+            written = usage["completion_tokens"]
+            exchange.tokens = self._count_tokens(exchange, usage)
+            self.metrics.first.observe((exchange.label,), first - exchange.began)
+            if written > 1:
+                self.metrics.each.observe((exchange.label,), (last - first) / (written - 1))
+
+    def _headers(self, exchange: Exchange) -> Headers:
+        spent = int((perf_counter() - exchange.began) * 1000)
+        found = [(b"x-request-id", exchange.id), (b"openai-processing-ms", b"%d" % spent)]
+        if outcome := exchange.outcome:
+            found += [
+                (b"x-litellm-call-id", exchange.id),
+                (b"x-litellm-model-id", outcome.deployment.entry.id.encode()),
+                (b"x-litellm-attempted-retries", b"%d" % outcome.retries),
+                (b"x-litellm-attempted-fallbacks", b"%d" % outcome.fallbacks),
+            ]
+            if exchange.call is not None and exchange.call.dropped:
+                found.append((b"x-litellm-dropped-params", ",".join(exchange.call.dropped).encode()))
+        if exchange.principal is not None and exchange.principal.key is not None:
+            found += exchange.principal.key.meter.headers(monotonic())
+        return found
+
+    async def _refused(self, exchange: Exchange, error: AdapterError, send: Send) -> None:
+        exchange.status = error.status_code
+        if error.status_code >= 500:
+            log.warning(
+                "%s %s for model %s: %s",
+                error.status_code,
+                error.code,
+                exchange.label or "?",
+                exchange.id.decode(),
+            )
+        body = orjson.dumps(error.to_dict())
+        if exchange.started:
+            await send({"type": "http.response.body", "body": b"data: %b\n\n" % body})
+            return
+        await respond(send, error.status_code, body, [*error_headers(error), *self._headers(exchange)])
+
+    def _count_tokens(self, exchange: Exchange, usage: dict[str, Any] | None) -> int:
+        if usage is None:
+            return 0
+        values, label = self.metrics.tokens.values, exchange.label
+        prompt, written = usage["prompt_tokens"], usage.get("completion_tokens", 0)
+        values[label, "prompt"] += prompt
+        if written:
+            values[label, "completion"] += written
+        total: int = prompt + written
+        return total
+
+    def _counted(self, exchange: Exchange) -> None:
+        metrics, route = self.metrics, exchange.operation.route
+        status = "499" if exchange.left else str(exchange.status)
+        metrics.requests.values[route, exchange.label, status] += 1
+        metrics.duration.observe((route, exchange.label), perf_counter() - exchange.began)
+        if exchange.outcome is not None:
+            self.router.done(exchange.outcome, exchange.tokens)
+        if (key := exchange.metered) is not None:
+            key.meter.end(exchange.tokens)
+            # A request that came to nothing is given back.
+            self.auth.store.use(key, 0 if exchange.outcome else -1, exchange.tokens)
+
+
+class Watch:
+    """Cancels a request's task when its client leaves."""
+
+    __slots__ = ("_exchange", "_receive", "_task", "_timer", "_watcher")
+
+    def __init__(self, exchange: Exchange, receive: Receive) -> None:
+        loop = asyncio.get_running_loop()
+        self._exchange = exchange
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(PATIENCE, self._begin)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._exchange.left = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+def log_surprise(error: BaseException, identifier: bytes) -> None:
+    """Log where something failed that should not: the place, never the text, which may hold anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"
+    log.error("%s at %s: %s", type(error).__name__, place, identifier.decode())
+
+
+def now_seconds() -> int:
+    """Return the seconds since 1970, as OpenAI's `created` counts them."""
+    return int(time())

@@ -1,0 +1,122 @@
+"""Serving the proxy: in the foreground for the command, in a thread for tests and notebooks."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from triton_adapter.errors import BadRequestError
+from triton_adapter.proxy.app import Proxy
+from triton_adapter.proxy.config import Config
+
+# Longer than the load balancers in front keep theirs.
+KEEP_ALIVE = 75
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, which answers what is not HTTP with OpenAI's error object too."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and close."""
+        error = BadRequestError("The request is not valid HTTP", code="invalid_http")
+        body = orjson.dumps(error.to_dict())
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()
+
+
+def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
+    """Return uvicorn's settings for a proxy."""
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # its lines hold query strings, and those may hold keys
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
+        **options,
+    )
+
+
+def serve(config: Config, host: str, port: int, **options: Any) -> bool:
+    """Serve until SIGINT or SIGTERM, then finish what is under way. False if it could not be started."""
+    server = uvicorn.Server(uvicorn_config(config, Proxy(config), host=host, port=port, **options))
+    server.run()
+    return server.started
+
+
+class ProxyServer:
+    """A proxy on a free port of this machine.
+
+    with ProxyServer(read_file("config.yaml")) as proxy:
+        OpenAI(base_url=proxy.url, api_key=...)
+    """
+
+    def __init__(self, config: Config, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.proxy = Proxy(config)
+        self._socket = socket.create_server((host, port), backlog=2048)
+        self._server = _Server(uvicorn_config(config, self.proxy))
+        self._thread = threading.Thread(target=self._run, name="triton-proxy", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address, `http://127.0.0.1:port`."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def start(self) -> Self:
+        """Start, and return once requests are answered."""
+        self._thread.start()
+        self._server.ready.wait(10)
+        if not self._server.started:
+            raise RuntimeError("the proxy did not start")
+        return self
+
+    def stop(self) -> None:
+        """Finish what is under way, then stop."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])
+        self._server.ready.set()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its pauses and signals: it is started and stopped by a thread."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            await asyncio.sleep(0.01)
