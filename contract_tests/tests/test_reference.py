@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,6 +97,37 @@ def test_a_death_is_noticed_and_survived() -> None:
         assert triton.pid != first
         assert get(f"{triton.http_url}/v2/health/ready") == b""
     assert stubs_of(triton) == []
+
+
+def test_nothing_outlives_a_user_that_was_killed() -> None:
+    program = (
+        "import signal, sys\n"
+        "from triton_contract.reference import TritonServer\n"
+        f"triton = TritonServer({str(SMALL)!r}).start()\n"
+        "print(triton.pid, triton.command[-1].rpartition('=')[2], flush=True)\n"
+        "signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout is not None
+        pid, prefix = user.stdout.readline().split()
+        assert runs(pid)
+        user.kill()
+    eventually(lambda: not runs(pid))
+    eventually(lambda: not list(Path("/dev/shm").glob(f"{prefix}*")))  # noqa: S108
+
+
+def runs(pid: str) -> bool:
+    """Whether the process exists and is no zombie (those have no command line)."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
 
 
 def test_a_server_that_cannot_start_says_why() -> None:

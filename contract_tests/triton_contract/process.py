@@ -71,8 +71,8 @@ class Death:
 class ServerProcess:
     """One running server; `command` is asked for the argument list once the ports are known.
 
-    `cleanup` is called after every stop and after every death that `stop` or `restart` finds, for what
-    the server leaves behind (child processes, shared memory).
+    `cleanup` is called after every stop, for what the server leaves behind (child processes, shared memory).
+    Should we be killed ourselves, the server dies with us, and files whose path begins with `leftovers` go.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class ServerProcess:
         start_timeout: float = 120.0,
         stop_timeout: float = 15.0,
         has_metrics: bool = True,
+        leftovers: str = "",
         cleanup: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -96,7 +97,9 @@ class ServerProcess:
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._has_metrics = has_metrics
+        self._leftovers = leftovers
         self._cleanup = cleanup
+        self._watchdog: _Watchdog | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.ports = ports or Ports(0, 0, 0)
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log")
@@ -136,6 +139,7 @@ class ServerProcess:
                 start_new_session=True,
             )
         _RUNNING.add(self)
+        self._watchdog = _Watchdog(self._process.pid, self._leftovers)
         deadline = time.monotonic() + self._start_timeout
         awaited = [self.ports.http, self.ports.metrics] if self._has_metrics else [self.ports.http]
         try:
@@ -182,7 +186,10 @@ class ServerProcess:
     def stop(self, *, gently: bool = True) -> None:
         """End the process with SIGTERM (SIGKILL when not `gently`, or when it does not end in time)."""
         process, self._process = self._process, None
+        watchdog, self._watchdog = self._watchdog, None
         _RUNNING.discard(self)
+        if watchdog is not None:
+            watchdog.dismiss()
         if process is None:
             return
         if process.poll() is None:
@@ -195,6 +202,30 @@ class ServerProcess:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._cleanup()
+
+
+class _Watchdog:
+    """Ends a server's process group when this process ends without doing so: it waits for the end of a pipe
+    that only we hold, and so notices even SIGKILL.
+    """
+
+    _SCRIPT = 'read -r _; kill -s KILL -- "-$1"; [ -z "$2" ] || rm -f -- "$2"*'
+
+    def __init__(self, group: int, leftovers: str) -> None:
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", self._SCRIPT, "watchdog", str(group), leftovers],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        """Nothing to watch any more."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def answers_http(port: int, host: str = "127.0.0.1", timeout: float = 5.0) -> bool:

@@ -52,6 +52,7 @@ class TritonServer:
             ports=ports,
             start_timeout=start_timeout,
             has_metrics=not any(f.replace("=", "").startswith("--allow-metricsfalse") for f in self.flags),
+            leftovers=str(_SHARED_MEMORY / self._prefix),
             cleanup=self._remove_leftovers,
         )
 
