@@ -30,6 +30,9 @@ from triton_emulator.repository.times import NEVER
 
 _LOG = logging.getLogger(__name__)
 
+#: requests may name any number of models that are not there
+_PROBLEMS_KEPT = 1000
+
 #: the error of each model that was to be loaded, None for one that is served
 Results = Mapping[str, str | None]
 
@@ -287,4 +290,6 @@ class Control:
 
     def _problem(self, key: str, text: str) -> None:
         self.problems[key] = text
+        if len(self.problems) > _PROBLEMS_KEPT:
+            self.problems.pop(next(iter(self.problems)), None)
         _LOG.error("%s", text)

@@ -12,7 +12,7 @@ def metadata_platform(config: ModelConfig) -> str:
 
 
 def metadata_json(config: ModelConfig, versions: Iterable[int]) -> bytes:
-    """`versions` are the model's ready ones, ascending."""
+    """`versions` are the model's ready ones, ascending, or the one that the request names."""
     return json_dialect.write(
         {
             "name": config.name,

@@ -75,7 +75,7 @@ def parse_json_config(text: str) -> Proto:
             raise ValueError(": Root element must be a message.")
         json_format.ParseDict(_with_enum_names(value, config.DESCRIPTOR), config, descriptor_pool=pool())
     except (json_format.ParseError, RecursionError, AttributeError, TypeError) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).partition("\n")[0]) from None
     for field in fields_newer_than_2_51(config):
         raise ValueError(f"{field}: Cannot find field.")
     return config
