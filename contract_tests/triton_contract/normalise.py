@@ -91,6 +91,11 @@ BY_OPERATION: dict[str, tuple[str, ...]] = {
     "generate_stream": ("repository-path",),
     "repository index": ("repository-path",),
     "model load": ("repository-path",),
+    "grpc/ModelStatistics": ("statistics-times",),
+    "grpc/ModelInfer": ("repository-path",),
+    "grpc/ModelStreamInfer": ("repository-path",),
+    "grpc/RepositoryIndex": ("repository-path",),
+    "grpc/RepositoryModelLoad": ("repository-path",),
 }
 
 

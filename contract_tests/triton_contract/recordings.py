@@ -34,7 +34,8 @@ class Provenance:
 
 def topic_file(version: str, topic: str, folder: Path = FOLDER) -> Path:
     """The file that holds a topic's answers of one server version."""
-    return folder / version / "http" / f"{topic}.jsonl"
+    place = topic if "/" in topic else f"http/{topic}"
+    return folder / version / f"{place}.jsonl"
 
 
 def write(path: Path, provenance: Provenance, observations: Iterable[tuple[Case, Observation]]) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from .compare import AXES, EQUAL, Outcome, Verdict, compare
 from .divergences import Divergence, apply
+from .grpc.case import Rpc
 from .http.case import Case
 from .http.operations import operation_of
 from .http.play import SHARED_MEMORY, Observation, play, recount
@@ -62,7 +63,13 @@ class LiveSide:
             self.target.restart()
             self._stale = False
         self._used = True
-        seen = play(case, self.target.http, self.target.metrics, settle_pause=self._settle_pause)
+        seen = play(
+            case,
+            self.target.http,
+            self.target.metrics,
+            self.target.grpc,
+            settle_pause=self._settle_pause,
+        )
         death = self.target.death(within=DEATH_SECONDS if _looks_dead(case, seen) else 0.0)
         return seen if death is None else replace(seen, death=str(death), counts=None)
 
@@ -198,7 +205,7 @@ def judge(
         (i for i, e in enumerate(expected.exchanges) if e.response is None), len(expected.exchanges) - 1
     )
     answer = actual.exchanges[broken].response if broken < len(actual.exchanges) else None
-    if answer is None or answer.status < 400:
+    if answer is None or not answer.is_error:
         got = "no answer" if answer is None else f"{answer.status}"
         text = f"the reference crashes ({expected.death}); the target must answer with an error, got {got}"
         return _everywhere(Verdict(Outcome.DIFFERENT, text))
@@ -287,7 +294,8 @@ def record(
 def fits_url(case: Case) -> bool:
     """Whether a case can be run against a server that we do not start."""
     metrics = any(step.port == "metrics" for step in case.steps)
-    return not (case.flags or case.needs_fresh_server or case.isolated or metrics)
+    calls = any(isinstance(step, Rpc) for step in case.steps)
+    return not (case.flags or case.needs_fresh_server or case.isolated or metrics or calls)
 
 
 __all__ = [

@@ -42,6 +42,10 @@ class Target(Protocol):
     def http(self) -> Address: ...
     @property
     def metrics(self) -> Address | None: ...
+    @property
+    def grpc(self) -> str | None:
+        """host:port; None where it is not known."""
+
     def how(self) -> str: ...
 
 
@@ -90,6 +94,10 @@ class TritonTarget:
     @property
     def metrics(self) -> Address | None:
         return Address.of(self.server.metrics_url)
+
+    @property
+    def grpc(self) -> str | None:
+        return self.server.grpc_url
 
     def how(self) -> str:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -151,6 +159,10 @@ class EmulatorTarget:
     def metrics(self) -> Address | None:
         return Address("127.0.0.1", self.process.ports.metrics)
 
+    @property
+    def grpc(self) -> str | None:
+        return f"127.0.0.1:{self.process.ports.grpc}"
+
     def how(self) -> str:
         return f"emulator, started as {self._words[0].rsplit('/', 1)[-1]}"
 
@@ -192,6 +204,10 @@ class UrlTarget:
 
     @property
     def metrics(self) -> Address | None:
+        return None
+
+    @property
+    def grpc(self) -> str | None:
         return None
 
     def how(self) -> str:

@@ -34,6 +34,11 @@ class Response:
     complete: bool = True
     """Whether the body came whole, as its framing promised."""
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it says that the request failed (gRPC's only status without an error is 0)."""
+        return self.status != 0 if self.version == "gRPC" else self.status >= 400
+
     def header(self, name: str) -> str | None:
         """The first header of that name, whatever its spelling."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)

@@ -11,12 +11,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from triton_contract.grpc.case import GrpcCase, Rpc
+
 from .case import Case, Step
 
-CASES = Path(__file__).resolve().parents[1] / "cases" / "http"
+CASES = Path(__file__).resolve().parents[1] / "cases"
+PROTOCOLS = ("http", "grpc")
 _FILE_FIELDS = {"repository", "flags", "defaults", "cases", "tables"}
 _CASE_FIELDS = set(Case.model_fields) - {"topic"}
-_STEP_FIELDS = {field.alias or name for name, field in Step.model_fields.items()}
+_STEP_FIELDS = {field.alias or name for kind in (Step, Rpc) for name, field in kind.model_fields.items()}
 _TABLE_FIELDS = {"rows", "columns"}
 _WHOLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))\Z")
 
@@ -46,7 +49,7 @@ def load_cases(*places: Path) -> list[Case]:
     Raises CaseError on a broken file, and on an id that two cases share.
     """
     cases: list[Case] = []
-    for path in _files(places or (CASES,)):
+    for path in _files(places or [CASES / protocol for protocol in PROTOCOLS]):
         cases.extend(load_file(path))
     seen: dict[str, str] = {}
     for case in cases:
@@ -144,8 +147,10 @@ def _case(path: Path, shared: Node, node: Node) -> Case:
             raise CaseError(f"{where}: steps is a list of mappings")
     else:
         case_part["steps"] = [step_part]
+    is_grpc = path.parent.name == "grpc"
+    kind: type[Case] = GrpcCase if is_grpc else Case
     try:
-        return Case(**case_part, topic=path.stem)
+        return kind(**case_part, topic=f"grpc/{path.stem}" if is_grpc else path.stem)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "case"

@@ -52,7 +52,7 @@ _ROUTES = tuple(
         (r"/v2/cudasharedmemory(?:/.*)?", "cuda shared memory"),
     )
 )
-COUNTED = frozenset({"infer", "generate", "generate_stream"})
+COUNTED = frozenset({"infer", "generate", "generate_stream", "grpc/ModelInfer", "grpc/ModelStreamInfer"})
 
 
 def operation_of(case: Case) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from triton_contract.grpc.case import Rpc
+from triton_contract.grpc.stage import Calls
+
 from . import client, shared_memory
 from .body import request_bytes
 from .case import Case, Step, Until
@@ -39,6 +42,7 @@ class _Stage:
 
     http: Address
     metrics: Address | None
+    calls: Calls
     wires: dict[str, Wire] = field(default_factory=dict)
     background: dict[str, tuple[Wire, Step]] = field(default_factory=dict)
 
@@ -63,6 +67,7 @@ class _Stage:
             self.wires.pop(port).close()
 
     def close(self) -> None:
+        self.calls.close()
         for wire in (*self.wires.values(), *(wire for wire, _ in self.background.values())):
             wire.close()
 
@@ -73,7 +78,12 @@ def counts_statistics(case: Case) -> bool:
 
 
 def play(
-    case: Case, http: Address, metrics: Address | None = None, *, settle_pause: float = SETTLE_PAUSE
+    case: Case,
+    http: Address,
+    metrics: Address | None = None,
+    grpc: str | None = None,
+    *,
+    settle_pause: float = SETTLE_PAUSE,
 ) -> Observation:
     """Send the case's requests and collect what comes back. A refused connection is an observation too.
 
@@ -81,7 +91,7 @@ def play(
     """
     counting = counts_statistics(case)
     before = settled_counts(http, settle_pause) if counting else None
-    stage = _Stage(http, metrics)
+    stage = _Stage(http, metrics, Calls(grpc))
     exchanges: list[Exchange] = []
     try:
         with shared_memory.present(case.shared_memory):
@@ -127,6 +137,10 @@ def _satisfied(exchange: Exchange, until: Until) -> bool:
 
 
 def _once(stage: _Stage, step: Step) -> Exchange | None:
+    if isinstance(step, Rpc):
+        return stage.calls.call(step)
+    if step.answer_of is not None and stage.calls.has(step.answer_of):
+        return stage.calls.answer_of(step.answer_of)
     if step.read_shared_memory is not None:
         data = shared_memory.contents(step.read_shared_memory)
         return Exchange(None, ending=SHARED_MEMORY, extra=data)

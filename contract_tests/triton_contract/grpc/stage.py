@@ -1,0 +1,47 @@
+"""The calls of one case while it plays: a channel, opened for the first of them, and those in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triton_contract.http.client import Exchange
+
+from .case import Rpc
+
+if TYPE_CHECKING:
+    import grpc
+
+    from .client import Pending
+
+
+class Calls:
+    """`address` is host:port, None for a target whose gRPC is not known."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._channel: grpc.Channel | None = None
+        self._background: dict[str, Pending] = {}
+
+    def call(self, step: Rpc) -> Exchange | None:
+        """Start a call; its answer, or None where it goes on in the background."""
+        from .client import open_channel, start  # an HTTP case needs no grpcio
+
+        if self._address is None:
+            raise LookupError("this target's gRPC port is not known")
+        if self._channel is None:
+            self._channel = open_channel(self._address)
+        pending = start(self._channel, step)
+        if step.in_background is not None:
+            self._background[step.in_background] = pending
+            return None
+        return pending.result()
+
+    def has(self, name: str) -> bool:
+        return name in self._background
+
+    def answer_of(self, name: str) -> Exchange:
+        return self._background[name].result()
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
