@@ -1,0 +1,60 @@
+"""Servers for the witnesses: the emulator and the real tritonserver over one repository, each started once."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from triton_contract.reference.pytest_support import require_reference
+from triton_contract.targets import Target, TargetUnavailable, emulator_command, target_of
+
+MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
+#: what the emulator serves where it is given no repository; the real server loads it as well
+BUILTIN = Path(__file__).parents[3] / "emulator" / "triton_emulator" / "builtin" / "models"
+CHOSEN = ("datatypes/*", "http/echo", "http/labels", "http/err", "http/dec", "http/two", "explicit/versions")
+TARGETS = ("emulator", "triton")
+
+
+@contextmanager
+def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
+    """One running target; a real server that cannot be had here skips the test (in CI it fails it)."""
+    if name == "triton":
+        require_reference()
+    else:
+        try:
+            emulator_command()
+        except TargetUnavailable as unavailable:
+            pytest.skip(str(unavailable))
+    target = target_of(name)
+    target.start(repository, flags)
+    try:
+        yield target
+    finally:
+        target.stop()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of the contract's repositories that a client may load and unload without being in anybody's way."""
+    folder = tmp_path_factory.mktemp("models")
+    for pattern in CHOSEN:
+        for model in MODELS.glob(pattern):
+            shutil.copytree(model, folder / model.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[Target]:
+    """Each target in turn, with every model of `repository` loaded and free to be unloaded."""
+    flags = ("--model-control-mode=explicit", "--load-model=*", "--exit-on-error=false")
+    with serving(request.param, repository, *flags) as target:
+        yield target
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def builtin_server(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Each target in turn, with the models that the emulator brings along."""
+    with serving(request.param, BUILTIN) as target:
+        yield target
