@@ -4,12 +4,36 @@ from pathlib import Path
 
 import pytest
 
+from triton_contract.grpc.case import Rpc
 from triton_contract.http.body import request_bytes
 from triton_contract.http.case import Case, Step
 from triton_contract.http.load import CaseError, load_cases, load_file
 from triton_contract.http.operations import OPERATIONS, operation_of
 from triton_contract.normalise import BY_OPERATION, NORMALISERS
 from triton_contract.runner import MODELS
+
+SERVICE_METHODS = {
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+    "ModelStreamInfer",
+    "ModelConfig",
+    "ModelStatistics",
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
+    "SystemSharedMemoryStatus",
+    "SystemSharedMemoryRegister",
+    "SystemSharedMemoryUnregister",
+    "CudaSharedMemoryStatus",
+    "CudaSharedMemoryRegister",
+    "CudaSharedMemoryUnregister",
+    "TraceSetting",
+    "LogSettings",
+}
 
 
 def cases_of(folder: Path, text: str, name: str = "topic.yaml") -> list[Case]:
@@ -250,19 +274,30 @@ def test_the_operation_follows_from_the_path(path: str, operation: str) -> None:
 # --- the package's own cases ---
 
 
+def is_operation(name: str) -> bool:
+    """An HTTP operation of the table, or a gRPC method."""
+    return name in OPERATIONS or name.startswith("grpc/")
+
+
 def test_our_cases_are_sound() -> None:
     for case in load_cases():
         assert (MODELS / case.repository).is_dir(), case.id
-        assert operation_of(case) in OPERATIONS, case.id
+        assert is_operation(operation_of(case)), case.id
         assert set(case.normalise) <= set(NORMALISERS), case.id
         for step in case.steps:
-            request_bytes(step) if not (step.answer_of or step.read_shared_memory) else None
+            if isinstance(step, Rpc):
+                step.payloads()
+            elif step.path is not None:
+                request_bytes(step)
 
 
 def test_every_operation_has_cases() -> None:
-    assert {operation_of(case) for case in load_cases()} == set(OPERATIONS)
+    found = {operation_of(case) for case in load_cases()}
+    assert found >= set(OPERATIONS)
+    methods = SERVICE_METHODS | {"Check"}
+    assert {name.removeprefix("grpc/") for name in found if name.startswith("grpc/")} >= methods
 
 
 def test_normalisers_of_operations_exist() -> None:
-    assert set(BY_OPERATION) <= set(OPERATIONS)
+    assert all(is_operation(name) for name in BY_OPERATION)
     assert {name for names in BY_OPERATION.values() for name in names} <= set(NORMALISERS)
