@@ -62,6 +62,25 @@ def test_a_storm_of_changes_ends_in_a_sound_state(tmp_path: Path) -> None:
     assert repository.close(60)
 
 
+def test_an_ensemble_waits_for_a_member_that_another_request_is_loading(tmp_path: Path) -> None:
+    write_model(tmp_path, "a")
+    write_model(tmp_path, "e", ensemble_config("a"))
+    loader = Loader()
+    gate = loader.gates["a"] = threading.Event()
+    repository = serve(tmp_path, mode="explicit", loader=loader)
+    repository.start()
+    member = threading.Thread(target=repository.load, args=("a",))
+    member.start()
+    loader.entered.acquire()
+    ensemble = threading.Thread(target=repository.load, args=("e",))
+    ensemble.start()
+    gate.set()
+    for thread in (member, ensemble):
+        thread.join(60)
+    assert loader.loaded == [("a", 1), ("e", 1)]
+    assert repository.is_ready("e")
+
+
 def test_names_that_are_not_there_leave_nothing_behind(tmp_path: Path) -> None:
     repository = serve(tmp_path, mode="explicit")
     repository.start()

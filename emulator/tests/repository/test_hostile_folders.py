@@ -44,7 +44,9 @@ def test_a_config_that_is_a_folder_is_a_problem_of_that_model_alone(repository_f
 
 
 @pytest.mark.parametrize(
-    "name", ["n" * 255, "Grüße 日本", "a b", "-", "x'y\"z", "new\nline", os.fsdecode(b"\xff\xfe")]
+    "name",
+    ["n" * 255, "Grüße 日本", "a b", "-", "x'y\"z", "new\nline", os.fsdecode(b"\xff\xfe")],
+    ids=["255 bytes", "not ascii", "with a space", "a dash", "with quotes", "with a line feed", "not utf-8"],
 )
 def test_a_model_may_have_any_name_that_a_folder_can_have(repository_folder: Path, name: str) -> None:
     write_model(repository_folder, name)

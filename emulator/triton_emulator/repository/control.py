@@ -39,10 +39,14 @@ Results = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Models to load, being new or changed, and models to drop; `complete` is False if some could not be read."""
+    """Models to load, being new or changed, and models to drop; `complete` is False if some could not be read.
+
+    `unchanged` are models that were looked at as well: what is loaded may need them as they are.
+    """
 
     loaded: Mapping[str, PolledModel] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
+    unchanged: frozenset[str] = frozenset()
     complete: bool = True
 
 
@@ -116,7 +120,8 @@ class Control:
                 touched = {*change.loaded, *change.removed}
                 after = graph_of((self._polled | dict(change.loaded)).values())
                 affected = dependents(touched, after) | dependents(touched, self._graph())
-                if not affected & self._busy:
+                held = affected | change.unchanged
+                if not held & self._busy:
                     break
                 self._free.wait()
             for key in change.removed:
@@ -125,7 +130,7 @@ class Control:
                 before = self._polled[key].times if key in self._polled else NEVER
                 self._polled[key] = replace(model, times_before=before)
             self._identify()
-            self._busy |= affected
+            self._busy |= held
         try:
             for key in sorted(change.removed):
                 self._lifecycle.unload(key)
@@ -137,7 +142,7 @@ class Control:
             return change.complete, results
         finally:
             with self._free:
-                self._busy -= affected
+                self._busy -= held
                 self._free.notify_all()
 
     def _identify(self) -> None:
@@ -211,9 +216,12 @@ class Control:
         for key in sorted(duplicates):
             self._problem(key, f"failed to poll model '{key}': not unique across all model repositories")
         read = [self._read(folder) for folder in found]
+        loaded = {model.id: model for model in read if model is not None and self._differs(model)}
+        removed = frozenset(self._polled.keys() - {folder.id for folder in found})
         return _Change(
-            loaded={model.id: model for model in read if model is not None and self._differs(model)},
-            removed=frozenset(self._polled.keys() - {folder.id for folder in found}),
+            loaded,
+            removed,
+            unchanged=frozenset(self._polled.keys() - loaded.keys() - removed),
             complete=not (unreadable or duplicates or None in read),
         )
 
@@ -224,6 +232,7 @@ class Control:
         unwritable: Mapping[str, TritonError],
     ) -> _Change:
         loaded: dict[str, PolledModel] = {}
+        unchanged: set[str] = set()
         complete = True
         seen: set[str] = set()
         waiting = list(wanted)
@@ -245,7 +254,9 @@ class Control:
                     explicit = name in wanted or (known is not None and known.explicit)
                     if wanted.get(name) or self._differs(model):
                         loaded[model.id] = replace(model, explicit=explicit)
-        return _Change(loaded=loaded, complete=complete)
+                    else:
+                        unchanged.add(model.id)
+        return _Change(loaded, unchanged=frozenset(unchanged), complete=complete)
 
     def _differs(self, model: PolledModel) -> bool:
         known = self._polled.get(model.id)
@@ -289,6 +300,8 @@ class Control:
         return replace(model, folder=folder, times=NEVER) if folder else model
 
     def _problem(self, key: str, text: str) -> None:
+        # a folder's name may hold bytes that are no text, which a log could not take
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         self.problems[key] = text
         if len(self.problems) > _PROBLEMS_KEPT:
             self.problems.pop(next(iter(self.problems)), None)
