@@ -1,8 +1,9 @@
 """The cases of `cases/*.txt`: Python code for a lab model, and what the real server answered to it.
 
 A case starts with `### <what it shows> [<options>]`; the rest is code that defines `execute(requests)`. Options:
-`decoupled` (the decoupled lab model), `hangs` (the real server never answers), `outputs=A,B` (the requested outputs),
-`IN_<TYPE>=<value>` (an input), and fields of the request (`id='a'`).
+`decoupled` (the decoupled lab model), `hangs` (the real server never answers), `fragile` (the real server answers so,
+but now and then it hangs or ends on it or on what comes next: it is asked when recording, not by the tests),
+`outputs=A,B` (the requested outputs), `IN_<TYPE>=<value>` (an input), and fields of the request (`id='a'`).
 """
 
 import ast
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from emulator.tests.backends.python.lab import Answer, case, text_input
 from triton_emulator.protocol.datatypes import DATATYPES, decode_bytes
 from triton_emulator.protocol.messages import InferRequest
@@ -22,7 +24,9 @@ from triton_emulator.protocol.tensor import Tensor
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded" / "answers.json"
 #: models that do not load, and why
-BROKEN = HERE / "broken"
+BROKEN = HERE / "models" / "broken"
+#: models that show what their modules see
+MODELS = ("siblings", "siblings_too", "module_tricks", "two_instances")
 REASONS = HERE / "recorded" / "reasons.json"
 
 #: what differs from place to place: addresses, where the helpers' and the standard library's files lie, frozen lines
@@ -46,6 +50,10 @@ class Case:
     @property
     def hangs(self) -> bool:
         return "hangs" in self.options
+
+    @property
+    def fragile(self) -> bool:
+        return self.hangs or "fragile" in self.options
 
     def request(self) -> InferRequest:
         inputs: list[Tensor] = []
@@ -82,9 +90,9 @@ def cases() -> dict[str, Case]:
 
 @cache
 def recorded() -> dict[str, list[str]]:
-    """What the real server answered, by case, in words."""
-    answers: dict[str, list[str]] = json.loads(RECORDED.read_text())["answers"]
-    return answers
+    """What the real server answered, by case or model, in words."""
+    recording = json.loads(RECORDED.read_text())
+    return {**recording["answers"], **recording["models"]}
 
 
 def in_words(answers: list[Answer]) -> list[str]:

@@ -24,6 +24,7 @@ from triton_emulator.repository.versions import parse_version
 REPOSITORY = Path(__file__).with_name("repository")
 
 #: what is observed of one response: its outputs (name, datatype, shape, bytes) in order, or the error's text
+_Inbox = queue.SimpleQueue[tuple[InferResponse | None, bool]]
 Answer = list[tuple[str, str, tuple[int, ...], bytes]] | str
 
 
@@ -77,11 +78,8 @@ class Emulated:
     def ask(self, *requests: InferRequest, wait: float = 5.0) -> list[list[Answer]]:
         """Execute the requests as one batch; the answers to each, ended by the final flag."""
         executor = self.executor(requests[0].model_name)
-        inboxes: list[queue.SimpleQueue[tuple[InferResponse | None, bool]]] = [queue.SimpleQueue() for _ in requests]
-        calls = [
-            Call(request, 1, lambda r, final, inbox=inbox: inbox.put((r, final)), lambda d, r, final: d(r, final))
-            for request, inbox in zip(requests, inboxes, strict=True)
-        ]
+        inboxes: list[_Inbox] = [queue.SimpleQueue() for _ in requests]
+        calls = [_call(request, inbox) for request, inbox in zip(requests, inboxes, strict=True)]
         executor.start_worker(0, lambda: executor.execute(calls, 0))
         return [_drain(inbox, wait) for inbox in inboxes]
 
@@ -90,7 +88,14 @@ class Emulated:
             executor.finalize()
 
 
-def _drain(inbox: "queue.SimpleQueue[tuple[InferResponse | None, bool]]", wait: float) -> list[Answer]:
+def _call(request: InferRequest, inbox: _Inbox) -> Call:
+    def deliver(response: InferResponse | None, final: bool) -> None:
+        inbox.put((response, final))
+
+    return Call(request, 1, deliver, lambda put, response, final: put(response, final))
+
+
+def _drain(inbox: _Inbox, wait: float) -> list[Answer]:
     answers: list[Answer] = []
     final = False
     while not final:
@@ -133,12 +138,14 @@ class Real:
                 return self._ask(request, wait)
             except (TimeoutError, ConnectionError, urllib.error.URLError):
                 self._server.restart()
+        if not hangs:
+            raise AssertionError("the real server ends or hangs at this request, every time")
         return ["(no final response)"]
 
     def _ask(self, request: InferRequest, wait: float) -> list[Answer]:
         if "decoupled" in request.model_name:
             return self._stream(request, wait)
-        header = {
+        header: dict[str, Any] = {
             "id": request.id,
             "inputs": [
                 {
@@ -154,11 +161,16 @@ class Real:
         if request.timeout:
             header["parameters"]["timeout"] = request.timeout
         if request.outputs:
-            header["outputs"] = [{"name": o.name, "parameters": {"binary_data": True}} for o in request.outputs]
+            header["outputs"] = [
+                {"name": o.name, "parameters": {"binary_data": True}} for o in request.outputs
+            ]
         head = json.dumps(header).encode()
         body = head + b"".join(bytes(t.data) for t in request.inputs)
         status, headers, answer = self._post(
-            f"/v2/models/{request.model_name}/infer", body, {"Inference-Header-Content-Length": str(len(head))}, wait
+            f"/v2/models/{request.model_name}/infer",
+            body,
+            {"Inference-Header-Content-Length": str(len(head))},
+            wait,
         )
         if status != 200:
             return [json.loads(answer)["error"]]
@@ -184,7 +196,7 @@ class Real:
             if "error" in said:
                 answers.append(said["error"])
                 continue
-            outputs = []
+            outputs: list[tuple[str, str, tuple[int, ...], bytes]] = []
             for name, value in said.items():
                 if name not in ("model_name", "model_version", "id"):
                     values = value if isinstance(value, list) else [value]
@@ -194,7 +206,9 @@ class Real:
         return answers
 
     def _post(self, path: str, body: bytes, headers: dict[str, str], wait: float) -> tuple[int, Any, bytes]:
-        request = urllib.request.Request(self._server.http_url + path, data=body, headers=headers, method="POST")
+        request = urllib.request.Request(
+            self._server.http_url + path, data=body, headers=headers, method="POST"
+        )
         try:
             with urllib.request.urlopen(request, timeout=wait) as answer:
                 return answer.status, answer.headers, answer.read()
@@ -219,7 +233,9 @@ def _sequence(request: InferRequest) -> dict[str, Any]:
     }
 
 
-def case(code: str, *inputs: Tensor, model: str = "lab", outputs: Sequence[str] = (), **fields: Any) -> InferRequest:
+def case(
+    code: str, *inputs: Tensor, model: str = "lab", outputs: Sequence[str] = (), **fields: Any
+) -> InferRequest:
     """A request to a lab model to run `code`, which defines `execute(requests)`."""
     return InferRequest(
         model,

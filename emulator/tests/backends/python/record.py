@@ -3,14 +3,15 @@
 The only way in which the recordings change.
 """
 
-import datetime
+import datetime as dt
 import json
 import sys
 from pathlib import Path
 
-from emulator.tests.backends.python.casebook import BROKEN, REASONS, RECORDED, cases, in_words, masked
+from emulator.tests.backends.python.casebook import BROKEN, MODELS, REASONS, RECORDED, cases, in_words, masked
 from emulator.tests.backends.python.lab import REPOSITORY, Real, index_reasons
 from triton_contract.reference import DEFAULT_VERSION, TritonServer
+from triton_emulator.protocol.messages import InferRequest
 
 FLAGS = ["--exit-on-error=false"]
 
@@ -20,7 +21,10 @@ def main() -> None:
     with TritonServer(REPOSITORY, FLAGS) as triton:
         for name, case in cases().items():
             answers[name] = in_words(Real(triton).ask(case.request(), hangs=case.hangs))
-    _write(RECORDED, {"answers": answers})
+            if case.fragile and not case.hangs:
+                triton.restart()
+        models = {name: in_words(Real(triton).ask(InferRequest(name))) for name in MODELS}
+    _write(RECORDED, {"answers": answers, "models": models})
     with TritonServer(BROKEN, FLAGS) as triton:
         reasons = {name: masked(reason) for name, reason in index_reasons(triton.http_url).items()}
     _write(REASONS, {"reasons": reasons})
@@ -31,7 +35,7 @@ def _write(path: Path, content: dict[str, object]) -> None:
     origin = {
         "server": f"tritonserver {DEFAULT_VERSION}",
         "python": ".".join(map(str, sys.version_info[:2])),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
     }
     path.write_text(json.dumps({"recorded": origin, **content}, indent=1, ensure_ascii=False) + "\n")
 

@@ -5,18 +5,26 @@ from collections.abc import Iterator
 
 import pytest
 
-from emulator.tests.backends.python.casebook import BROKEN, REASONS, Case, cases, in_words, masked, recorded
+from emulator.tests.backends.python.casebook import (
+    BROKEN,
+    MODELS,
+    REASONS,
+    Case,
+    cases,
+    in_words,
+    masked,
+    recorded,
+)
 from emulator.tests.backends.python.lab import REPOSITORY, Emulated, Real, definition, index_reasons
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 from triton_emulator.backends import python
 from triton_emulator.backends.python.completion import auto_complete
 from triton_emulator.engine.model import LoadError
+from triton_emulator.protocol.messages import InferRequest
 
 FLAGS = ["--exit-on-error=false"]
-#: not asked again here: the real server ends or hangs now and then while it refuses a metric
-FRAGILE = "metrics"
-FILES = sorted({name.partition(":")[0] for name in cases()} - {FRAGILE})
+FILES = sorted({name.partition(":")[0] for name, case in cases().items() if not case.fragile})
 WHY = json.loads(REASONS.read_text())["reasons"]
 
 
@@ -31,6 +39,15 @@ def emulated() -> Iterator[Emulated]:
 def test_code_sees_what_it_sees_in_the_real_server(emulated: Emulated, name: str) -> None:
     case = cases()[name]
     (answers,) = emulated.ask(case.request(), wait=0.2 if case.hangs else 10.0)
+    assert in_words(answers) == recorded()[name]
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+@pytest.mark.parametrize("name", MODELS)
+def test_modules_see_what_they_see_in_a_process_of_their_own(
+    emulated: Emulated, name: str, turn: str
+) -> None:
+    (answers,) = emulated.ask(InferRequest(name))
     assert in_words(answers) == recorded()[name]
 
 
@@ -55,8 +72,15 @@ def real() -> Iterator[Real]:
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_real_server_still_answers_as_recorded(real: Real, file: str) -> None:
-    asked = [case for name, case in cases().items() if name.startswith(f"{file}:") and not case.hangs]
-    assert {case.name: answers(real, case) for case in asked} == {case.name: recorded()[case.name] for case in asked}
+    asked = [case for name, case in cases().items() if name.startswith(f"{file}:") and not case.fragile]
+    assert {case.name: answers(real, case) for case in asked} == {
+        case.name: recorded()[case.name] for case in asked
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_modules_still_see_in_the_real_server_what_was_recorded(real: Real, name: str) -> None:
+    assert in_words(real.ask(InferRequest(name))) == recorded()[name]
 
 
 def answers(real: Real, case: Case) -> list[str]:

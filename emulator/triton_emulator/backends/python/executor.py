@@ -76,6 +76,11 @@ class PythonExecutor:
         """Run the scheduler's worker loop of an instance on the thread that initialised the instance."""
         self._threads[instance].submit(loop)
 
+    def on_reschedule(self, again: Callable[[Call], None]) -> None:
+        """Call `again`, on the instance's thread, for each request that the model wants to be executed once more."""
+        for instance in self._instances:
+            instance.reschedule = again
+
     def execute(self, calls: Sequence[Call], instance: int) -> None:
         """Run the calls on that instance; on the thread that this is called on."""
         self._execute[instance](calls)

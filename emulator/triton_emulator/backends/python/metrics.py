@@ -213,7 +213,10 @@ class MetricFamily(Bound):
 
     _registry: MetricRegistry
     _instance: str
-    _SIGNATURE = "c_python_backend_utils.MetricFamily(name: str, description: str, kind: c_python_backend_utils.MetricKind)"
+    _SIGNATURE = (
+        "c_python_backend_utils.MetricFamily(name: str, description: str, "
+        "kind: c_python_backend_utils.MetricKind)"
+    )
     _METRIC_SIGNATURE = (
         "(self: c_python_backend_utils.MetricFamily, labels: object = None, buckets: object = None) "
         "-> c_python_backend_utils.Metric"

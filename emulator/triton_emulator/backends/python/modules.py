@@ -96,8 +96,8 @@ class Space:
         if top in self.names:
             return True
         for folder in self.extra_path:
-            with suppress(OSError):
-                if any(entry.name.partition(".")[0] == top for entry in os.scandir(folder)):
+            with suppress(OSError), os.scandir(folder) as entries:
+                if any(entry.name.partition(".")[0] == top for entry in entries):
                     return True
         return False
 

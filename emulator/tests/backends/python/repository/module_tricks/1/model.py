@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import os
 import pickle
 import sys
 import typing
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-sys.path.append(os.path.join(os.path.dirname(__file__), "more"))
+sys.path.append(str(Path(__file__).parent / "more"))
 import added_by_path
+
 
 def say(*values):
     return pb_utils.InferenceResponse([pb_utils.Tensor("SAID", np.array([repr(v).encode() for v in values], dtype=object))])

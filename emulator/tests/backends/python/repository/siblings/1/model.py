@@ -1,11 +1,12 @@
+import folder.leaf
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
 import utils
+from folder import leaf as again
+
 from . import near
 from .near import WORD
-import folder.leaf
-from folder import leaf as again
+
 
 def say(*values):
     return pb_utils.InferenceResponse([pb_utils.Tensor("SAID", np.array([repr(v).encode() for v in values], dtype=object))])
@@ -19,11 +20,11 @@ class TritonPythonModel:
 
     def execute(self, requests):
         import importlib
-        import sys
 
         import late
-        from . import late_relative
         import utils as second
+
+        from . import late_relative
 
         third = importlib.import_module("utils")
         return [
