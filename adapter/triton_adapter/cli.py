@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from triton_adapter.proxy.auth import check_master_key
-from triton_adapter.proxy.config import Config, ConfigError, read_file
+from triton_adapter.proxy.config import Config, ConfigError
+from triton_adapter.proxy.config_reader import read_file
 
 ALLOW_WEAK = ("TRITON_PROXY_ALLOW_WEAK_MASTER_KEY", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - what LiteLLM listens on

@@ -6,25 +6,21 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from triton_adapter.client import AsyncClient
-from triton_adapter.errors import AdapterError, BadRequestError, InternalServerError
-from triton_adapter.proxy import health, models
-from triton_adapter.proxy.auth import Authenticator, Principal, require_admin
+from triton_adapter.errors import AdapterError, InternalServerError
+from triton_adapter.proxy.auth import Authenticator
 from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.control import control_app, not_allowed
 from triton_adapter.proxy.deployments import Catalog
+from triton_adapter.proxy.health import HealthCheck
 from triton_adapter.proxy.http import READ, Receive, Scope, Send, error_headers, request_id, respond
 from triton_adapter.proxy.inference import CHAT, EMBED, TEXT, Inference, Operation, log_surprise, now_seconds
-from triton_adapter.proxy.key_routes import key_routes
 from triton_adapter.proxy.keys import KeyStore, StoreError
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Router
@@ -52,8 +48,8 @@ class Proxy:
         self.router = Router(config.router, self.catalog, self.metrics)
         self.created = now_seconds()
         self.inference: Inference | None = None
-        self.health: health.HealthCheck | None = None
-        self._control = _control(self)
+        self._health: HealthCheck | None = None
+        self._control = control_app(self)
         self._cors = CORSMiddleware(
             self._answered,
             allow_origins=config.cors_allow_origins,
@@ -112,16 +108,23 @@ class Proxy:
         """Open the connections to Triton, and keep the key store in step, while the context lasts."""
         async with AsyncClient() as client:
             self.inference = Inference(self.config, client, self.catalog, self.router, self.auth)
-            self.health = health.HealthCheck(client, self.catalog)
+            self._health = HealthCheck(client, self.catalog)
             syncing = asyncio.create_task(self._sync())
             try:
                 yield
             finally:
                 syncing.cancel()
                 await asyncio.gather(syncing, return_exceptions=True)
-                await self.health.close()
+                await self._health.close()
                 with suppress(StoreError):
                     self.store.close()
+
+    @property
+    def health(self) -> HealthCheck:
+        """Whoever asks how the deployments are, while the proxy runs."""
+        if self._health is None:
+            raise RuntimeError("the proxy does not run: its lifespan has not begun")
+        return self._health
 
     async def _sync(self) -> None:
         while True:
@@ -129,7 +132,7 @@ class Proxy:
             try:
                 self.store.sync()
             except StoreError as error:
-                log.error("%s", error)
+                log.warning("%s", error)
 
     def metrics_text(self) -> bytes:
         """Return the metrics, with those that are read off rather than counted."""
@@ -159,112 +162,9 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
     return None, None
 
 
-def not_allowed() -> AdapterError:
-    return BadRequestError("This method is not allowed here", status_code=405, code="method_not_allowed")
-
-
 async def _refuse(
     scope: Scope, send: Send, error: AdapterError, more: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     await respond(
         send, error.status_code, orjson.dumps(error.to_dict()), [*error_headers(error), *(more or [])]
     )
-
-
-def _control(proxy: Proxy) -> FastAPI:
-    """Return FastAPI's part: models, keys, health, metrics."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with proxy.running():
-            yield
-
-    app = FastAPI(title="triton-proxy", lifespan=lifespan, docs_url=None, redoc_url=None)
-    _errors(app)
-
-    def principal(request: Request) -> Principal:
-        return proxy.auth.principal({name: value for name, value in request.scope["headers"] if name in READ})
-
-    who = Annotated[Principal, Depends(principal)]
-
-    @app.get("/v1/models")
-    @app.get("/models")
-    async def list_models(asking: who) -> Any:
-        return models.list_models(proxy.catalog, asking, proxy.created)
-
-    @app.get("/v1/models/{name:path}")
-    @app.get("/models/{name:path}")
-    async def find_model(asking: who, name: str) -> Any:
-        return models.find_model(proxy.catalog, asking, name, proxy.created)
-
-    @app.get("/v1/model/info")
-    @app.get("/model/info")
-    async def model_info(asking: who) -> Any:
-        return models.model_info(proxy.catalog, asking)
-
-    @app.get("/health/liveliness")
-    @app.get("/health/liveness")
-    async def alive() -> Any:
-        return JSONResponse("I'm alive!")
-
-    @app.get("/health/readiness")
-    async def ready() -> Any:
-        assert proxy.health is not None  # noqa: S101 - set for as long as requests come
-        found = health.readiness(await proxy.health.deployments(), keys=proxy.store.connected)
-        if found["status"] == "unhealthy":
-            return JSONResponse(found, 503, {"retry-after": "1"})
-        return found
-
-    @app.get("/health")
-    async def all_health(asking: who, model: str | None = None) -> Any:
-        if not proxy.auth.open:
-            require_admin(asking)
-        assert proxy.health is not None  # noqa: S101
-        return health.report(await proxy.health.deployments(), model)
-
-    @app.get("/metrics")
-    async def metrics(request: Request) -> Response:
-        if not proxy.config.open_metrics and not proxy.auth.open:
-            require_admin(principal(request))
-        return Response(proxy.metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    app.include_router(key_routes(proxy.store, principal))
-    return app
-
-
-def _errors(app: FastAPI) -> None:
-    """Answer every failure of a control route with OpenAI's error object."""
-
-    def shown(error: AdapterError) -> Response:
-        headers = {name.decode(): value.decode() for name, value in error_headers(error)}
-        return JSONResponse(error.to_dict(), error.status_code, headers)
-
-    @app.exception_handler(AdapterError)
-    async def refused(request: Request, error: AdapterError) -> Response:
-        return shown(error)
-
-    @app.exception_handler(HTTPException)
-    async def missing(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 405:
-            answer = shown(not_allowed())
-            answer.headers.update(error.headers or {})
-            return answer
-        if error.status_code == 404:
-            return shown(BadRequestError("There is no such route", status_code=404, code="unknown_url"))
-        return shown(BadRequestError("The request cannot be read", code="invalid_json"))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        kind, where = first["type"], [str(part) for part in first["loc"][1:]]
-        if kind in ("json_invalid", "model_attributes_type") or not where:
-            return shown(BadRequestError("The request body must be a JSON object", code="invalid_json"))
-        name = ".".join(where)
-        code = {"extra_forbidden": "unsupported_parameter", "missing": "missing_required_parameter"}.get(
-            kind, "invalid_value"
-        )
-        message = {
-            "unsupported_parameter": f"'{name[:100]}' is not supported here",
-            "missing_required_parameter": f"Missing required parameter: '{name}'",
-        }.get(code, f"'{name[:100]}': {first['msg']}")
-        return shown(BadRequestError(message, param=name[:100], code=code))

@@ -1,4 +1,4 @@
-"""The keys of LiteLLM's `config.yaml` as tables: what is understood, what is told to be without effect, what is refused.
+"""The keys of LiteLLM's `config.yaml` as tables: those understood, those without effect, those refused.
 
 `RULES` holds, by section, each key's check and what a value must be, said in a sentence. A key in `WITHOUT_EFFECT`
 is accepted and warned of, one in `REFUSED` is a mistake with a fix; any other key is a mistake.
@@ -73,7 +73,7 @@ MAPPING: Rule = (lambda value: isinstance(value, dict), "a mapping")
 HEADERS: Rule = (_is_headers, "a mapping of header names to strings")
 FALLBACKS: Rule = (_is_fallbacks, "a list like [{name: [other-name]}]")
 ALIASES: Rule = (_is_aliases, "a mapping of names to model names")
-ANYTHING: Rule = (lambda value: True, "anything")
+ANYTHING: Rule = (lambda _: True, "anything")
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "": {

@@ -194,7 +194,8 @@ class Inference:
         outcome = await self.router.open(group, perform)
         exchange.outcome = outcome
         if type(outcome.result) is tuple:
-            await self._streamed(exchange, *outcome.result, send)
+            chunks, batch = outcome.result
+            await self._streamed(exchange, chunks, batch, send)
             return
         reply = outcome.result
         exchange.tokens = self._count_tokens(exchange, reply.get("usage"))

@@ -6,10 +6,16 @@ from datetime import UTC, datetime
 from secrets import token_urlsafe
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from triton_adapter.errors import BadRequestError, InternalServerError, NotFoundError, PermissionDeniedError
+from triton_adapter.errors import (
+    AdapterError,
+    BadRequestError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from triton_adapter.proxy.auth import Principal, require_admin
 from triton_adapter.proxy.keys import Key, KeyStore, StoreError, masked, seconds_of, token_id
 
@@ -69,17 +75,31 @@ class NamedKeys(BaseModel):
     key_aliases: list[Text] = []
 
 
-def key_routes(store: KeyStore, principal: Callable[..., Principal]) -> APIRouter:
-    """Return the routes under `/key`; `principal` is the dependency that tells who asks."""
+class KeyRoutes:
+    """The handlers under `/key`. All but `info` are the master key's."""
 
-    def admin(who: Annotated[Principal, Depends(principal)]) -> None:
-        require_admin(who)
+    def __init__(self, store: KeyStore, principal: Callable[[Request], Principal]) -> None:
+        self._store = store
+        self._principal = principal
 
-    router = APIRouter(prefix="/key", tags=["keys"])
-    managed = [Depends(admin)]
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes to an application."""
+        managed = [Depends(self._admin)]
+        for method, name in (
+            ("POST", "generate"),
+            ("POST", "update"),
+            ("POST", "block"),
+            ("POST", "unblock"),
+            ("POST", "delete"),
+            ("GET", "list"),
+        ):
+            app.add_api_route(f"/key/{name}", getattr(self, name), methods=[method], dependencies=managed)
+        app.add_api_route("/key/info", self.info, methods=["GET"])
 
-    @router.post("/generate", dependencies=managed)
-    async def generate(given: NewKey) -> Json:
+    def _admin(self, request: Request) -> None:
+        require_admin(self._principal(request))
+
+    async def generate(self, given: NewKey) -> Json:
         secret = given.key or f"sk-{token_urlsafe(24)}"
         now = time.time()
         key = Key(token_id(secret), masked(secret), created_at=now)
@@ -87,60 +107,52 @@ def key_routes(store: KeyStore, principal: Callable[..., Principal]) -> APIRoute
             setattr(key, name, value)
         key.__post_init__()
         try:
-            store.create(key)
-        except ValueError as error:
-            raise _taken(error) from error
-        except StoreError as error:
-            raise InternalServerError(str(error)) from error
+            self._store.create(key)
+        except (ValueError, StoreError) as error:
+            raise _told(error) from error
         # The only time that anybody sees it.
         return {"key": secret, **shown(key)}
 
-    @router.post("/update", dependencies=managed)
-    async def update(given: ChangedKey) -> Json:
-        return _changed(store, given.key, _columns(given, time.time()))
+    async def update(self, given: ChangedKey) -> Json:
+        return self._changed(given.key, _columns(given, time.time()))
 
-    @router.post("/block", dependencies=managed)
-    async def block(given: NamedKey) -> Json:
-        return _changed(store, given.key, {"blocked": True})
+    async def block(self, given: NamedKey) -> Json:
+        return self._changed(given.key, {"blocked": True})
 
-    @router.post("/unblock", dependencies=managed)
-    async def unblock(given: NamedKey) -> Json:
-        return _changed(store, given.key, {"blocked": False})
+    async def unblock(self, given: NamedKey) -> Json:
+        return self._changed(given.key, {"blocked": False})
 
-    @router.post("/delete", dependencies=managed)
-    async def delete(given: NamedKeys) -> Json:
+    async def delete(self, given: NamedKeys) -> Json:
         if not given.keys and not given.key_aliases:
             raise BadRequestError("'keys' or 'key_aliases' must name a key", param="keys")
-        found = [identifier(name) for name in given.keys]
-        for alias in given.key_aliases:
-            if (key := store.by_alias(alias)) is not None:
-                found.append(key.token_id)
+        aliased = [self._store.by_alias(alias) for alias in given.key_aliases]
+        found = [*map(identifier, given.keys), *(key.token_id for key in aliased if key is not None)]
         try:
-            deleted = store.delete(found)
+            deleted = self._store.delete(found)
         except StoreError as error:
-            raise InternalServerError(str(error)) from error
+            raise _told(error) from error
         if not deleted:
             raise NotFoundError("There is no such key", param="keys", code="key_not_found")
         return {"deleted_keys": deleted}
 
-    @router.get("/info")
-    async def info(who: Annotated[Principal, Depends(principal)], key: str | None = None) -> Json:
+    async def info(self, request: Request, key: str | None = None) -> Json:
+        """Tell of a key; without a name, of the one that asks."""
+        who = self._principal(request)
         own = who.key.token_id if who.key is not None else None
         wanted = own if key is None else identifier(key)
-        if wanted is None:
-            require_admin(who)
-            raise BadRequestError("'key' must name a key", param="key", code="missing_required_parameter")
-        if wanted != own:
+        if wanted is None or wanted != own:
             if who.key is not None:
                 raise PermissionDeniedError("A key may ask about itself only")
             require_admin(who)
-        found = store.keys.get(wanted)
+        if wanted is None:
+            raise BadRequestError("'key' must name a key", param="key", code="missing_required_parameter")
+        found = self._store.keys.get(wanted)
         if found is None:
             raise NotFoundError("There is no such key", param="key", code="key_not_found")
         return {"key": found.token_id, "info": shown(found)}
 
-    @router.get("/list", dependencies=managed)
-    async def list_keys(
+    async def list(
+        self,
         page: Annotated[int, Query(ge=1)] = 1,
         size: Annotated[int, Query(ge=1, le=1000)] = 100,
         key_alias: str | None = None,
@@ -151,7 +163,7 @@ def key_routes(store: KeyStore, principal: Callable[..., Principal]) -> APIRoute
         wanted = {"key_alias": key_alias, "user_id": user_id, "team_id": team_id}
         keys = [
             key
-            for key in sorted(store.keys.values(), key=lambda key: (key.created_at, key.token_id))
+            for key in sorted(self._store.keys.values(), key=lambda key: (key.created_at, key.token_id))
             if all(value is None or getattr(key, name) == value for name, value in wanted.items())
         ]
         part = keys[(page - 1) * size : page * size]
@@ -162,7 +174,14 @@ def key_routes(store: KeyStore, principal: Callable[..., Principal]) -> APIRoute
             "total_pages": -(-len(keys) // size),
         }
 
-    return router
+    def _changed(self, name: str, changes: dict[str, Any]) -> Json:
+        try:
+            key = self._store.update(identifier(name), changes)
+        except (ValueError, StoreError) as error:
+            raise _told(error) from error
+        if key is None:
+            raise NotFoundError("There is no such key", param="key", code="key_not_found")
+        return shown(key)
 
 
 def identifier(name: str) -> str:
@@ -212,19 +231,9 @@ def _columns(given: Limits, now: float) -> dict[str, Any]:
     return changes
 
 
-def _changed(store: KeyStore, name: str, changes: dict[str, Any]) -> Json:
-    try:
-        key = store.update(identifier(name), changes)
-    except ValueError as error:
-        raise _taken(error) from error
-    except StoreError as error:
-        raise InternalServerError(str(error)) from error
-    if key is None:
-        raise NotFoundError("There is no such key", param="key", code="key_not_found")
-    return shown(key)
-
-
-def _taken(error: ValueError) -> BadRequestError:
+def _told(error: Exception) -> AdapterError:
+    if isinstance(error, StoreError):
+        return InternalServerError(str(error))
     what = str(error)
     return BadRequestError(f"There is a key with this {what} already", param=what, code="already_exists")
 

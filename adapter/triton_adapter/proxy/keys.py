@@ -184,9 +184,8 @@ class KeyStore:
 
     def sync(self) -> None:
         """Write what was used, read what others changed, begin the budget periods that are due."""
-        if self._database is None:
-            if self.path is None or not Path(self.path).exists():
-                return
+        if self._database is None and (self.path is None or not Path(self.path).exists()):
+            return
         with _told():
             database = self._connect()
             now = time.time()
@@ -265,7 +264,7 @@ class _told:  # noqa: N801 - reads as a word in `with`
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.Error):
             raise StoreError(
                 "the key store cannot be used; see general_settings.database_url"

@@ -21,7 +21,9 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 LONGEST_WAIT = 60.0
 # How the engines behind Triton say that a prompt is too long.
-_TOO_LONG = re.compile(r"maximum (context|input|model) length|max_(model|input|seq)_len|context window", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"maximum (context|input|model) length|max_(model|input|seq)_len|context window", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)

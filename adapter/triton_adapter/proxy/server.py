@@ -42,6 +42,7 @@ def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # its lines hold query strings, and those may hold keys
         server_header=False,
+        proxy_headers=False,  # nobody's address matters here
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
         **options,

@@ -1,0 +1,24 @@
+"""A proxy in front of each server that the adapter's tests call."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from adapter.tests.conftest import MODELS
+from adapter.tests.proxy.serving import MASTER, entry, serve
+from triton_adapter.proxy.server import ProxyServer
+
+NAMES = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="session")
+def proxy(triton: str) -> Iterator[ProxyServer]:
+    """A proxy of every model of `models`, by its own name; `wild/NAME` is a pattern, `gpt-4` an alias."""
+    with serve(
+        *(entry(name, triton, name) for name in NAMES),
+        entry("wild/*", triton, "*"),
+        entry("ns/flat", triton, "flat"),
+        router_settings={"model_group_alias": {"gpt-4": "flat"}},
+        general_settings={"master_key": MASTER, "completion_model": "flat"},
+    ) as server:
+        yield server

@@ -1,0 +1,173 @@
+"""The `openai` client as the witness: every call, blocking and awaiting, in front of each server."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+
+from adapter.tests.proxy.serving import MASTER
+from triton_adapter.proxy.server import ProxyServer
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def ask(request: pytest.FixtureRequest, proxy: ProxyServer) -> Ask:
+    """Makes one call of the client, named by its path: `ask("chat.completions.create", ...)`; streams are collected."""
+
+    def blocking(path: str, **params: Any) -> Any:
+        with openai.OpenAI(api_key=MASTER, base_url=f"{proxy.url}/v1", max_retries=0) as client:
+            result = _method(client, path)(**params)
+            return list(result) if params.get("stream") else result
+
+    def awaiting(path: str, **params: Any) -> Any:
+        async def call() -> Any:
+            async with openai.AsyncOpenAI(
+                api_key=MASTER, base_url=f"{proxy.url}/v1", max_retries=0
+            ) as client:
+                result = await _method(client, path)(**params)
+                return [chunk async for chunk in result] if params.get("stream") else result
+
+        return asyncio.run(call())
+
+    return blocking if request.param == "blocking" else awaiting
+
+
+def _method(client: Any, path: str) -> Any:
+    for name in path.split("."):
+        client = getattr(client, name)
+    return client
+
+
+def messages(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize("model", ["flat", "trtllm", "trtllm_stream", "llmapi", "vllm", "wild/vllm", "gpt-4"])
+def test_a_chat_completion(ask: Ask, model: str) -> None:
+    reply = ask("chat.completions.create", model=model, messages=messages("SAY one two"), max_tokens=10)
+    assert reply.model == model
+    assert reply.object == "chat.completion"
+    assert reply.id.startswith("chatcmpl-")
+    assert reply.choices[0].message.content == "one two"
+    assert reply.choices[0].message.role == "assistant"
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens > 0
+    assert reply._request_id.startswith("req_")
+
+
+@pytest.mark.parametrize("model", ["flat", "trtllm", "trtllm_stream", "llmapi", "vllm"])
+def test_a_streamed_chat_completion(ask: Ask, model: str) -> None:
+    chunks = ask(
+        "chat.completions.create",
+        model=model,
+        messages=messages("SAY one two"),
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    assert {chunk.id for chunk in chunks} == {chunks[0].id}
+    assert {chunk.model for chunk in chunks} == {model}
+    assert chunks[0].choices[0].delta.role == "assistant"
+    told = [choice for chunk in chunks for choice in chunk.choices]
+    assert "".join(choice.delta.content or "" for choice in told) == "one two"
+    assert [choice.finish_reason for choice in told if choice.finish_reason] == ["stop"]
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.completion_tokens == 2
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize("model", ["flat", "vllm"])
+def test_a_text_completion_of_several_prompts(ask: Ask, model: str) -> None:
+    reply = ask("completions.create", model=model, prompt=["SAY a", "SAY b"], n=2)
+    assert reply.object == "text_completion"
+    assert [choice.index for choice in reply.choices] == [0, 1, 2, 3]
+    assert [choice.text.removesuffix(" (1)") for choice in reply.choices] == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("model", ["flat", "vllm"])
+def test_a_streamed_text_completion(ask: Ask, model: str) -> None:
+    chunks = ask("completions.create", model=model, prompt="SAY one two", stream=True)
+    assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == "one two"
+
+
+@pytest.mark.parametrize("given", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}], ids=str)
+def test_embeddings_in_the_clients_default_encoding_and_in_the_others(ask: Ask, given: dict[str, Any]) -> None:
+    reply = ask("embeddings.create", model="embed", input=["good morning", "bye"], **given)
+    assert reply.object == "list"
+    assert [item.index for item in reply.data] == [0, 1]
+    if given.get("encoding_format") == "base64":
+        assert all(isinstance(item.embedding, str) for item in reply.data)
+    else:
+        assert [item.embedding[0] for item in reply.data] == [12, 3]
+    assert reply.usage.prompt_tokens == reply.usage.total_tokens > 0
+
+
+def test_models_are_listed(ask: Ask) -> None:
+    page = ask("models.list")
+    names = [model.id for model in page.data]
+    assert {"flat", "vllm", "embed", "wild/*", "ns/flat", "gpt-4"} <= set(names)
+    assert len(names) == len(set(names))
+    assert {(model.object, model.owned_by) for model in page.data} == {("model", "triton")}
+
+
+@pytest.mark.parametrize("name", ["flat", "ns/flat", "wild/anything", "gpt-4"])
+def test_a_model_is_found_by_its_name_slashes_and_all(ask: Ask, name: str) -> None:
+    assert ask("models.retrieve", model=name).id == name
+
+
+def test_an_unknown_model_is_not_found(ask: Ask) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        ask("chat.completions.create", model="nobody", messages=messages("hi"))
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    with pytest.raises(openai.NotFoundError):
+        ask("models.retrieve", model="no/such/model")
+
+
+def test_a_model_that_triton_does_not_have_is_not_found(ask: Ask) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        ask("chat.completions.create", model="wild/nobody", messages=messages("hi"))
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+def test_a_parameter_that_cannot_reach_the_model_is_a_bad_request(ask: Ask) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask("chat.completions.create", model="flat", messages=messages("hi"), temperature=0.5)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "temperature")
+
+
+def test_a_failure_in_mid_stream_is_raised_after_what_came_before(proxy: ProxyServer) -> None:
+    said = ""
+    with openai.OpenAI(api_key=MASTER, base_url=proxy.url, max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model="vllm", messages=[{"role": "user", "content": "BREAK 2 one two three"}], stream=True
+        )
+        with pytest.raises(openai.APIError, match="the engine broke in the middle"):
+            for chunk in stream:
+                said += chunk.choices[0].delta.content or ""
+    assert said == "one two"
+
+
+def test_the_base_url_may_lack_v1(proxy: ProxyServer) -> None:
+    with openai.OpenAI(api_key=MASTER, base_url=proxy.url, max_retries=0) as client:
+        reply = client.embeddings.create(model="embed", input="good morning")
+    assert reply.data[0].embedding[0] == 12
+
+
+def test_a_wrong_key_is_an_authentication_error(proxy: ProxyServer) -> None:
+    with openai.OpenAI(api_key="sk-wrong", base_url=proxy.url, max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError) as caught:
+            client.chat.completions.create(model="flat", messages=[{"role": "user", "content": "hi"}])
+    assert caught.value.code == "invalid_api_key"
+
+
+def test_azures_client_is_answered_by_its_deployment(proxy: ProxyServer) -> None:
+    with openai.AzureOpenAI(
+        api_key=MASTER, azure_endpoint=proxy.url, api_version="2024-02-01", max_retries=0
+    ) as client:
+        reply = client.chat.completions.create(
+            model="flat", messages=[{"role": "user", "content": "SAY hello"}]
+        )
+    assert reply.choices[0].message.content == "hello"
+    assert reply.model == "flat"
