@@ -250,7 +250,7 @@ def test_bytes_that_are_not_utf8_come_back_in_binary(client: Any) -> None:
 
 @pytest.mark.parametrize("datatype, kind", [("FP16", np.float16), ("BF16", ml_dtypes.bfloat16)])
 def test_halves_come_back_in_binary(client: Any, datatype: str, kind: type) -> None:
-    array = np.array([0.5, -2.0, 65280.0], dtype=kind)
+    array: Any = np.array([0.5, -2.0, 65280.0], dtype=kind)
     answer = client.infer(
         f"id_{datatype.lower()}", [tensor("INPUT0", datatype, array)], outputs=[output("OUTPUT0")]
     )
