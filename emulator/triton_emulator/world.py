@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import json
 import re
 import threading
 from collections import deque
@@ -32,7 +31,7 @@ from triton_emulator.model_server import ModelServer
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse
-from triton_emulator.repository import override
+from triton_emulator.repository.backend_update import update_config
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 from triton_emulator.repository.schema import Proto
@@ -90,7 +89,7 @@ class World:
         if standin.stands_in(definition):
             executor = standin.load(definition, self._standin_hooks)
         elif config.is_ensemble:
-            executor = EnsembleExecutor(definition, self.infer, self._member)
+            executor = EnsembleExecutor(definition, self)
         elif config.backend != "python":
             raise invalid_arg(
                 f"unable to find backend library for backend '{config.backend}', "
@@ -106,7 +105,7 @@ class World:
         if standin.stands_in(definition):
             standin.complete(config)
         elif config.backend == "python" and (completed := auto_complete(definition)) is not None:
-            config.CopyFrom(override.parse_json_config(json.dumps(completed)))
+            update_config(config, completed)
 
     def model(self, name: str, version: str) -> LoadedModel:
         """The loaded version that a request means ("" for the newest). Raises TritonError."""
@@ -155,6 +154,12 @@ class World:
         Raises TritonError. May be called on any thread; `deliver` is called on the event loop.
         """
         model = self.model(name, version)
+        call = self.prepare_inner(model, request, deliver)
+        self.send(model, call)
+        return call
+
+    def prepare_inner(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
+        """A validated call that counts itself when its last response is there. Raises TritonError."""
 
         def count(response: InferResponse | None, final: bool) -> None:
             deliver(response, final)
@@ -162,14 +167,14 @@ class World:
                 self.finish(call, model)
 
         call = self.prepare(model, request, count)
-        if threading.get_ident() == self._thread:
+        return call
+
+    def send(self, model: LoadedModel, call: Call) -> None:
+        """Queue a prepared call; may be called on any thread. Raises TritonError."""
+        if model.scheduler.any_thread or threading.get_ident() == self._thread:
             model.scheduler.submit(call)
         else:
             self.loop.call_soon_threadsafe(model.scheduler.submit, call)
-        return call
-
-    def _member(self, name: str, version: str) -> ModelConfig:
-        return self.model(name, version).config
 
     def finish(self, call: Call, model: LoadedModel) -> None:
         """Count a request whose last byte has gone."""
