@@ -116,7 +116,7 @@ class InferenceRequest(Bound):
         inputs = self._inputs
         if inputs is None:
             received = Tensor._received
-            inputs = self._inputs = [received(wire) for wire in _walked(self._wire.inputs)]
+            inputs = self._inputs = [received(wire) for wire in _walked(self._wire)]
         return inputs.copy()
 
     def request_id(self) -> str:
@@ -253,16 +253,20 @@ def _unsigned(function: str, request: InferenceRequest, args: tuple[Any, ...]) -
 
 
 @lru_cache(maxsize=1024)
-def _order(names: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(names.index(name) for name in walk(walk(names)))
+def _order(names: tuple[str, ...], controls: tuple[str, ...]) -> tuple[int, ...]:
+    listed = (*names, *controls)
+    return tuple(listed.index(name) for name in walk([*walk(names), *controls]))
 
 
-def _walked(inputs: list[WireTensor]) -> list[WireTensor]:
+def _walked(request: InferRequest) -> list[WireTensor]:
     """The inputs in the order in which a model sees them.
 
-    Triton fills one map of them in the client's order and a second one by walking the first; the model gets them by
-    walking the second.
+    Triton fills one map of them in the client's order and a second one by walking the first, to which a sequence
+    batcher adds its controls; the model gets them by walking the second.
     """
-    if len(inputs) < 2:
-        return inputs
-    return [inputs[at] for at in _order(tuple(wire.name for wire in inputs))]
+    inputs, controls = request.inputs, request.controls
+    if len(inputs) + len(controls) < 2:
+        return [*inputs, *controls]
+    listed = [*inputs, *controls]
+    names, extra = tuple(wire.name for wire in inputs), tuple(wire.name for wire in controls)
+    return [listed[at] for at in _order(names, extra)]
