@@ -19,6 +19,8 @@ from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.model_config import ModelConfig, TensorSpec
 
+_UINT32 = 1 << 32
+_INT32_MAX = (1 << 31) - 1
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
@@ -93,7 +95,8 @@ def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelCo
             raise invalid_arg(
                 f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
             )
-    if batch > config.max_batch_size:
+    batch %= _UINT32  # gRPC may say -1: 2.51 keeps a batch's size unsigned and compares it signed
+    if config.max_batch_size < batch <= _INT32_MAX:
         raise invalid_arg(
             f"{request.log_id}inference request batch-size must be <= {config.max_batch_size} for '{config.name}'"
         )
@@ -108,23 +111,52 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
             f"expects '{spec.datatype}'"
         )
     shape, expected = tensor.shape, spec.shape
+    batching = config.max_batch_size > 0
     if shape != expected and not (
         len(shape) == len(expected)
         and all(want in (-1, dim) for dim, want in zip(shape, expected, strict=True))
     ):
-        note = _BATCH_NOTE if config.max_batch_size > 0 else ""
+        _check_dims_are_given(request, tensor, spec, config)
+        note = _BATCH_NOTE if batching else ""
         raise invalid_arg(
             f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
             f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
         )
-    if config.max_batch_size > 0 and shape[0] == 0:
-        shape = shape[1:]  # 2.51: a batch of none is measured as if it had no batch dimension
+    if -1 in shape:
+        _check_dims_are_given(request, tensor, spec, config)
+        shape = (_UINT32 - 1, *shape[1:])
+    if batching and shape[0] == 0:
+        # 2.51: a batch of none is measured, and given to the model, as if it had no batch dimension
+        tensor.shape = shape = shape[1:]
     if tensor.datatype == "BYTES":
         _check_strings(request, tensor, element_count(shape), config)
         return
     size = element_count(shape) * DATATYPES[tensor.datatype].size
     if tensor.byte_size != size:
-        raise _wrong_size(request, tensor, tensor.name, config, size)
+        raise _wrong_size(request, tensor, tensor.name, config, _wrapped(size))
+
+
+def _check_dims_are_given(
+    request: InferRequest, tensor: Tensor, spec: TensorSpec, config: ModelConfig
+) -> None:
+    """A dim of -1, which only gRPC can carry, has a text of its own unless a dim before it is wrong."""
+    shape, expected = tensor.shape, spec.shape
+    if len(shape) != len(expected):
+        return
+    first = 1 if config.max_batch_size > 0 else 0
+    for dim, want in zip(shape[first:], expected[first:], strict=True):
+        if dim == -1:
+            raise invalid_arg(
+                f"{request.log_id}All input dimensions should be specified for input '{tensor.name}' "
+                f"for model '{config.name}', got {_dims(shape)}"
+            )
+        if want not in (-1, dim):
+            return
+
+
+def _wrapped(size: int) -> int:
+    """As a 64-bit number, which 2.51 does not guard against overflow."""
+    return (size + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _wrong_size(

@@ -12,7 +12,7 @@ from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.grpc.metadata import Gate
 from triton_emulator.frontends.outputs import requested
 from triton_emulator.frontends.responses import Responses
-from triton_emulator.protocol.errors import TritonError, internal, unsupported
+from triton_emulator.protocol.errors import internal, unsupported
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.world import World
 
@@ -44,13 +44,13 @@ async def model_infer(gate: Gate, data: bytes, context: Any) -> bytes:
             response = response or later
     except asyncio.CancelledError:  # the client has gone, or its deadline has passed
         call.cancelled = True
-        responses.abandon(lambda: _finish(world, model, call, lease))
+        if call.compute_end_ns:  # the model is done with it and never answered
+            _finish(world, model, call, lease)
+        else:
+            responses.abandon(lambda: _finish(world, model, call, lease))
         raise
     try:
         return _answer(world, model, request, response)
-    except TritonError:
-        call.failed = call.failed or (response is not None and response.error is None)
-        raise
     finally:
         _finish(world, model, call, lease)
 

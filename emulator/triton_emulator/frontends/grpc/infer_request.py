@@ -5,6 +5,7 @@ The order: the request's parameters, then each input's place (shared memory, `co
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -175,7 +176,7 @@ _FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 def _typed_data(entry: Proto, model_name: str) -> bytes:
-    """The wire form of an input's `contents`; where several fields are set, 2.51 takes the last."""
+    """The wire form of an input's `contents`, of which one field may be set."""
     contents = entry.contents
     datatype = entry.datatype
     data = b""
@@ -183,12 +184,14 @@ def _typed_data(entry: Proto, model_name: str) -> bytes:
         values = getattr(contents, field)
         if not values:
             continue
+        unexpected = (
+            f"unexpected explicit tensor data for input tensor '{entry.name}' for model '{model_name}'"
+        )
+        if data:
+            raise invalid_arg(f"{unexpected}, binary data was already supplied.")
         if datatype not in served:
-            given = datatype if datatype in DATATYPES else "<invalid>"
-            raise invalid_arg(
-                f"unexpected explicit tensor data for input tensor '{entry.name}' for model '{model_name}' of type "
-                f"'{given}', expected datatype '{served[-1]}'"
-            )
+            expected = datatype if datatype in DATATYPES else "<invalid>"
+            raise invalid_arg(f"{unexpected} of type '{served[-1]}', expected datatype '{expected}'")
         if datatype == "BYTES":
             data = encode_bytes(values)
         else:
@@ -228,23 +231,34 @@ def _classification(entry: Proto) -> int:
 
 def _shared_memory(entry: Proto) -> SharedMemoryRef | None:
     parameters = entry.parameters
-    inside = "shared_memory_region" in parameters
-    for key in ("shared_memory_offset", "shared_memory_byte_size"):
-        if key in parameters and not inside:
+    found: dict[str, Any] = {}
+    for key, kind in _SHARED_MEMORY:
+        if key not in parameters:  # a map adds a key that it is asked for
+            continue
+        if key != _REGION and _REGION not in found:
             raise invalid_arg(
                 f"'{key}' can not be specified without 'shared_memory_region' parameter for tensor '{entry.name}'"
             )
-    if not inside:
+        value = parameters[key]
+        if _kind(value) != kind:
+            raise invalid_arg(
+                f"invalid value type for '{key}' parameter for tensor '{entry.name}', expected {kind}."
+            )
+        found[key] = getattr(value, kind)
+    if not found:
         return None
-    if "shared_memory_byte_size" not in parameters:
+    if "shared_memory_byte_size" not in found:
         raise invalid_arg(
             "'shared_memory_byte_size' must be specified along with 'shared_memory_region' parameter for tensor "
             f"'{entry.name}'"
         )
-    # 2.51: values of another type count as 0 or ""; a map that is asked for a key adds it, so it is asked first
-    offset = parameters["shared_memory_offset"].int64_param if "shared_memory_offset" in parameters else 0
-    return SharedMemoryRef(
-        parameters["shared_memory_region"].string_param,
-        offset % _UINT64,
-        parameters["shared_memory_byte_size"].int64_param % _UINT64,
-    )
+    offset = found.get("shared_memory_offset", 0)
+    return SharedMemoryRef(found[_REGION], offset % _UINT64, found["shared_memory_byte_size"] % _UINT64)
+
+
+_REGION = "shared_memory_region"
+_SHARED_MEMORY = (
+    (_REGION, "string_param"),
+    ("shared_memory_offset", "int64_param"),
+    ("shared_memory_byte_size", "int64_param"),
+)

@@ -24,7 +24,7 @@ def fill(message: Proto, request: InferRequest, response: InferResponse) -> None
         data = b"" if tensor.name in placed else tensor.data
         raw.append(data if type(data) is bytes else bytes(data))
     if response.parameters:
-        set_parameters(message, response.parameters)
+        set_parameters(message, dict(response.parameters))
 
 
 def set_parameters(message: Proto, parameters: Mapping[str, Parameter]) -> None:

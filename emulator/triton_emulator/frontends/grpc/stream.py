@@ -89,7 +89,7 @@ class Stream:
 
     def cancel(self) -> None:
         """Let the models know that nobody listens any more."""
-        for request in self._in_flight:
+        for request in list(self._in_flight):
             request.cancel()
 
     def _rouse(self) -> None:
@@ -198,13 +198,17 @@ class _InFlight:
             self._finish(call)
 
     def cancel(self) -> None:
-        if self._call is not None:
-            self._call.cancelled = True
+        call = self._call
+        if call is not None:
+            call.cancelled = True
+            if call.compute_end_ns:  # the model is done with it, and has not said so
+                self._finish(call)
 
     def deliver(self, response: InferResponse | None, final: bool) -> None:
         stream = self._stream
         if response is not None:
-            stream.send(self._message(response, final), self._place)
+            if (message := self._message(response, final)) is not None:
+                stream.send(message, self._place)
         elif final and self._shows_empty_final:
             stream.send(self._bare(final), self._place)
         if final:
@@ -214,21 +218,22 @@ class _InFlight:
                 self._finish(self._call)
 
     def _finish(self, call: Call) -> None:
+        self._call = None  # once is enough
         self._lease.release()
         self._stream.world.finish(call, self._model)
         self._stream.forget(self)
 
-    def _message(self, response: InferResponse, final: bool) -> Proto:
+    def _message(self, response: InferResponse, final: bool) -> Proto | None:
+        """What a response is on the wire; None for the error that ends a strict stream."""
         error = response.error
         if error is None:
             try:
                 return self._answer(response, final)
             except TritonError as fault:
                 error = fault
-                if self._call is not None:
-                    self._call.failed = True
         if self._stream.strict:
             self._stream.fail(error)
+            return None
         message = self._bare(final)
         message.error_message = error.message
         return message
