@@ -7,7 +7,8 @@ import asyncio
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import time_ns
 
@@ -23,6 +24,7 @@ from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.log_settings import LogSettings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.model import Call, Deliver, Executor, ModelDefinition
+from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
 from triton_emulator.engine.statistics import RequestEvent
 from triton_emulator.engine.trace import TraceSettings
@@ -55,6 +57,7 @@ class World:
         self.trace = TraceSettings.of(settings)
         self.log_settings = LogSettings.of(settings)
         self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
+        self.response_cache = _response_cache(settings)
         self.live = True
         self._started = False
         self._standin_hooks = StandinHooks(schedule=loop.call_later)
@@ -97,7 +100,7 @@ class World:
             )
         else:
             executor = python_backend.load(definition, self._python_hooks)
-        return LoadedModel(definition, executor)
+        return LoadedModel(definition, executor, self)
 
     def _complete(self, config: Proto, directory: Path, version: int) -> None:
         """What the model's backend adds to its configuration, as Triton's backends do when they load it."""
@@ -176,20 +179,40 @@ class World:
         else:
             self.loop.call_soon_threadsafe(model.scheduler.submit, call)
 
+    def later(self, delay_s: float, function: Callable[[], None]) -> None:
+        """Call a function on the event loop after a delay; may be called on any thread. A closed loop calls nothing."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.call_later, delay_s, function)
+
+    def count(self, call: Call, model: LoadedModel) -> None:
+        """Count a request that no client waits for; may be called on any thread."""
+        event = self._event(call, model)
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._record, event, model)
+
     def finish(self, call: Call, model: LoadedModel) -> None:
         """Count a request whose last byte has gone."""
+        self._record(self._event(call, model), model)
+
+    def _record(self, event: RequestEvent, model: LoadedModel) -> None:
+        model.statistics.fold(event)
+        self.journal.append(event)
+
+    @staticmethod
+    def _event(call: Call, model: LoadedModel) -> RequestEvent:
         now = time_ns()
         start = call.queue_start_ns
         begin = call.compute_start_ns or now
         inputs = call.compute_input_end_ns or begin
         outputs = call.compute_output_start_ns or inputs
         end = call.compute_end_ns or outputs
-        event = RequestEvent(
+        return RequestEvent(
             model=model.name,
             version=model.version,
             request_id=call.request.id,
             batch_size=call.batch_size,
             failed=call.failed,
+            failures=call.failures or (("BACKEND",) if call.failed else ()),
             end_ms=now // 1_000_000,
             total_ns=now - start,
             queue_ns=begin - start,
@@ -198,9 +221,9 @@ class World:
             output_ns=end - outputs,
             executions=1 if call.execution else 0,
             execution_batch=call.execution,
+            cache=call.cache,
+            cache_ns=call.cache_ns,
         )
-        model.statistics.fold(event)
-        self.journal.append(event)
 
     def statistics(self, name: str, version: str) -> list[js.Value]:
         """The entries of `model_stats`: of one version, of a model's ready versions, or with "" of every ready model.
@@ -239,6 +262,13 @@ class World:
             name = key.decode("latin-1")
             if self._forward.search(name):
                 request.parameters[name] = value.decode("utf-8", "surrogateescape")
+
+
+def _response_cache(settings: Settings) -> ResponseCache | None:
+    for cache, setting, value in settings.cache_config:
+        if (cache, setting) == ("local", "size"):
+            return ResponseCache(int(value))
+    return None
 
 
 def _options(settings: Settings, paths: list[Path]) -> Options:

@@ -4,41 +4,30 @@ As core 2.51 does it: every tensor has numbered values (a decoupled step gives o
 each number that all its inputs have, and the ensemble answers once for each number that all its outputs have.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import time_ns
+from typing import Protocol
 
+from triton_emulator.backends.ensemble_plan import Plan, Readers, Step, fitted, prune
+from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call, Deliver, ModelDefinition
-from triton_emulator.protocol.errors import Code, TritonError, invalid_arg
-from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.model_config import ModelConfig
-
-#: Validates a request and sends it to a model by name and version; the responses come on the event loop.
-Submit = Callable[[str, str, InferRequest, Deliver], Call]
-#: The configuration of a member by name and version. Raises TritonError where it is not ready.
-Member = Callable[[str, str], ModelConfig]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One member. `inputs` and `outputs` are (the member's tensor, the ensemble's tensor)."""
+class Members(Protocol):
+    """Where the members are. All of it is called on the event loop and raises TritonError."""
 
-    model: str
-    version: str
-    inputs: tuple[tuple[str, str], ...]
-    outputs: tuple[tuple[str, str], ...]
+    def model(self, name: str, version: str) -> LoadedModel:
+        """The loaded version that a step means."""
 
+    def prepare_inner(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
+        """Validate a request that comes from a model; it is counted when its last response is there."""
 
-def steps_of(definition: ModelDefinition) -> tuple[Step, ...]:
-    return tuple(
-        Step(
-            step.model_name,
-            "" if step.model_version < 0 else str(step.model_version),
-            tuple(sorted(step.input_map.items())),
-            tuple(sorted(step.output_map.items())),
-        )
-        for step in definition.config.proto.ensemble_scheduling.step
-    )
+    def send(self, model: LoadedModel, call: Call) -> None:
+        """Send a prepared call on its way."""
 
 
 class EnsembleExecutor:
@@ -46,12 +35,10 @@ class EnsembleExecutor:
 
     instances = 1
 
-    def __init__(self, definition: ModelDefinition, submit: Submit, member: Member) -> None:
+    def __init__(self, definition: ModelDefinition, members: Members) -> None:
         self.definition = definition
-        self.steps = steps_of(definition)
-        self.submit = submit
-        self.member = member
-        self.outputs = tuple(spec.name for spec in definition.config.outputs)
+        self.plan = Plan.of(definition.config)
+        self.members = members
 
     def execute(self, calls: Sequence[Call], instance: int) -> None:
         for call in calls:
@@ -63,10 +50,13 @@ class EnsembleExecutor:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """One value of an ensemble tensor. `batched` says whether its first dimension counts requests."""
+    """One value of an ensemble tensor; `tensor` is None for one that was left out.
 
-    tensor: Tensor
-    batched: bool
+    `parameters` is which sequence it belongs to, None for an input of the ensemble.
+    """
+
+    tensor: Tensor | None
+    parameters: tuple[tuple[str, Parameter], ...] | None = None
 
 
 class _Run:
@@ -74,50 +64,91 @@ class _Run:
 
     def __init__(self, executor: EnsembleExecutor, call: Call) -> None:
         self._executor = executor
+        self._plan = executor.plan
         self._call = call
         self._config = executor.definition.config
-        requested = {output.name for output in call.request.outputs}
-        self._requested = [name for name in executor.outputs if not requested or name in requested]
-        self._steps = _needed(executor.steps, self._requested)
-        #: by ensemble tensor, then number; None for an optional input that was not given
-        self._values: dict[str, dict[int, _Value | None]] = {}
+        asked = {output.name for output in call.request.outputs}
+        self._requested = [name for name in self._plan.outputs if not asked or name in asked]
+        self._readers: Readers = prune(self._plan, self._requested)
+        self._members: dict[tuple[str, str], LoadedModel] = {}
+        #: by ensemble tensor, then number
+        self._values: dict[str, dict[int, _Value]] = {}
+        #: by ensemble tensor: the batch size of the request that it is from, 0 without a batch dimension
+        self._batches: dict[str, int] = {}
         self._running = 0
-        self._answered: set[int] = set()
+        self._answered = False
         self._ended = False
+        self._sequence = _sequence_parameters(call.request)
+        self._durations = [0, 0, 0]
 
     def start(self) -> None:
-        batched = self._config.max_batch_size > 0
-        given = {tensor.name: _Value(tensor, batched) for tensor in self._call.request.inputs}
-        self._advance(
-            [(spec.name, self._add(spec.name, given.get(spec.name))) for spec in self._config.inputs]
-        )
+        call = self._call
+        call.compute_start_ns = time_ns()
+        call.execution = 0
+        try:
+            for step in self._plan.steps:
+                key = (step.model, step.version)
+                if key not in self._members:
+                    self._members[key] = self._executor.members.model(*key)
+        except TritonError as error:
+            self._fail(error)
+            return
+        batch = call.batch_size if self._config.max_batch_size > 0 else 0
+        given = {tensor.name: tensor for tensor in call.request.inputs}
+        fresh = []
+        for spec in self._config.inputs:
+            if spec.name in given or spec.optional:
+                self._batches[spec.name] = batch
+                fresh.append((spec.name, self._add(spec.name, _Value(given.get(spec.name)))))
+        self._advance(fresh)
 
-    def _add(self, name: str, value: _Value | None) -> int:
+    def _add(self, name: str, value: _Value) -> int:
         values = self._values.setdefault(name, {})
-        values[len(values)] = value
-        return len(values) - 1
+        number = len(values)
+        values[number] = value
+        return number
 
     def _advance(self, fresh: Sequence[tuple[str, int]]) -> None:
         """Run what the fresh values make ready; answer what is complete; end where nothing runs any more."""
-        ready: dict[tuple[int, int], None] = {}
+        ready: set[tuple[int, int]] = set()
         for name, number in fresh:
-            for index, step in enumerate(self._steps):
-                reads = {source for _, source in step.inputs}
-                if name in reads and all(self._has(source, number) for source in reads):
-                    ready[index, number] = None
-        self._running += len(ready)
-        for index, number in ready:
-            if not self._ended:
-                self._run(self._steps[index], number)
-        self._answer(fresh)
-        if self._running == 0 and not self._ended:
-            self._end()
+            for at in self._readers.get(name, ()):
+                if all(number in self._values.get(source, ()) for _, source in self._plan.steps[at].inputs):
+                    ready.add((at, number))
+        try:
+            prepared = [self._prepare(self._plan.steps[at], number) for at, number in sorted(ready)]
+        except TritonError as error:
+            self._fail(error)
+            return
+        self._running += len(prepared)
+        if not self._answer(fresh):
+            return
+        for member, call in prepared:
+            if self._ended:
+                return
+            call.cancelled = self._call.cancelled
+            try:
+                self._executor.members.send(member, call)
+            except TritonError as error:
+                self._fail(error)
 
-    def _has(self, name: str, number: int) -> bool:
-        return number in self._values.get(name, ())
+    def _prepare(self, step: Step, number: int) -> tuple[LoadedModel, Call]:
+        member = self._members[step.model, step.version]
 
-    def _run(self, step: Step, number: int) -> None:
+        def take(response: InferResponse | None, final: bool) -> None:
+            if final:
+                self._measure(call)
+            self._take(step, response, final=final)
+
+        call = self._executor.members.prepare_inner(member, self._request(step, member, number), take)
+        batch = call.batch_size if member.config.max_batch_size > 0 else 0
+        for _, ensemble_name in step.outputs:
+            self._batches[ensemble_name] = batch
+        return member, call
+
+    def _request(self, step: Step, member: LoadedModel, number: int) -> InferRequest:
         source = self._call.request
+        batching = member.config.max_batch_size > 0
         request = InferRequest(
             step.model,
             step.version,
@@ -130,27 +161,29 @@ class _Run:
             priority=source.priority,
             timeout=source.timeout,
         )
-        try:
-            member = self._executor.member(step.model, step.version)
-            for name, ensemble_name in step.inputs:
-                value = self._values[ensemble_name][number]
-                spec = member.input(name)
-                if value is not None and spec is not None:
-                    request.inputs.append(_fitted(name, value, spec.dims, batching=member.max_batch_size > 0))
-            batched = member.max_batch_size > 0
-            if self._call.cancelled:
-                raise TritonError(Code.CANCELLED, "cancelled by client")
-            self._executor.submit(
-                step.model,
-                step.version,
-                request,
-                lambda response, final: self._take(step, response, final, batched),
-            )
-        except TritonError as error:
-            self._running -= 1
-            self._fail(error)
+        for name, ensemble_name in step.inputs:
+            tensor = self._values[ensemble_name][number].tensor
+            spec = member.config.input(name)
+            if tensor is not None and spec is not None:
+                shape = fitted(
+                    tensor.shape, spec.dims, batching=batching, batch_size=self._batches[ensemble_name]
+                )
+                request.inputs.append(tensor.renamed(name, shape))
+        return request
 
-    def _take(self, step: Step, response: InferResponse | None, final: bool, batched: bool) -> None:
+    def _measure(self, call: Call) -> None:
+        """2.51: what an ensemble took to compute is what its members took, one after the other."""
+        marks = (
+            call.compute_start_ns,
+            call.compute_input_end_ns,
+            call.compute_output_start_ns,
+            call.compute_end_ns,
+        )
+        if all(marks):
+            for at in range(3):
+                self._durations[at] += marks[at + 1] - marks[at]
+
+    def _take(self, step: Step, response: InferResponse | None, *, final: bool) -> None:
         if self._ended:
             return
         if final:
@@ -160,103 +193,95 @@ class _Run:
             if response.error is not None:
                 self._fail(response.error)
                 return
-            names = dict(step.outputs)
-            fresh = [
-                (names[tensor.name], self._add(names[tensor.name], _Value(tensor, batched)))
-                for tensor in response.outputs
-                if tensor.name in names
-            ]
+            given = {tensor.name: tensor for tensor in response.outputs}
+            for name, ensemble_name in step.outputs:
+                value = _Value(given.get(name), self._sequence)
+                fresh.append((ensemble_name, self._add(ensemble_name, value)))
         self._advance(fresh)
 
-    def _answer(self, fresh: Sequence[tuple[str, int]]) -> None:
-        for number in dict.fromkeys(number for name, number in fresh if name in self._requested):
-            if (
-                self._ended
-                or number in self._answered
-                or not all(self._has(n, number) for n in self._requested)
-            ):
-                continue
-            self._answered.add(number)
-            outputs = [self._output(name, number) for name in self._requested]
-            last = self._running == 0 and not self._config.decoupled
+    def _answer(self, fresh: Sequence[tuple[str, int]]) -> bool:
+        """Send what the fresh values complete; returns whether the request goes on."""
+        number = self._complete(fresh)
+        last = self._running == 0
+        if number is not None:
+            self._answered = True
+            response = self._response(number)
+            self._ended = last
             if last:
-                self._ended = True
-            self._call.respond(self._response(outputs), final=last)
+                self._succeed()
+            self._call.respond(response, final=last)
+        elif last:
+            self._end()
+        return not self._ended
 
-    def _output(self, name: str, number: int) -> Tensor:
-        value, spec = self._values[name][number], self._config.output(name)
-        if value is None or spec is None:
-            raise invalid_arg(f"output '{name}' has no value")
-        return _fitted(name, value, spec.dims, batching=self._config.max_batch_size > 0)
+    def _complete(self, fresh: Sequence[tuple[str, int]]) -> int | None:
+        """The number of the value that every requested output now has, if a fresh one made it so."""
+        complete = None
+        for name, number in fresh:
+            if name in self._requested:
+                ready = all(number in self._values.get(other, ()) for other in self._requested)
+                complete = number if ready else None
+        return complete
 
-    def _response(self, outputs: list[Tensor]) -> InferResponse:
+    def _response(self, number: int) -> InferResponse:
         request = self._call.request
-        response = InferResponse(request.model_name, str(self._call.version), request.id, outputs)
-        # 2.51: an ensemble says which sequence it answers, of whatever request
-        response.parameters = {
-            "sequence_id": request.sequence_id,
-            "sequence_start": request.sequence_start,
-            "sequence_end": request.sequence_end,
-        }
+        response = InferResponse(request.model_name, str(self._call.version), request.id)
+        batching = self._config.max_batch_size > 0
+        for name in self._requested:
+            value = self._values[name][number]
+            if value.tensor is None:
+                continue
+            shape = fitted(
+                value.tensor.shape,
+                self._plan.outputs[name],
+                batching=batching,
+                batch_size=self._batches.get(name, 0),
+            )
+            response.outputs.append(value.tensor.renamed(name, shape))
+            if value.parameters is not None and value.tensor.byte_size:
+                # 2.51: each output that holds something says again which sequence it is of, of whatever request
+                response.parameters.extend(value.parameters)
         return response
 
     def _end(self) -> None:
-        self._ended = True
         if not self._answered and not self._config.decoupled:
-            self._refuse(
-                invalid_arg(
-                    "unexpected deadlock, at least one output is not set while no more ensemble steps can be made"
-                )
+            text = (
+                "unexpected deadlock, at least one output is not set while no more ensemble steps can be made"
             )
+            self._fail(invalid_arg(f"{self._call.request.log_id}{text}"))
             return
+        self._ended = True
+        self._succeed()
         self._call.respond(None, final=True)
+
+    def _succeed(self) -> None:
+        call = self._call
+        call.execution = call.batch_size
+        call.compute_input_end_ns = call.compute_start_ns + self._durations[0]
+        call.compute_output_start_ns = call.compute_input_end_ns + self._durations[1]
+        call.compute_end_ns = call.compute_output_start_ns + self._durations[2]
 
     def _fail(self, error: TritonError) -> None:
         if self._ended:
             return
         self._ended = True
-        self._refuse(error)
-
-    def _refuse(self, error: TritonError) -> None:
-        request = self._call.request
-        self._call.failed = True
+        call = self._call
+        call.failed = True
+        # 2.51: counted when the error goes out, and once more when the request is let go of, which it never is where a
+        # step still runs
+        call.failures = ("OTHER",) if self._running else ("OTHER", "OTHER")
+        response = InferResponse(call.request.model_name, str(call.version), call.request.id)
         message = f"in ensemble '{self._executor.definition.name}', {error.message}"
-        response = InferResponse(request.model_name, str(self._call.version), request.id)
         response.error = TritonError(error.code, message)
-        self._call.respond(response, final=True)
+        call.respond(response, final=True)
 
 
-def _fitted(name: str, value: _Value, dims: Sequence[int], *, batching: bool) -> Tensor:
-    """A value as its reader takes it: a batch dimension is added or taken away where the two differ on having one."""
-    tensor = value.tensor
-    shape = tensor.shape
-    if batching and not value.batched and _matches(dims, shape):
-        shape = (1, *shape)
-    elif (
-        not batching
-        and value.batched
-        and not _matches(dims, shape)
-        and shape[:1] == (1,)
-        and _matches(dims, shape[1:])
-    ):
-        shape = shape[1:]
-    return tensor.renamed(name, shape)
-
-
-def _matches(dims: Sequence[int], shape: Sequence[int]) -> bool:
-    return len(dims) == len(shape) and all(dim in (-1, size) for dim, size in zip(dims, shape, strict=True))
-
-
-def _needed(steps: Sequence[Step], requested: Sequence[str]) -> list[Step]:
-    """The steps that some requested output depends on; the others are not run (2.51)."""
-    wanted = set(requested)
-    kept: list[Step] = []
-    grew = True
-    while grew:
-        grew = False
-        for step in steps:
-            if step not in kept and any(name in wanted for _, name in step.outputs):
-                kept.append(step)
-                wanted.update(name for _, name in step.inputs)
-                grew = True
-    return [step for step in steps if step in kept]
+def _sequence_parameters(request: InferRequest) -> tuple[tuple[str, Parameter], ...]:
+    identifier = request.sequence_id
+    if isinstance(identifier, int) and identifier >= 1 << 63:
+        identifier -= 1 << 64  # 2.51: an unsigned number goes in, a signed one comes out
+    return (
+        ("sequence_id", identifier),
+        ("sequence_start", request.sequence_start),
+        ("sequence_end", request.sequence_end),
+    )

@@ -1,27 +1,59 @@
 """A model version that is loaded: its configuration, its executor behind a scheduler, and its statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-from triton_emulator.engine.model import Executor, ModelDefinition
-from triton_emulator.engine.scheduler import scheduler_for
+from triton_emulator.engine.model import Call, Executor, ModelDefinition, ThreadedExecutor
+from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.engine.schedulers import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
+from triton_emulator.engine.warmup import samples_of, warm_up
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.model_config import TensorSpec
 
 
-class LoadedModel:
-    """One loaded version of a model."""
+class Surroundings(Protocol):
+    """What a loaded model needs of the session that it is in."""
 
-    def __init__(self, definition: ModelDefinition, executor: Executor) -> None:
+    response_cache: ResponseCache | None
+
+    def later(self, delay_s: float, function: Callable[[], None], /) -> None:
+        """Call a function on the event loop after a delay; called on any thread."""
+
+    def count(self, call: Call, model: "LoadedModel") -> None:
+        """Count a request that no client waits for; called on any thread."""
+
+
+class LoadedModel:
+    """One loaded version of a model.
+
+    Raises TritonError where its warm-up fails.
+    """
+
+    def __init__(self, definition: ModelDefinition, executor: Executor, surroundings: "Surroundings") -> None:
         self.definition = definition
         self.name = definition.name
         self.version = definition.version
         self.config = definition.config
         self.executor = executor
         self.statistics = ModelStatistics()
-        self.scheduler = scheduler_for(executor)
+        self._warm_up(surroundings)
+        hooks = Hooks(
+            surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
+        )
+        self.scheduler = scheduler_for(definition.config, executor, hooks)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
+
+    def _warm_up(self, surroundings: "Surroundings") -> None:
+        try:
+            samples = samples_of(self.definition)
+            if isinstance(self.executor, ThreadedExecutor):
+                warm_up(self.definition, self.executor, samples, lambda call: surroundings.count(call, self))
+        except TritonError:
+            self.executor.finalize()
+            raise
 
     def __repr__(self) -> str:
         return f"LoadedModel({self.name!r}, version {self.version})"

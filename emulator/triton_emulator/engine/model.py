@@ -54,6 +54,8 @@ class Call:
         "_deliver",
         "_post",
         "batch_size",
+        "cache",
+        "cache_ns",
         "cancelled",
         "compute_end_ns",
         "compute_input_end_ns",
@@ -61,8 +63,11 @@ class Call:
         "compute_start_ns",
         "execution",
         "failed",
+        "failures",
         "finished",
+        "padding",
         "queue_start_ns",
+        "queued_ns",
         "request",
         "thread",
         "version",
@@ -74,6 +79,16 @@ class Call:
         self.batch_size = 1
         self.cancelled = False
         self.failed = False
+        #: why the request counts as failed, once for each; where it is empty, `failed` is one failure of the backend.
+        #: 2.51 counts a failed ensemble twice, and an iterative sequence that succeeds as one that is cancelled too
+        self.failures: tuple[str, ...] = ()
+        #: whether this is no request of anybody's: it fills a place in a batch
+        self.padding = False
+        #: "hit" where the response came from the cache, "miss" where it went there; and how long that took
+        self.cache = ""
+        self.cache_ns = 0
+        #: when a batcher got it, on a steady clock
+        self.queued_ns = 0
         self.finished = False
         #: number of requests executed together with this one, counted once per execution (0 on the others)
         self.execution = 0
@@ -96,6 +111,20 @@ class Call:
         else:
             self._post(self._deliver, response, final)
 
+    def redirect(self, deliver: Deliver) -> Deliver:
+        """Send the responses elsewhere from now on; returns where they went."""
+        before, self._deliver = self._deliver, deliver
+        return before
+
+    def restart(self) -> None:
+        """Forget that the call has been executed: it will be once more."""
+        self.queue_start_ns = time_ns()
+        self.compute_start_ns = self.compute_input_end_ns = 0
+        self.compute_output_start_ns = self.compute_end_ns = 0
+        self.execution = 0
+        self.failed = False
+        self.failures = ()
+
 
 class Executor(Protocol):
     """What a backend makes of one model version. One is made per loaded version.
@@ -116,6 +145,9 @@ class Executor(Protocol):
 @runtime_checkable
 class ThreadedExecutor(Executor, Protocol):
     """One whose `execute` may block. The scheduler runs a worker per instance, on the thread that the instance owns."""
+
+    def on_reschedule(self, again: Callable[[Call], None]) -> None:
+        """Call `again`, on that thread, for each request that the model wants to be executed once more."""
 
     def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
         """Run `loop`, which calls `execute` until it is told to end, on the thread of that instance."""

@@ -1,6 +1,10 @@
-"""How requests reach a model's instances: at once on the event loop, or through a queue to a thread per instance."""
+"""How requests reach a model's instances: at once on the event loop, or through a queue to a thread per instance.
+
+What batches and sequences need besides is in `schedulers`.
+"""
 
 import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from time import time_ns
@@ -8,15 +12,22 @@ from typing import Protocol
 
 from triton_emulator.engine.model import Call, Executor, ThreadedExecutor
 from triton_emulator.engine.validation import incomplete_string
-from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
+
+#: Calls a function on the event loop after so many seconds; may be called on any thread.
+Later = Callable[[float, Callable[[], None]], None]
 
 
 class Scheduler(Protocol):
     """Takes calls for one model version and sees to it that each is executed once."""
 
+    #: whether `submit` may be called on any thread; else on the event loop alone
+    @property
+    def any_thread(self) -> bool: ...
+
     def submit(self, call: Call) -> None:
-        """Queue a validated call; its responses come through `call.respond`."""
+        """Queue a validated call; its responses come through `call.respond`. Raises TritonError where it is refused."""
 
     @property
     def pending(self) -> int:
@@ -26,25 +37,46 @@ class Scheduler(Protocol):
         """Finish what is queued, then release the executor; returns when that is done. Never on the event loop."""
 
 
-def scheduler_for(executor: Executor) -> Scheduler:
-    return QueueScheduler(executor) if isinstance(executor, ThreadedExecutor) else InlineScheduler(executor)
-
-
-def _execute(executor: Executor, call: Call, instance: int) -> None:
-    call.compute_start_ns = time_ns()
-    call.execution = call.batch_size
-    for tensor in call.request.inputs:
-        if tensor.datatype == "BYTES" and (error := incomplete_string(tensor)) is not None:
-            _refuse(call, error)
-            return
+def execute(executor: Executor, calls: Sequence[Call], instance: int) -> None:
+    """Run a batch on an instance; whatever happens, every call is answered or will be."""
+    now = time_ns()
+    size = 0
+    counted: Call | None = None
+    running: list[Call] = []
+    for call in calls:
+        call.compute_start_ns = now
+        call.execution = 0
+        size += call.batch_size
+        if counted is None and not call.padding:
+            counted = call
+        if (error := _broken_string(call)) is None:
+            running.append(call)
+        else:
+            refuse(call, error, "BACKEND")
+    if counted is not None:
+        counted.execution = size if running else 0
+    if not running:
+        return
     try:
-        executor.execute([call], instance)
+        executor.execute(running, instance)
     except Exception as fault:  # noqa: BLE001  (a backend's own fault must answer the request, not end the thread)
-        _refuse(call, internal(f"{type(fault).__name__}: {fault}"))
+        for call in running:
+            refuse(call, internal(f"{type(fault).__name__}: {fault}"), "BACKEND")
 
 
-def _refuse(call: Call, error: TritonError) -> None:
+def _broken_string(call: Call) -> TritonError | None:
+    for tensor in (*call.request.inputs, *call.request.controls):
+        if tensor.datatype == "BYTES" and (error := incomplete_string(tensor)) is not None:
+            return error
+    return None
+
+
+def refuse(call: Call, error: TritonError, reason: str = "") -> None:
+    """Answer a call with an error; it counts as a failure for `reason`."""
+    if call.finished:
+        return
     call.failed = True
+    call.failures = (reason or ("CANCELED" if error.code is Code.CANCELLED else "REJECTED"),)
     request = call.request
     call.respond(InferResponse(request.model_name, str(call.version), request.id, error=error), final=True)
 
@@ -52,15 +84,14 @@ def _refuse(call: Call, error: TritonError) -> None:
 class InlineScheduler:
     """Executes on the spot, for executors that never block."""
 
+    any_thread = False
+    pending = 0
+
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
     def submit(self, call: Call) -> None:
-        _execute(self._executor, call, 0)
-
-    @property
-    def pending(self) -> int:
-        return 0
+        execute(self._executor, (call,), 0)
 
     def stop(self) -> None:
         self._executor.finalize()
@@ -68,6 +99,8 @@ class InlineScheduler:
 
 class QueueScheduler:
     """One queue for the model; each instance takes from it in order of arrival, on its own thread."""
+
+    any_thread = True
 
     def __init__(self, executor: ThreadedExecutor) -> None:
         self._executor = executor
@@ -86,7 +119,7 @@ class QueueScheduler:
     def _work(self, instance: int) -> None:
         take = self._queue.get
         while (call := take()) is not None:
-            _execute(self._executor, call, instance)
+            execute(self._executor, (call,), instance)
         self._idle.release()
 
     def stop(self) -> None:

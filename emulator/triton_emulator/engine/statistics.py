@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 
 from triton_emulator.protocol import json_dialect as js
 
+#: why a request failed, in the words of the metrics
+FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+
 
 @dataclass(slots=True)
 class RequestEvent:
     """What happened to one request that reached a model. Durations are nanoseconds, `end_ms` is of the epoch.
 
-    `executions` is 1 on the request that stands for its execution and 0 on those that were batched with it;
-    `execution_batch` is the batch size of that execution.
+    `failures` has a reason for each time that it counts as failed, one of FAILURE_REASONS; `failed` says whether it is
+    no success. `cache` is "hit", "miss" or "" and `cache_ns` what the cache took. `executions` is 1 on the request that
+    stands for its execution and 0 on those that were batched with it; `execution_batch` is that execution's size.
     """
 
     model: str
@@ -22,6 +26,7 @@ class RequestEvent:
     request_id: str
     batch_size: int
     failed: bool
+    failures: tuple[str, ...]
     end_ms: int
     total_ns: int
     queue_ns: int
@@ -30,6 +35,8 @@ class RequestEvent:
     output_ns: int
     executions: int
     execution_batch: int
+    cache: str = ""
+    cache_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -72,11 +79,12 @@ class ModelStatistics:
     cache_hit: Duration = field(default_factory=Duration)
     cache_miss: Duration = field(default_factory=Duration)
     batches: dict[int, BatchStatistics] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURE_REASONS, 0))
 
     def fold(self, event: RequestEvent) -> None:
         """Count one request."""
-        self.last_inference_ms = max(self.last_inference_ms, event.end_ms)
         if event.executions:
+            self.last_inference_ms = max(self.last_inference_ms, event.end_ms)
             # 2.51: an execution counts whether or not the model raised
             self.execution_count += event.executions
             batch = self.batches.get(event.execution_batch)
@@ -85,12 +93,19 @@ class ModelStatistics:
             batch.compute_input.add(event.input_ns)
             batch.compute_infer.add(event.infer_ns)
             batch.compute_output.add(event.output_ns)
-        if event.failed:
+        for reason in event.failures:
             self.fail.add(event.total_ns)
+            self.failures[reason] += 1
+        if event.cache == "miss":
+            self.cache_miss.add(event.cache_ns)
+        if event.failed:
             return
-        self.inference_count += event.batch_size
         self.success.add(event.total_ns)
         self.queue.add(event.queue_ns)
+        if event.cache == "hit":
+            self.cache_hit.add(event.cache_ns)
+            return
+        self.inference_count += event.batch_size
         self.compute_input.add(event.input_ns)
         self.compute_infer.add(event.infer_ns)
         self.compute_output.add(event.output_ns)

@@ -35,7 +35,7 @@ class InferRequest:
     `model_version` is "" where the request named none. `timeout` is in microseconds. `sequence_id` is 0 or "" where
     there is none. `parameters` holds what the client set itself, never the reserved keys. `raw_input` is the whole
     body of a raw binary request, whose only input the model's configuration names. `binary_output` is how an output
-    is sent that `outputs` does not list.
+    is sent that `outputs` does not list. `controls` are the inputs that a scheduler adds for the model.
     """
 
     model_name: str
@@ -51,6 +51,7 @@ class InferRequest:
     timeout: int = 0
     raw_input: Buffer | None = None
     binary_output: bool = False
+    controls: list[Tensor] = field(default_factory=list)
 
     @property
     def log_id(self) -> str:

@@ -1,0 +1,106 @@
+"""The response cache that `--cache-config=local,size=N` gives to all models: the answers used last, up to N bytes."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from time import monotonic_ns
+
+from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.tensor import Tensor
+
+Key = tuple[object, ...]
+
+# How 2.51 lays a response out in its pool: sizes of the fields, and what its allocator adds and rounds up to.
+_COUNT, _LENGTH, _SIZE = 4, 4, 8
+_ALLOCATION_HEADER, _ALLOCATION_UNIT, _SMALLEST_ALLOCATION = 8, 16, 48
+#: what the allocator takes for itself
+_POOL_OVERHEAD = 128
+
+
+def key_of(model: str, version: int, request: InferRequest) -> Key:
+    """What two requests must have in common to get one answer: the bytes of their inputs.
+
+    2.51: neither the shapes nor the requested outputs count.
+    """
+    inputs = sorted((tensor.name, bytes(tensor.data)) for tensor in request.inputs)
+    return (model, version, *inputs)
+
+
+def stored_size(outputs: list[Tensor]) -> int:
+    """How many bytes of the pool a response takes."""
+    size = _COUNT
+    for tensor in outputs:
+        size += _SIZE + _LENGTH + len(tensor.name.encode()) + _LENGTH + len(tensor.datatype)
+        size += _COUNT + 8 * len(tensor.shape) + _SIZE + tensor.byte_size
+    unit = _ALLOCATION_UNIT
+    return max(_SMALLEST_ALLOCATION, -(-(size + _ALLOCATION_HEADER) // unit) * unit)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """What the metrics tell of a cache; durations are nanoseconds, `utilization` is from 0 to 1."""
+
+    utilization: float
+    entries: int
+    hits: int
+    misses: int
+    evictions: int
+    lookup_ns: int
+    insertion_ns: int
+
+
+class ResponseCache:
+    """Responses by key, the longest unused first; may be used on any thread."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._used = _POOL_OVERHEAD
+        self._entries: OrderedDict[Key, tuple[list[Tensor], int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._hits = self._misses = self._evictions = 0
+        self._lookup_ns = self._insertion_ns = 0
+
+    def look_up(self, key: Key) -> list[Tensor] | None:
+        """The outputs of the response that is stored under `key`."""
+        start = monotonic_ns()
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._entries.move_to_end(key)
+            self._lookup_ns += monotonic_ns() - start
+        return None if entry is None else entry[0]
+
+    def insert(self, key: Key, outputs: list[Tensor]) -> bool:
+        """Store a response, unless it cannot be stored; returns False only where there was one already.
+
+        2.51 stores no response that has an output without a single byte.
+        """
+        start = monotonic_ns()
+        with self._lock:
+            if key in self._entries:
+                return False
+            size = stored_size(outputs)
+            if all(tensor.byte_size for tensor in outputs) and size + _POOL_OVERHEAD <= self._size:
+                while self._used + size > self._size:
+                    _, (_, freed) = self._entries.popitem(last=False)
+                    self._used -= freed
+                    self._evictions += 1
+                self._entries[key] = (outputs, size)
+                self._used += size
+            self._insertion_ns += monotonic_ns() - start
+        return True
+
+    def statistics(self) -> CacheStatistics:
+        with self._lock:
+            return CacheStatistics(
+                self._used / self._size,
+                len(self._entries),
+                self._hits,
+                self._misses,
+                self._evictions,
+                self._lookup_ns,
+                self._insertion_ns,
+            )

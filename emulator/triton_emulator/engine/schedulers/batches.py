@@ -1,0 +1,190 @@
+"""Runs what a batcher forms: on the instances' own threads, or at once on the event loop."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from time import monotonic_ns
+from typing import Protocol
+
+from triton_emulator.engine.model import Call, Executor, ThreadedExecutor
+from triton_emulator.engine.scheduler import Later, execute, refuse
+from triton_emulator.engine.schedulers.sequence import SequenceBatcher
+from triton_emulator.protocol.errors import TritonError
+
+#: Counts an execution of a request that its model will see again; called on any thread.
+Count = Callable[[Call], None]
+
+
+class Batcher(Protocol):
+    """Decides which requests run together on which instance, and when. It is told the time and never waits.
+
+    Times are nanoseconds of a steady clock. `dropped` collects the requests that will not run, for the caller to take.
+    """
+
+    dropped: list[tuple[Call, TritonError]]
+
+    @property
+    def tick_ns(self) -> int:
+        """When `tick` wants to be called, 0 for never."""
+
+    def add(self, call: Call, now: int) -> None:
+        """Queue a request. Raises TritonError where it may not run at all."""
+
+    def take(self, instance: int, now: int) -> list[Call]:
+        """The next batch of an instance that is free, empty where there is none now."""
+
+    def wake_ns(self, instance: int) -> int:
+        """When `take` may have something although nothing has happened, 0 for never."""
+
+    def done(self, instance: int, calls: list[Call], now: int) -> None:
+        """A batch has run."""
+
+    def tick(self, now: int) -> None:
+        """Time has passed."""
+
+
+class _Batches:
+    """What both ways share: the batcher, what it drops, and its clock."""
+
+    def __init__(self, executor: Executor, batcher: Batcher, later: Later) -> None:
+        self._executor = executor
+        self._batcher = batcher
+        self._later = later
+        self._changed = threading.Condition()
+        self._ticking = 0
+        self._stopped = False
+        #: how many calls wait for an instance
+        self.pending = 0
+
+    def _add(self, call: Call) -> None:
+        """To be called with the lock held, as the other two."""
+        self._batcher.add(call, monotonic_ns())
+        self.pending += 1
+        self._arm()
+
+    def _dropped(self) -> list[tuple[Call, TritonError]]:
+        dropped = self._batcher.dropped[:]
+        self._batcher.dropped.clear()
+        self.pending -= len(dropped)
+        return dropped
+
+    def _arm(self) -> None:
+        """See to it that the batcher is told when the time has come that it waits for."""
+        due = self._batcher.tick_ns
+        if due and not self._stopped and not 0 < self._ticking <= due:
+            self._ticking = due
+            self._later(max(0, due - monotonic_ns()) / 1e9 + 0.001, self._tick)
+
+    def _tick(self) -> None:
+        with self._changed:
+            self._ticking = 0
+            self._batcher.tick(monotonic_ns())
+            dropped = self._dropped()
+            self._arm()
+            self._changed.notify_all()
+        _refuse(dropped)
+
+
+class ThreadedBatches(_Batches):
+    """One batcher for the model; each instance takes its batches on its own thread."""
+
+    any_thread = True
+
+    def __init__(self, executor: ThreadedExecutor, batcher: Batcher, later: Later, count: Count) -> None:
+        super().__init__(executor, batcher, later)
+        self._count = count
+        self._idle = threading.Semaphore(0)
+        self._instances = executor.instances
+        if isinstance(batcher, SequenceBatcher):
+            executor.on_reschedule(self._again)
+        for instance in range(self._instances):
+            executor.start_worker(instance, partial(self._work, instance))
+
+    def submit(self, call: Call) -> None:
+        """Raises TritonError where the batcher does not take it."""
+        with self._changed:
+            self._add(call)
+            dropped = self._dropped()
+            self._changed.notify_all()
+        _refuse(dropped)
+
+    def _again(self, call: Call) -> None:
+        """Queue a call once more that its model wants to see again."""
+        batcher = self._batcher
+        assert isinstance(batcher, SequenceBatcher)  # noqa: S101  (no other asks for it)
+        call.failures = ()
+        self._count(call)
+        call.restart()
+        with self._changed:
+            batcher.again(call, monotonic_ns())
+            self.pending += 1
+
+    def _work(self, instance: int) -> None:
+        while (batch := self._next(instance)) is not None:
+            execute(self._executor, batch, instance)
+            with self._changed:
+                self._batcher.done(instance, batch, monotonic_ns())
+                self._changed.notify_all()
+        self._idle.release()
+
+    def _next(self, instance: int) -> list[Call] | None:
+        """Wait for a batch; None when the model is to be unloaded and nothing waits."""
+        while True:
+            with self._changed:
+                batch = self._batcher.take(instance, monotonic_ns())
+                dropped = self._dropped()
+                self.pending -= sum(not call.padding for call in batch)
+                self._arm()
+                if not batch and not dropped:
+                    if self._stopped and self.pending == 0:
+                        return None
+                    wake = self._batcher.wake_ns(instance)
+                    self._changed.wait(max(0, wake - monotonic_ns()) / 1e9 if wake else None)
+            _refuse(dropped)
+            if batch:
+                return batch
+
+    def stop(self) -> None:
+        """Finish what is queued, then release the executor."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for _ in range(self._instances):
+            self._idle.acquire()
+        self._executor.finalize()
+
+
+class InlineBatches(_Batches):
+    """For executors that never block: a batch runs as soon as it is there, on the event loop."""
+
+    any_thread = False
+
+    def submit(self, call: Call) -> None:
+        """Raises TritonError where the batcher does not take it."""
+        self._add(call)
+        self._run()
+
+    def _tick(self) -> None:
+        super()._tick()
+        self._run()
+
+    def _run(self) -> None:
+        while batch := self._batcher.take(0, monotonic_ns()):
+            self.pending -= sum(not call.padding for call in batch)
+            execute(self._executor, batch, 0)
+            self._batcher.done(0, batch, monotonic_ns())
+        dropped = self._dropped()
+        _refuse(dropped)
+        self._arm()
+        if wake := self._batcher.wake_ns(0):
+            self._later(max(0, wake - monotonic_ns()) / 1e9, self._run)
+
+    def stop(self) -> None:
+        """Release the executor."""
+        self._stopped = True
+        self._executor.finalize()
+
+
+def _refuse(dropped: list[tuple[Call, TritonError]]) -> None:
+    for call, error in dropped:
+        refuse(call, error)

@@ -1,0 +1,52 @@
+"""`response_cache`: a request whose inputs were seen before is answered from the cache, without its model."""
+
+from time import time_ns
+
+from triton_emulator.engine.model import Call
+from triton_emulator.engine.response_cache import ResponseCache, key_of
+from triton_emulator.engine.scheduler import Scheduler
+from triton_emulator.protocol.messages import InferResponse
+
+
+class CachingScheduler:
+    """Another scheduler behind a cache."""
+
+    def __init__(self, scheduler: Scheduler, cache: ResponseCache, *, errors: bool) -> None:
+        """`errors` says whether an error is stored too, as an answer without outputs (2.51: not for ensembles)."""
+        self._scheduler = scheduler
+        self._cache = cache
+        self._errors = errors
+
+    @property
+    def any_thread(self) -> bool:
+        return self._scheduler.any_thread
+
+    @property
+    def pending(self) -> int:
+        return self._scheduler.pending
+
+    def submit(self, call: Call) -> None:
+        request = call.request
+        key = key_of(request.model_name, call.version, request)
+        start = time_ns()
+        outputs = self._cache.look_up(key)
+        looked_up = time_ns()
+        if outputs is not None:
+            call.compute_start_ns = start
+            call.cache, call.cache_ns = "hit", looked_up - start
+            response = InferResponse(request.model_name, str(call.version), request.id, list(outputs))
+            call.respond(response, final=True)
+            return
+
+        def store(response: InferResponse | None, final: bool) -> None:
+            if response is not None and (self._errors or response.error is None):
+                began = time_ns()
+                if self._cache.insert(key, list(response.outputs)):
+                    call.cache, call.cache_ns = "miss", looked_up - start + time_ns() - began
+            deliver(response, final)
+
+        deliver = call.redirect(store)
+        self._scheduler.submit(call)
+
+    def stop(self) -> None:
+        self._scheduler.stop()

@@ -1,0 +1,130 @@
+"""The tensors that sequence batching adds to a request: its controls, and its implicit state."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from triton_emulator.engine.model import Call
+from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count, encode_bytes
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.schema import Proto, enum_name
+
+_START, _END, _READY, _CORRID = (f"CONTROL_SEQUENCE_{kind}" for kind in ("START", "END", "READY", "CORRID"))
+_BOOLEANS = (("fp32_false_true", "FP32"), ("int32_false_true", "INT32"), ("bool_false_true", "BOOL"))
+#: 2.51 keeps this much room for a sequence's name, whatever its length
+_NAME_ROOM = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Boolean:
+    name: str
+    datatype: str
+    #: the wire form of false and of true
+    values: tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What a model's `control_input` and `state` ask for. `shape` is that of every control."""
+
+    shape: tuple[int, ...]
+    booleans: Mapping[str, _Boolean]
+    identifier: tuple[str, str] | None
+    states: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Controls":
+        batching = config.max_batch_size > 0
+        booleans: dict[str, _Boolean] = {}
+        identifier = None
+        for tensor in config.proto.sequence_batching.control_input:
+            for control in tensor.control:
+                kind = enum_name(control, "kind")
+                if kind == _CORRID:
+                    identifier = (tensor.name, BY_CONFIG_NAME[enum_name(control, "data_type")].name)
+                else:
+                    booleans[kind] = _boolean(tensor.name, control)
+        return cls(
+            (1, 1) if batching else (1,),
+            booleans,
+            identifier,
+            tuple(_state(state, batching=batching) for state in config.proto.sequence_batching.state),
+        )
+
+    def tensors(self, request: InferRequest) -> list[Tensor]:
+        """The tensors for a request of a sequence."""
+        on = {_START: request.sequence_start, _END: request.sequence_end, _READY: True}
+        return self._tensors(on, request.sequence_id)
+
+    def padding(self, like: Call) -> Call:
+        """A request that keeps a slot's place in a batch: not ready, of no sequence, with tensors that mean nothing."""
+        source = like.request
+        inputs = [_empty(tensor) for tensor in source.inputs]
+        request = InferRequest(source.model_name, source.model_version, inputs=inputs)
+        request.controls = self._tensors({}, 0)
+        call = Call(request, like.version, _nobody, _to_nobody)
+        call.padding = True
+        return call
+
+    def _tensors(self, on: Mapping[str, bool], sequence: int | str) -> list[Tensor]:
+        tensors = []
+        for kind in (_START, _END, _READY):
+            control = self.booleans.get(kind)
+            if control is not None:
+                data = control.values[on.get(kind, False)]
+                tensors.append(Tensor(control.name, control.datatype, self.shape, data=data))
+        if self.identifier is not None:
+            name, datatype = self.identifier
+            tensors.append(Tensor(name, datatype, self.shape, data=_identifier(sequence, datatype)))
+        return tensors + list(self.states)
+
+
+def _boolean(name: str, control: Proto) -> _Boolean:
+    for field, datatype in _BOOLEANS:
+        values = getattr(control, field)
+        if values:
+            off, on = np.array(list(values), dtype=DATATYPES[datatype].numpy)
+            return _Boolean(name, datatype, (off.tobytes(), on.tobytes()))
+    raise AssertionError("the repository has checked it")
+
+
+def _identifier(sequence: int | str, datatype: str) -> bytes:
+    size = 4 + _NAME_ROOM if datatype == "BYTES" else DATATYPES[datatype].size
+    if isinstance(sequence, str):
+        # 2.51: where the control is a number, it is the name's length and its first letters
+        data = encode_bytes([sequence.encode("utf-8", "surrogateescape")])
+    else:
+        data = sequence.to_bytes(8, "little")
+    return bytes(data[:size]).ljust(size, b"\0")
+
+
+def _state(state: Proto, *, batching: bool) -> Tensor:
+    """A state as a sequence starts with it: a backend that writes no states, as those here, never changes it.
+
+    2.51: a variable dimension is 1 at the start, whatever the initial state's own dims; memory that nothing initialises
+    is zeros here.
+    """
+    datatype = BY_CONFIG_NAME[enum_name(state, "data_type")].name
+    dims = tuple(1 if dim == -1 else dim for dim in state.dims)
+    count = element_count(dims)
+    size = 4 * count if datatype == "BYTES" else DATATYPES[datatype].size * count
+    return Tensor(state.input_name, datatype, (1, *dims) if batching else dims, data=bytes(size))
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    count = element_count(tensor.shape)
+    size = 4 * count if tensor.datatype == "BYTES" else DATATYPES[tensor.datatype].size * count
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, data=bytes(size))
+
+
+def _nobody(response: InferResponse | None, final: bool) -> None:
+    """Nobody waits for the answer to padding."""
+
+
+def _to_nobody(
+    deliver: Callable[[InferResponse | None, bool], None], response: InferResponse | None, final: bool
+) -> None:
+    """Nobody waits for the answer to padding."""

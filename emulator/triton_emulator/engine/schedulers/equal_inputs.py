@@ -1,0 +1,46 @@
+"""Which requests may share a batch: those with inputs of the same shapes, where the model takes no ragged ones."""
+
+from dataclasses import dataclass
+
+from triton_emulator.engine.model import Call
+from triton_emulator.repository.model_config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EqualInputs:
+    """What must be equal. `shapes` are the inputs of a variable shape that may not be ragged."""
+
+    shapes: frozenset[str]
+    contents: frozenset[str]
+    has_optional: bool
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "EqualInputs":
+        contents = {tensor.name for tensor in config.proto.input if tensor.is_shape_tensor}
+        return cls(
+            frozenset(spec.name for spec in config.inputs if not spec.allow_ragged_batch and -1 in spec.dims)
+            | contents,
+            frozenset(contents),
+            any(spec.optional for spec in config.inputs),
+        )
+
+    def fit(self, first: Call, other: Call) -> bool:
+        """Whether `other` may run in the batch that `first` began."""
+        if not self.shapes and not self.has_optional:
+            return True
+        begun = {tensor.name: tensor for tensor in first.request.inputs}
+        given = other.request.inputs
+        if self.has_optional and len(given) != len(begun):
+            return False
+        for tensor in given:
+            known = begun.get(tensor.name)
+            if known is None:
+                if self.has_optional:
+                    return False
+            elif tensor.name in self.shapes:
+                # the batch dimension may differ; models that batch dynamically have one
+                if known.shape[1:] != tensor.shape[1:]:
+                    return False
+                if tensor.name in self.contents and bytes(known.data) != bytes(tensor.data):
+                    return False
+        return True
