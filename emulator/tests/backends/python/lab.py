@@ -95,6 +95,12 @@ def _call(request: InferRequest, inbox: _Inbox) -> Call:
     return Call(request, 1, deliver, lambda put, response, final: put(response, final))
 
 
+def in_text(response: InferResponse) -> list[str]:
+    """The elements of a response's only output, which is of text."""
+    (output,) = response.outputs
+    return [element.decode() for element in output.array.ravel().tolist()]
+
+
 def _drain(inbox: _Inbox, wait: float) -> list[Answer]:
     answers: list[Answer] = []
     final = False

@@ -38,8 +38,12 @@ def emulated() -> Iterator[Emulated]:
 @pytest.mark.parametrize("name", cases())
 def test_code_sees_what_it_sees_in_the_real_server(emulated: Emulated, name: str) -> None:
     case = cases()[name]
-    (answers,) = emulated.ask(case.request(), wait=0.2 if case.hangs else 10.0)
+    # when they were recorded, the fragile ones had a server of their own
+    backend = Emulated() if case.fragile else emulated
+    (answers,) = backend.ask(case.request(), wait=0.2 if case.hangs else 10.0)
     assert in_words(answers) == recorded()[name]
+    if backend is not emulated:
+        backend.close()
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])

@@ -3,6 +3,7 @@
 import re
 import threading
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -20,7 +21,7 @@ class MetricError(Exception):
     """What Triton's metrics API refuses; the text is Triton's."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Series:
     """One labelled series of a family. A histogram has `bounds` and, one longer, the `counts` between them."""
 
@@ -48,6 +49,8 @@ class MetricRegistry:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._families: dict[str, Family] = {}
+        #: holders that have gone. 2.51 learns of them behind its back, later than of a metric made right after
+        self._gone: deque[tuple[Family, Series]] = deque()
 
     def family(self, name: str, description: str, kind: str) -> Family:
         """The family of that name, made where it is new. 2.51: it keeps its first description, and is never removed."""
@@ -70,30 +73,43 @@ class MetricRegistry:
                 labels, Series(labels, bounds=bounds, counts=[0] * (len(bounds) + 1))
             )
             series.holders += 1
+            self._settle()
         return series
 
     def release(self, family: Family, series: Series) -> None:
-        """Take one holder away; a series without one is removed."""
+        """Take one holder away; a series without one is removed. Takes no lock: it is called by the collector."""
+        self._gone.append((family, series))
+
+    def lines(self, kind: str) -> list[str]:
+        """The families of a kind ("counter", "gauge" or "histogram") as lines of Prometheus text.
+
+        In order of creation; those without series are left out. In Triton's text they follow its own of that kind.
+        """
         with self.lock:
+            self._settle()
+            shown = [family for family in self._families.values() if family.kind == kind and family.series]
+            return [line for family in shown for line in _exposition(family)]
+
+    def _settle(self) -> None:
+        while self._gone:
+            family, series = self._gone.popleft()
             series.holders -= 1
             if series.holders <= 0 and family.series.get(series.labels) is series:
                 del family.series[series.labels]
 
-    def text(self) -> str:
-        """The families as Prometheus text, in order of creation; those without series are left out."""
-        with self.lock:
-            return "".join(_exposition(family) for family in self._families.values() if family.series)
 
-
-def _exposition(family: Family) -> str:
-    help_text = family.description.replace("\\", "\\\\").replace("\n", "\\n")
-    lines = [f"# HELP {family.name} {help_text}", f"# TYPE {family.name} {family.kind}"]
-    for series in family.series.values():
+def _exposition(family: Family) -> list[str]:
+    # 2.51: the help text is not escaped, and none is no line
+    lines = [f"# HELP {family.name} {family.description}"] if family.description else []
+    lines.append(f"# TYPE {family.name} {family.kind}")
+    for series in reversed(
+        family.series.values()
+    ):  # 2.51: the newest of a few comes first (a hash map's order)
         if family.kind == "histogram":
             lines += _histogram(family.name, series)
         else:
             lines.append(f"{family.name}{_braced(series.labels)} {_number(series.value)}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _histogram(name: str, series: Series) -> list[str]:
@@ -128,44 +144,41 @@ class Metric(Bound):
     """One series of a family. Not made by its constructor but by `MetricFamily.Metric`."""
 
     __module__ = MODULE
-    __slots__ = ("_family", "_owner", "_registry", "_series")
+    __slots__ = ("_owner", "_series")
 
-    _family: Family
     _owner: "_Owner"
-    _registry: MetricRegistry
     _series: Series
 
     def __init__(self) -> None:
         raise TypeError("c_python_backend_utils.Metric: No constructor defined!")
 
     def __del__(self) -> None:
-        series = getattr(self, "_series", None)  # none where the constructor refused
-        if series is not None:
-            self._registry.release(self._family, series)
+        if (owner := getattr(self, "_owner", None)) is not None:  # none where the constructor refused
+            owner.let_go(self._series)
 
     def increment(self, *args: Any, **kwargs: Any) -> None:
         value = self._number("increment", args, kwargs)
         what = "Failed to increment metric value"
         self._check(what, "Increment", ("counter", "gauge"))
-        if value < 0 and self._family.kind == "counter":
+        if value < 0 and self._owner.family.kind == "counter":
             self._fail(
                 what,
                 "TRITONSERVER_METRIC_KIND_COUNTER can only be incremented monotonically by non-negative values.",
             )
-        with self._registry.lock:
+        with self._owner.registry.lock:
             self._series.value += value
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         value = self._number("set", args, kwargs)
         self._check("Failed to set metric value", "Set", ("gauge",))
-        with self._registry.lock:
+        with self._owner.registry.lock:
             self._series.value = value
 
     def observe(self, *args: Any, **kwargs: Any) -> None:
         value = self._number("observe", args, kwargs)
         self._check("Failed to observe metric value", "Observe", ("histogram",))
         series = self._series
-        with self._registry.lock:
+        with self._owner.registry.lock:
             series.value += value
             series.counts[bisect_left(series.bounds, value)] += 1
 
@@ -179,7 +192,7 @@ class Metric(Bound):
                 f"{what}: Invalid metric operation as the corresponding 'MetricFamily' has been deleted. The "
                 "'MetricFamily' object should be deleted AFTER its corresponding 'Metric' objects have been deleted."
             )
-        kind = self._family.kind
+        kind = self._owner.family.kind
         if kind not in kinds:
             self._fail(what, f"TRITONSERVER_METRIC_KIND_{kind.upper()} does not support {operation}")
 
@@ -195,17 +208,32 @@ class Metric(Bound):
 
 @dataclass(slots=True)
 class _Owner:
-    """What a family's metrics know of the MetricFamily object that made them."""
+    """What a MetricFamily object and the metrics that it made know of each other."""
 
     instance: str
+    registry: MetricRegistry
+    family: Family
     dead: bool = False
+    held: list[Series] = field(default_factory=list)
+
+    def let_go(self, series: Series) -> None:
+        """A metric has gone."""
+        if not self.dead:
+            self.held.remove(series)
+            self.registry.release(self.family, series)
+
+    def end(self) -> None:
+        """The MetricFamily object has gone: its metrics are worth nothing any more."""
+        self.dead = True
+        for series in self.held:
+            self.registry.release(self.family, series)
 
 
 class MetricFamily(Bound):
     """A family of metrics. Each instance has a subclass with its own registry and name."""
 
     __module__ = MODULE
-    __slots__ = ("_family", "_owner")
+    __slots__ = ("_owner",)
 
     COUNTER = MetricKind.COUNTER
     GAUGE = MetricKind.GAUGE
@@ -227,16 +255,16 @@ class MetricFamily(Bound):
         name, description, kind = bind_arguments(args, kwargs, names, (REQUIRED,) * 3)
         if not isinstance(name, str) or not isinstance(description, str) or not isinstance(kind, MetricKind):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
-        self._owner = _Owner(self._instance)
         try:
-            self._family = self._registry.family(name, description, kind.name.lower())
+            family = self._registry.family(name, description, kind.name.lower())
         except MetricError as error:
             text = _failed(self._instance, str(error))
             raise TritonModelException(f"Error when creating MetricFamily: {text}") from None
+        self._owner = _Owner(self._instance, self._registry, family)
 
     def __del__(self) -> None:
         if (owner := getattr(self, "_owner", None)) is not None:  # none where the constructor refused
-            owner.dead = True
+            owner.end()
 
     def Metric(self, *args: Any, **kwargs: Any) -> Metric:  # noqa: N802 Triton's name
         labels, buckets = bind_arguments(args, kwargs, ("labels", "buckets"), (None, None))
@@ -245,13 +273,13 @@ class MetricFamily(Bound):
         pairs = self._labels(labels)
         bounds = self._bounds(buckets)
         try:
-            series = self._registry.hold(self._family, pairs, bounds)
+            series = self._registry.hold(self._owner.family, pairs, bounds)
         except MetricError as error:
             text = _failed(self._instance, str(error))
             raise TritonModelException(f"Error when creating Metric: {text}") from None
         metric = Metric.__new__(Metric)
-        metric._owner, metric._family, metric._registry = self._owner, self._family, self._registry
-        metric._series = series
+        metric._owner, metric._series = self._owner, series
+        self._owner.held.append(series)
         return metric
 
     def _labels(self, labels: Any) -> Labels:
@@ -265,7 +293,7 @@ class MetricFamily(Bound):
         return tuple(sorted((str(key), value) for key, value in labels.items()))
 
     def _bounds(self, buckets: Any) -> tuple[float, ...]:
-        if self._family.kind != "histogram":
+        if self._owner.family.kind != "histogram":
             if buckets is not None:
                 raise TritonModelException("Failed to create metric. Unexpected buckets found.")
             return ()

@@ -35,4 +35,4 @@ class MetricsApp:
             ModelRow(served.name, served.version, served.loaded.statistics, served.loaded.pending)
             for served in self._world.repository.all_served()
         ]
-        return render(rows, self._machine.read()) + self._world.model_metrics.text().encode()
+        return render(rows, self._machine.read(), self._world.model_metrics.lines)

@@ -95,8 +95,8 @@ _SUCCESS = _Family(
 )
 
 
-def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
-    """The body of `GET /metrics`."""
+def render(rows: Iterable[ModelRow], machine: Machine, own: Callable[[str], list[str]]) -> bytes:
+    """The body of `GET /metrics`; `own` gives the lines of the metrics of a kind that models define."""
     listed = list(rows)
     lines = _family(_SUCCESS, listed)
     lines += _head(
@@ -108,7 +108,12 @@ def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
             labels = f'model="{_escaped(row.name)}",reason="{reason}",version="{row.version}"'
             lines.append(f"nv_inference_request_failure{{{labels}}} {count}")
     for family in _FAMILIES:
-        lines += _family(family, listed)
+        if family.kind == "counter":
+            lines += _family(family, listed)
+    lines += own("counter")
+    for family in _FAMILIES:
+        if family.kind == "gauge":
+            lines += _family(family, listed)
     lines += _gauge(
         "nv_pinned_memory_pool_total_bytes",
         "Pinned memory pool total memory size, in bytes",
@@ -118,6 +123,7 @@ def render(rows: Iterable[ModelRow], machine: Machine) -> bytes:
     lines += _gauge("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", machine.cpu_utilization)
     lines += _gauge("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", machine.memory_total)
     lines += _gauge("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", machine.memory_used)
+    lines += own("gauge") + own("histogram")
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -1,0 +1,411 @@
+"""Instances of Python models: their threads, their modules, their beginning and their end."""
+
+import gc
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emulator.tests.backends.python.lab import Emulated, case, definition, in_text
+from triton_emulator.backends import python
+from triton_emulator.backends.python.completion import auto_complete
+from triton_emulator.engine.model import Call, LoadError
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import Tensor
+
+CONFIG = """
+backend: "python"
+input { name: "X" data_type: TYPE_FP32 dims: -1 optional: true }
+output { name: "Y" data_type: TYPE_STRING dims: -1 }
+"""
+HEAD = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+def say(*values):
+    return pb_utils.InferenceResponse([pb_utils.Tensor("Y", np.array([repr(v) for v in values], dtype=object))])
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a model into a repository of the test's own, which it returns."""
+
+    def model(name: str, code: str, config: str = "", version: int = 1) -> Path:
+        folder = tmp_path / name / str(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "config.pbtxt").write_text(CONFIG + config)
+        (folder / "model.py").write_text(HEAD + code)
+        return tmp_path
+
+    return model
+
+
+def load(repository: Path, name: str) -> python.PythonExecutor:
+    return python.load(definition(name, repository=repository))
+
+
+def said(executor: python.PythonExecutor, instance: int = 0, *, x: Tensor | None = None) -> list[str]:
+    """What the model answers to a request, executed on the thread of that instance."""
+    done: list[InferResponse | None] = []
+    ended = threading.Event()
+
+    def deliver(response: InferResponse | None, final: bool) -> None:
+        done.append(response)
+        if final:
+            ended.set()
+
+    request = InferRequest("m", inputs=[x] if x else [])
+    call = Call(request, 1, deliver, lambda put, response, final: put(response, final))
+    executor.start_worker(instance, lambda: executor.execute([call], instance))
+    assert ended.wait(10)
+    assert done[0] is not None
+    return [done[0].error.message] if done[0].error else in_text(done[0])
+
+
+THREADS = """
+import threading
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.name = args["model_instance_name"]
+        self.threads = {threading.current_thread()}
+        SEEN[self.name] = self.threads
+
+    def execute(self, requests):
+        self.threads.add(threading.current_thread())
+        return [say(self.name) for _ in requests]
+
+    def finalize(self):
+        self.threads.add(threading.current_thread())
+"""
+
+
+def test_an_instance_is_initialised_executed_and_finalised_on_one_thread_of_its_own(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[threading.Thread]] = {}
+    monkeypatch.setattr(threading, "seen_by_the_test", seen, raising=False)
+    code = THREADS.replace("SEEN", "threading.seen_by_the_test")
+    executor = load(write("m", code, "instance_group { count: 2 kind: KIND_CPU }"), "m")
+    assert said(executor, 0) == ["'m_0_0'"]
+    assert said(executor, 1) == ["'m_0_1'"]
+    executor.finalize()
+    first, second = seen["m_0_0"], seen["m_0_1"]
+    assert len(first) == len(second) == 1
+    assert first.isdisjoint(second)
+
+
+def test_an_instance_group_names_and_counts_instances(write: Write) -> None:
+    groups = 'instance_group [{ name: "a" count: 2 kind: KIND_CPU }, { name: "b" kind: KIND_CPU }]'
+    code = """
+class TritonPythonModel:
+    def initialize(self, args):
+        self.args = args
+
+    def execute(self, requests):
+        return [say(self.args["model_instance_name"], self.args["model_instance_kind"])]
+"""
+    executor = load(write("m", code, groups), "m")
+    assert executor.instances == 3
+    assert [said(executor, at)[0] for at in range(3)] == ["'a_0'", "'a_1'", "'b_0'"]
+    executor.finalize()
+
+
+def test_a_model_that_loops_holds_up_nobody_else_and_sees_that_it_is_cancelled() -> None:
+    emulated = Emulated()
+    code = "def execute(requests):\n    while not requests[0].is_cancelled(): pass\n    return [say('seen')]"
+    answers: list[InferResponse | None] = []
+    ended = threading.Event()
+
+    def deliver(response: InferResponse | None, final: bool) -> None:
+        answers.append(response)
+        ended.set()
+
+    looping = Call(case(code), 1, deliver, lambda put, response, final: put(response, final))
+    executor = emulated.executor("lab")
+    executor.start_worker(0, lambda: executor.execute([looping], 0))
+    others = emulated.ask(case("def execute(requests):\n    return [say(1)]", model="lab_target"))
+    assert others == [[[("SAID", "BYTES", (1,), b"\x01\x00\x00\x001")]]]
+    looping.cancelled = True
+    assert ended.wait(10)
+    assert answers[0] is not None
+    assert in_text(answers[0]) == ["'seen'"]
+    emulated.close()
+
+
+def test_the_requests_of_a_batch_are_answered_each_on_its_own() -> None:
+    emulated = Emulated()
+    code = """def execute(requests):
+    error = pb_utils.InferenceResponse(error=pb_utils.TritonError("not this one"))
+    return [say(len(requests), requests[0].request_id()), error]"""
+    first, second = emulated.ask(case(code, id="a"), case(code, id="b"))
+    assert first == [[("SAID", "BYTES", (2,), b"\x01\x00\x00\x002\x03\x00\x00\x00'a'")]]
+    assert second == ["not this one"]
+    emulated.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "failed"),
+    [
+        pytest.param("raise ValueError('x')", True, id="a raise is a failure"),
+        pytest.param(
+            "return [pb_utils.InferenceResponse(error=pb_utils.TritonError('x'))]",
+            False,
+            id="an error is none",
+        ),
+        pytest.param("return [say(1)]", False, id="a response is none"),
+    ],
+)
+def test_what_counts_as_a_failure(code: str, failed: bool) -> None:
+    emulated = Emulated()
+    call = Call(case(f"def execute(requests):\n    {code}"), 1, lambda *_: None, lambda *_: None)
+    emulated.executor("lab").execute([call], 0)
+    assert call.failed is failed
+    marks = [
+        call.compute_start_ns,
+        call.compute_input_end_ns,
+        call.compute_output_start_ns,
+        call.compute_end_ns,
+    ]
+    assert 0 not in marks
+    assert marks == sorted(marks)
+    emulated.close()
+
+
+def test_a_model_may_write_into_its_inputs_and_nobody_sees_it(write: Write) -> None:
+    code = """
+class TritonPythonModel:
+    def execute(self, requests):
+        array = requests[0].inputs()[0].as_numpy()
+        array += 1
+        return [say(array.tolist())]
+"""
+    executor = load(write("m", code), "m")
+    sent = Tensor("X", "FP32", (2,), data=np.array([1, 2], np.float32).tobytes())
+    assert said(executor, x=sent) == ["[2.0, 3.0]"]
+    assert sent.array.tolist() == [1, 2]
+    executor.finalize()
+
+
+def test_a_model_is_read_anew_even_if_neither_its_size_nor_its_time_has_changed(write: Write) -> None:
+    code = "class TritonPythonModel:\n    def execute(self, requests):\n        return [say({})]\n"
+    file = write("m", code.format(1)) / "m" / "1" / "model.py"
+    os.utime(file, (1e9, 1e9))
+    executor = load(file.parents[2], "m")
+    assert said(executor) == ["1"]
+    executor.finalize()
+    write("m", code.format(2))
+    os.utime(file, (1e9, 1e9))
+    executor = load(file.parents[2], "m")
+    assert said(executor) == ["2"]
+    executor.finalize()
+    assert not (file.parent / "__pycache__").exists()
+
+
+def test_what_two_models_add_to_the_path_in_initialize_stays_apart(write: Write) -> None:
+    code = """
+import os
+import sys
+
+class TritonPythonModel:
+    def initialize(self, args):
+        sys.path.insert(0, os.path.join(os.path.dirname(__file__), "more"))
+        import added
+
+        self.word = added.WORD
+
+    def execute(self, requests):
+        import added
+
+        return [say(self.word, added.WORD)]
+"""
+    for name in ("one", "two"):
+        more = write(name, code) / name / "1" / "more"
+        more.mkdir()
+        (more / "added.py").write_text(f"WORD = {name!r}\n")
+    one, two = load(more.parents[2], "one"), load(more.parents[2], "two")
+    assert said(one) == ["'one'", "'one'"]
+    assert said(two) == ["'two'", "'two'"]
+    one.finalize()
+    two.finalize()
+
+
+def test_two_loads_of_one_model_share_no_module(write: Write) -> None:
+    code = """
+COUNT = []
+
+class TritonPythonModel:
+    def execute(self, requests):
+        COUNT.append(1)
+        return [say(len(COUNT))]
+"""
+    repository = write("m", code)
+    one, other = load(repository, "m"), load(repository, "m")
+    assert [said(one), said(one), said(other)] == [["1"], ["2"], ["1"]]
+    one.finalize()
+    other.finalize()
+
+
+def test_an_unloaded_model_leaves_nothing_behind(write: Write) -> None:
+    code = """
+import threading
+
+class TritonPythonModel:
+    def initialize(self, args):
+        threading.held_by_the_test = self
+
+    def execute(self, requests):
+        return [say(1)]
+"""
+    executor = load(write("m", code), "m")
+    held: Any = threading
+    model = weakref.ref(held.held_by_the_test)
+    del held.held_by_the_test
+    assert said(executor) == ["1"]
+    threads = {thread.name for thread in threading.enumerate()}
+    assert "m_0" in threads
+    executor.finalize()
+    del executor
+    gc.collect()
+    assert model() is None
+
+
+def test_an_instance_that_fails_ends_those_that_did_not(write: Write) -> None:
+    code = """
+class TritonPythonModel:
+    def initialize(self, args):
+        import threading
+        self.ended = threading.ended_for_the_test
+        if args["model_instance_name"] == "m_0_1":
+            raise RuntimeError("no second one")
+
+    def execute(self, requests):
+        pass
+
+    def finalize(self):
+        self.ended.append(1)
+"""
+    held: Any = threading
+    ended: list[int] = []
+    held.ended_for_the_test = ended
+    with pytest.raises(LoadError, match="RuntimeError: no second one"):
+        load(write("m", code, "instance_group { count: 2 kind: KIND_CPU }"), "m")
+    del held.ended_for_the_test
+    assert ended == [1]
+
+
+def test_a_finalize_that_raises_is_only_logged(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    code = """
+class TritonPythonModel:
+    def execute(self, requests):
+        pass
+
+    def finalize(self):
+        raise KeyError("too late")
+"""
+    executor = load(write("m", code), "m")
+    with caplog.at_level(logging.INFO):
+        executor.finalize()
+    assert any("KeyError: 'too late'" in message for message in caplog.messages)
+
+
+def test_a_log_line_names_the_models_file_and_line(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    code = """
+class TritonPythonModel:
+    def execute(self, requests):
+        pb_utils.Logger.log_warn("look")
+        return [say(1)]
+"""
+    executor = load(write("m", code), "m")
+    with caplog.at_level(logging.DEBUG):
+        said(executor)
+    (record,) = [record for record in caplog.records if record.getMessage() == "look"]
+    assert (record.filename, record.lineno, record.levelname) == ("model.py", 10, "WARNING")
+    executor.finalize()
+
+
+def test_a_coroutine_finds_the_loop_that_an_earlier_request_used(write: Write) -> None:
+    code = """
+import asyncio
+
+class TritonPythonModel:
+    loop = None
+
+    async def execute(self, requests):
+        await asyncio.sleep(0)
+        first, self.loop = self.loop, asyncio.get_running_loop()
+        return [say(first is None or first is self.loop)]
+"""
+    executor = load(write("m", code), "m")
+    assert [said(executor), said(executor)] == [["True"], ["True"]]
+    executor.finalize()
+
+
+def test_asyncio_has_a_loop_where_initialize_runs(write: Write) -> None:
+    code = """
+import asyncio
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.loop = asyncio.get_event_loop()
+
+    def execute(self, requests):
+        return [say(self.loop.run_until_complete(asyncio.sleep(0, "slept")))]
+"""
+    executor = load(write("m", code), "m")
+    assert said(executor) == ["'slept'"]
+    executor.finalize()
+
+
+def test_auto_complete_config_completes_what_the_file_leaves_open(write: Write) -> None:
+    code = """
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        config.add_input({"name": "NEW", "data_type": "TYPE_INT32", "dims": [4]})
+        config.add_output({"name": "Y", "data_type": "TYPE_STRING", "dims": [-1]})
+        config.set_max_batch_size(8)
+        config.set_dynamic_batching()
+        config.set_model_transaction_policy({"decoupled": True})
+        return config
+"""
+    completed = auto_complete(definition("m", repository=write("m", code)))
+    assert completed is not None
+    assert [tensor["name"] for tensor in completed["input"]] == ["X", "NEW"]
+    assert completed["input"][1] == {"name": "NEW", "data_type": "TYPE_INT32", "dims": [4]}
+    assert completed["max_batch_size"] == 8
+    assert completed["dynamic_batching"] == {}
+    assert completed["model_transaction_policy"] == {"decoupled": True}
+
+
+def test_a_model_without_auto_complete_config_completes_nothing(write: Write) -> None:
+    code = "class TritonPythonModel: pass"
+    assert auto_complete(definition("m", repository=write("m", code))) is None
+
+
+def test_an_execution_environment_is_refused_clearly(write: Write) -> None:
+    environment = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/envs/a.tar.gz" } }'
+    with pytest.raises(LoadError, match=r"EXECUTION_ENV_PATH '/envs/a.tar.gz' of model 'm' is not supported"):
+        load(write("m", "class TritonPythonModel: pass", environment), "m")
+
+
+def test_a_missing_file_is_named(write: Write) -> None:
+    repository = write("m", "")
+    (repository / "m" / "1" / "model.py").unlink()
+    with pytest.raises(LoadError) as raised:
+        load(repository, "m")
+    assert str(raised.value) == f"Internal: Python model file not found in '{repository}/m/1/model.py'"
+
+
+def test_a_file_of_another_kind_is_refused(write: Write) -> None:
+    with pytest.raises(LoadError, match=r"Model name must end with '\.py'"):
+        load(write("m", "", 'default_model_filename: "model.pyc"'), "m")
