@@ -1,9 +1,6 @@
 """A faithful NVIDIA Triton Inference Server without a GPU and without Docker.
 
-    from triton_emulator import Emulator
-
-    with Emulator("models") as triton:
-        ...  # any Triton client, at triton.url
+`with Emulator("models") as triton:` serves a model repository at `triton.url` while its block runs.
 """
 
 from importlib import import_module

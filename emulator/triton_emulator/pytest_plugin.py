@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
     """One emulator for the whole run; what one test changes in it the next one sees."""
-    from triton_emulator.emulator import Emulator  # noqa: PLC0415  (only a run that uses it pays for the import)
+    from triton_emulator.emulator import Emulator  # only a run that uses it pays
 
     config = request.config
     paths = config.getoption("--triton-model-repository") or config.getini("triton_model_repository")
