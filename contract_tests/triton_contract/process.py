@@ -25,7 +25,7 @@ _COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal")
 """How the lines of a log begin that say why a server ended (tritonserver's errors begin with E and the month)."""
 POLL_SECONDS = 0.02
 BIND_ATTEMPTS = 4
-_BIND_FAILURES = ("address already in use", "failed to bind", "socket already in use")
+_BIND_FAILURES = ("address already in use", "failed to bind", "' already in use")
 
 
 class ServerFailed(Exception):
