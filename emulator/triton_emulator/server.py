@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import secrets
 import signal
 import socket
@@ -177,6 +178,8 @@ class Server:
 
 def serve(settings: Settings) -> int:
     """Serve in the foreground until SIGINT or SIGTERM, then drain; returns the exit code."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a stream is a descriptor, and 1024 are few
     loop = new_loop()
     try:
         return loop.run_until_complete(_serve(settings))
