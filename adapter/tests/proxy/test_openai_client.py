@@ -93,7 +93,9 @@ def test_a_streamed_text_completion(ask: Ask, model: str) -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}], ids=str)
-def test_embeddings_in_the_clients_default_encoding_and_in_the_others(ask: Ask, given: dict[str, Any]) -> None:
+def test_embeddings_in_the_clients_default_encoding_and_in_the_others(
+    ask: Ask, given: dict[str, Any]
+) -> None:
     reply = ask("embeddings.create", model="embed", input=["good morning", "bye"], **given)
     assert reply.object == "list"
     assert [item.index for item in reply.data] == [0, 1]
@@ -138,15 +140,14 @@ def test_a_parameter_that_cannot_reach_the_model_is_a_bad_request(ask: Ask) -> N
 
 
 def test_a_failure_in_mid_stream_is_raised_after_what_came_before(proxy: ProxyServer) -> None:
-    said = ""
+    said = []
     with openai.OpenAI(api_key=MASTER, base_url=proxy.url, max_retries=0) as client:
         stream = client.chat.completions.create(
             model="vllm", messages=[{"role": "user", "content": "BREAK 2 one two three"}], stream=True
         )
         with pytest.raises(openai.APIError, match="the engine broke in the middle"):
-            for chunk in stream:
-                said += chunk.choices[0].delta.content or ""
-    assert said == "one two"
+            said.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert "".join(said) == "one two"
 
 
 def test_the_base_url_may_lack_v1(proxy: ProxyServer) -> None:
@@ -156,9 +157,11 @@ def test_the_base_url_may_lack_v1(proxy: ProxyServer) -> None:
 
 
 def test_a_wrong_key_is_an_authentication_error(proxy: ProxyServer) -> None:
-    with openai.OpenAI(api_key="sk-wrong", base_url=proxy.url, max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError) as caught:
-            client.chat.completions.create(model="flat", messages=[{"role": "user", "content": "hi"}])
+    with (
+        openai.OpenAI(api_key="sk-wrong", base_url=proxy.url, max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.chat.completions.create(model="flat", messages=[{"role": "user", "content": "hi"}])
     assert caught.value.code == "invalid_api_key"
 
 

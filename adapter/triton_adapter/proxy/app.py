@@ -19,7 +19,18 @@ from triton_adapter.proxy.config import Config
 from triton_adapter.proxy.control import control_app, not_allowed
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.health import HealthCheck
-from triton_adapter.proxy.http import READ, Receive, Scope, Send, error_headers, request_id, respond
+from triton_adapter.proxy.http import (
+    ClientLeft,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    error_headers,
+    read_body,
+    read_headers,
+    request_id,
+    respond,
+)
 from triton_adapter.proxy.inference import CHAT, EMBED, TEXT, Inference, Operation, log_surprise, now_seconds
 from triton_adapter.proxy.keys import KeyStore, StoreError
 from triton_adapter.proxy.metrics import Metrics
@@ -33,6 +44,8 @@ _NAMED = re.compile(
 )
 # How often what keys used is written down, in seconds.
 SYNC = 1.0
+# Bodies of the control routes: keys, not prompts.
+LARGEST_CONTROL = 1 << 20
 SHOWN_HEADERS = ("x-request-id", "openai-processing-ms", "retry-after", "x-litellm-dropped-params")
 
 
@@ -75,10 +88,15 @@ class Proxy:
         elif scope["method"] == "POST":
             await self.inference.answer(operation, named, scope, receive, send)
         else:
-            await _refuse(scope, send, not_allowed(), [(b"allow", b"POST")])
+            await self._wrong_method(scope, send)
+
+    async def _wrong_method(self, scope: Scope, send: Send) -> None:
+        identifier = request_id(read_headers(scope))
+        more = ((b"allow", b"POST"), (b"x-request-id", identifier), (b"openai-processing-ms", b"0"))
+        await _refuse(send, not_allowed(), *more)
 
     async def _controlled(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name: value for name, value in scope["headers"] if name in READ}
+        headers = read_headers(scope)
         identifier = request_id(headers)
         began = monotonic()
         started = False
@@ -97,11 +115,18 @@ class Proxy:
 
         scope["path"] = tidy(scope["path"])
         try:
+            if scope["method"] not in ("GET", "HEAD"):
+                self.auth.principal(headers)  # before anything is read
+                receive = await _taken(scope, receive, headers)
             await self._control(scope, receive, labelled)
+        except ClientLeft:
+            pass
+        except AdapterError as error:
+            await _refuse(labelled, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an OpenAI error
             log_surprise(error, identifier)
             if not started:
-                await _refuse(scope, labelled, InternalServerError("The proxy failed to answer"))
+                await _refuse(labelled, InternalServerError("The proxy failed to answer"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -162,9 +187,25 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
     return None, None
 
 
-async def _refuse(
-    scope: Scope, send: Send, error: AdapterError, more: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    await respond(
-        send, error.status_code, orjson.dumps(error.to_dict()), [*error_headers(error), *(more or [])]
-    )
+async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+    """Read a control request's body within its bounds; return what hands it on."""
+    body = await read_body(receive, headers, LARGEST_CONTROL)
+    # JSON whatever it is called: curl calls it a form.
+    scope["headers"] = [
+        *((name, value) for name, value in scope["headers"] if name != b"content-type"),
+        (b"content-type", b"application/json"),
+    ]
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def _refuse(send: Send, error: AdapterError, *more: tuple[bytes, bytes]) -> None:
+    await respond(send, error.status_code, orjson.dumps(error.to_dict()), [*error_headers(error), *more])

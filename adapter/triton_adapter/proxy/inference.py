@@ -167,7 +167,9 @@ class Inference:
         return group
 
     async def _answered(self, exchange: Exchange, group: Group, body: dict[str, Any], send: Send) -> None:
-        drop, allowed = body.pop("drop_params", False) is True, tuple(body.pop("allowed_openai_params", ()))
+        drop, allowed = (
+            _flags(body) if "drop_params" in body or "allowed_openai_params" in body else (False, ())
+        )
         method = self._methods[exchange.operation.route]
         stream = body.get("stream") is True
 
@@ -286,6 +288,20 @@ class Inference:
             key.meter.end(exchange.tokens)
             # A request that came to nothing is given back.
             self.auth.store.use(key, 0 if exchange.outcome else -1, exchange.tokens)
+
+
+def _flags(body: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
+    """Take LiteLLM's two flags out of a body: whether to drop parameters, and which to let pass."""
+    drop, allowed = body.pop("drop_params", None) or False, body.pop("allowed_openai_params", None) or []
+    if not isinstance(drop, bool):
+        raise BadRequestError("'drop_params' must be a boolean", param="drop_params", code="invalid_type")
+    if not isinstance(allowed, list) or not all(isinstance(name, str) for name in allowed):
+        raise BadRequestError(
+            "'allowed_openai_params' must be a list of strings",
+            param="allowed_openai_params",
+            code="invalid_type",
+        )
+    return drop, tuple(allowed)
 
 
 class Watch:

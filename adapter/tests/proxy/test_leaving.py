@@ -1,0 +1,58 @@
+"""A client that leaves takes its request with it: the connection to Triton is closed."""
+
+import json
+import socket
+
+from adapter.tests.proxy.serving import MASTER, entry, get, serve
+from adapter.tests.upstream import Upstream, chunked, event
+from triton_adapter.proxy.server import ProxyServer
+
+
+def connect(proxy: ProxyServer, *, stream: bool) -> socket.socket:
+    """Send a chat request and wait for nothing."""
+    host, port = proxy.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream})
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    head = f"POST /chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}\r\n"
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    return connection
+
+
+def test_a_client_that_leaves_before_its_answer_cancels_the_request(whole_upstream: Upstream) -> None:
+    whole_upstream.answer(then="hang")
+    with serve(entry("m", whole_upstream.url)) as proxy:
+        connection = connect(proxy, stream=False)
+        whole_upstream.on_post = connection.close
+        assert whole_upstream.left.wait(10)
+
+
+def test_a_client_that_leaves_before_a_streams_first_text_cancels_it(upstream: Upstream) -> None:
+    upstream.answer(then="hang")
+    with serve(entry("m", upstream.url)) as proxy:
+        connection = connect(proxy, stream=True)
+        upstream.on_post = connection.close
+        assert upstream.left.wait(10)
+
+
+def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> None:
+    upstream.answer(*chunked(event(text_output="a"), end=False), then="hang")
+    with serve(entry("m", upstream.url)) as proxy:
+        with connect(proxy, stream=True) as connection:
+            seen = b""
+            while b'"content":"a"' not in seen:
+                seen += connection.recv(4096)
+        assert upstream.left.wait(10)
+
+
+def test_who_left_is_counted_and_the_deployment_is_free_again(upstream: Upstream) -> None:
+    upstream.answer(then="hang")
+    with serve(entry("m", upstream.url, max_parallel_requests=1)) as proxy:
+        connection = connect(proxy, stream=False)
+        upstream.on_post = connection.close
+        assert upstream.left.wait(10)
+        upstream.on_post = lambda: None
+        upstream.answer(*chunked(event(text_output="a")))
+        with connect(proxy, stream=True) as again:
+            assert again.recv(100).startswith(b"HTTP/1.1 200 OK")
+        left = 'triton_proxy_requests_total{route="chat/completions",model="m",status="499"} 1'
+        assert left in get(proxy, "/metrics").text
