@@ -1,0 +1,1 @@
+"""The emulator measured beside the real server, in one run: programs to look at, not tests."""

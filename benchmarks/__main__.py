@@ -1,0 +1,35 @@
+"""`python -m benchmarks [http] [startup]`: with no names everything runs and docs/benchmarks.md is written."""
+
+import argparse
+import sys
+
+from benchmarks import http, report, startup
+from benchmarks.load import Unmeasured
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "what", nargs="*", choices=["http", "startup", []], help="what to measure; all, if not named"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds per number, whose median counts")
+    parser.add_argument("--seconds", type=int, default=2, help="length of a round")
+    parser.add_argument("--only", default="", help="of http, what has this in its name")
+    asked = parser.parse_args()
+    try:
+        rows = (
+            http.run(rounds=asked.rounds, seconds=asked.seconds, only=asked.only)
+            if "http" in asked.what or not asked.what
+            else []
+        )
+        started = startup.run(rounds=asked.rounds) if "startup" in asked.what or not asked.what else None
+    except Unmeasured as reason:
+        print(f"benchmarks: {reason}", file=sys.stderr)
+        return 1
+    if started is not None and rows and not asked.only:
+        report.write(rows, started, rounds=asked.rounds, seconds=asked.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

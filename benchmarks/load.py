@@ -1,0 +1,74 @@
+"""Load with wrk: one program, one connection count, one number."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WRK = "wrk"
+
+
+class Unmeasured(Exception):
+    """There is no number to be had; the text is one line that says why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A POST that is sent over and over."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Requests per second, and the latency in microseconds that half of them and 99 in a hundred did not exceed."""
+
+    per_second: float
+    p50_us: float
+    p99_us: float
+
+
+def require_wrk() -> None:
+    if shutil.which(WRK) is None:
+        raise Unmeasured("wrk is needed (on Debian and Ubuntu: apt-get install wrk)")
+
+
+def measure(url: str, request: Request, *, connections: int, seconds: int) -> Rate:
+    """Send `request` to the server at `url` as fast as it answers. Raises Unmeasured where an answer is an error."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "request.lua"
+        script.write_bytes(_script(request))
+        command = [WRK, "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency"]
+        done = subprocess.run(
+            [*command, f"--script={script}", url + request.path], capture_output=True, text=True, check=False
+        )
+    if done.returncode or "Non-2xx" in done.stdout:
+        raise Unmeasured(f"{url}{request.path}: {done.stdout.splitlines()[-1:]} {done.stderr.strip()}")
+    return Rate(
+        float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout)[1]),
+        _microseconds(_found(r"50%\s+([\d.]+)(us|ms|s)", done.stdout)),
+        _microseconds(_found(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)),
+    )
+
+
+def _script(request: Request) -> bytes:
+    """A script for wrk; the body as decimal escapes, for it may be any bytes."""
+    body = "".join(f"\\{byte:03d}" for byte in request.body)
+    headers = "".join(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}\n" for k, v in request.headers.items())
+    return f'wrk.method = "POST"\nwrk.body = "{body}"\n{headers}'.encode()
+
+
+def _found(pattern: str, text: str) -> re.Match[str]:
+    found = re.search(pattern, text)
+    if found is None:
+        raise Unmeasured(f"wrk printed no {pattern}: {text}")
+    return found
+
+
+def _microseconds(found: re.Match[str]) -> float:
+    return float(found[1]) * {"us": 1.0, "ms": 1e3, "s": 1e6}[found[2]]

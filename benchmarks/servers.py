@@ -1,0 +1,56 @@
+"""The two servers that are measured, each in processes of its own, and what they take of the machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.load import Unmeasured
+from triton_contract.process import ServerFailed
+from triton_contract.targets import EmulatorTarget, Target, TargetUnavailable, TritonTarget
+
+NAMES = ("emulator", "triton")
+MIB = 1 << 20
+
+
+@contextmanager
+def running(name: str, repository: Path) -> Iterator[Target]:
+    """A server that answers, stopped in the end. Raises Unmeasured where it cannot be had."""
+    target: Target = EmulatorTarget() if name == "emulator" else TritonTarget()
+    try:
+        target.start(repository, ("--log-info=false",))
+    except (ServerFailed, TargetUnavailable) as fault:
+        raise Unmeasured(str(fault)) from None
+    try:
+        yield target
+    finally:
+        target.stop()
+
+
+def url(target: Target) -> str:
+    return f"http://{target.http.host}:{target.http.port}"
+
+
+def resident_mib(target: Target) -> float:
+    """Memory of the server and of the processes that it has started (the real one: a stub per model instance)."""
+    process = target.process if isinstance(target, EmulatorTarget) else target.server  # type: ignore[attr-defined]
+    return sum(_resident(pid) for pid in _family(process.pid)) / MIB
+
+
+def _family(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has just ended
+            children.setdefault(parent, []).append(int(folder.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
