@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
-from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
+from triton_emulator.protocol.errors import Code, TritonError, internal, invalid_arg, not_found, unavailable
 from triton_emulator.repository import override
 from triton_emulator.repository.autocomplete import complete_instance_groups, complete_runtime
 from triton_emulator.repository.control import Control
@@ -317,7 +317,12 @@ class Repository(Generic[LoadedT]):
         complete_instance_groups(proto)
         check_instance_groups(proto, gpus_are_simulated=self._has_gpu(proto))
         if not self._options.strict_config:
-            self._complete_config(proto, model.directory, version)
+            try:
+                self._complete_config(proto, model.directory, version)
+            except TritonError as error:
+                # 2.51: a completion that is no configuration is dropped, if there is a config file to go on with
+                if error.code is not Code.NOT_FOUND or not model.config_provided:
+                    raise
         # the Python backend is content with a model that nobody describes
         if not (model.config_provided or proto.input or proto.output or proto.backend == PYTHON):
             raise not_found(f"model configuration is not provided for model '{model.name}'")

@@ -28,12 +28,15 @@ BROKEN = HERE / "models" / "broken"
 #: models that show what their modules see
 MODELS = ("siblings", "siblings_too", "module_tricks", "two_instances")
 REASONS = HERE / "recorded" / "reasons.json"
+#: models with an `auto_complete_config`, and what became of their configurations
+COMPLETING = HERE / "completing"
+CONFIGS = HERE / "recorded" / "configs.json"
 
 #: what differs from place to place: addresses, where the helpers' and the standard library's files lie, frozen lines
 _MASKS = (
     (re.compile(r"0x[0-9a-f]+"), "0x.."),
     (re.compile(r"[^ ']*/triton_python_backend_utils\.py\(\d+\)"), "triton_python_backend_utils.py(..)"),
-    (re.compile(r"[^ ']*/(repository|broken)/"), r"/\1/"),
+    (re.compile(r"[^ ']*/(repository|broken|completing)/"), r"/\1/"),
     (re.compile(r"[^ ']*/lib/python3\.\d+/(\w+)"), r"/python/\1"),
     (re.compile(r"(<frozen [\w.]+>)\(\d+\)"), r"\1(..)"),
 )
@@ -110,6 +113,11 @@ def in_words(answers: list[Answer]) -> list[str]:
             else:
                 lines.append(f"{name} {datatype}{list(shape)} {data.hex()}")
     return [masked(line) for line in lines]
+
+
+def masked_reasons(answers: dict[str, Any]) -> dict[str, Any]:
+    """The answers, those that are a text without what differs from place to place."""
+    return {name: masked(value) if isinstance(value, str) else value for name, value in answers.items()}
 
 
 def masked(line: str) -> str:

@@ -229,6 +229,16 @@ def index_reasons(url: str) -> dict[str, str]:
         return {row["name"]: row.get("reason", "") for row in json.loads(answer.read())}
 
 
+def configs(url: str) -> dict[str, Any]:
+    """The configuration of each model, by name; for one that failed to load the reason."""
+    found: dict[str, Any] = dict(index_reasons(url))
+    for name, reason in found.items():
+        if not reason:
+            with urllib.request.urlopen(f"{url}/v2/models/{name}/config", timeout=30) as answer:
+                found[name] = json.loads(answer.read())
+    return found
+
+
 def _sequence(request: InferRequest) -> dict[str, Any]:
     if not request.sequence_id:
         return {}

@@ -1,4 +1,4 @@
-"""Writes down what the real server answers: `python -m emulator.tests.backends.python.record`.
+"""Writes down what the real server answers: `python -m emulator.tests.backends.python.record [answers|reasons|configs]`.
 
 The only way in which the recordings change.
 """
@@ -8,26 +8,43 @@ import json
 import sys
 from pathlib import Path
 
-from emulator.tests.backends.python.casebook import BROKEN, MODELS, REASONS, RECORDED, cases, in_words, masked
-from emulator.tests.backends.python.lab import REPOSITORY, Real, index_reasons
+from emulator.tests.backends.python.casebook import (
+    BROKEN,
+    COMPLETING,
+    CONFIGS,
+    MODELS,
+    REASONS,
+    RECORDED,
+    cases,
+    in_words,
+    masked_reasons,
+)
+from emulator.tests.backends.python.lab import REPOSITORY, Real, configs, index_reasons
 from triton_contract.reference import DEFAULT_VERSION, TritonServer
 from triton_emulator.protocol.messages import InferRequest
 
 FLAGS = ["--exit-on-error=false"]
 
 
-def main() -> None:
-    answers = {}
+def answers() -> None:
+    said = {}
     with TritonServer(REPOSITORY, FLAGS) as triton:
         for name, case in cases().items():
-            answers[name] = in_words(Real(triton).ask(case.request(), hangs=case.hangs))
+            said[name] = in_words(Real(triton).ask(case.request(), hangs=case.hangs))
             if case.fragile and not case.hangs:
                 triton.restart()
         models = {name: in_words(Real(triton).ask(InferRequest(name))) for name in MODELS}
-    _write(RECORDED, {"answers": answers, "models": models})
+    _write(RECORDED, {"answers": said, "models": models})
+
+
+def reasons() -> None:
     with TritonServer(BROKEN, FLAGS) as triton:
-        reasons = {name: masked(reason) for name, reason in index_reasons(triton.http_url).items()}
-    _write(REASONS, {"reasons": reasons})
+        _write(REASONS, {"reasons": masked_reasons(index_reasons(triton.http_url))})
+
+
+def completed() -> None:
+    with TritonServer(COMPLETING, FLAGS) as triton:
+        _write(CONFIGS, {"configs": masked_reasons(configs(triton.http_url))})
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
@@ -41,4 +58,6 @@ def _write(path: Path, content: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    STEPS = {"answers": answers, "reasons": reasons, "configs": completed}
+    for step in sys.argv[1:] or STEPS:
+        STEPS[step]()

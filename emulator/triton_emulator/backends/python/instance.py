@@ -1,6 +1,7 @@
 """One instance of a Python model: its modules, its `TritonPythonModel` object, and the calls into them."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -69,7 +70,8 @@ class Instance:
                 "Internal: auto_complete_config function in model "
                 f"'{config.as_dict()['name']}' must return a valid pb.ModelConfig object."
             )
-        return returned.as_dict()
+        completed: dict[str, Any] = json.loads(self._loading(lambda: json.dumps(returned.as_dict())))
+        return completed
 
     def initialize(self, args: dict[str, str]) -> None:
         """Make the model object and initialise it. Raises LoadError with Triton's text where the model raises."""

@@ -63,9 +63,11 @@ class InferenceResponse(Bound):
         return self._error
 
     def _refusal(self, outputs: Any, error: Any, more: tuple[Any, ...], unknown: dict[str, Any]) -> TypeError:
-        # Which arguments were given by position can no longer be told: Python has bound them
-        given = [outputs] if outputs is not _NO_OUTPUTS else []
-        given += [error] if error is not None or more else []
+        if outputs is _NO_OUTPUTS:
+            named = unknown if error is None else {"error": error, **unknown}
+            return incompatible("__init__", (self._SIGNATURE,), more, named)
+        # Whether `error` was given by position can no longer be told: Python has bound it
+        given = (outputs, error) if error is not None or more else (outputs,)
         return incompatible("__init__", (self._SIGNATURE,), (*given, *more), unknown)
 
 

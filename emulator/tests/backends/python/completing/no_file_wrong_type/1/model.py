@@ -1,0 +1,7 @@
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(c):
+        c.add_input({"name": "X", "data_type": "TYPE_WRONG", "dims": [4]})
+        c.add_output({"name": "Y", "data_type": "TYPE_INT32", "dims": [-1]})
+        return c
+    def execute(self, requests): pass

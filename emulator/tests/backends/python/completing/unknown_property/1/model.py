@@ -1,0 +1,6 @@
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(c):
+        c.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [4], "foo": 1})
+        return c
+    def execute(self, requests): pass
