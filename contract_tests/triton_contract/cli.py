@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -375,6 +376,46 @@ def report(files: tuple[Path, ...], out: Path) -> None:
 
 
 main.add_command(report, "ledger")
+
+
+@main.command()
+@click.option("--target", default="emulator", show_default=True, help="triton, emulator or a URL.")
+@click.option("--reference", default="triton", show_default=True, help="The truth: triton, or a URL.")
+@click.option("--version", default=DEFAULT_VERSION, show_default=True, help="Version of the real server.")
+@click.option(
+    "--repository", default="http", show_default=True, help="One of the contract's repositories, or a folder."
+)
+@click.option(
+    "--operation",
+    "operations",
+    multiple=True,
+    type=click.Choice(["infer", "generate", "generate_stream", "routes"]),
+    help="Only this one; may be repeated.",
+)
+@click.option("--schemathesis", is_flag=True, help="Let Schemathesis make the requests, from openapi.yaml.")
+@click.option("--examples", default=2000, show_default=True, help="Requests in all.")
+@click.option("--seed", default=0, show_default=True, help="The same seed makes the same requests.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    default=("slow",),
+    show_default=True,
+    help="A model that is not asked; may be repeated.",
+)
+def fuzz(**chosen: Any) -> None:
+    r"""Send the same generated requests to two servers, whose answers must be equal.
+
+    Every disagreement is made as small as can be and printed as a case to paste; exit code 1 when there is one.
+
+    \b
+      triton-contract fuzz --target emulator --examples 20000
+      triton-contract fuzz --operation infer --repository datatypes --seed 7
+      triton-contract fuzz --schemathesis
+    """
+    # Hypothesis is heavy, and no other command needs it.
+    from .fuzz.command import run_campaign
+
+    run_campaign(**chosen)
 
 
 def entry() -> None:
