@@ -1,6 +1,6 @@
-"""Writes down what the real server answers: `python -m emulator.tests.backends.python.record [answers|reasons|configs]`.
+"""Writes down what the real server answers: `python -m emulator.tests.backends.python.record`.
 
-The only way in which the recordings change.
+The only way in which the recordings change. Arguments choose some: answers, reasons, configs.
 """
 
 import datetime as dt

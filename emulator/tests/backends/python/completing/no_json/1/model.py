@@ -3,6 +3,6 @@ class TritonPythonModel:
     def auto_complete_config(c):
         c.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [4]})
         c.add_output({"name": "Y", "data_type": "TYPE_INT32", "dims": [-1]})
-        c.as_dict()['x']=object()
+        c.as_dict()["x"]=object()
         return c
     def execute(self, requests): pass
