@@ -36,8 +36,6 @@ class TemporaryFolder:
 
 def check_model_name(name: str) -> None:
     """Refuse a name that leads out of the repository, in the words of the newest Triton (2.51 follows it)."""
-    if not name:
-        raise invalid_arg("Model name cannot be empty. Please enter a valid name to deploy.")
     if ".." in name or "/" in name or "\0" in name:
         raise invalid_arg(
             f"invalid model name '{name}', model name must not contain path traversal characters"
