@@ -7,7 +7,6 @@ from collections import Counter
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from triton_contract.compare import Outcome
@@ -95,7 +94,7 @@ def show(agreement: Agreement, reports: list[Report]) -> None:
 
 def show_disagreement(found: Disagreement, repository: str, times: int) -> None:
     """What differs, as comments over a case that shows it."""
-    for line in escape(details(found.result)).splitlines():
+    for line in details(found.result).splitlines():
         click.echo(f"# {line}")
     click.echo(f"# met {times} times")
     click.echo(yaml_of(found.request, repository))
