@@ -21,7 +21,7 @@ class Startup:
 
     ready_s: dict[str, float]
     resident_mib: dict[str, float]
-    #: from `Emulator(...)` to its first answer, in a Python program that has imported it
+    #: from `Emulator(...)` to its first answer, in a Python program that has had one before
     in_process_s: float
 
 
@@ -48,17 +48,19 @@ def run(*, rounds: int) -> Startup:
             f"{name:10}{MODELS} Python models ready after {result.ready_s[name]:5.2f} s, "
             f"{result.resident_mib[name]:6.0f} MiB resident"
         )
-    print(f"in a test: the built-in emulator answers after {1000 * result.in_process_s:.0f} ms")
+    print(f"in a test: a second emulator, of four models, answers after {1000 * result.in_process_s:.0f} ms")
     return result
 
 
 _PROGRAM = """
 import time, urllib.request
 from triton_emulator import Emulator
-begin = time.perf_counter()
-with Emulator(MODELS) as triton:
-    urllib.request.urlopen(triton.url + "/v2/health/ready").close()
-    print(time.perf_counter() - begin)
+for _ in range(2):
+    begin = time.perf_counter()
+    with Emulator(MODELS) as triton:
+        urllib.request.urlopen(triton.url + "/v2/health/ready").close()
+        took = time.perf_counter() - begin
+print(took)
 """
 
 
