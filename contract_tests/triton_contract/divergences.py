@@ -11,6 +11,8 @@ import yaml
 from .compare import AXES, Outcome, Verdict
 
 FILE = Path(__file__).parent / "divergences.yaml"
+ALL = "all"
+_KNOWN = (*AXES, ALL)
 
 
 class DivergenceError(Exception):
@@ -19,14 +21,17 @@ class DivergenceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A target may differ on `axis` in the cases that `case` (a glob over ids) names."""
+    """A target may differ on `axis` in the cases that `case` (a glob over ids) names.
+
+    The axis "all" is for a case in which one of the two does not answer: it then differs on every axis.
+    """
 
     case: str
     axis: str
     reason: str
 
     def covers(self, case_id: str, axis: str) -> bool:
-        return self.axis == axis and fnmatchcase(case_id, self.case)
+        return self.axis in (axis, ALL) and fnmatchcase(case_id, self.case)
 
 
 def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
@@ -34,9 +39,9 @@ def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
     rows = yaml.safe_load(path.read_text()) or []
     found = []
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or set(row) != {"case", "axis", "reason"} or row["axis"] not in AXES:
+        if not isinstance(row, dict) or set(row) != {"case", "axis", "reason"} or row["axis"] not in _KNOWN:
             raise DivergenceError(
-                f"{path.name}: row {number} needs case, axis ({', '.join(AXES)}) and reason"
+                f"{path.name}: row {number} needs case, axis ({', '.join(_KNOWN)}) and reason"
             )
         found.append(Divergence(**row))
     return tuple(found)
@@ -51,7 +56,12 @@ def apply(case_id: str, verdicts: dict[str, Verdict], rows: tuple[Divergence, ..
             continue
         if verdict.outcome is Outcome.DIFFERENT:
             done[axis] = Verdict(Outcome.DIVERGENCE, f"{row.reason}\n{verdict.detail}")
-        elif verdict.outcome in (Outcome.EQUAL, Outcome.NORMALISED):
+        elif verdict.outcome in (Outcome.EQUAL, Outcome.NORMALISED) and not _answered_elsewhere(row, verdicts):
             text = f"listed as a known divergence ({row.case}: {row.reason}), but it is equal: remove the row"
             done[axis] = Verdict(Outcome.DIFFERENT, text)
     return done
+
+
+def _answered_elsewhere(row: Divergence, verdicts: dict[str, Verdict]) -> bool:
+    """Whether a row for every axis has its difference on another one (nothing is answered, so nothing is counted)."""
+    return row.axis == ALL and any(verdict.outcome is Outcome.DIFFERENT for verdict in verdicts.values())
