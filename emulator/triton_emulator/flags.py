@@ -47,15 +47,10 @@ class Group:
 _WITHOUT_EFFECT = frozenset(
     {
         "model-namespacing",
-        "allow-cpu-metrics",
-        "metrics-interval-ms",
-        "metrics-config",
         "backend-directory",
         "backend-config",
-        "cache-config",
         "rate-limit",
         "rate-limit-resource",
-        "response-cache-byte-size",
     }
 )
 

@@ -20,13 +20,13 @@ from triton_emulator.backends.inline import Hooks as StandinHooks
 from triton_emulator.backends.python.completion import auto_complete
 from triton_emulator.backends.settings import FILE_NAME
 from triton_emulator.backends.settings import Settings as ModelSettings
-from triton_emulator.engine.loaded import LoadedModel
+from triton_emulator.engine.loaded import LoadedModel, metric_labels
 from triton_emulator.engine.log_settings import LogSettings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.model import Call, Deliver, Executor, ModelDefinition
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
-from triton_emulator.engine.statistics import RequestEvent
+from triton_emulator.engine.statistics import FailureCounts, RequestEvent
 from triton_emulator.engine.trace import TraceSettings
 from triton_emulator.engine.validation import validate
 from triton_emulator.model_server import ModelServer
@@ -58,6 +58,8 @@ class World:
         self.log_settings = LogSettings.of(settings)
         self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
         self.response_cache = _response_cache(settings)
+        self.failures = FailureCounts()
+        self.summarizes = ("summary_latencies", "true") in settings.metrics_config
         self.live = True
         self._started = False
         self._standin_hooks = StandinHooks(schedule=loop.call_later)
@@ -88,6 +90,7 @@ class World:
 
     def _load_version(self, name: str, version: int, config: ModelConfig, directory: Path) -> LoadedModel:
         definition = self._definition(name, version, config, directory)
+        self.failures.open(metric_labels(definition))
         executor: Executor
         if standin.stands_in(definition):
             executor = standin.load(definition, self._standin_hooks)
@@ -196,6 +199,10 @@ class World:
 
     def _record(self, event: RequestEvent, model: LoadedModel) -> None:
         model.statistics.fold(event)
+        if event.failures:
+            self.failures.fold(model.metric_labels, event.failures)
+        if model.summaries is not None:
+            model.summaries.fold(event)
         self.journal.append(event)
 
     @staticmethod

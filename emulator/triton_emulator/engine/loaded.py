@@ -9,6 +9,7 @@ from triton_emulator.engine.model import Call, Executor, ModelDefinition, Thread
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.schedulers import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
+from triton_emulator.engine.summaries import ModelSummaries
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.model_config import TensorSpec
@@ -18,6 +19,8 @@ class Surroundings(Protocol):
     """What a loaded model needs of the session that it is in."""
 
     response_cache: ResponseCache | None
+    #: whether summaries of latencies are wanted
+    summarizes: bool
 
     def later(self, delay_s: float, function: Callable[[], None], /) -> None:
         """Call a function on the event loop after a delay; called on any thread."""
@@ -39,6 +42,12 @@ class LoadedModel:
         self.config = definition.config
         self.executor = executor
         self.statistics = ModelStatistics()
+        self.metric_labels = metric_labels(definition)
+        self.summaries = (
+            ModelSummaries(caches=definition.config.proto.response_cache.enable)
+            if surroundings.summarizes
+            else None
+        )
         self._warm_up(surroundings)
         hooks = Hooks(
             surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
@@ -75,6 +84,12 @@ class LoadedModel:
     def stop(self) -> None:
         """Finish the queued requests and release the model. Blocks: never on the event loop."""
         self.scheduler.stop()
+
+
+def metric_labels(definition: ModelDefinition) -> dict[str, str]:
+    """The labels of a model's metrics: its tags behind underscores, its name and its version."""
+    tags = {f"_{key}": value for key, value in definition.config.proto.metric_tags.items()}
+    return {**tags, "model": definition.name, "version": str(definition.version)}
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from time import time_ns
 from typing import Protocol
 
 from triton_emulator.engine.model import Call, Executor, ThreadedExecutor
-from triton_emulator.engine.validation import incomplete_string
+from triton_emulator.engine.validation import incomplete_string, wrong_string_count
 from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
 
@@ -65,8 +65,11 @@ def execute(executor: Executor, calls: Sequence[Call], instance: int) -> None:
 
 
 def _broken_string(call: Call) -> TritonError | None:
-    for tensor in (*call.request.inputs, *call.request.controls):
+    for tensor in call.request.inputs:
         if tensor.datatype == "BYTES" and (error := incomplete_string(tensor)) is not None:
+            return error
+    for tensor in call.request.controls:
+        if tensor.datatype == "BYTES" and (error := wrong_string_count(tensor)) is not None:
             return error
     return None
 

@@ -4,6 +4,7 @@ Triton's counting: what validation or a full queue rejects counts nowhere; a res
 success, a model that raises is a failure; `inference_count` counts batch rows, `execution_count` executions.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from triton_emulator.protocol import json_dialect as js
@@ -63,6 +64,30 @@ class BatchStatistics:
     compute_output: Duration = field(default_factory=Duration)
 
 
+class FailureCounts:
+    """How often requests failed, by the labels of their model and by reason.
+
+    2.51: a model has its counts from the moment at which it begins to load, and they outlive it.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[tuple[str, str], ...], dict[str, int]] = {}
+
+    def open(self, labels: Mapping[str, str]) -> None:
+        """Show the counts of a model."""
+        self._counts.setdefault(tuple(sorted(labels.items())), dict.fromkeys(FAILURE_REASONS, 0))
+
+    def fold(self, labels: Mapping[str, str], reasons: Iterable[str]) -> None:
+        """Count the failures of one request of a model that is shown."""
+        for reason in reasons:
+            self._counts[tuple(sorted(labels.items()))][reason] += 1
+
+    def items(self) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
+        """(labels, count by reason) of every model."""
+        for labels, counts in list(self._counts.items()):
+            yield dict(labels), counts
+
+
 @dataclass(slots=True)
 class ModelStatistics:
     """The running totals of one model version."""
@@ -79,7 +104,6 @@ class ModelStatistics:
     cache_hit: Duration = field(default_factory=Duration)
     cache_miss: Duration = field(default_factory=Duration)
     batches: dict[int, BatchStatistics] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURE_REASONS, 0))
 
     def fold(self, event: RequestEvent) -> None:
         """Count one request."""
@@ -93,9 +117,8 @@ class ModelStatistics:
             batch.compute_input.add(event.input_ns)
             batch.compute_infer.add(event.infer_ns)
             batch.compute_output.add(event.output_ns)
-        for reason in event.failures:
+        for _ in event.failures:
             self.fail.add(event.total_ns)
-            self.failures[reason] += 1
         if event.cache == "miss":
             self.cache_miss.add(event.cache_ns)
         if event.failed:

@@ -216,6 +216,24 @@ def incomplete_string(tensor: Tensor) -> TritonError | None:
     return None
 
 
+def wrong_string_count(tensor: Tensor) -> TritonError | None:
+    """What the backend finds in a BYTES tensor that a scheduler made: more elements than its shape has, or fewer."""
+    data, at, count, expected = memoryview(tensor.data), 0, 0, element_count(tensor.shape)
+    while at < len(data):
+        if count == expected:
+            return invalid_arg(
+                f"unexpected number of string elements {count + 1} for inference input '{tensor.name}', "
+                f"expecting {expected}"
+            )
+        at += 4 + int.from_bytes(data[at : at + 4], "little")
+        count += 1
+    if count == expected:
+        return None
+    return invalid_arg(
+        f"expected {expected} string elements for inference input '{tensor.name}', got {count}"
+    )
+
+
 def _dims(shape: Sequence[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 

@@ -51,7 +51,10 @@ class Controls:
             (1, 1) if batching else (1,),
             booleans,
             identifier,
-            tuple(_state(state, batching=batching) for state in config.proto.sequence_batching.state),
+            tuple(
+                _state(state, batching=batching)
+                for state in sorted(config.proto.sequence_batching.state, key=lambda state: state.input_name)
+            ),
         )
 
     def tensors(self, request: InferRequest) -> list[Tensor]:

@@ -82,7 +82,7 @@ class PolicyQueue:
     def add(self, call: Call, now: int) -> None:
         """Raises UNAVAILABLE where the queue of the request's priority is full."""
         # 2.51: a priority that the model does not have is the default one
-        level = self._levels.get(call.request.priority) or self._levels[self._default_level]
+        level = self._levels.get(call.request.priority, self._levels[self._default_level])
         policy = level.policy
         if policy.max_size and len(level) >= policy.max_size:
             raise unavailable(f"{call.request.log_id}Exceeds maximum queue size")

@@ -4,8 +4,9 @@ from typing import Any
 
 from triton_emulator.frontends.http.errors import METHOD_NOT_ALLOWED_UNTYPED
 from triton_emulator.frontends.http.generate import Receive, Send
+from triton_emulator.frontends.metrics.families import ModelRow
 from triton_emulator.frontends.metrics.machine import MachineReader
-from triton_emulator.frontends.metrics.text import ModelRow, render
+from triton_emulator.frontends.metrics.text import MetricsConfig, render
 from triton_emulator.wire.reply import typed
 from triton_emulator.world import World
 
@@ -17,7 +18,9 @@ class MetricsApp:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._machine = MachineReader(world.settings.metrics_interval_ms)
+        settings = world.settings
+        self._config = MetricsConfig.of(settings.metrics_config, processor=settings.allow_cpu_metrics)
+        self._machine = MachineReader(settings.metrics_interval_ms, processor=settings.allow_cpu_metrics)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path = scope["raw_path"]
@@ -31,8 +34,18 @@ class MetricsApp:
         await send({"type": "http.response.body", "body": reply.body})
 
     def _body(self) -> bytes:
+        world = self._world
         rows = [
-            ModelRow(served.name, served.version, served.loaded.statistics, served.loaded.pending)
-            for served in self._world.repository.all_served()
+            ModelRow(
+                model.metric_labels,
+                model.statistics,
+                model.pending,
+                model.config.proto.response_cache.enable,
+                model.summaries,
+            )
+            for model in (served.loaded for served in world.repository.all_served())
         ]
-        return render(rows, self._machine.read(), self._world.model_metrics.lines)
+        cache = world.response_cache.statistics() if world.response_cache is not None else None
+        return render(
+            self._config, rows, world.failures, self._machine.read(), cache, world.model_metrics.lines
+        )

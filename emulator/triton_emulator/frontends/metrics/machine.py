@@ -3,7 +3,7 @@
 from pathlib import Path
 from time import monotonic
 
-from triton_emulator.frontends.metrics.text import Machine
+from triton_emulator.frontends.metrics.families import Machine
 
 #: what tritonserver reserves by default, and reports even where no driver let it
 _PINNED_POOL_BYTES = 268435456
@@ -12,7 +12,9 @@ _PINNED_POOL_BYTES = 268435456
 class MachineReader:
     """Keeps the last reading of the processor's clocks, for the utilisation since then."""
 
-    def __init__(self, interval_ms: int) -> None:
+    def __init__(self, interval_ms: int, *, processor: bool = True) -> None:
+        """`processor` is whether the processor's metrics are wanted: 2.51 polls the pinned pool beside them alone."""
+        self._processor = processor
         self._busy, self._total = _clocks()
         #: 2.51 fills its gauges once per interval, the first time at the end of the first
         self._first_poll = monotonic() + interval_ms / 1000
@@ -24,7 +26,7 @@ class MachineReader:
         self._busy, self._total = busy, total
         memory = _memory()
         size = memory.get("MemTotal", 0)
-        pool = _PINNED_POOL_BYTES if monotonic() >= self._first_poll else 0
+        pool = _PINNED_POOL_BYTES if self._processor and monotonic() >= self._first_poll else 0
         return Machine(utilization, size, size - memory.get("MemAvailable", size), pool)
 
 

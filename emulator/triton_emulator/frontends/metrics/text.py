@@ -1,145 +1,112 @@
-"""Triton's metrics as Prometheus text: names, help texts and labels of 2.51, numbers from the statistics."""
+"""Triton's metrics as Prometheus text, family by family in 2.51's order; a family without a sample is left out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from triton_emulator.engine.statistics import ModelStatistics
+from triton_emulator.engine.response_cache import CacheStatistics
+from triton_emulator.engine.statistics import FailureCounts
+from triton_emulator.engine.summaries import QUANTILES, Summary, parse_quantiles
+from triton_emulator.frontends.metrics import families
+from triton_emulator.frontends.metrics.families import Machine, ModelFamily, ModelRow, SummaryFamily
 
-#: why a request failed; every model has a series for each from the start
-FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """One loaded version of a model, and how many requests it has not answered yet."""
-
-    name: str
-    version: int
-    statistics: ModelStatistics
-    pending: int
+#: The lines of the models' own families of a kind.
+OwnFamilies = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """The host's gauges: utilisation from 0 to 1, memory in bytes. `pinned_pool` is its size, none of it used."""
+class MetricsConfig:
+    """What `--metrics-config` and its kin say."""
 
-    cpu_utilization: float
-    memory_total: int
-    memory_used: int
-    pinned_pool: int
+    counters: bool = True
+    summaries: bool = False
+    quantiles: tuple[float, ...] = QUANTILES
+    processor: bool = True
 
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    name: str
-    help: str
-    kind: str
-    value: Callable[[ModelRow], int]
-
-
-_FAMILIES = (
-    _Family(
-        "nv_inference_count",
-        "Number of inferences performed (does not include cached requests)",
-        "counter",
-        lambda row: row.statistics.inference_count,
-    ),
-    _Family(
-        "nv_inference_exec_count",
-        "Number of model executions performed (does not include cached requests)",
-        "counter",
-        lambda row: row.statistics.execution_count,
-    ),
-    _Family(
-        "nv_inference_request_duration_us",
-        "Cumulative inference request duration in microseconds (includes cached requests)",
-        "counter",
-        lambda row: row.statistics.success.ns // 1000,
-    ),
-    _Family(
-        "nv_inference_queue_duration_us",
-        "Cumulative inference queuing duration in microseconds (includes cached requests)",
-        "counter",
-        lambda row: row.statistics.queue.ns // 1000,
-    ),
-    _Family(
-        "nv_inference_compute_input_duration_us",
-        "Cumulative compute input duration in microseconds (does not include cached requests)",
-        "counter",
-        lambda row: row.statistics.compute_input.ns // 1000,
-    ),
-    _Family(
-        "nv_inference_compute_infer_duration_us",
-        "Cumulative compute inference duration in microseconds (does not include cached requests)",
-        "counter",
-        lambda row: row.statistics.compute_infer.ns // 1000,
-    ),
-    _Family(
-        "nv_inference_compute_output_duration_us",
-        "Cumulative inference compute output duration in microseconds (does not include cached requests)",
-        "counter",
-        lambda row: row.statistics.compute_output.ns // 1000,
-    ),
-    _Family(
-        "nv_inference_pending_request_count",
-        "Instantaneous number of pending requests awaiting execution per-model.",
-        "gauge",
-        lambda row: row.pending,
-    ),
-)
-_SUCCESS = _Family(
-    "nv_inference_request_success",
-    "Number of successful inference requests, all batch sizes",
-    "counter",
-    lambda row: row.statistics.success.count,
-)
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]], *, processor: bool) -> "MetricsConfig":
+        settings = dict(pairs)
+        return cls(
+            counters=settings.get("counter_latencies") != "false",
+            summaries=settings.get("summary_latencies") == "true",
+            quantiles=parse_quantiles(settings.get("summary_quantiles", "")),
+            processor=processor,
+        )
 
 
-def render(rows: Iterable[ModelRow], machine: Machine, own: Callable[[str], list[str]]) -> bytes:
-    """The body of `GET /metrics`; `own` gives the lines of the metrics of a kind that models define."""
-    listed = list(rows)
-    lines = _family(_SUCCESS, listed)
-    lines += _head(
-        "nv_inference_request_failure", "Number of failed inference requests, all batch sizes", "counter"
-    )
-    for row in listed:
-        for reason in FAILURE_REASONS:
-            count = row.statistics.fail.count if reason == "BACKEND" else 0
-            labels = f'model="{_escaped(row.name)}",reason="{reason}",version="{row.version}"'
-            lines.append(f"nv_inference_request_failure{{{labels}}} {count}")
-    for family in _FAMILIES:
-        if family.kind == "counter":
-            lines += _family(family, listed)
+def render(
+    config: MetricsConfig,
+    rows: Sequence[ModelRow],
+    failures: FailureCounts,
+    machine: Machine,
+    cache: CacheStatistics | None,
+    own: OwnFamilies,
+) -> bytes:
+    """The body of `GET /metrics`."""
+    lines = _of_models(families.SUCCESS, rows, config)
+    lines += _failures(failures, config)
+    for model_family in (*families.COUNTS, *(families.LATENCIES if config.counters else ())):
+        lines += _of_models(model_family, rows, config)
     lines += own("counter")
-    for family in _FAMILIES:
-        if family.kind == "gauge":
-            lines += _family(family, listed)
-    lines += _gauge(
-        "nv_pinned_memory_pool_total_bytes",
-        "Pinned memory pool total memory size, in bytes",
-        machine.pinned_pool,
-    )
-    lines += _gauge("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", 0)
-    lines += _gauge("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", machine.cpu_utilization)
-    lines += _gauge("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", machine.memory_total)
-    lines += _gauge("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", machine.memory_used)
+    lines += _head(families.PENDING.name, families.PENDING.help, "gauge", rows)
+    lines += [f"{families.PENDING.name}{_labels(row.labels)} {families.PENDING.value(row)}" for row in rows]
+    for gauge in (*families.PINNED, *(families.PROCESSOR if config.processor else ())):
+        lines += _gauge(gauge.name, gauge.help, gauge.value(machine))
+    if cache is not None:
+        for cache_family in families.CACHE:
+            lines += _gauge(cache_family.name, cache_family.help, cache_family.value(cache))
     lines += own("gauge") + own("histogram")
+    if config.summaries:
+        for summary_family in families.SUMMARIES:
+            lines += _summaries(summary_family, rows, config)
     return ("\n".join(lines) + "\n").encode()
 
 
-def _head(name: str, text: str, kind: str) -> list[str]:
-    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-
-
-def _family(family: _Family, rows: list[ModelRow]) -> list[str]:
-    return _head(family.name, family.help, family.kind) + [
-        f'{family.name}{{model="{_escaped(row.name)}",version="{row.version}"}} {family.value(row)}'
-        for row in rows
-    ]
+def _head(name: str, text: str, kind: str, samples: Sequence[object]) -> list[str]:
+    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"] if samples else []
 
 
 def _gauge(name: str, text: str, value: float) -> list[str]:
-    return [*_head(name, text, "gauge"), f"{name} {value}"]
+    return [*_head(name, text, "gauge", (value,)), f"{name} {value}"]
+
+
+def _of_models(family: ModelFamily, rows: Sequence[ModelRow], config: MetricsConfig) -> list[str]:
+    shown = [row for row in rows if row.caches] if family.of_caching else rows
+    lines = _head(family.name, family.help, "counter", shown)
+    for row in shown:
+        # 2.51: without latencies nothing is counted at all, though it is shown
+        lines.append(f"{family.name}{_labels(row.labels)} {family.value(row) if config.counters else 0}")
+    return lines
+
+
+def _failures(failures: FailureCounts, config: MetricsConfig) -> list[str]:
+    name, text = families.FAILURE
+    listed = list(failures.items())
+    lines = _head(name, text, "counter", listed)
+    for labels, counts in listed:
+        for reason, count in counts.items():
+            lines.append(f"{name}{_labels({**labels, 'reason': reason})} {count if config.counters else 0}")
+    return lines
+
+
+def _summaries(family: SummaryFamily, rows: Sequence[ModelRow], config: MetricsConfig) -> list[str]:
+    found: list[tuple[Mapping[str, str], Summary]] = [
+        (row.labels, row.summaries.by_name[family.source])
+        for row in rows
+        if row.summaries is not None and family.source in row.summaries.by_name
+    ]
+    lines = _head(family.name, family.help, "summary", found)
+    for labels, summary in found:
+        lines.append(f"{family.name}_count{_labels(labels)} {summary.count}")
+        lines.append(f"{family.name}_sum{_labels(labels)} {summary.total}")
+        for quantile in config.quantiles:
+            value = summary.quantile(quantile)
+            text = _labels(labels)[:-1] + f',quantile="{quantile:g}"}}'
+            lines.append(f"{family.name}{text} {'Nan' if value is None else value}")
+    return lines
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'{key}="{_escaped(labels[key])}"' for key in sorted(labels)) + "}"
 
 
 def _escaped(label: str) -> str:

@@ -1,0 +1,85 @@
+"""Latency summaries of a model (`--metrics-config summary_latencies=true`): counts, sums and recent quantiles."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from triton_emulator.engine.statistics import RequestEvent
+
+#: what 2.51 shows unless `summary_quantiles` says otherwise
+QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+#: a quantile looks at the values of the last so many seconds, as the library does that Triton uses
+_WINDOW_S = 60.0
+#: and here at no more than so many of them
+_MOST = 10_000
+
+
+def parse_quantiles(text: str) -> tuple[float, ...]:
+    """The quantiles of "0.5:0.05,0.9:0.01"; pairs that are none are left out, and nothing at all is the default."""
+    found: list[float] = []
+    for pair in text.split(","):
+        quantile, _, error = pair.partition(":")
+        try:
+            float(error)
+            found.append(float(quantile))
+        except ValueError:
+            continue
+    return tuple(found) or QUANTILES
+
+
+@dataclass(slots=True)
+class Summary:
+    """Values in microseconds."""
+
+    count: int = 0
+    total: int = 0
+    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_MOST))
+
+    def observe(self, value: int) -> None:
+        self.count += 1
+        self.total += value
+        self.recent.append((monotonic(), value))
+
+    def quantile(self, quantile: float) -> int | None:
+        """The value that this share of the recent ones does not exceed, None where there is none."""
+        since = monotonic() - _WINDOW_S
+        while self.recent and self.recent[0][0] < since:
+            self.recent.popleft()
+        values = sorted(value for _, value in self.recent)
+        return values[min(int(quantile * len(values)), len(values) - 1)] if values else None
+
+
+#: by summary: what it observes of an event, None where it does not.
+_COMPUTED: dict[str, Callable[[RequestEvent], int]] = {
+    "compute_input": lambda event: event.input_ns,
+    "compute_infer": lambda event: event.infer_ns,
+    "compute_output": lambda event: event.output_ns,
+}
+
+
+class ModelSummaries:
+    """The summaries of one model. One that caches has no summary of whole requests (2.51)."""
+
+    def __init__(self, *, caches: bool) -> None:
+        names = ("queue", *_COMPUTED) + (("cache_hit", "cache_miss") if caches else ("request",))
+        self.by_name = {name: Summary() for name in names}
+
+    def fold(self, event: RequestEvent) -> None:
+        """Count one request."""
+        if event.cache == "miss":
+            self._observe("cache_miss", event.cache_ns)
+        if event.failed:
+            return
+        self._observe("request", event.total_ns)
+        self._observe("queue", event.queue_ns)
+        if event.cache == "hit":
+            self._observe("cache_hit", event.cache_ns)
+            return
+        for name, value in _COMPUTED.items():
+            self._observe(name, value(event))
+
+    def _observe(self, name: str, ns: int) -> None:
+        summary = self.by_name.get(name)
+        if summary is not None:
+            summary.observe(ns // 1000)
