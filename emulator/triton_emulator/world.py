@@ -57,7 +57,7 @@ class World:
         self.trace = TraceSettings.of(settings)
         self.log_settings = LogSettings.of(settings)
         self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
-        self.response_cache = _response_cache(settings)
+        self.response_cache = ResponseCache.of(settings.cache_config)
         self.failures = FailureCounts()
         self.summarizes = ("summary_latencies", "true") in settings.metrics_config
         self.live = True
@@ -269,13 +269,6 @@ class World:
             name = key.decode("latin-1")
             if self._forward.search(name):
                 request.parameters[name] = value.decode("utf-8", "surrogateescape")
-
-
-def _response_cache(settings: Settings) -> ResponseCache | None:
-    for cache, setting, value in settings.cache_config:
-        if (cache, setting) == ("local", "size"):
-            return ResponseCache(int(value))
-    return None
 
 
 def _options(settings: Settings, paths: list[Path]) -> Options:

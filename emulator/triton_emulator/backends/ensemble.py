@@ -48,15 +48,51 @@ class EnsembleExecutor:
         """An ensemble holds nothing: its members are models of their own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Value:
     """One value of an ensemble tensor; `tensor` is None for one that was left out.
 
-    `parameters` is which sequence it belongs to, None for an input of the ensemble.
+    `parameters` is which sequence it belongs to, None for an input of the ensemble. `readers` is how many steps and
+    responses still want it.
     """
 
     tensor: Tensor | None
     parameters: tuple[tuple[str, Parameter], ...] | None = None
+    readers: int = 0
+
+
+class _Values:
+    """The values of one ensemble tensor by their numbers, each until its last reader has had it."""
+
+    __slots__ = ("_by_number", "_next", "_readers", "batch")
+
+    def __init__(self, readers: int) -> None:
+        self._readers = readers
+        self._by_number: dict[int, _Value] = {}
+        self._next = 0
+        #: the batch size of the request that the values are from, 0 without a batch dimension
+        self.batch = 0
+
+    def add(self, value: _Value) -> int:
+        number = self._next
+        self._next += 1
+        value.readers = self._readers
+        if value.readers:
+            self._by_number[number] = value
+        return number
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._by_number
+
+    def __getitem__(self, number: int) -> _Value:
+        return self._by_number[number]
+
+    def done(self, number: int) -> None:
+        """One reader has had the value."""
+        value = self._by_number[number]
+        value.readers -= 1
+        if not value.readers:
+            del self._by_number[number]
 
 
 class _Run:
@@ -71,10 +107,10 @@ class _Run:
         self._requested = [name for name in self._plan.outputs if not asked or name in asked]
         self._readers: Readers = prune(self._plan, self._requested)
         self._members: dict[tuple[str, str], LoadedModel] = {}
-        #: by ensemble tensor, then number
-        self._values: dict[str, dict[int, _Value]] = {}
-        #: by ensemble tensor: the batch size of the request that it is from, 0 without a batch dimension
-        self._batches: dict[str, int] = {}
+        #: by ensemble tensor
+        self._values = {
+            name: _Values(len(readers) + (name in self._requested)) for name, readers in self._readers.items()
+        }
         self._running = 0
         self._answered = False
         self._ended = False
@@ -98,22 +134,17 @@ class _Run:
         fresh = []
         for spec in self._config.inputs:
             if spec.name in given or spec.optional:
-                self._batches[spec.name] = batch
-                fresh.append((spec.name, self._add(spec.name, _Value(given.get(spec.name)))))
+                values = self._values[spec.name]
+                values.batch = batch
+                fresh.append((spec.name, values.add(_Value(given.get(spec.name)))))
         self._advance(fresh)
-
-    def _add(self, name: str, value: _Value) -> int:
-        values = self._values.setdefault(name, {})
-        number = len(values)
-        values[number] = value
-        return number
 
     def _advance(self, fresh: Sequence[tuple[str, int]]) -> None:
         """Run what the fresh values make ready; answer what is complete; end where nothing runs any more."""
         ready: set[tuple[int, int]] = set()
         for name, number in fresh:
-            for at in self._readers.get(name, ()):
-                if all(number in self._values.get(source, ()) for _, source in self._plan.steps[at].inputs):
+            for at in self._readers[name]:
+                if all(number in self._values[source] for _, source in self._plan.steps[at].inputs):
                     ready.add((at, number))
         try:
             prepared = [self._prepare(self._plan.steps[at], number) for at, number in sorted(ready)]
@@ -143,7 +174,7 @@ class _Run:
         call = self._executor.members.prepare_inner(member, self._request(step, member, number), take)
         batch = call.batch_size if member.config.max_batch_size > 0 else 0
         for _, ensemble_name in step.outputs:
-            self._batches[ensemble_name] = batch
+            self._values[ensemble_name].batch = batch
         return member, call
 
     def _request(self, step: Step, member: LoadedModel, number: int) -> InferRequest:
@@ -162,13 +193,14 @@ class _Run:
             timeout=source.timeout,
         )
         for name, ensemble_name in step.inputs:
-            tensor = self._values[ensemble_name][number].tensor
+            values = self._values[ensemble_name]
+            tensor = values[number].tensor
             spec = member.config.input(name)
             if tensor is not None and spec is not None:
-                shape = fitted(
-                    tensor.shape, spec.dims, batching=batching, batch_size=self._batches[ensemble_name]
-                )
+                shape = fitted(tensor.shape, spec.dims, batching=batching, batch_size=values.batch)
                 request.inputs.append(tensor.renamed(name, shape))
+        for ensemble_name in {ensemble_name for _, ensemble_name in step.inputs}:
+            self._values[ensemble_name].done(number)
         return request
 
     def _measure(self, call: Call) -> None:
@@ -196,7 +228,7 @@ class _Run:
             given = {tensor.name: tensor for tensor in response.outputs}
             for name, ensemble_name in step.outputs:
                 value = _Value(given.get(name), self._sequence)
-                fresh.append((ensemble_name, self._add(ensemble_name, value)))
+                fresh.append((ensemble_name, self._values[ensemble_name].add(value)))
         self._advance(fresh)
 
     def _answer(self, fresh: Sequence[tuple[str, int]]) -> bool:
@@ -219,7 +251,7 @@ class _Run:
         complete = None
         for name, number in fresh:
             if name in self._requested:
-                ready = all(number in self._values.get(other, ()) for other in self._requested)
+                ready = all(number in self._values[other] for other in self._requested)
                 complete = number if ready else None
         return complete
 
@@ -228,14 +260,16 @@ class _Run:
         response = InferResponse(request.model_name, str(self._call.version), request.id)
         batching = self._config.max_batch_size > 0
         for name in self._requested:
-            value = self._values[name][number]
+            values = self._values[name]
+            value = values[number]
+            values.done(number)
             if value.tensor is None:
                 continue
             shape = fitted(
                 value.tensor.shape,
                 self._plan.outputs[name],
                 batching=batching,
-                batch_size=self._batches.get(name, 0),
+                batch_size=values.batch,
             )
             response.outputs.append(value.tensor.renamed(name, shape))
             if value.parameters is not None and value.tensor.byte_size:

@@ -1,10 +1,13 @@
 """The response cache that `--cache-config=local,size=N` gives to all models: the answers used last, up to N bytes."""
 
+import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic_ns
 
+from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
 
@@ -15,6 +18,10 @@ _COUNT, _LENGTH, _SIZE = 4, 4, 8
 _ALLOCATION_HEADER, _ALLOCATION_UNIT, _SMALLEST_ALLOCATION = 8, 16, 48
 #: what the allocator takes for itself
 _POOL_OVERHEAD = 128
+#: a pool that is smaller has no room for its own book-keeping, and a larger one cannot be had
+_LEAST, _TOO_MUCH = 256, 1 << 47
+#: where 2.51 looks for other caches than the local one, which need a library of their own
+_FOLDER = "/opt/tritonserver/caches"
 
 
 def key_of(model: str, version: int, request: InferRequest) -> Key:
@@ -51,6 +58,34 @@ class CacheStatistics:
 
 class ResponseCache:
     """Responses by key, the longest unused first; may be used on any thread."""
+
+    @classmethod
+    def of(cls, settings: Iterable[tuple[str, str, str]]) -> "ResponseCache | None":
+        """The cache that (cache, setting, value) triples ask for, None where there are none.
+
+        Raises TritonError where 2.51 would not start with them.
+        """
+        asked = list(settings)
+        if not asked:
+            return None
+        name = asked[0][0]
+        if name != "local":
+            raise invalid_arg(f"unable to find 'libtritoncache_{name}.so' for cache. Searched: {_FOLDER}")
+        size = next((value for _, setting, value in asked if setting == "size"), None)
+        if size is None:
+            raise invalid_arg("Failed to initialize LocalCache: config didn't contain a valid 'size' field.")
+        digits = re.match(r"\s*([+-]?\d+)", size)
+        if digits is None:
+            raise internal("Failed to initialize LocalCache: stoull")
+        count = int(digits[1])
+        if not 0 <= count < _TOO_MUCH:
+            raise internal("Failed to initialize LocalCache: failed to allocate buffer")
+        if count < _LEAST:
+            raise internal(
+                "Failed to initialize LocalCache: Could not initialize buffer in basic_managed_external_buffer "
+                "constructor"
+            )
+        return cls(count)
 
     def __init__(self, size: int) -> None:
         self._size = size
