@@ -81,15 +81,18 @@ def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
     # What libraries log in detail may hold addresses and headers.
     for name in ("aiohttp", "asyncio", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    print(f"triton-proxy: {_summary(config)} on http://{host}:{given.port}", flush=True)
-    started = serve(
-        config,
-        host,
-        given.port,
-        ssl_keyfile=given.ssl_keyfile_path,
-        ssl_certfile=given.ssl_certfile_path,
-    )
-    return 0 if started else 1
+
+    def ready(url: str) -> None:
+        print(f"triton-proxy: {_summary(config)} on {url}", flush=True)
+
+    keyfile, certfile = given.ssl_keyfile_path, given.ssl_certfile_path
+    try:
+        serve(config, host, given.port, ready, ssl_keyfile=keyfile, ssl_certfile=certfile)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        print(f"triton-proxy: {host}:{given.port} cannot be listened on: {reason}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _summary(config: Config) -> str:

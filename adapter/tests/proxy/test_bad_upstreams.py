@@ -13,11 +13,9 @@ ONE = {"num_retries": 0}
 HTML = b"<html><body>10.1.2.3 nginx internal.example</body></html>"
 
 
-def asked(
-    upstream: Upstream, *, stream: bool = False, **params: object
-) -> tuple[httpx.Response, tuple[int, object, object]]:
+def asked(upstream: Upstream, *, stream: bool = False) -> tuple[httpx.Response, tuple[int, object, object]]:
     with serve(entry("m", upstream.url, timeout=30), router_settings=ONE) as proxy:
-        reply = chat(proxy, stream=stream, **params)
+        reply = chat(proxy, stream=stream)
     return reply, error_of(reply)
 
 

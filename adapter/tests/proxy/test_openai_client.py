@@ -140,7 +140,7 @@ def test_a_parameter_that_cannot_reach_the_model_is_a_bad_request(ask: Ask) -> N
 
 
 def test_a_failure_in_mid_stream_is_raised_after_what_came_before(proxy: ProxyServer) -> None:
-    said = []
+    said: list[str] = []
     with openai.OpenAI(api_key=MASTER, base_url=proxy.url, max_retries=0) as client:
         stream = client.chat.completions.create(
             model="vllm", messages=[{"role": "user", "content": "BREAK 2 one two three"}], stream=True

@@ -47,7 +47,7 @@ def read_config(text: str, environ: Mapping[str, str] | None = None, *, file: st
     reader = _Reader(document, os.environ if environ is None else environ, file)
     config = reader.read()
     if reader.mistakes:
-        raise ConfigError(reader.mistakes, file)
+        raise ConfigError(sorted(reader.mistakes, key=lambda mistake: mistake.line or 0), file)
     assert config is not None  # noqa: S101 - there is a mistake otherwise
     return config
 
@@ -142,7 +142,7 @@ class _Reader:
             elif key in REFUSED.get(name, {}):
                 self.wrong(here, f"not supported; {REFUSED[name][key]}")
             elif key not in rules:
-                self.unknown(here, key, [*rules, *extra])
+                self.unknown(here, key, LITELLM_PARAMS if name == "litellm_params" else rules)
             elif value is None:
                 continue
             elif not rules[key][0](value):
@@ -180,7 +180,7 @@ class _Reader:
         self.extras(here, settings, defaults)
         if "model" in known:
             self.model_name((*here, "model"), known["model"], found.get("model_name", ""))
-        if len(self.mistakes) > before:
+        if len(self.mistakes) > before or not {"model", "api_base"} <= known.keys():
             return None
         timeout = known.get("timeout") or shared.get("timeout") or shared.get("request_timeout")
         silence = known.get("stream_timeout") or shared.get("stream_timeout")

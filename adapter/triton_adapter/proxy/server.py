@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,9 @@ from triton_adapter.proxy.config import Config
 
 # Longer than the load balancers in front keep theirs.
 KEEP_ALIVE = 75
+# How soon a wish to stop is noticed, in seconds.
+TICK = 0.02
+START_TIMEOUT = 60
 
 
 class Protocol(HttpToolsProtocol):
@@ -49,11 +53,35 @@ def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
     )
 
 
-def serve(config: Config, host: str, port: int, **options: Any) -> bool:
-    """Serve until SIGINT or SIGTERM, then finish what is under way. False if it could not be started."""
-    server = uvicorn.Server(uvicorn_config(config, Proxy(config), host=host, port=port, **options))
-    server.run()
-    return server.started
+def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **options: Any) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way. OSError if the port cannot be had.
+
+    `ready` is called with the address once requests are answered.
+    """
+    listening = _listen(host, port)
+    server = _Server(uvicorn_config(config, Proxy(config), **options), lambda: ready(_url(listening)))
+
+    def stop(signum: int, frame: object) -> None:
+        # A second signal ends the waiting for what is under way.
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class ProxyServer:
@@ -65,20 +93,21 @@ class ProxyServer:
 
     def __init__(self, config: Config, host: str = "127.0.0.1", port: int = 0) -> None:
         self.proxy = Proxy(config)
-        self._socket = socket.create_server((host, port), backlog=2048)
-        self._server = _Server(uvicorn_config(config, self.proxy))
+        self._ready = threading.Event()
+        self._socket = _listen(host, port)
+        self._url = _url(self._socket)
+        self._server = _Server(uvicorn_config(config, self.proxy), self._ready.set)
         self._thread = threading.Thread(target=self._run, name="triton-proxy", daemon=True)
 
     @property
     def url(self) -> str:
         """The address, `http://127.0.0.1:port`."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return self._url
 
     def start(self) -> Self:
         """Start, and return once requests are answered."""
         self._thread.start()
-        self._server.ready.wait(10)
+        self._ready.wait(START_TIMEOUT)
         if not self._server.started:
             raise RuntimeError("the proxy did not start")
         return self
@@ -90,7 +119,7 @@ class ProxyServer:
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])
-        self._server.ready.set()
+        self._ready.set()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -102,15 +131,16 @@ class ProxyServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its pauses and signals: it is started and stopped by a thread."""
+    """uvicorn without its pauses; what stops it is ours to say."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self.ready = threading.Event()
+        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.ready.set()
+        if self.started:
+            self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,4 +150,4 @@ class _Server(uvicorn.Server):
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(TICK)

@@ -1,0 +1,69 @@
+"""Health: asked of Triton's own readiness; addresses are told to nobody."""
+
+import httpx
+import pytest
+
+from adapter.tests.proxy.serving import entry, get, serve
+from adapter.tests.upstream import Upstream
+from triton_adapter.proxy.server import ProxyServer
+
+
+def test_it_is_alive(proxy: ProxyServer) -> None:
+    assert get(proxy, "/health/liveliness").json() == "I'm alive!"
+
+
+def test_it_is_ready_when_triton_is(proxy: ProxyServer) -> None:
+    reply = get(proxy, "/health/readiness")
+    found = reply.json()
+    assert (reply.status_code, found["status"]) == (200, "healthy")
+    assert found["deployments"]["not_ready"] == 0
+    assert found["deployments"]["ready"] > 10
+
+
+def test_every_deployment_is_told_by_name(proxy: ProxyServer, triton: str) -> None:
+    reply = get(proxy, "/health")
+    found = reply.json()
+    assert found["unhealthy_endpoints"] == []
+    assert found["healthy_count"] == len(found["healthy_endpoints"]) > 10
+    assert {"flat", "vllm", "wild/*"} <= {one["model_name"] for one in found["healthy_endpoints"]}
+    assert triton.removeprefix("http://") not in reply.text
+
+
+def test_one_model_can_be_asked_about(proxy: ProxyServer) -> None:
+    found = get(proxy, "/health?model=flat").json()
+    assert [one["model"] for one in found["healthy_endpoints"]] == ["triton/flat"]
+
+
+def test_a_model_that_triton_has_not_loaded_is_not_ready_and_the_rest_is(triton: str) -> None:
+    with serve(entry("here", triton, "flat"), entry("gone", triton, "nobody")) as proxy:
+        ready = httpx.get(f"{proxy.url}/health/readiness")
+        found = get(proxy, "/health").json()
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["deployments"] == {"ready": 1, "not_ready": 1}
+    assert [one["model_name"] for one in found["unhealthy_endpoints"]] == ["gone"]
+    assert found["unhealthy_endpoints"][0]["error"] == "Triton says that it is not ready"
+
+
+def test_it_is_not_ready_when_no_triton_is() -> None:
+    with serve(entry("m", "http://127.0.0.1:9"), entry("w/*", "http://127.0.0.1:9", "*")) as proxy:
+        reply = httpx.get(f"{proxy.url}/health/readiness")
+        found = get(proxy, "/health")
+    assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
+    assert reply.headers["retry-after"] == "1"
+    assert "127.0.0.1" not in found.text
+    assert found.json()["unhealthy_count"] == 2
+
+
+@pytest.mark.parametrize("model", ["m", "*"])
+def test_triton_is_asked_once_however_often_the_proxy_is(upstream: Upstream, model: str) -> None:
+    with serve(entry("a/*" if model == "*" else "a", upstream.url, model)) as proxy:
+        for _ in range(5):
+            httpx.get(f"{proxy.url}/health/readiness")
+    asked = [request.path for request in upstream.received]
+    assert asked == ["/v2/health/ready" if model == "*" else "/v2/models/m/ready"]
+
+
+def test_a_gateway_without_v2_is_taken_at_its_answering(upstream: Upstream) -> None:
+    upstream.metadata = None
+    with serve(entry("m", f"{upstream.url}/triton/generate")) as proxy:
+        assert httpx.get(f"{proxy.url}/health/readiness").json()["status"] == "healthy"

@@ -1,0 +1,147 @@
+"""The proxy calls of LiteLLM's Triton page: its config, its clients, its curl commands, word for word.
+
+The page's address of Triton stands for one of ours, its port for a free one, its key for the proxy's.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from adapter.tests.proxy.serving import MASTER
+from triton_adapter.cli import main
+from triton_adapter.proxy.config_reader import read_config
+from triton_adapter.proxy.server import ProxyServer
+
+PAGE = """\
+model_list:
+  - model_name: my-triton-model
+    litellm_params:
+      model: triton/<your-triton-model>"
+      api_base: https://your-triton-api-base/triton/{operation}
+"""
+
+
+def started(triton: str, operation: str, model: str) -> ProxyServer:
+    """A proxy of the page's config, its two mistakes mended, with LiteLLM's example of a master key."""
+    text = PAGE.format(operation=operation).replace('<your-triton-model>"', model)
+    text = text.replace("https://your-triton-api-base/triton", triton)
+    return ProxyServer(read_config(text + "general_settings: {master_key: sk-1234}\n", {}), host="0.0.0.0")
+
+
+@pytest.fixture(params=["generate", "infer"])
+def chatting(request: pytest.FixtureRequest, triton: str) -> Iterator[ProxyServer]:
+    with started(triton, request.param, "llama-3-8b-instruct") as server:
+        yield server
+
+
+@pytest.fixture
+def embedding(triton: str) -> Iterator[ProxyServer]:
+    with started(triton, "embeddings", "embed") as server:
+        yield server
+
+
+def address(proxy: ProxyServer) -> str:
+    url = proxy.url
+    assert url.startswith("http://0.0.0.0:")
+    return url
+
+
+def test_the_chat_example_of_the_openai_client(chatting: ProxyServer) -> None:
+    # set base_url to your proxy server
+    # set api_key to send to proxy server
+    client = OpenAI(api_key="sk-1234", base_url=address(chatting))
+
+    response = client.chat.completions.create(
+        model="my-triton-model",
+        messages=[{"role": "user", "content": "who are u?"}],
+        max_tokens=10,
+    )
+
+    assert response.choices[0].message.content == "You said: who are u?"
+    assert response.model == "my-triton-model"
+    client.close()
+
+
+def curl(address: str, data: str) -> dict[str, object]:
+    program = shutil.which("curl")
+    if program is None:
+        pytest.skip("there is no curl")
+    command = [
+        program,
+        "--silent",
+        "--location",
+        address,
+        "--header",
+        "Content-Type: application/json",
+        "--header",
+        "Authorization: Bearer sk-1234",
+        "--data",
+        data,
+    ]
+    found: dict[str, object] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return found
+
+
+def test_the_chat_example_of_curl(chatting: ProxyServer) -> None:
+    data = """ {
+    "model": "my-triton-model",
+    "messages": [{"role": "user", "content": "who are u?"}]
+    }"""
+    reply = curl(f"{address(chatting)}/chat/completions", data)
+    assert reply["object"] == "chat.completion"
+    assert reply["choices"][0]["message"]["content"] == "You said: who are u?"  # type: ignore[index]
+
+
+def test_the_embedding_example_of_the_openai_client(embedding: ProxyServer) -> None:
+    client = OpenAI(api_key="sk-1234", base_url=address(embedding))
+
+    response = client.embeddings.create(input=["hello from litellm"], model="my-triton-model")
+
+    assert response.data[0].embedding == [18, 1, 0, -1]
+    client.close()
+
+
+def test_the_embedding_example_of_curl(embedding: ProxyServer) -> None:
+    data = """ {
+    "model": "my-triton-model",
+    "input": ["write a litellm poem"]
+    }"""
+    reply = curl(f"{address(embedding)}/embeddings", data)
+    assert reply["data"][0]["embedding"] == [20, 1, 0, -1]  # type: ignore[index]
+
+
+def test_the_pages_config_as_it_stands_is_told_what_to_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(PAGE.format(operation="generate"))
+    assert main(["--check", str(path)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"{path}:4: model_list[0].litellm_params.model: a stray quote: write model: ")
+    assert "placeholder" in told[1]
+
+
+def test_the_examples_master_key_is_refused_with_the_fix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        PAGE.format(operation="generate").replace('<your-triton-model>"', "m")
+        + "general_settings:\n  master_key: sk-1234\n"
+    )
+    assert main(["--check", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"{path}:7: general_settings.master_key: the master key is a publicly known default: "
+    )
+    assert "secrets.token_urlsafe(32)" in told
+    assert "--allow-weak-master-key" in told
+    assert "sk-1234" not in told
+    assert main(["--check", str(path), "--allow-weak-master-key"]) == 0
+    assert capsys.readouterr().out == f"{path}: 1 model, keys are required\n"
+    assert MASTER not in told
