@@ -3,10 +3,12 @@
 import gc
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -237,6 +239,33 @@ class TritonPythonModel:
     assert said(two) == ["'two'", "'two'"]
     one.finalize()
     two.finalize()
+
+
+def test_modules_of_the_program_around_and_of_a_model_do_not_meet(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import helper_of_both
+import triton_python_backend_utils as again
+
+class TritonPythonModel:
+    def execute(self, requests):
+        import helper_of_both as later
+        import importlib
+
+        third = importlib.import_module("helper_of_both")
+        return [say(helper_of_both.WORD, later is helper_of_both, third is later, again is pb_utils)]
+"""
+    repository = write("m", code)
+    (repository / "m" / "1" / "helper_of_both.py").write_text("WORD = 'the model'")
+    ours = {name: ModuleType(name) for name in ("helper_of_both", "triton_python_backend_utils")}
+    for name, module in ours.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    executor = load(repository, "m")
+    assert said(executor) == ["'the model'", "True", "True", "True"]
+    assert {name: sys.modules[name] for name in ours} == ours
+    executor.finalize()
+    assert {name: sys.modules[name] for name in ours} == ours
 
 
 def test_two_loads_of_one_model_share_no_module(write: Write) -> None:

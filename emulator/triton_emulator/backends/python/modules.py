@@ -34,13 +34,15 @@ class Space:
         self._importlib = _Importlib(self)
         self.modules: dict[str, ModuleType] = dict(provided)
         self.names = set(self.modules)
+        #: top-level modules that are known to be nobody's but the interpreter's
+        self._foreign: set[str] = set()
         self.extra_path = [str(folder) for folder in folders]
         self.builtins = dict(vars(builtins))
         self.builtins["__import__"] = self._import
 
     def import_module(self, name: str) -> ModuleType:
         """Import `name` as a fresh process with this space's folders on its path would."""
-        with _STAGE.holding(self):
+        with _STAGE.holding(self, name.partition(".")[0]):
             __import__(name)
             return sys.modules[name]
 
@@ -53,6 +55,10 @@ class Space:
         """Forget the modules."""
         _STAGE.forget(self)
         self.modules.clear()
+
+    def has_imported(self, name: str) -> bool:
+        """Whether the module in `sys.modules` is one that this space has imported just now."""
+        return name in self.names
 
     def owns(self, location: str | None) -> bool:
         """Whether a file or folder lies in one of the folders that only this space has on its path."""
@@ -67,21 +73,30 @@ class Space:
         level: int = 0,
     ) -> ModuleType:
         """`__import__` for the code of this space."""
-        if level == 0 and self._is_foreign(name.partition(".")[0]):
+        top = "" if level else name.partition(".")[0]
+        if top and self._is_foreign(top):
             module = builtins.__import__(name, globals, locals, fromlist, level)
             return self._importlib if module is importlib else module
         found = self._imported(name, globals, fromlist, level)
         if found is not None:
             return found
-        with _STAGE.holding(self):
+        with _STAGE.holding(self, top):
             return builtins.__import__(name, globals, locals, fromlist, level)
 
     def _is_foreign(self, top: str) -> bool:
         """Whether a top-level module is none of this space's, nor could become one."""
-        if top in sys.modules:
-            return top not in _STAGE.names
-        self._adopt_path()
-        return not self._may_hold(top)
+        if top in self._foreign:
+            return True
+        if top in self.names:
+            return False
+        known = sys.modules.get(top)
+        if known is None:
+            self._adopt_path()
+        if self._may_hold(top) and not _is_installed(top, getattr(known, "__file__", None)):
+            return False
+        if known is not None and top not in _STAGE.names:
+            self._foreign.add(top)
+        return known is None or top not in _STAGE.names
 
     def _adopt_path(self) -> None:
         """Take over what the model has appended to `sys.path` since it was on stage."""
@@ -92,9 +107,7 @@ class Space:
                 sys.path = [entry for entry in sys.path if entry not in mine]
 
     def _may_hold(self, top: str) -> bool:
-        """Whether an import of `top`, which nobody has imported yet, could find it in this space's folders."""
-        if top in self.names:
-            return True
+        """Whether an import of `top` could find it in this space's folders."""
         for folder in self.extra_path:
             with suppress(OSError), os.scandir(folder) as entries:
                 if any(entry.name.partition(".")[0] == top for entry in entries):
@@ -116,6 +129,16 @@ class Space:
         if not fromlist:
             return module if level else self.modules.get(name.partition(".")[0])
         return module if all(hasattr(module, wanted) for wanted in fromlist) else None
+
+
+def _is_installed(top: str, file: str | None) -> bool:
+    """Whether a module belongs to the interpreter: a process of the model's own would have it, before the model's.
+
+    What else is on the path (a test's folder) would not be there in a process of the model's own.
+    """
+    if top in sys.stdlib_module_names:
+        return True
+    return file is not None and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
 class _Importlib(ModuleType):
@@ -162,13 +185,17 @@ class _Stage:
         self.resident: Space | None = None
         self._on: Space | None = None
         self._thread = 0
+        #: modules of others that make room for those of the space on stage
+        self._displaced: dict[str, ModuleType] = {}
         #: every name that some space has or had: such a name in `sys.modules` may be another model's
         self.names: set[str] = set()
 
     @contextmanager
-    def holding(self, space: Space) -> Iterator[None]:
+    def holding(self, space: Space, wanted: str) -> Iterator[None]:
+        """Have the space on stage, for an import of the top-level module `wanted` ("" for a relative one)."""
         with self._lock:
             if self._on is space:
+                self._make_room(space, wanted)
                 yield
                 return
             if self not in sys.meta_path:
@@ -176,6 +203,7 @@ class _Stage:
             outer, base = self._on, sys.path
             self._move_in(space)
             self._on, self._thread = space, threading.get_ident()
+            self._make_room(space, wanted)
             for folder in space.extra_path:  # their listings may be older than a file just written
                 sys.path_importer_cache.pop(folder, None)
             sys.path = [*base, *space.extra_path]
@@ -187,6 +215,8 @@ class _Stage:
                 sys.path = base
                 space.modules.update({n: sys.modules[n] for n in space.names if n in sys.modules})
                 self.names |= space.names
+                sys.modules.update(self._displaced)
+                self._displaced.clear()
                 self._on = outer
                 if outer is not None:
                     self._move_in(outer)
@@ -215,6 +245,8 @@ class _Stage:
         if space is None or self._thread != threading.get_ident():
             return None
         spec = PathFinder.find_spec(name, path, target)
+        if path is None and not _is_installed(name, spec.origin if spec else None):
+            spec = PathFinder.find_spec(name, space.extra_path, target) or spec
         if spec is None:
             return None
         locations = spec.submodule_search_locations or ()
@@ -228,8 +260,21 @@ class _Stage:
     def _move_in(self, space: Space) -> None:
         if self.resident is not space:
             self._move_out()
-            sys.modules.update(space.modules)
+            for name, module in space.modules.items():
+                sys.modules.setdefault(name, module)
             self.resident = space
+
+    def _make_room(self, space: Space, wanted: str) -> None:
+        """Put the space's modules in place of others of the same names, and none in place of the one to be imported."""
+        for name, module in space.modules.items():
+            other = sys.modules.get(name)
+            if other is not module:
+                if other is not None:
+                    self._displaced[name] = other
+                sys.modules[name] = module
+        if wanted in sys.modules and wanted not in space.modules and not space.has_imported(wanted):
+            for name in [name for name in sys.modules if name.partition(".")[0] == wanted]:
+                self._displaced[name] = sys.modules.pop(name)
 
     def _move_out(self) -> None:
         if self.resident is not None:
