@@ -7,6 +7,7 @@ from typing import Protocol
 
 from triton_emulator.engine.model import Call, Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.engine.scheduler import Scheduler
 from triton_emulator.engine.schedulers import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
@@ -52,8 +53,15 @@ class LoadedModel:
         hooks = Hooks(
             surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
         )
-        self.scheduler = scheduler_for(definition.config, executor, hooks)
+        self.scheduler = self._scheduler(hooks)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
+
+    def _scheduler(self, hooks: Hooks) -> Scheduler:
+        try:
+            return scheduler_for(self.definition, self.executor, hooks)
+        except TritonError:
+            self.executor.finalize()
+            raise
 
     def _warm_up(self, surroundings: "Surroundings") -> None:
         try:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import partial
 
-from triton_emulator.engine.model import Executor, ThreadedExecutor
+from triton_emulator.engine.model import Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.scheduler import InlineScheduler, Later, QueueScheduler, Scheduler
 from triton_emulator.engine.schedulers.batches import Batcher, Count, InlineBatches, ThreadedBatches
 from triton_emulator.engine.schedulers.cached import CachingScheduler
+from triton_emulator.engine.schedulers.controls import Controls
 from triton_emulator.engine.schedulers.direct import DirectSlots
 from triton_emulator.engine.schedulers.dynamic import DynamicBatcher
 from triton_emulator.engine.schedulers.oldest import OldestSlots
@@ -27,9 +28,13 @@ class Hooks:
     cache: ResponseCache | None = None
 
 
-def scheduler_for(config: ModelConfig, executor: Executor, hooks: Hooks) -> Scheduler:
-    """The scheduler that a configuration asks for. It starts the executor's workers."""
-    scheduler = _scheduler(config, executor, hooks)
+def scheduler_for(definition: ModelDefinition, executor: Executor, hooks: Hooks) -> Scheduler:
+    """The scheduler that a configuration asks for. It starts the executor's workers.
+
+    Raises TritonError where the initial states of its sequences cannot be had.
+    """
+    config = definition.config
+    scheduler = _scheduler(definition, executor, hooks)
     if config.proto.dynamic_batching.preserve_ordering:
         scheduler = OrderedScheduler(scheduler)
     if hooks.cache is not None and config.proto.response_cache.enable and not _is_sequence(config):
@@ -37,14 +42,15 @@ def scheduler_for(config: ModelConfig, executor: Executor, hooks: Hooks) -> Sche
     return scheduler
 
 
-def _scheduler(config: ModelConfig, executor: Executor, hooks: Hooks) -> Scheduler:
+def _scheduler(definition: ModelDefinition, executor: Executor, hooks: Hooks) -> Scheduler:
+    config = definition.config
     threaded = isinstance(executor, ThreadedExecutor)
     if not _is_sequence(config) and (not threaded or not config.proto.HasField("dynamic_batching")):
         return (
             QueueScheduler(executor) if isinstance(executor, ThreadedExecutor) else InlineScheduler(executor)
         )
     batcher: Batcher = (
-        _sequences(config, executor.instances)
+        _sequences(definition, executor.instances)
         if _is_sequence(config)
         else DynamicBatcher.of(config, executor.instances)
     )
@@ -57,10 +63,12 @@ def _is_sequence(config: ModelConfig) -> bool:
     return bool(config.proto.HasField("sequence_batching"))
 
 
-def _sequences(config: ModelConfig, instances: int) -> SequenceBatcher:
+def _sequences(definition: ModelDefinition, instances: int) -> SequenceBatcher:
+    config = definition.config
+    controls = Controls.of(config, definition.directory)
     batching = config.proto.sequence_batching
     slots = max(1, config.max_batch_size)
     if batching.HasField("oldest"):
         slots = batching.oldest.max_candidate_sequences or slots
-        return SequenceBatcher(config, instances, slots, partial(OldestSlots, config, slots))
-    return SequenceBatcher(config, instances, slots, partial(DirectSlots, config, slots))
+        return SequenceBatcher(config, instances, slots, partial(OldestSlots, config, slots, controls))
+    return SequenceBatcher(config, instances, slots, partial(DirectSlots, config, slots, controls))

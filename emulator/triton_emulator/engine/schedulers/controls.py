@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from triton_emulator.engine.model import Call
+from triton_emulator.engine.schedulers.states import initial_states
 from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count, encode_bytes
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.tensor import Tensor
@@ -36,7 +38,7 @@ class Controls:
     states: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, config: ModelConfig) -> "Controls":
+    def of(cls, config: ModelConfig, directory: Path) -> "Controls":
         batching = config.max_batch_size > 0
         booleans: dict[str, _Boolean] = {}
         identifier = None
@@ -51,10 +53,7 @@ class Controls:
             (1, 1) if batching else (1,),
             booleans,
             identifier,
-            tuple(
-                _state(state, batching=batching)
-                for state in sorted(config.proto.sequence_batching.state, key=lambda state: state.input_name)
-            ),
+            initial_states(config, directory),
         )
 
     def tensors(self, request: InferRequest) -> list[Tensor]:
@@ -102,19 +101,6 @@ def _identifier(sequence: int | str, datatype: str) -> bytes:
     else:
         data = sequence.to_bytes(8, "little")
     return bytes(data[:size]).ljust(size, b"\0")
-
-
-def _state(state: Proto, *, batching: bool) -> Tensor:
-    """A state as a sequence starts with it: a backend that writes no states, as those here, never changes it.
-
-    2.51: a variable dimension is 1 at the start, whatever the initial state's own dims; memory that nothing initialises
-    is zeros here.
-    """
-    datatype = BY_CONFIG_NAME[enum_name(state, "data_type")].name
-    dims = tuple(1 if dim == -1 else dim for dim in state.dims)
-    count = element_count(dims)
-    size = 4 * count if datatype == "BYTES" else DATATYPES[datatype].size * count
-    return Tensor(state.input_name, datatype, (1, *dims) if batching else dims, data=bytes(size))
 
 
 def _empty(tensor: Tensor) -> Tensor:

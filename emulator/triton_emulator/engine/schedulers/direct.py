@@ -13,10 +13,10 @@ from triton_emulator.repository.model_config import ModelConfig
 class DirectSlots:
     """One instance's slots; each batch takes the next request of every slot that has one, and pads the others."""
 
-    def __init__(self, config: ModelConfig, slots: int, release: Release) -> None:
+    def __init__(self, config: ModelConfig, slots: int, controls: Controls, release: Release) -> None:
         direct = config.proto.sequence_batching.direct
         self._queues: list[SlotQueue] = [deque() for _ in range(slots)]
-        self._controls = Controls.of(config)
+        self._controls = controls
         self._equal = EqualInputs.of(config)
         self._release = release
         self._delay_ns = direct.max_queue_delay_microseconds * 1000

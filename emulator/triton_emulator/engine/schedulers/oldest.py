@@ -14,14 +14,14 @@ from triton_emulator.repository.model_config import ModelConfig
 class OldestSlots:
     """One instance's slots; the next request of a sequence is batched when the one before it has run."""
 
-    def __init__(self, config: ModelConfig, slots: int, release: Release) -> None:
+    def __init__(self, config: ModelConfig, slots: int, controls: Controls, release: Release) -> None:
         sizes = batch_sizes(config, config.proto.sequence_batching.oldest)
         # with one request of each slot under way there are never more batches than slots
         self._batcher = DynamicBatcher(sizes, PolicyQueue(QueuePolicy()), ahead=slots)
         self._queues: list[SlotQueue] = [deque() for _ in range(slots)]
         self._running: list[Call | None] = [None] * slots
         self._slot_of: dict[Call, int] = {}
-        self._controls = Controls.of(config)
+        self._controls = controls
         self.dropped: list[tuple[Call, TritonError]] = []
         self._release = release
 
