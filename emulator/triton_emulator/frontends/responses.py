@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 from triton_emulator.protocol.messages import InferResponse
 
@@ -10,18 +9,13 @@ from triton_emulator.protocol.messages import InferResponse
 class Responses:
     """Filled through `deliver`, emptied through `next`. Belongs to one event loop."""
 
-    __slots__ = ("_abandoned", "_items", "_waiter")
+    __slots__ = ("_items", "_waiter")
 
     def __init__(self) -> None:
         self._items: deque[tuple[InferResponse | None, bool]] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._abandoned: Callable[[], None] | None = None
 
     def deliver(self, response: InferResponse | None, final: bool) -> None:
-        if self._abandoned is not None:
-            if final:
-                self._abandoned()
-            return
         self._items.append((response, final))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -33,10 +27,3 @@ class Responses:
             await self._waiter
             self._waiter = None
         return self._items.popleft()
-
-    def abandon(self, ended: Callable[[], None]) -> None:
-        """Nobody waits any more: drop what comes, and call `ended` once the last has come."""
-        if any(final for _, final in self._items):
-            ended()
-        else:
-            self._abandoned = ended

@@ -4,7 +4,7 @@ The order: the request's parameters, then each input's place (shared memory, `co
 `raw_input_contents`), then each requested output. Whether the request fits the model is decided in `engine.validation`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -125,16 +125,12 @@ def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest) -> 
 
 
 def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> None:
-    raw = message.raw_input_contents
+    inputs, raw = message.inputs, message.raw_input_contents
     raw_count = len(raw)
     at = 0
-    names: set[str] = set()
-    for entry in message.inputs:  # 2.51: all inputs are added before any data is looked at
-        name = entry.name
-        if name in names:
-            raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
-        names.add(name)
-    for entry in message.inputs:
+    if len(inputs) > 1:  # 2.51: all inputs are added before any data is looked at
+        _check_names_differ(inputs, request)
+    for entry in inputs:
         data: Buffer
         ref = _shared_memory(entry) if entry.parameters else None
         if ref is not None:
@@ -159,6 +155,14 @@ def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> Non
                 f"unable to find data for input tensor '{entry.name}' for model '{message.model_name}' in request."
             )
         request.inputs.append(Tensor(entry.name, entry.datatype, entry.shape, data=data))
+
+
+def _check_names_differ(inputs: Iterable[Proto], request: InferRequest) -> None:
+    names: set[str] = set()
+    for entry in inputs:
+        if entry.name in names:
+            raise invalid_arg(f"{request.log_id}input '{entry.name}' already exists in request")
+        names.add(entry.name)
 
 
 #: the `contents` fields in the order in which 2.51 looks at them: the datatypes that a field serves (the last is the

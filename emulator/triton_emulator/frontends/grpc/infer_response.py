@@ -17,10 +17,13 @@ def fill(message: Proto, request: InferRequest, response: InferResponse) -> None
     message.model_version = response.model_version
     if response.id:
         message.id = response.id
-    raw = message.raw_output_contents
+    outputs, raw = message.outputs, message.raw_output_contents
     placed = {output.name for output in request.outputs if output.shared_memory is not None}
     for tensor in response.outputs:
-        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        output = outputs.add()
+        output.name = tensor.name
+        output.datatype = tensor.datatype
+        output.shape.extend(tensor.shape)
         data = b"" if tensor.name in placed else tensor.data
         raw.append(data if type(data) is bytes else bytes(data))
     if response.parameters:
