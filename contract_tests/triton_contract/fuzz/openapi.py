@@ -6,6 +6,7 @@ Schemathesis' own checks are left out: "no 5xx" is not true of the real server. 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import requests
 import schemathesis
 import yaml
 from hypothesis import strategies as st
+from schemathesis.core.result import Ok
 
 from .model import Model
 from .request import Request
@@ -25,7 +27,7 @@ _OURS = ("host", "content-length", "user-agent", "accept", "connection", "x-sche
 _LEGAL = frozenset(map(chr, (9, *range(32, 127))))
 
 
-def document(models: list[Model] = ()) -> dict[str, Any]:  # type: ignore[assignment]
+def document(models: Sequence[Model] = ()) -> dict[str, Any]:
     """The OpenAPI document; where models are given, their names are the only ones (and one that is not there)."""
     content: dict[str, Any] = copy.deepcopy(yaml.safe_load(DOCUMENT.read_text(encoding="utf-8")))
     if models:
@@ -43,27 +45,29 @@ def schemathesis_requests(
     schema = schemathesis.openapi.from_dict(document(models))
     made = []
     for found in schema.get_all_operations():
-        operation = found.ok()
+        operation = found.ok() if isinstance(found, Ok) else None
         if operation is None or (operations and not operation.path.endswith(operations)):
             continue
         made += [operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode]
     return st.one_of(made).map(_request)
 
 
-def _request(case: schemathesis.Case) -> Request:
+def _request(case: schemathesis.Case[Any]) -> Request:
     """The bytes that Schemathesis would send, without what only its HTTP client adds."""
     wanted = case.as_transport_kwargs(base_url=_HOST)
     known = {"method", "url", "headers", "params", "cookies", "json", "data", "files"}
     made = requests.Request(**{name: value for name, value in wanted.items() if name in known}).prepare()
     parts = urlsplit(made.url or "")
-    body = made.body.encode() if isinstance(made.body, str) else made.body or b""
+    body = made.body.encode() if isinstance(made.body, str) else made.body
     headers = tuple(
         (name, _text(value))
         for name, value in made.headers.items()
         if name.lower() not in _OURS and _LEGAL.issuperset(_text(value))
     )
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return with_undo(Request(made.method or "GET", path or "/", bytes(body), headers))
+    return with_undo(
+        Request(made.method or "GET", path or "/", body if isinstance(body, bytes) else b"", headers)
+    )
 
 
 def _text(value: str | bytes) -> str:
