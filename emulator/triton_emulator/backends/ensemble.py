@@ -12,7 +12,7 @@ from typing import Protocol
 from triton_emulator.backends.ensemble_plan import Plan, Readers, Step, fitted, prune
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call, Deliver, ModelDefinition
-from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
 
@@ -93,6 +93,10 @@ class _Values:
         value.readers -= 1
         if not value.readers:
             del self._by_number[number]
+
+
+#: 2.51 takes the text for a pointer to one and dies, so nobody can rely on an answer
+_CRASHES = "an ensemble inside an ensemble cannot tell a sequence id that is a text: tritonserver 2.51 crashes on it"
 
 
 class _Run:
@@ -224,6 +228,9 @@ class _Run:
         if response is not None:
             if response.error is not None:
                 self._fail(response.error)
+                return
+            if any(key == "sequence_id" and isinstance(value, str) for key, value in response.parameters):
+                self._fail(internal(_CRASHES))
                 return
             given = {tensor.name: tensor for tensor in response.outputs}
             for name, ensemble_name in step.outputs:
