@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import resource
 import secrets
@@ -219,6 +220,9 @@ async def _serve(settings: Settings) -> int:
         _LOG.info("Started HTTPService at %s:%s", *server.http_address)
     if server.metrics_address is not None:
         _LOG.info("Started Metrics Service at %s:%s", *server.metrics_address)
+    # What is loaded stays: the collector need not walk through it again and again (5 of 100 microseconds per request).
+    gc.collect()
+    gc.freeze()
     await stopped.wait()
     _LOG.info("Waiting for in-flight requests to complete.")
     await server.close()

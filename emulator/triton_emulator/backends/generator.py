@@ -6,8 +6,9 @@ documentation. The tokens of a text joined together are that text again.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import shake_128
 from itertools import islice
 from typing import NamedTuple
@@ -106,7 +107,7 @@ def answer(
     if fixed is None:
         made = _invented(source.length, limits, limit, digest, vocabulary)
     else:
-        made = [match[0] for match in islice(_TOKEN.finditer(fixed), limit + 1)]
+        made = list(islice(_cut(fixed) if len(fixed) < 4096 else _tokens(fixed), limit + 1))
     cut_short = len(made) > limit or limits.ignore_eos
     del made[limit:]
     if limits.bad_words:
@@ -116,6 +117,16 @@ def answer(
         if kept is not None:
             return Answer(kept[0], "stop", kept[1])
     return Answer(made, "length" if cut_short else "stop")
+
+
+def _tokens(text: str) -> Iterator[str]:
+    return (match[0] for match in _TOKEN.finditer(text))
+
+
+@lru_cache(maxsize=256)
+def _cut(text: str) -> tuple[str, ...]:
+    """The tokens of a text that is answered again and again."""
+    return tuple(_tokens(text))
 
 
 def _fixed(source: Source, prompt: str, digest: Callable[[int], bytes]) -> str | None:

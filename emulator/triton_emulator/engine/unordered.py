@@ -6,6 +6,7 @@ its bucket is empty, else behind the node before its bucket's first; the bucket 
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 _MASK = (1 << 64) - 1
 _MULTIPLIER = 0xC6A4A7935BD1E995
@@ -30,6 +31,12 @@ def string_hash(data: bytes) -> int:
 
 def walk(names: Iterable[str]) -> list[str]:
     """The names in the order in which an unordered_map walks them that was filled in the given order."""
+    given = tuple(names)
+    # A model's clients name the same inputs again and again: remembering costs a twentieth of hashing anew.
+    return list(_remembered(given) if len(given) < 32 and sum(map(len, given)) < 1000 else _walk(given))
+
+
+def _walk(names: tuple[str, ...]) -> list[str]:
     listed: list[tuple[int, str]] = []
     buckets = _PRIMES[0]
     for count, name in enumerate(names, start=1):
@@ -38,6 +45,9 @@ def walk(names: Iterable[str]) -> list[str]:
             listed = _rehash(listed, buckets)
         _insert(listed, (string_hash(name.encode("utf-8", "surrogateescape")), name), buckets)
     return [name for _, name in listed]
+
+
+_remembered = lru_cache(maxsize=1024)(_walk)
 
 
 def _insert(listed: list[tuple[int, str]], node: tuple[int, str], buckets: int) -> None:

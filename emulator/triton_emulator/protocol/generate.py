@@ -1,6 +1,7 @@
 """The generate extension: a flat JSON object to an InferRequest by the model's own tensor names, and back."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from triton_emulator.protocol import json_dialect as js
@@ -93,7 +94,7 @@ def _no_shape(name: str) -> TritonError:
 def render_generate(response: InferResponse) -> bytes:
     """One flat JSON object with sorted keys; a tensor of one element is a scalar, any other a flat array."""
     members: dict[str, bytes] = {
-        "model_name": js.write_string(response.model_name),
+        "model_name": _quoted(response.model_name),
         "model_version": b'"%b"' % response.model_version.encode(),
     }
     if response.id:
@@ -103,4 +104,8 @@ def render_generate(response: InferResponse) -> bytes:
     for tensor in response.outputs:
         data = json_data(tensor)
         members[tensor.name] = data[1:-1] if tensor.count == 1 else data
-    return b"{%b}" % b",".join([b"%b:%b" % (js.write_string(key), members[key]) for key in sorted(members)])
+    return b"{%b}" % b",".join([b"%b:%b" % (_quoted(key), members[key]) for key in sorted(members)])
+
+
+#: the names of models and tensors: few, and the same in every answer
+_quoted = lru_cache(maxsize=1024)(js.write_string)

@@ -56,10 +56,14 @@ def elements(name: str, datatype: str, values: list[js.Value], count: int) -> Ar
     return _narrow(np.array(_read(row, values, count), dtype=wide), row)
 
 
+_STRINGS = frozenset({str})
+
+
 def strings(values: list[js.Value]) -> Array:
     """The elements of a BYTES tensor as an object array of `bytes`."""
     try:
-        found = [js.raw_bytes(js.as_string(value)) for value in flatten(values)]
+        leaves = values if _STRINGS.issuperset(map(type, values)) else flatten(values)
+        found = [js.raw_bytes(js.as_string(value)) for value in leaves]
     except js.JSONTypeError as fault:
         # 2.51 sizes the strings before it reads them, under a name of its own
         raise internal(f"Unable to parse JSON bytes array: {fault}") from None

@@ -74,16 +74,15 @@ def bind_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], defaults: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """The values of `names`, all `REQUIRED` (which fits no type) where the call does not fit the signature."""
-    refused = (REQUIRED,) * len(names)
-    if len(args) > len(names):
-        return refused
-    values = dict(zip(names, defaults, strict=True)) | dict(zip(names, args, strict=False))
-    given = names[: len(args)]
+    given = len(args)
+    if given > len(names):
+        return (REQUIRED,) * len(names)
+    values = [*args, *defaults[given:]]
     for key, value in kwargs.items():
-        if key in given or key not in names:
-            return refused
-        values[key] = value
-    return tuple(values.values())
+        if key not in names[given:]:
+            return (REQUIRED,) * len(names)
+        values[names.index(key)] = value
+    return tuple(values)
 
 
 class PreferredMemory(Bound):
