@@ -157,9 +157,7 @@ class Pair:
         gap = _gap(expected.after, actual.after)
         self._gap = self._gap if gap is None else gap
         if case.isolated or expected.death or actual.death:
-            self._gap = None
-            for side in self._sides:
-                side.renew()
+            self.renew()
         return result
 
     def _judge(self, case: Case, expected: Observation, actual: Observation) -> CaseResult:
@@ -170,6 +168,12 @@ class Pair:
             verdicts["statistics"] = EQUAL
         verdicts = apply(case.id, verdicts, self._divergences)
         return CaseResult(case.id, operation_of(case), verdicts, (expected.death or "").split("\n")[0])
+
+    def renew(self) -> None:
+        """Have fresh servers for the next case."""
+        self._gap = None
+        for side in self._sides:
+            side.renew()
 
     def end(self) -> None:
         list(self._pool.map(lambda side: side.end(), self._sides))

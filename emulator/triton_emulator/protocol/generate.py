@@ -6,11 +6,11 @@ from typing import Protocol
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
-from triton_emulator.protocol.datatypes import element_count
+from triton_emulator.protocol.datatypes import DATATYPES, element_count
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.infer_request import named_members, parameter_value
 from triton_emulator.protocol.infer_response import json_data
-from triton_emulator.protocol.json_access import Absent, find, read
+from triton_emulator.protocol.json_access import Absent, as_text, find, read, there
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.tensor import Tensor
 
@@ -36,7 +36,7 @@ def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, Input
     request = InferRequest(model_name)
     identifier = find(document, "id")
     if not isinstance(identifier, Absent):
-        request.id = read(js.as_string, identifier, "id")
+        request.id = read(as_text, identifier, "id")
     for key, value in named_members(document, ""):
         if key != _KEYWORD:
             _map(key, value, request, inputs)
@@ -44,7 +44,7 @@ def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, Input
         if _KEYWORD in inputs:
             raise invalid_arg(f"Keyword '{_KEYWORD}' for nested schema also given as input tensor name")
         try:
-            nested = js.as_object(value)
+            nested = js.as_object(there(value, key))
         except js.JSONTypeError as fault:
             raise internal(f"Expected JSON object for keyword: '{_KEYWORD}': {fault}") from None
         for inner, inner_value in named_members(nested, ""):
@@ -55,19 +55,27 @@ def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, Input
     return request
 
 
-def _map(key: str, value: js.Value, request: InferRequest, inputs: Mapping[str, InputSpec]) -> None:
+def _map(
+    key: str, value: "js.Value | Absent", request: InferRequest, inputs: Mapping[str, InputSpec]
+) -> None:
     spec = inputs.get(key)
     if spec is None:
         request.parameters[key] = parameter_value(key, value)
         return
+    if isinstance(value, Absent):
+        raise invalid_arg(f"unexpected key not found in generate request, expecting key '{key}'")
     values: list[js.Value] = value if isinstance(value, list) else [value]
+    # 2.51 measures the data before it fits the shape: strings by reading them, what JSON cannot carry by refusing it
+    measured = DATATYPES[spec.datatype].json in ("", "string")
+    array = json_tensor.elements(key, spec.datatype, values, 0) if measured else None
     shape = tensor_shape(key, len(values), spec.shape)
     if any(tensor.name == key for tensor in request.inputs):
         raise invalid_arg(f"{request.log_id}input '{key}' already exists in request")
     if not values:
         request.inputs.append(Tensor(key, spec.datatype, shape, data=b""))
         return
-    array = json_tensor.elements(key, spec.datatype, values, element_count(shape))
+    if array is None:
+        array = json_tensor.elements(key, spec.datatype, values, element_count(shape))
     request.inputs.append(Tensor(key, spec.datatype, shape, array=array))
 
 

@@ -12,7 +12,16 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
 from triton_emulator.protocol.datatypes import Buffer, element_count
 from triton_emulator.protocol.errors import internal, invalid_arg
-from triton_emulator.protocol.json_access import ABSENT, Absent, find, member, parse_document, read, unable
+from triton_emulator.protocol.json_access import (
+    ABSENT,
+    Absent,
+    as_text,
+    find,
+    member,
+    parse_document,
+    read,
+    unable,
+)
 from triton_emulator.protocol.messages import InferRequest, Parameter, RequestedOutput, SharedMemoryRef
 from triton_emulator.protocol.tensor import Tensor
 
@@ -46,7 +55,7 @@ def parse_infer(body: Buffer, header_length: int, model_name: str, regions: Regi
         document, tail = parse_document(view[:header_length]), view[header_length:]
     identifier = find(document, "id")
     if not isinstance(identifier, Absent):
-        request.id = read(js.as_string, identifier, "id")
+        request.id = read(as_text, identifier, "id")
     parameters = find(document, "parameters")
     if not isinstance(parameters, Absent):
         _read_parameters(parameters, request)
@@ -60,21 +69,30 @@ def parse_infer(body: Buffer, header_length: int, model_name: str, regions: Regi
 _NOTHING = memoryview(b"")
 
 
-def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, js.Value]]:
+def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, "js.Value | Absent"]]:
     """The members of what must be an object; `prefix` goes before Triton's text where it is not.
 
-    2.51 lists the names and then looks each up: a name that stands twice comes twice, both times with its first value.
+    2.51 lists the names, each up to its first NUL, and then looks each up: a name that stands twice comes twice, both
+    times with its first value, and one that was cut may not be found.
     """
     if not isinstance(holder, dict):
         raise internal(f"{prefix}attempt to get members for non-object")
     for key, _ in js.members(holder):
-        yield key, holder[key]
+        if "\0" in key:
+            key = key.partition("\0")[0]  # noqa: PLW2901
+            yield key, holder.get(key, ABSENT)
+        else:
+            yield key, holder[key]
 
 
-def parameter_value(key: str, value: js.Value) -> Parameter:
+def parameter_value(key: str, value: "js.Value | Absent") -> Parameter:
     """A custom parameter: a string, an integer of 64 bits, a boolean or a double."""
-    if isinstance(value, (str, bool, float)):
+    if isinstance(value, str):
+        return value.partition("\0")[0]
+    if isinstance(value, (bool, float)):
         return value
+    if isinstance(value, Absent):
+        raise internal(f"parameter key '{key}' was not found in the JSON")
     if isinstance(value, int):
         # 2.51: an integer that only fits 64 bits unsigned is kept as a double
         return value if value <= _INT64_MAX else float(value)
@@ -91,7 +109,7 @@ def _read_parameters(holder: js.Value, request: InferRequest) -> None:
                 if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
                     request.sequence_id = value
                 else:
-                    request.sequence_id = read(js.as_string, value, key)
+                    request.sequence_id = read(as_text, value, key)
             case "sequence_start":
                 request.sequence_start = read(js.as_bool, value, key)
             case "sequence_end":
@@ -136,15 +154,15 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         plain = _plain(entry)
         if plain is None:
             _check_one_source(entry)
-            name = member(js.as_string, entry, "name")
-            datatype = member(js.as_string, entry, "datatype")
+            name = member(as_text, entry, "name")
+            datatype = member(as_text, entry, "datatype")
             shape = _read_shape(entry)
         else:
             name, datatype, shape, values = plain
         if name in names:
             raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
         names.add(name)
-        if plain is not None and (count := element_count(shape)):
+        if plain is not None and (count := _signed(element_count(shape))):
             array = json_tensor.elements(name, datatype, values, count)
             request.inputs.append(Tensor(name, datatype, shape, array=array))
             continue
@@ -165,7 +183,7 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         if ref is not None:
             request.inputs.append(Tensor(name, datatype, shape, data=regions.read(ref)))
             continue
-        count = element_count(shape)
+        count = _element_count(shape)
         if count == 0:  # 2.51: then the data is not looked at
             request.inputs.append(Tensor(name, datatype, shape, data=b""))
             continue
@@ -188,10 +206,12 @@ def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None
     if not isinstance(entry, dict) or entry.keys() != _PLAIN_KEYS or isinstance(entry, js.DuplicateKeys):
         return None
     name, datatype, shape, data = entry["name"], entry["datatype"], entry["shape"], entry["data"]
-    if not (isinstance(name, str) and isinstance(datatype, str) and isinstance(shape, list)):
+    if not (isinstance(name, str) and isinstance(datatype, str) and isinstance(shape, list) and shape):
+        return None
+    if "\0" in name or "\0" in datatype:
         return None
     for dim in shape:
-        if type(dim) is not int or dim < 0:
+        if type(dim) is not int or not 0 <= dim <= _INT64_MAX:
             return None
     return (name, datatype, shape, data) if isinstance(data, list) else None  # type: ignore[return-value]
 
@@ -199,9 +219,21 @@ def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None
 def _read_shape(entry: js.Value) -> list[int]:
     dims = member(js.as_array, entry, "shape")
     try:
-        return [js.as_uint(dim) for dim in dims]
+        return [_signed(js.as_uint(dim)) for dim in dims]
     except js.JSONTypeError as fault:
         raise unable("shape", fault) from None
+
+
+def _signed(number: int) -> int:
+    """As 64 bits signed: what 2.51 reads a shape into, and counts elements in."""
+    return number if number <= _INT64_MAX else (number + 2**63) % 2**64 - 2**63
+
+
+def _element_count(shape: list[int]) -> int:
+    """2.51: a shape without dims has no element, a dim of -1 makes it -1, and a product may wrap around."""
+    if -1 in shape:
+        return -1
+    return _signed(element_count(shape)) if shape else 0
 
 
 def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
@@ -210,7 +242,7 @@ def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
     region = find(parameters, "shared_memory_region")
     if isinstance(region, Absent):
         return None
-    name = read(js.as_string, region, "shared_memory_region")
+    name = read(as_text, region, "shared_memory_region")
     offset = find(parameters, "shared_memory_offset")
     size = find(parameters, "shared_memory_byte_size")
     return SharedMemoryRef(
@@ -222,7 +254,7 @@ def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
 
 def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> None:
     for entry in read(js.as_array, holder, "outputs"):
-        name = member(js.as_string, entry, "name")
+        name = member(as_text, entry, "name")
         parameters = find(entry, "parameters")
         output = RequestedOutput(name)
         if not isinstance(parameters, Absent):

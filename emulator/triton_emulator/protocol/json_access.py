@@ -36,10 +36,22 @@ def find(holder: js.Value, key: str) -> "js.Value | Absent":
     return ABSENT
 
 
-def read(read_as: Callable[[js.Value], T], value: js.Value, what: str) -> T:
-    """`read_as(value)`; raises INTERNAL `Unable to parse '<what>': ...` where the type is another."""
+def there(value: "js.Value | Absent", key: str) -> js.Value:
+    """The value; raises JSONTypeError where there is none under that key."""
+    if isinstance(value, Absent):
+        raise js.JSONTypeError(f"attempt to access non-existing object member '{key}'")
+    return value
+
+
+def as_text(value: js.Value) -> str:
+    """A string as Triton hands it on inside, up to its first NUL; raises JSONTypeError where it is none."""
+    return js.as_string(value).partition("\0")[0]
+
+
+def read(read_as: Callable[[js.Value], T], value: "js.Value | Absent", what: str) -> T:
+    """`read_as(value)`; raises INTERNAL `Unable to parse '<what>': ...` where the type is another, or nothing there."""
     try:
-        return read_as(value)
+        return read_as(there(value, what))
     except js.JSONTypeError as fault:
         raise unable(what, fault) from None
 
