@@ -4,11 +4,12 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from benchmarks.load import Rate, Request, measure, require_wrk
-from benchmarks.servers import NAMES, running, url
+from benchmarks.servers import NAMES, cpu_seconds, running, url
 
 REPOSITORY = Path(__file__).with_name("models")
 CONNECTIONS = (1, 16, 64)
@@ -73,6 +74,7 @@ def _median(rates: Sequence[Rate]) -> Rate:
         median(rate.per_second for rate in rates),
         median(rate.p50_us for rate in rates),
         median(rate.p99_us for rate in rates),
+        median(rate.cpu_us for rate in rates),
     )
 
 
@@ -81,22 +83,28 @@ def run(*, rounds: int, seconds: int, only: str = "") -> list[Row]:
     require_wrk()
     rows = []
     with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
-        urls = dict(zip(NAMES, (url(emulator), url(triton)), strict=True))
+        targets = dict(zip(NAMES, (emulator, triton), strict=True))
         for what, request in REQUESTS.items():
             if only not in what:
                 continue
             for connections in CONNECTIONS:
                 rates: dict[str, list[Rate]] = {name: [] for name in NAMES}
                 for number in range(rounds + 1):
-                    for name in NAMES:
-                        rate = measure(urls[name], request, connections=connections, seconds=seconds)
+                    for name, target in targets.items():
+                        rate = measure(
+                            url(target),
+                            request,
+                            connections=connections,
+                            seconds=seconds,
+                            cpu_seconds=partial(cpu_seconds, target),
+                        )
                         if number:  # the first round warms up
                             rates[name].append(rate)
                 row = Row(what, connections, _median(rates["emulator"]), _median(rates["triton"]))
                 rows.append(row)
                 print(
                     f"{what:48}{connections:4}  {row.emulator.per_second:8,.0f}/s  {row.triton.per_second:8,.0f}/s"
-                    f"  {row.ratio:5.2f}x",
+                    f"  {row.ratio:5.2f}x   processor time {row.emulator.cpu_us:5.0f} us {row.triton.cpu_us:5.0f} us",
                     flush=True,
                 )
     return rows

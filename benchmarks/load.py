@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +27,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Rate:
-    """Requests per second, and the latency in microseconds that half of them and 99 in a hundred did not exceed."""
+    """Requests per second, the latency in microseconds that half of them and 99 in a hundred did not exceed, and the
+    processor time in microseconds that the server's processes spent on each.
+    """
 
     per_second: float
     p50_us: float
     p99_us: float
+    cpu_us: float
 
 
 def require_wrk() -> None:
@@ -38,8 +42,14 @@ def require_wrk() -> None:
         raise Unmeasured("wrk is needed (on Debian and Ubuntu: apt-get install wrk)")
 
 
-def measure(url: str, request: Request, *, connections: int, seconds: int) -> Rate:
-    """Send `request` to the server at `url` as fast as it answers. Raises Unmeasured where an answer is an error."""
+def measure(
+    url: str, request: Request, *, connections: int, seconds: int, cpu_seconds: Callable[[], float]
+) -> Rate:
+    """Send `request` to the server at `url` as fast as it answers; `cpu_seconds` is the processor time it has taken.
+
+    Raises Unmeasured where an answer is an error.
+    """
+    before = cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "request.lua"
         script.write_bytes(_script(request))
@@ -49,10 +59,12 @@ def measure(url: str, request: Request, *, connections: int, seconds: int) -> Ra
         )
     if done.returncode or "Non-2xx" in done.stdout:
         raise Unmeasured(f"{url}{request.path}: {done.stdout.splitlines()[-1:]} {done.stderr.strip()}")
+    spent = cpu_seconds() - before
     return Rate(
         float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout)[1]),
         _microseconds(_found(r"50%\s+([\d.]+)(us|ms|s)", done.stdout)),
         _microseconds(_found(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)),
+        1e6 * spent / int(_found(r"(\d+) requests in", done.stdout)[1]),
     )
 
 

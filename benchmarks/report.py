@@ -23,7 +23,9 @@ same program (`wrk`, one thread) loads them in turn, round by round; a number is
 Measured on {date} on {machine}; Python {python}, uvicorn {uvicorn}, tritonserver {triton} from its wheel, on the CPU.
 
 "Python model" is one `model.py` that both run. "Built-in behaviour" is the emulator answering from the model's
-configuration alone, where the real server runs the same `model.py`.
+configuration alone, where the real server runs the same `model.py`. "Processor" is the processor time that a server's
+processes spent per request, the real one's stubs included: the real server spreads it over all cores, the emulator is
+one process that runs Python on one of them.
 """
 
 
@@ -52,12 +54,13 @@ def _http(rows: Sequence[Row]) -> list[str]:
     return [
         "## Requests per second",
         "",
-        "| what | connections | emulator | real server | ratio | emulator p50 / p99 | real p50 / p99 |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| what | connections | emulator | real | ratio | p50 / p99, emulator | real | processor, emulator | real |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         *(
             f"| {row.what} | {row.connections} | {row.emulator.per_second:,.0f} | {row.triton.per_second:,.0f} "
             f"| {row.ratio:.2f} | {row.emulator.p50_us / 1e3:.2f} / {row.emulator.p99_us / 1e3:.2f} ms "
-            f"| {row.triton.p50_us / 1e3:.2f} / {row.triton.p99_us / 1e3:.2f} ms |"
+            f"| {row.triton.p50_us / 1e3:.2f} / {row.triton.p99_us / 1e3:.2f} ms "
+            f"| {row.emulator.cpu_us:.0f} us | {row.triton.cpu_us:.0f} us |"
             for row in rows
         ),
     ]

@@ -33,8 +33,18 @@ def url(target: Target) -> str:
 
 def resident_mib(target: Target) -> float:
     """Memory of the server and of the processes that it has started (the real one: a stub per model instance)."""
+    return sum(_resident(pid) for pid in _family(_pid(target))) / MIB
+
+
+def cpu_seconds(target: Target) -> float:
+    """The processor time that those processes have taken."""
+    return sum(_cpu_ticks(pid) for pid in _family(_pid(target))) / os.sysconf("SC_CLK_TCK")
+
+
+def _pid(target: Target) -> int:
     process = target.process if isinstance(target, EmulatorTarget) else target.server  # type: ignore[attr-defined]
-    return sum(_resident(pid) for pid in _family(process.pid)) / MIB
+    pid: int = process.pid
+    return pid
 
 
 def _family(pid: int) -> list[int]:
@@ -50,6 +60,11 @@ def _family(pid: int) -> list[int]:
     for each in found:
         found += children.get(each, [])
     return found
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _resident(pid: int) -> int:
