@@ -16,7 +16,7 @@ from triton_adapter import completion, errors
         ({"timeout": -1}, "timeout"),
         ({"num_retries": 1.5}, "num_retries"),
         ({"max_retries": True}, "max_retries"),
-        ({"extra_headers": {"X": object()}}, "extra_headers"),
+        ({"extra_headers": {"X": b"bytes"}}, "extra_headers"),
         ({"custom_llm_provider": "openai"}, "model"),
         ({"chat_template_kwargs": 5}, "chat_template_kwargs"),
         ({"stream_upstream": "yes"}, "stream_upstream"),

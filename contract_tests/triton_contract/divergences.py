@@ -56,7 +56,9 @@ def apply(case_id: str, verdicts: dict[str, Verdict], rows: tuple[Divergence, ..
             continue
         if verdict.outcome is Outcome.DIFFERENT:
             done[axis] = Verdict(Outcome.DIVERGENCE, f"{row.reason}\n{verdict.detail}")
-        elif verdict.outcome in (Outcome.EQUAL, Outcome.NORMALISED) and not _answered_elsewhere(row, verdicts):
+        elif verdict.outcome in (Outcome.EQUAL, Outcome.NORMALISED) and not _answered_elsewhere(
+            row, verdicts
+        ):
             text = f"listed as a known divergence ({row.case}: {row.reason}), but it is equal: remove the row"
             done[axis] = Verdict(Outcome.DIFFERENT, text)
     return done

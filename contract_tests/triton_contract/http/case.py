@@ -22,7 +22,9 @@ def _pairs(value: Any) -> Any:
     """Headers may be written as a mapping (kept in order) or as [name, value] pairs (may repeat)."""
     pairs = list(value.items()) if isinstance(value, dict) else value
     if any(isinstance(text, bool) or text is None for _, text in pairs):
-        raise ValueError("YAML takes a bare yes, no, on, off or nothing for a truth value: quote the header's value")
+        raise ValueError(
+            "YAML takes a bare yes, no, on, off or nothing for a truth value: quote the header's value"
+        )
     return [(name, str(text)) for name, text in pairs]
 
 

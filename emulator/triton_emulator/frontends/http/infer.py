@@ -138,4 +138,3 @@ def _answer(
         body = compression.compress(body, coding)
         extra = (*extra, (b"Content-Encoding", coding.encode()))
     return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)
-
