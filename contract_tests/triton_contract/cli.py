@@ -418,6 +418,11 @@ def fuzz(**chosen: Any) -> None:
     run_campaign(**chosen)
 
 
+for _command in (main, *main.commands.values()):
+    # A raw docstring spells click's mark for "do not wrap" (a backspace) in two characters.
+    _command.help = (_command.help or "").replace("\\b\n", "\b\n")
+
+
 def entry() -> None:
     """The console script: known failures are one line, not a traceback."""
     try:

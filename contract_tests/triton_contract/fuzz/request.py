@@ -49,12 +49,12 @@ def yaml_of(request: Request, repository: str, note: str = "") -> str:
     if note:
         node["note"] = note
     node |= steps[0] if len(steps) == 1 else {"steps": steps}
-    text = yaml.safe_dump([node], sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    text = yaml.safe_dump([node], sort_keys=False, width=110, default_flow_style=None)
     if not _says_the_same(text, steps):
         hexed = [step_of(each, readable=False) for each in (request, *request.after)]
         node = {name: node[name] for name in ("id", "repository", "note") if name in node}
         node |= hexed[0] if len(hexed) == 1 else {"steps": hexed}
-        text = yaml.safe_dump([node], sort_keys=False, allow_unicode=True, width=110)
+        text = yaml.safe_dump([node], sort_keys=False, width=110)
     return text
 
 

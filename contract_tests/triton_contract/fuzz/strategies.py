@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from .generate import generate_requests
 from .infer import infer_requests
+from .memory import is_light
 from .model import Model
 from .request import Request
 from .routes import route_requests
@@ -18,7 +19,7 @@ def requests_of(operation: str, models: list[Model]) -> st.SearchStrategy[Reques
     if operation == "routes":
         return route_requests(models)
     if operation == "infer":
-        return infer_requests(models)
+        return infer_requests(models).filter(is_light)
     return generate_requests(models, operation)
 
 
@@ -27,4 +28,4 @@ def described_requests(models: list[Model], operations: tuple[str, ...] = ()) ->
     # Schemathesis takes a second to import.
     from .openapi import schemathesis_requests
 
-    return schemathesis_requests(models, operations)
+    return schemathesis_requests(models, operations).filter(is_light)

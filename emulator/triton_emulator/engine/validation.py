@@ -35,9 +35,11 @@ def validate(request: InferRequest, config: ModelConfig) -> int:
     """
     if request.raw_input is not None:
         request.inputs = [_raw_tensor(request, config)]
-    for output in request.outputs:
-        if config.output(output.name) is None:
-            raise invalid_arg(f"unexpected inference output '{output.name}' for model '{config.name}'")
+    unknown = [output.name for output in request.outputs if config.output(output.name) is None]
+    if unknown:
+        # 2.51 keeps the names in order of their bytes
+        first = min(unknown, key=lambda name: name.encode("utf-8", "surrogateescape"))
+        raise invalid_arg(f"unexpected inference output '{first}' for model '{config.name}'")
     given = request.inputs
     if not config.required_inputs <= len(given) <= len(config.inputs):
         raise _wrong_count(request, config)
@@ -180,14 +182,14 @@ def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config:
         data = memoryview(tensor.data)
         at, end = 0, len(data)
         while at < end:
-            if count >= expected:
-                raise invalid_arg(
-                    f"{request.log_id}unexpected number of string elements {count + 1} {where}, expecting {expected}"
-                )
             if end - at < 4:
                 raise invalid_arg(
                     f"{request.log_id}incomplete string length indicator {where}, expecting 4 bytes but only "
                     f"{end - at} bytes available. Please make sure the string length indicator is in one buffer."
+                )
+            if count >= expected:
+                raise invalid_arg(
+                    f"{request.log_id}unexpected number of string elements {count + 1} {where}, expecting {expected}"
                 )
             at += 4 + int.from_bytes(data[at : at + 4], "little")
             count += 1
