@@ -10,7 +10,8 @@ from triton_emulator.settings import Settings
 from triton_emulator.world import World
 
 _INT32_MAX = (1 << 31) - 1
-#: a compression level to what gRPC makes of it for a client that takes everything
+#: a compression level to what gRPC makes of it for a client that takes everything. 2.51 compresses the answers to
+#: inferences alone; grpc.aio knows only a whole server's setting
 _COMPRESSION = {
     "none": None,
     "low": grpc.Compression.Gzip,
@@ -34,7 +35,7 @@ class GrpcServer:
         compression = _COMPRESSION[settings.grpc_infer_response_compression_level]
         credentials = _credentials(settings)
         self._server = grpc.aio.server(
-            handlers=(Service(world, sessions, compression),), options=_options(settings)
+            handlers=(Service(world, sessions),), options=_options(settings), compression=compression
         )
         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:

@@ -56,11 +56,8 @@ METHODS: dict[str, Method] = {
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Serves one world, and each session's world to calls whose metadata names it."""
 
-    def __init__(
-        self, world: World, sessions: Mapping[str, World], compression: grpc.Compression | None = None
-    ) -> None:
+    def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
         self._gate = Gate(world, sessions)
-        self._compression = compression
         self._handlers = {
             f"/{SERVICE}/{name}": self._unary(method, parser(message_class(f"{name}Request")))
             for name, method in METHODS.items()
@@ -93,16 +90,12 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         return grpc.unary_unary_rpc_method_handler(serve)
 
     async def _infer(self, data: bytes, context: Any) -> bytes:
-        if self._compression is not None:
-            context.set_compression(self._compression)
         try:
             return await model_infer(self._gate, data, context)
         except TritonError as error:
             return _refuse(context, error)
 
     async def _stream(self, _: Any, context: Any) -> None:
-        if self._compression is not None:
-            context.set_compression(self._compression)
         try:
             error = await model_stream_infer(self._gate, context)
         except TritonError as fault:
