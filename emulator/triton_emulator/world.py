@@ -8,6 +8,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from time import time_ns
@@ -151,7 +152,7 @@ class World:
         Raises TritonError. To be called on the event loop.
         """
         call = self.prepare(model, request, deliver)
-        model.scheduler.submit(call)
+        model.submit(call)
         return call
 
     def infer(self, name: str, version: str, request: InferRequest, deliver: Deliver) -> Call:
@@ -161,8 +162,26 @@ class World:
         """
         model = self.model(name, version)
         call = self.prepare_inner(model, request, deliver)
-        self.send(model, call)
+        if model.scheduler.any_thread or threading.get_ident() == self._thread:
+            model.submit(call)
+        else:
+            self._submit_from_outside(model, call)
         return call
+
+    def _submit_from_outside(self, model: LoadedModel, call: Call) -> None:
+        """Submit on the event loop, and raise here what it is refused for."""
+        submitted: Future[None] = Future()
+
+        def submit() -> None:
+            try:
+                model.submit(call)
+            except Exception as fault:  # noqa: BLE001  (raised again where it belongs)
+                submitted.set_exception(fault)
+            else:
+                submitted.set_result(None)
+
+        self.loop.call_soon_threadsafe(submit)
+        submitted.result()
 
     def prepare_inner(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call that counts itself when its last response is there. Raises TritonError."""
@@ -174,13 +193,6 @@ class World:
 
         call = self.prepare(model, request, count)
         return call
-
-    def send(self, model: LoadedModel, call: Call) -> None:
-        """Queue a prepared call; may be called on any thread. Raises TritonError."""
-        if model.scheduler.any_thread or threading.get_ident() == self._thread:
-            model.scheduler.submit(call)
-        else:
-            self.loop.call_soon_threadsafe(model.scheduler.submit, call)
 
     def later(self, delay_s: float, function: Callable[[], None]) -> None:
         """Call a function on the event loop after a delay; may be called on any thread. A closed loop calls nothing."""

@@ -26,9 +26,6 @@ class Members(Protocol):
     def prepare_inner(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
         """Validate a request that comes from a model; it is counted when its last response is there."""
 
-    def send(self, model: LoadedModel, call: Call) -> None:
-        """Send a prepared call on its way."""
-
 
 class EnsembleExecutor:
     """Runs on the event loop; the members run wherever their own executors do."""
@@ -129,7 +126,8 @@ class _Run:
             for step in self._plan.steps:
                 key = (step.model, step.version)
                 if key not in self._members:
-                    self._members[key] = self._executor.members.model(*key)
+                    self._members[key] = member = self._executor.members.model(*key)
+                    member.hold(call)  # 2.51: what is unloaded meanwhile ends behind this request
         except TritonError as error:
             self._fail(error)
             return
@@ -163,7 +161,7 @@ class _Run:
                 return
             call.cancelled = self._call.cancelled
             try:
-                self._executor.members.send(member, call)
+                member.submit(call)
             except TritonError as error:
                 self._fail(error)
 

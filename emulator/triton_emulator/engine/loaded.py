@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from triton_emulator.engine.in_flight import InFlight
 from triton_emulator.engine.model import Call, Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.scheduler import Scheduler
@@ -12,7 +13,7 @@ from triton_emulator.engine.schedulers import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
 from triton_emulator.engine.warmup import samples_of, warm_up
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.repository.model_config import TensorSpec
 
 
@@ -43,6 +44,7 @@ class LoadedModel:
         self.config = definition.config
         self.executor = executor
         self.statistics = ModelStatistics()
+        self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
         self.summaries = (
             ModelSummaries(caches=definition.config.proto.response_cache.enable)
@@ -89,8 +91,32 @@ class LoadedModel:
         """How many requests wait for an instance."""
         return self.scheduler.pending
 
+    def submit(self, call: Call) -> None:
+        """Queue a validated call. Raises TritonError where the scheduler refuses it or the version is unloading.
+
+        To be called on the event loop, unless the scheduler says `any_thread`.
+        """
+        self.hold(call)
+        try:
+            self.scheduler.submit(call)
+        except BaseException:
+            call.end()
+            raise
+
+    def hold(self, call: Call) -> None:
+        """Keep the version loaded until `call`, to this model or to an ensemble over it, has its last response.
+
+        Raises UNAVAILABLE where the version is unloading already.
+        """
+        if not self._in_flight.enter():
+            raise unavailable(
+                f"Request for unknown model: '{self.name}' version {self.version} is not at ready state"
+            )
+        call.on_end(self._in_flight.leave)
+
     def stop(self) -> None:
-        """Finish the queued requests and release the model. Blocks: never on the event loop."""
+        """Finish the requests in flight and release the model. Blocks: never on the event loop."""
+        self._in_flight.close()
         self.scheduler.stop()
 
 

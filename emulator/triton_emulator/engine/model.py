@@ -52,6 +52,7 @@ class Call:
 
     __slots__ = (
         "_deliver",
+        "_ended",
         "_post",
         "batch_size",
         "cache",
@@ -100,16 +101,28 @@ class Call:
         self.thread = threading.get_ident()
         self._deliver = deliver
         self._post = post
+        self._ended: list[Callable[[], None]] = []
 
     def respond(self, response: InferResponse | None, *, final: bool) -> None:
         """Send a response to the client; may be called from any thread. After `final` nothing more is sent."""
         if self.finished:
             return
         self.finished = final
+        if final and self._ended:
+            self.end()
         if threading.get_ident() == self.thread:
             self._deliver(response, final)
         else:
             self._post(self._deliver, response, final)
+
+    def on_end(self, function: Callable[[], None]) -> None:
+        """Call `function` when the last response is sent, on the thread that sends it."""
+        self._ended.append(function)
+
+    def end(self) -> None:
+        """Let go of what is held for this call: it is answered, or will not be executed."""
+        while self._ended:
+            self._ended.pop()()
 
     def redirect(self, deliver: Deliver) -> Deliver:
         """Send the responses elsewhere from now on; returns where they went."""
