@@ -1,12 +1,18 @@
 """`make demo`: a Triton without a GPU, the calls of LiteLLM's Triton page, a token stream, and the real server."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
+from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +24,17 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 #: cases that one pair of servers answers in a few seconds
 SHOWN = ("health*", "model_metadata/*", "model_ready*", "model_config/http/*", "infer/*", "generate*")
 
+CONFIG = """\
+model_list:
+  - model_name: my-triton-model
+    litellm_params:
+      model: triton/custom_llm
+      api_base: {triton}/generate
+  - model_name: my-embedding-model
+    litellm_params:
+      model: triton/embedding
+      api_base: {triton}/embeddings
+"""
 _SIDES = ("inputs", "outputs")
 
 console = Console(highlight=False)
@@ -32,7 +49,11 @@ def main() -> int:
         _show_calls(http)
         console.rule("[bold]3. a token stream")
         _show_stream(http)
-    console.rule("[bold]4. the emulator and the real tritonserver 2.51.0, asked the same things")
+        console.rule(
+            "[bold]4. OpenAI in front of it: the proxy with LiteLLM's config.yaml, asked by the openai client"
+        )
+        _show_proxy(triton)
+    console.rule("[bold]5. the emulator and the real tritonserver 2.51.0, asked the same things")
     return _compare()
 
 
@@ -85,6 +106,60 @@ def _show_stream(http: httpx.Client) -> None:
                 events += 1
                 console.print(json.loads(line[6:])["text_output"], end="", style="green")
     console.print(f"\n({events} events)")
+
+
+def _show_proxy(triton: Emulator) -> None:
+    config = CONFIG.format(triton=triton.url)
+    console.print(escape(config.rstrip()), style="dim")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(config)
+        port = _free_port()
+        command = [str(SCRIPTS / "triton-proxy"), "--config", str(path), "--host=127.0.0.1", f"--port={port}"]
+        log = Path(folder) / "proxy.log"
+        with log.open("wb") as output:
+            proxy = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            base = f"http://127.0.0.1:{port}"
+            _wait_until_it_answers(base, proxy, log)
+            with OpenAI(api_key="anything", base_url=base) as client:
+                _ask(client)
+        finally:
+            proxy.terminate()
+            proxy.wait()
+
+
+def _ask(client: OpenAI) -> None:
+    question: list[ChatCompletionMessageParam] = [{"role": "user", "content": "who are u?"}]
+    answer = client.chat.completions.create(model="my-triton-model", messages=question, max_tokens=10)
+    console.print("chat:", f"[green]{escape(answer.choices[0].message.content or '')}[/]")
+    console.print("streamed: ", end="")
+    for chunk in client.chat.completions.create(
+        model="my-triton-model", messages=question, max_tokens=16, stream=True
+    ):
+        if chunk.choices:
+            console.print(chunk.choices[0].delta.content or "", end="", style="green")
+    console.print()
+    vectors = client.embeddings.create(input=["hello from litellm"], model="my-embedding-model")
+    console.print("embedding of", f"[green]{len(vectors.data[0].embedding)}[/] numbers")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_answers(base: str, proxy: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(300):
+        if proxy.poll() is not None:
+            raise SystemExit(f"triton-proxy ended with {proxy.returncode}:\n{log.read_text()}")
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(f"{base}/health/liveliness")
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"triton-proxy did not answer within 30 s:\n{log.read_text()}")
 
 
 def _compare() -> int:
