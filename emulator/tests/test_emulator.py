@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from triton_emulator import Emulator, PortInUse, StartupError
+from triton_emulator.settings import RestrictedApis
 
 ADD_ONE = """
 import triton_python_backend_utils as pb_utils
@@ -25,6 +26,15 @@ CONFIG = """
 backend: "python"
 input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]
 output [{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }]
+"""
+OVER_ADD_ONE = """
+platform: "ensemble"
+input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]
+output [{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }]
+ensemble_scheduling { step [{
+  model_name: "add_one" model_version: -1
+  input_map { key: "IN" value: "IN" } output_map { key: "OUT" value: "OUT" }
+}] }
 """
 ONE = {"inputs": [{"name": "IN", "datatype": "INT32", "shape": [1], "data": [41]}]}
 
@@ -148,3 +158,32 @@ def test_a_flag_chooses_the_model_of_an_endpoint() -> None:
     with Emulator(default_generate_model="vllm") as triton:
         answer = httpx.post(f"{triton.url}/generate", json={"text_input": "hi"})
     assert answer.json()["model_name"] == "vllm"
+
+
+def test_a_restricted_api_is_restricted_where_no_model_is_named_too() -> None:
+    rule = RestrictedApis(frozenset({"inference"}), "key", "secret")
+    body = {"text_input": "hi", "max_tokens": 4}
+    with Emulator(http_restricted_apis=(rule,), allow_grpc=False) as triton:
+        refused = httpx.post(f"{triton.url}/generate", json=body)
+        answered = httpx.post(f"{triton.url}/generate", json=body, headers={"key": "secret"})
+    assert (refused.status_code, answered.status_code) == (403, 200)
+    assert refused.text == '{"error":"This API is restricted, expecting header \'key\'"}'
+
+
+def test_an_ensemble_shows_the_labels_of_the_member_that_writes_an_output(repository: Path) -> None:
+    """As 2.51 does, which reads a label file when it loads the model and never again."""
+    add_one = repository / "add_one"
+    label = 'label_filename: "labels.txt"'
+    (add_one / "config.pbtxt").write_text(CONFIG.replace('name: "OUT"', f'name: "OUT" {label}'))
+    (add_one / "labels.txt").write_text("cat\ndog\n")
+    (repository / "over" / "1").mkdir(parents=True)
+    (repository / "over" / "config.pbtxt").write_text(OVER_ADD_ONE)
+    outputs = [{"name": "OUT", "parameters": {"classification": 2}}]
+    inputs = [{"name": "IN", "datatype": "INT32", "shape": [2], "data": [1, 8]}]
+    with Emulator(repository, allow_grpc=False) as triton:
+        (add_one / "labels.txt").unlink()
+        found = [
+            httpx.post(f"{triton.url}/v2/models/{name}/infer", json={"inputs": inputs, "outputs": outputs})
+            for name in ("add_one", "over")
+        ]
+    assert [answer.json()["outputs"][0]["data"] for answer in found] == [["9:1:dog", "2:0:cat"]] * 2

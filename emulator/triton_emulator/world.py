@@ -35,6 +35,7 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository.backend_update import update_config
+from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 from triton_emulator.repository.schema import Proto
@@ -89,7 +90,9 @@ class World:
     def _definition(self, name: str, version: int, config: ModelConfig, directory: Path) -> ModelDefinition:
         return ModelDefinition(name, version, config, directory, self._model_settings.of(name, directory))
 
-    def _load_version(self, name: str, version: int, config: ModelConfig, directory: Path) -> LoadedModel:
+    def _load_version(
+        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+    ) -> LoadedModel:
         definition = self._definition(name, version, config, directory)
         self.failures.open(metric_labels(definition))
         executor: Executor
@@ -104,7 +107,7 @@ class World:
             )
         else:
             executor = python_backend.load(definition, self._python_hooks)
-        return LoadedModel(definition, executor, self)
+        return LoadedModel(definition, executor, labels, self)
 
     def _complete(self, config: Proto, directory: Path, version: int) -> None:
         """What the model's backend adds to its configuration, as Triton's backends do when they load it."""

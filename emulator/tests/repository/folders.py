@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from emulator.tests.repository.config_case import BATCHING, IO
+from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 
@@ -57,7 +58,9 @@ class Loader:
         self.gates: dict[str, threading.Event] = {}
         self.entered = threading.Semaphore(0)
 
-    def __call__(self, name: str, version: int, config: ModelConfig, directory: Path) -> Model:
+    def __call__(
+        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+    ) -> Model:
         self.entered.release()
         if name in self.gates:
             assert self.gates[name].wait(timeout=60)

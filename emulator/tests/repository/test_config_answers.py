@@ -13,6 +13,7 @@ from emulator.tests.repository.config_case import ConfigCase
 from emulator.tests.repository.config_cases import CASES
 from emulator.tests.repository.standin_cases import STANDIN_BACKENDS, STANDIN_CASES
 from triton_emulator.protocol.errors import TritonError
+from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 
@@ -56,7 +57,9 @@ def read_recorded() -> list[Recorded]:
 RECORDED = read_recorded()
 
 
-def load_version(name: str, version: int, config: ModelConfig, directory: Path) -> tuple[str, int]:
+def load_version(
+    name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+) -> tuple[str, int]:
     return name, version
 
 

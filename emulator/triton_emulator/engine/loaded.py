@@ -1,8 +1,6 @@
 """A model version that is loaded: its configuration, its executor behind a scheduler, and its statistics."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 from triton_emulator.engine.in_flight import InFlight
@@ -14,6 +12,7 @@ from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError, unavailable
+from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import TensorSpec
 
 
@@ -37,8 +36,12 @@ class LoadedModel:
     Raises TritonError where its warm-up fails.
     """
 
-    def __init__(self, definition: ModelDefinition, executor: Executor, surroundings: "Surroundings") -> None:
+    def __init__(
+        self, definition: ModelDefinition, executor: Executor, labels: Labels, surroundings: "Surroundings"
+    ) -> None:
+        """`labels` are the class names of its outputs."""
         self.definition = definition
+        self.labels = labels
         self.name = definition.name
         self.version = definition.version
         self.config = definition.config
@@ -76,15 +79,6 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         return f"LoadedModel({self.name!r}, version {self.version})"
-
-    @cached_property
-    def labels(self) -> Mapping[str, tuple[str, ...]]:
-        """The class labels of each output that names a label file: line n is the label of index n."""
-        return {
-            spec.name: _lines(self.definition.directory / spec.label_filename)
-            for spec in self.config.outputs
-            if spec.label_filename
-        }
 
     @property
     def pending(self) -> int:
@@ -124,7 +118,3 @@ def metric_labels(definition: ModelDefinition) -> dict[str, str]:
     """The labels of a model's metrics: its tags behind underscores, its name and its version."""
     tags = {f"_{key}": value for key, value in definition.config.proto.metric_tags.items()}
     return {**tags, "model": definition.name, "version": str(definition.version)}
-
-
-def _lines(path: Path) -> tuple[str, ...]:
-    return tuple(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())

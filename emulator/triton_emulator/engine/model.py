@@ -164,7 +164,3 @@ class ThreadedExecutor(Executor, Protocol):
 
     def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
         """Run `loop`, which calls `execute` until it is told to end, on the thread of that instance."""
-
-
-#: Loads a version: returns its executor or raises LoadError. Called in a loader thread, never on the event loop.
-Loader = Callable[[ModelDefinition], Executor]

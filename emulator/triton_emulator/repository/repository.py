@@ -26,9 +26,9 @@ from triton_emulator.repository.validate import check_config, check_instance_gro
 from triton_emulator.repository.validate_io import check_tensors
 from triton_emulator.repository.versions import LATEST, parse_version
 
-#: Makes a version of a model: (name, version, completed config, the model's folder). The text of whatever it raises is
-#: the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
-LoadVersion = Callable[[str, int, ModelConfig, Path], LoadedT]
+#: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels). The text of
+#: whatever it raises is the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
+LoadVersion = Callable[[str, int, ModelConfig, Path, Labels], LoadedT]
 #: Completes a config as the model's backend would: changes the message it is given (see `backend_update`), knowing the
 #: model's folder and the version.
 CompleteConfig = Callable[[Proto, Path, int], object]
@@ -296,10 +296,12 @@ class Repository(Generic[LoadedT]):
             # 2.51: the same words in mode none
             raise unavailable("explicit model load / unload is not allowed if polling is enabled")
 
-    def _load_and_retry(self, name: str, version: int, config: ModelConfig, directory: Path) -> LoadedT:
+    def _load_and_retry(
+        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+    ) -> LoadedT:
         for left in reversed(range(max(self._options.load_retries, 0) + 1)):
             try:
-                return self._load_version(name, version, config, directory)
+                return self._load_version(name, version, config, directory, labels)
             except Exception:
                 if not left:
                     raise
@@ -330,7 +332,7 @@ class Repository(Generic[LoadedT]):
         check_tensors(proto)
         config = ModelConfig.of(proto)
         labels = with_member_labels(read_labels(proto, model.directory), proto, self._labels_of_step)
-        loaded = self._load_and_retry(model.name, version, config, model.directory)
+        loaded = self._load_and_retry(model.name, version, config, model.directory, labels)
         return Served(model.name, version, config, loaded, model, labels)
 
     def _labels_of_step(self, step: Proto) -> Labels:

@@ -100,9 +100,7 @@ class HttpApp:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         body = await _read_body(receive, world)
         if world.restricted and (missing := world.restriction(route.category, headers)):
-            return untyped(
-                403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % missing.encode()
-            )
+            return _restricted(missing)
         if scope["method"] not in route.methods:
             return METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED
         if body is None:
@@ -130,6 +128,9 @@ class HttpApp:
         endpoint = None if world.settings.strict_routes else bare.match(path)
         if endpoint is None:
             return NOT_FOUND
+        headers = scope["headers"]
+        if world.restricted and (missing := world.restriction(bare.CATEGORY, headers)):
+            return _restricted(missing)
         if scope["method"] != "POST":
             return METHOD_NOT_ALLOWED
         if body is None:
@@ -137,11 +138,14 @@ class HttpApp:
         name = bare.choose(
             endpoint, world.settings, [served.config for served in world.repository.all_served()]
         )
-        headers = scope["headers"]
         if endpoint in ("infer", "embeddings"):
             return await infer(world, name, "", headers, body)
         stream = endpoint == "generate_stream"
         return await generate(world, name, "", headers, body, send, receive, stream=stream)
+
+
+def _restricted(header: str) -> Reply:
+    return untyped(403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % header.encode())
 
 
 async def _read_body(receive: Receive, world: World) -> bytes | None:

@@ -12,6 +12,8 @@ from triton_emulator.settings import Settings
 
 _PATH = re.compile(r"(?!/v2(?:/|$))(?:/[^/]+)*/(generate|generate_stream|infer|embeddings)")
 
+#: the name under which `--http-restricted-api` knows these endpoints too
+CATEGORY = "inference"
 #: what LiteLLM sends to each endpoint
 _SENT = {
     "generate": frozenset({"text_input", "max_tokens", "stream"}),
