@@ -20,9 +20,11 @@ from .http.json_spans import mask as mask_json
 Normaliser = Callable[[Response], Response]
 
 _STATISTICS_TIMES = re.compile(rb'("ns"|"last_inference"):\d+')
+_DURATIONS = re.compile(rb',?"ns":\d+')
 _MODEL_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/(?=[^/\s"\\]+/\d+/[^/\s"\\]+\.py\b)')
 _METRIC_TIME = re.compile(
-    rb"(?m)^(nv_(?:\w+_duration_us|\w+_summary_us(?:_sum)?|cache_\w*duration\w*|cpu_\w+|pinned_memory_pool_used_bytes)"
+    rb"(?m)^(nv_(?:\w+_duration_us|\w+_summary_us(?:_sum)?|cache_\w*duration\w*|cache_\w+_summary_per_model(?:_sum)?|"
+    rb"cpu_\w+|pinned_memory_pool_used_bytes)"
     rb"(?:\{[^}]*\})?) \S+$"
 )
 
@@ -73,6 +75,8 @@ def _sorted_samples(body: bytes) -> bytes:
 
 NORMALISERS: dict[str, Normaliser] = {
     "statistics-times": _body(lambda body: _STATISTICS_TIMES.sub(rb"\1:0", body)),
+    # protobuf leaves out a duration of 0
+    "durations": _body(lambda body: _DURATIONS.sub(b"", body)),
     "metrics-times": _body(lambda body: _METRIC_TIME.sub(rb"\1 <time>", body)),
     "repository-path": _body(lambda body: _MODEL_FILE.sub(b"/models/", body)),
     "decoded": _decoded,
@@ -91,7 +95,7 @@ BY_OPERATION: dict[str, tuple[str, ...]] = {
     "generate_stream": ("repository-path",),
     "repository index": ("repository-path",),
     "model load": ("repository-path",),
-    "grpc/ModelStatistics": ("statistics-times",),
+    "grpc/ModelStatistics": ("statistics-times", "durations"),
     "grpc/ModelInfer": ("repository-path",),
     "grpc/ModelStreamInfer": ("repository-path",),
     "grpc/RepositoryIndex": ("repository-path",),
