@@ -79,7 +79,7 @@ def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
     level = logging.DEBUG if given.detailed_debug else logging.INFO if given.debug else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # What libraries log in detail may hold addresses and headers.
-    for name in ("aiohttp", "asyncio", "uvicorn.error"):
+    for name in ("asyncio", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
     def ready(url: str) -> None:

@@ -76,7 +76,7 @@ class _Reader:
         if isinstance(own, dict):
             self.environ = {**self.environ, **{str(name): str(value) for name, value in own.items()}}
         top = self.section((), self.resolved((), data), "")
-        if "model_list" not in data:
+        if data.get("model_list") is None:
             self.wrong((), "there is no model_list: nothing could be served")
         general = self.named(top, "general_settings")
         litellm = self.named(top, "litellm_settings")

@@ -1,67 +1,30 @@
-"""The asynchronous transport: aiohttp on the running event loop. The proxy's hot path."""
+"""The asynchronous transport: steps driven on the running event loop, over connections of `http1`."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import lru_cache
 from typing import Any
 
-import aiohttp
-from yarl import URL
-
 from triton_adapter.calls import Together
-from triton_adapter.errors import (
-    AdapterError,
-    APIConnectionError,
-    APITimeoutError,
-    BadGatewayError,
-    BadRequestError,
-    ServiceUnavailableError,
-)
+from triton_adapter.errors import AdapterError
 from triton_adapter.flow import Flow
 from triton_adapter.target import Steps
-from triton_adapter.triton.replies import Reply, Sleep, Wire
+from triton_adapter.transport.http1 import Pool
+from triton_adapter.triton.replies import Sleep, Wire
 
 SIDE_BY_SIDE = 16
-CONNECT_TIMEOUT = 10.0
 QUEUED = 16
-
-
-class Source:
-    """An open stream: iterate for its bytes, close to leave it (Triton then cancels the request)."""
-
-    __slots__ = ("_response",)
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    async def read(self) -> bytes:
-        """Return the next bytes, empty at the end."""
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise translated(error, begun=True) from error
-
-    def close(self) -> None:
-        """Close the connection, unless the stream was read to its end. Idempotent."""
-        self._response.close()
 
 
 class LoopTransport:
     """Drives steps on one event loop with a pool of connections."""
 
     def __init__(self) -> None:
-        # The pool's size is the caller's affair: every limit here would be a queue nobody sees.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "User-Agent"),
-            headers={"User-Agent": "triton-adapter"},
-        )
+        self._pool = Pool()
+        self.send = self._pool.send
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        await self._pool.close()
 
     async def run(self, steps: Steps) -> Any:
         """Drive steps to their result. Cancelling the task closes the connection in use."""
@@ -172,57 +135,3 @@ class LoopTransport:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def send(self, wire: Wire) -> Reply:
-        """Perform one request. An AdapterError if no whole answer came."""
-        response = None
-        try:
-            response = await self._session.request(
-                wire.method,
-                _url(wire.url),
-                data=wire.body,
-                headers=wire.headers,
-                timeout=_timeout(None if wire.stream else wire.timeout, wire.silence),
-                allow_redirects=False,
-            )
-            if wire.stream and response.status == 200:
-                return Reply(200, response.headers, b"", Source(response))
-            # The response gives its connection back by itself once it is read.
-            return Reply(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            if response is not None:
-                response.close()
-            raise translated(error, begun=response is not None) from error
-        except asyncio.CancelledError:
-            if response is not None:
-                response.close()
-            raise
-
-
-@lru_cache(maxsize=1024)
-def _url(text: str) -> URL:
-    # Encoded: Triton does not decode percent signs, so what is asked for is what must be sent.
-    return URL(text, encoded=True)
-
-
-@lru_cache(maxsize=64)
-def _timeout(total: float | None, silence: float | None) -> aiohttp.ClientTimeout:
-    limit = min(CONNECT_TIMEOUT, total or silence or CONNECT_TIMEOUT)
-    return aiohttp.ClientTimeout(total=total, sock_connect=limit, sock_read=silence)
-
-
-def translated(error: Exception, *, begun: bool) -> AdapterError:
-    """Return the error of ours for one of aiohttp's; `begun` says that part of the answer had come."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return ServiceUnavailableError("Triton cannot be reached in the time allowed")
-    if isinstance(error, TimeoutError):
-        return APITimeoutError("Triton did not answer in the time allowed")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return ServiceUnavailableError("Triton cannot be reached", retry_after=1)
-    if isinstance(error, (aiohttp.InvalidURL, ValueError)):
-        return BadRequestError("api_base or a header cannot be sent", param="api_base")
-    if begun:
-        return APIConnectionError("Triton's answer broke off")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return BadGatewayError("the upstream does not speak HTTP as Triton does")
-    return APIConnectionError("the connection to Triton broke", retryable=True)

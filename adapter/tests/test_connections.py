@@ -1,0 +1,218 @@
+"""Connections to Triton, byte by byte: what is kept, what is closed, what is read as what. Servers are bare sockets."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from triton_adapter import errors
+from triton_adapter.errors import AdapterError
+from triton_adapter.transport.http1 import HIGH_WATER, Pool
+from triton_adapter.triton.replies import Reply, Wire
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Served:
+    """A server that sends each connection's answers in turn, one for each request; then it closes the connection."""
+
+    def __init__(self, *connections: list[bytes]) -> None:
+        self.requests: list[bytes] = []
+        self.accepted = 0
+        self._connections = list(connections)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        for answers in self._connections:
+            connection, _ = self._socket.accept()
+            self.accepted += 1
+            with connection:
+                for answer in answers:
+                    request = connection.recv(65536)
+                    if not request:
+                        break
+                    self.requests.append(request)
+                    connection.sendall(answer)
+        self._socket.close()
+
+
+@contextmanager
+def served(*connections: list[bytes]) -> Iterator[Served]:
+    server = Served(*connections)
+    yield server
+    server.thread.join(10)
+
+
+def run(work: Callable[[Pool], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        pool = Pool()
+        try:
+            return await work(pool)
+        finally:
+            await pool.close()
+
+    return asyncio.run(main())
+
+
+def get(url: str, **options: Any) -> Wire:
+    return Wire("GET", url, timeout=options.pop("timeout", 10), **options)
+
+
+def test_a_request_is_sent_as_it_is_meant() -> None:
+    with served([OK]) as server:
+        wire = Wire(
+            "POST", f"{server.url}/a%2Fb?x=1", b"{}", {"Content-Type": "application/json"}, timeout=10
+        )
+        reply: Reply = run(lambda pool: pool.send(wire))
+    host = server.url.removeprefix("http://")
+    assert server.requests == [
+        f"POST /a%2Fb?x=1 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: triton-adapter\r\n"
+        "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".encode()
+    ]
+    assert (reply.status, reply.body, reply.headers.get("CONTENT-LENGTH")) == (200, b"ok", "2")
+
+
+def test_a_connection_is_kept_for_the_next_request() -> None:
+    async def twice(pool: Pool) -> list[bytes]:
+        return [(await pool.send(get(server.url))).body for _ in range(2)]
+
+    with served([OK, OK]) as server:
+        assert run(twice) == [b"ok", b"ok"]
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), id="that it will close"),
+        pytest.param(OK + b"HTTP/1.1 200 OK\r\n", id="more than was asked for"),
+        pytest.param(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", id="HTTP/1.0"),
+    ],
+)
+def test_a_connection_is_not_kept_if_the_server_says(answer: bytes) -> None:
+    async def twice(pool: Pool) -> list[bytes]:
+        return [(await pool.send(get(server.url))).body for _ in range(2)]
+
+    with served([answer], [OK]) as server:
+        assert run(twice) == [b"ok", b"ok"]
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\n\r\nuntil the end", b"until the end", id="until the connection ends"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+            b"abcd",
+            id="in chunks",
+        ),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + OK, b"ok", id="after a 100"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="without a body"),
+    ],
+)
+def test_a_body_is_read_to_its_end(answer: bytes, body: bytes) -> None:
+    with served([answer]) as server:
+        assert run(lambda pool: pool.send(get(server.url))).body == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        pytest.param(b"", errors.APIConnectionError, id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", errors.APIConnectionError, id="half a head"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", errors.APIConnectionError, id="half a body"
+        ),
+        pytest.param(b"SSH-2.0-OpenSSH_9\r\n", errors.BadGatewayError, id="another protocol"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            errors.APIConnectionError,
+            id="no chunk",
+        ),
+    ],
+)
+def test_what_is_no_whole_answer_is_an_error(answer: bytes, kind: type[AdapterError]) -> None:
+    with served([answer]) as server, pytest.raises(kind) as caught:
+        run(lambda pool: pool.send(get(server.url)))
+    # Only what had not begun to be answered may be asked again.
+    assert caught.value.retryable == (answer == b"")
+
+
+@pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x\n": "a"}, {"x": "\0"}], ids=repr)
+def test_a_header_that_holds_a_line_break_is_not_sent(headers: dict[str, str]) -> None:
+    with pytest.raises(errors.BadRequestError) as caught:
+        run(lambda pool: pool.send(get("http://127.0.0.1:9/", headers=headers)))
+    assert caught.value.param == "api_base"
+
+
+def test_a_host_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(errors.ServiceUnavailableError):
+        run(lambda pool: pool.send(get("http://127.0.0.1:9/")))
+    with pytest.raises(errors.ServiceUnavailableError):
+        run(lambda pool: pool.send(get("http://no-such-host.invalid/")))
+
+
+def test_a_stream_is_read_as_it_comes_and_its_connection_kept() -> None:
+    async def read(pool: Pool) -> bytes:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        parts = []
+        while part := await reply.source.read():
+            parts.append(part)
+        reply.source.close()  # it has ended: no harm
+        return b"".join(parts) + (await pool.send(get(server.url))).body
+
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"
+    with served([answer, OK]) as server:
+        assert run(read) == b"abcdok"
+    assert server.accepted == 1
+
+
+def test_what_came_of_a_stream_before_it_broke_is_read_first() -> None:
+    async def read(pool: Pool) -> list[bytes]:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        parts = [await reply.source.read()]
+        with pytest.raises(errors.APIConnectionError, match="broke off"):
+            await reply.source.read()
+        return parts
+
+    with served([b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc"]) as server:
+        assert run(read) == [b"abc"]
+
+
+def test_a_reader_who_takes_their_time_holds_the_sender_up() -> None:
+    size = HIGH_WATER * 40
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+
+    async def read(pool: Pool) -> int:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        first = await reply.source.read()
+        while len(reply.source._body) == 0 or reply.source._unread <= HIGH_WATER:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert reply.source._unread < size / 2
+        total = len(first)
+        while part := await reply.source.read():
+            total += len(part)
+        return total
+
+    with served([answer + bytes(size)]) as server:
+        assert run(read) == size
+
+
+def test_requests_side_by_side_have_a_connection_each() -> None:
+    async def both(pool: Pool) -> list[bytes]:
+        replies = await asyncio.gather(pool.send(get(server.url)), pool.send(get(server.url)))
+        return [reply.body for reply in replies]
+
+    with served([OK], [OK]) as server:
+        assert run(both) == [b"ok", b"ok"]
+    assert server.accepted == 2

@@ -1,0 +1,353 @@
+"""HTTP/1.1 on asyncio: a pool of kept connections, parsed by httptools. The proxy's hot path, so no layer too many.
+
+Bodies come whole, or as a stream that is read piece by piece. Nothing is followed, decoded or repeated here.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+from httptools import HttpParserError, HttpResponseParser
+
+from triton_adapter.errors import (
+    AdapterError,
+    APIConnectionError,
+    APITimeoutError,
+    BadGatewayError,
+    BadRequestError,
+    ServiceUnavailableError,
+)
+from triton_adapter.triton.replies import Reply, Wire
+
+CONNECT_TIMEOUT = 10.0
+# Kept connections are closed after so many seconds without use.
+KEPT = 60.0
+# A stream's unread bytes at which the sender is made to wait.
+HIGH_WATER = 1 << 18
+USER_AGENT = "triton-adapter"
+
+
+class Headers(dict[str, str]):
+    """A reply's headers; names in any case."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the header's value, or `default`."""
+        return super().get(key.lower(), default)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads: whom to connect to, what to ask for."""
+
+    host: str
+    port: int
+    secure: bool
+    head: str
+
+
+@lru_cache(maxsize=1024)
+def place(url: str) -> Place:
+    """Read a URL. ValueError if it is none."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http or https URL")
+    secure = parts.scheme == "https"
+    # As it stands: Triton does not decode percent signs, so what is asked for is what must be sent.
+    path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    host = parts.netloc.rpartition("@")[2]
+    head = f"{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n"
+    return Place(parts.hostname, parts.port or (443 if secure else 80), secure, head)
+
+
+def request_bytes(wire: Wire, head: str) -> bytes:
+    """Return a request's bytes. ValueError if a header cannot be sent."""
+    lines = [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
+    text = f"{wire.method} {head}{''.join(lines)}"
+    if text.count("\n") != len(lines) + 3 or text.count("\r") != len(lines) + 3 or "\0" in text:
+        raise ValueError("a header with a line break in it")
+    if wire.body is None:
+        return f"{text}\r\n".encode()
+    return f"{text}Content-Length: {len(wire.body)}\r\n\r\n".encode() + wire.body
+
+
+class Connection(asyncio.Protocol):
+    """One connection, answering one request at a time. As a stream's source it is read and closed."""
+
+    def __init__(self, pool: "Pool", key: Place) -> None:
+        self._pool = pool
+        self.key = key
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = HttpResponseParser(self)
+        self._busy = False
+        self._stream = False
+        self._waiter: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._silence: float | None = None
+        self._heard = 0.0
+        self._kept_since = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._headers = Headers()
+        self._body: list[bytes] = []
+        self._unread = 0
+        self._begun = self._headed = self._complete = False
+        self._error: AdapterError | None = None
+
+    # --- requests
+
+    async def ask(self, wire: Wire, data: bytes) -> Reply:
+        """Send a request; return its reply, or for a stream its head."""
+        self._begin()
+        self._busy, self._stream = True, wire.stream
+        self._waiter = self._loop.create_future()
+        limit = wire.silence if wire.stream else wire.timeout
+        if limit is not None:
+            self._silence = limit if wire.stream else None
+            self._heard = monotonic()
+            self._timer = self._loop.call_later(limit, self._late)
+        assert self._transport is not None  # noqa: S101 - it is connected
+        self._transport.write(data)
+        try:
+            reply: Reply = await self._waiter
+        except BaseException:
+            self.close()
+            raise
+        return reply
+
+    async def read(self) -> bytes:
+        """Return the next bytes of a stream, empty at its end."""
+        while not self._body:
+            if self._error is not None:
+                raise self._error
+            if self._complete:
+                return b""
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        if self._unread > HIGH_WATER and self._transport is not None:
+            self._transport.resume_reading()
+        self._unread = 0
+        return data
+
+    def close(self) -> None:
+        """Leave: the connection is closed, unless its answer came to an end. Idempotent."""
+        if self._busy:
+            self._fail(APIConnectionError("the answer was left"))
+
+    # --- asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream's
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy:
+            return self._drop()  # nobody asked
+        self._begun = True
+        if self._silence is not None:
+            self._heard = monotonic()
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError:
+            if self._headed:
+                self._fail(APIConnectionError("Triton's answer broke off"))
+            else:
+                self._fail(BadGatewayError("the upstream does not speak HTTP as Triton does"))
+        return None
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.forget(self)
+        if not self._busy:
+            return
+        if exc is None and self._headed and self._ends_with_the_connection():
+            self._end(keep=False)
+        elif self._begun:
+            self._fail(APIConnectionError("Triton's answer broke off"))
+        else:
+            self._fail(APIConnectionError("the connection to Triton broke", retryable=True))
+
+    # --- httptools' callbacks; what comes behind an answer is nobody's
+
+    def on_message_begin(self) -> None:
+        if not self._busy:
+            self._drop()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._busy:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if not self._busy:
+            return
+        if status < 200:  # 100: go on
+            self._headers = Headers()
+            return
+        self._headed = True
+        self._stream = self._stream and status == 200
+        if self._stream:
+            self._wake(Reply(200, self._headers, b"", self))
+        else:
+            self._silence = None
+
+    def on_body(self, body: bytes) -> None:
+        if not self._busy:
+            return
+        self._body.append(body)
+        if self._stream:
+            self._unread += len(body)
+            if self._unread > HIGH_WATER and self._transport is not None:
+                self._transport.pause_reading()
+            self._wake(None)
+
+    def on_message_complete(self) -> None:
+        if self._busy and self._headed:
+            self._end(keep=self._parser.should_keep_alive())
+
+    # --- the end
+
+    def _ends_with_the_connection(self) -> bool:
+        return "content-length" not in self._headers and "transfer-encoding" not in self._headers
+
+    def _end(self, *, keep: bool) -> None:
+        self._finish()
+        self._complete = True
+        if self._stream:
+            self._wake(None)
+        else:
+            self._wake(Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+        if keep:
+            self._kept_since = monotonic()
+            self._pool.keep(self)
+        else:
+            self._drop()
+
+    def _fail(self, error: AdapterError) -> None:
+        self._finish()
+        self._error = error
+        if self._waiter is not None and not self._waiter.done():
+            if self._stream and self._headed:
+                self._waiter.set_result(None)  # `read` raises it, once what came before is read
+            else:
+                self._waiter.set_exception(error)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _finish(self) -> None:
+        self._busy = False
+        self._silence = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake(self, result: Reply | None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(result)
+
+    def _late(self) -> None:
+        if self._silence is not None:
+            left = self._heard + self._silence - monotonic()
+            # A reader who takes their time is no silence of Triton's.
+            if left > 0 or self._body:
+                self._timer = self._loop.call_later(max(left, 0.05), self._late)
+                return
+        self._fail(APITimeoutError("Triton did not answer in the time allowed"))
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def stale(self, now: float) -> bool:
+        """Tell whether a kept connection should not be used again."""
+        transport = self._transport
+        return transport is None or transport.is_closing() or now - self._kept_since > KEPT
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Pool:
+    """Connections by address. As many as are needed: every limit here would be a queue nobody sees."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Place, deque[Connection]] = {}
+        self._all: set[Connection] = set()
+
+    async def send(self, wire: Wire) -> Reply:
+        """Perform one request. An AdapterError if no whole answer came."""
+        try:
+            where = place(wire.url)
+            data = request_bytes(wire, where.head)
+        except ValueError as error:
+            raise BadRequestError("api_base or a header cannot be sent", param="api_base") from error
+        key = _key(where)
+        kept = self._kept.get(key)
+        if kept:
+            now = monotonic()
+            while kept:
+                connection = kept.pop()
+                if not connection.stale(now):
+                    return await connection.ask(wire, data)
+                connection.abort()
+        connection = await self._connect(key, wire)
+        return await connection.ask(wire, data)
+
+    def keep(self, connection: Connection) -> None:
+        """Take back a connection whose answer has ended."""
+        kept = self._kept.get(connection.key)
+        if kept is None:
+            kept = self._kept[connection.key] = deque()
+        kept.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Let go of a connection that is closed."""
+        self._all.discard(connection)
+        kept = self._kept.get(connection.key)
+        if kept is not None and connection in kept:
+            kept.remove(connection)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._kept.clear()
+        for connection in list(self._all):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def _connect(self, key: Place, wire: Wire) -> Connection:
+        limit = min(CONNECT_TIMEOUT, (wire.silence if wire.stream else wire.timeout) or CONNECT_TIMEOUT)
+        try:
+            async with asyncio.timeout(limit):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self, key),
+                    key.host,
+                    key.port,
+                    ssl=_tls() if key.secure else None,
+                )
+        except TimeoutError as error:
+            raise ServiceUnavailableError("Triton cannot be reached in the time allowed") from error
+        except (OSError, UnicodeError) as error:
+            raise ServiceUnavailableError("Triton cannot be reached", retry_after=1) from error
+        self._all.add(connection)
+        return connection
+
+
+@lru_cache(maxsize=1024)
+def _key(where: Place) -> Place:
+    return Place(where.host, where.port, where.secure, "")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
