@@ -6,6 +6,7 @@ success, a model that raises is a failure; `inference_count` counts batch rows, 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from triton_emulator.protocol import json_dialect as js
 
@@ -13,8 +14,7 @@ from triton_emulator.protocol import json_dialect as js
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
 
-@dataclass(slots=True)
-class RequestEvent:
+class RequestEvent(NamedTuple):
     """What happened to one request that reached a model. Durations are nanoseconds, `end_ms` is of the epoch.
 
     `failures` has a reason for each time that it counts as failed, one of FAILURE_REASONS; `failed` says whether it is

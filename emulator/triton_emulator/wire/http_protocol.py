@@ -23,6 +23,9 @@ _TOKEN_LIMIT = 8191
 _TARGET_LIMIT = 8189
 
 
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
 class TritonProtocol(HttpToolsProtocol):
     """One connection. `scope["headers"]` keeps the spelling of the client: header forwarding needs it."""
 
@@ -105,8 +108,9 @@ class TritonProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._ignored = False
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = self._ignored = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) > _TOKEN_LIMIT or len(value) > _TOKEN_LIMIT:
@@ -117,9 +121,7 @@ class TritonProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
-        scope = self.scope
-        scope["method"] = self.parser.get_method().decode("ascii")
-        scope["http_version"] = version
+        method = self.parser.get_method().decode("ascii")
         target = self._target or self.url
         if version == "0.9":
             self._mute = self._ignored = True
@@ -128,19 +130,30 @@ class TritonProtocol(HttpToolsProtocol):
         if len(target) > _TARGET_LIMIT:
             self._refuse()
             return
-        if not target.startswith(b"/") or scope["method"] == "CONNECT":
+        if not target.startswith(b"/") or method == "CONNECT":
             if not target.startswith(b"http"):
                 self._refuse()
                 return
             url = httptools.parse_url(target)
             target = (url.path or b"/") + (b"?" + url.query if url.query else b"")
-        raw_path, _, query = target.partition(b"?")
-        scope["raw_path"] = raw_path
-        scope["path"] = raw_path.decode("utf-8", "surrogateescape")
-        scope["query_string"] = query
         if not self._idle:
             self._ignored = True  # 2.51: a pipelined request is never answered
             return
+        raw_path, _, query = target.partition(b"?")
+        scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": method,
+            "scheme": "http",
+            "path": raw_path.decode("utf-8", "surrogateescape"),
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+        }
         self.cycle = self._unstarted = TritonCycle(
             scope,
             self.transport,
