@@ -1,5 +1,6 @@
 """The command in the foreground: what it prints, how it ends, with which exit code."""
 
+import os
 import re
 import signal
 import socket
@@ -22,6 +23,10 @@ class TritonPythonModel:
 """
 BROKEN_MODEL = MODEL.replace(
     "    def execute", "    def initialize(self, args):\n        1 / 0\n\n    def execute"
+)
+#: tells through a pipe that it has begun, and never ends
+STUCK_MODEL = MODEL.replace("import triton", "import threading\n\nimport triton").replace(
+    "raise NotImplementedError", "open({begun!r}, 'w').close()\n        threading.Event().wait()"
 )
 CONFIG = """
 backend: "python"
@@ -218,3 +223,53 @@ def test_a_model_that_fails_is_tried_again_as_often_as_asked(repository: Path) -
     add_model(repository, "shy", model="import pathlib\n" + MODEL.replace("    def execute", FAILS_ONCE))
     with running(f"--model-repository={repository}", "--model-load-retry-count=1") as server:
         assert "| shy   | 1       | READY " in server.log
+
+
+@pytest.mark.parametrize(
+    "flag, complaint",
+    [
+        (
+            "--http-header-forward-pattern=(",
+            "--http-header-forward-pattern is no regular expression: missing )",
+        ),
+        (
+            "--grpc-header-forward-pattern=(",
+            "--grpc-header-forward-pattern is no regular expression: missing )",
+        ),
+        ("--emulator-config=/nonexistent.yaml", "/nonexistent.yaml:1: there is no such file"),
+    ],
+    ids=["a pattern for HTTP", "a pattern for gRPC", "a file of settings"],
+)
+def test_what_cannot_be_used_is_named_in_one_line(repository: Path, flag: str, complaint: str) -> None:
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}", flag)
+    assert code == 1
+    (line,) = printed.splitlines()
+    assert line.startswith("error: creating server: ")
+    assert complaint in line
+
+
+def test_settings_of_models_that_cannot_be_read_are_named_with_file_and_line(repository: Path) -> None:
+    (repository / "emulator.yaml").write_text("models: [")
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}")
+    assert code == 1
+    assert printed.startswith(f"error: creating server: {repository}/emulator.yaml:1: not YAML")
+
+
+def test_requests_that_outlast_the_exit_timeout_make_the_end_a_failure(
+    repository: Path, tmp_path: Path
+) -> None:
+    """2.51 says so with these words, and exits with 1."""
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    add_model(repository, "stuck", model=STUCK_MODEL.format(begun=str(begun)))
+    with running(f"--model-repository={repository}", "--exit-timeout-secs=0") as server:
+        port = int(server.url.rpartition(":")[2])
+        body = b'{"inputs":[{"name":"I","datatype":"FP32","shape":[1],"data":[1]}]}'
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(
+                b"POST /v2/models/stuck/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            begun.open().close()
+            code, printed = server.end(signal.SIGTERM)
+    assert code == 1
+    assert '"failed to stop server: Internal - Exit timeout expired. Exiting immediately."' in printed

@@ -120,10 +120,78 @@ def test_no_thread_is_left_behind(repository: Path) -> None:
     assert counts == [counts[0]] * 3
 
 
+def test_no_thread_is_left_behind_by_a_start_that_fails(repository: Path) -> None:
+    threads = threading.active_count()
+    with pytest.raises(StartupError):
+        Emulator(
+            repository, allow_grpc=False, model_control_mode="explicit", load_models=("add_one", "none")
+        ).start()
+    assert threading.active_count() == threads
+
+
 def test_stopping_twice_is_no_error() -> None:
     triton = Emulator().start()
     triton.stop()
     triton.stop()
+
+
+def test_a_stopped_emulator_can_be_started_again(repository: Path) -> None:
+    triton = Emulator(repository, allow_grpc=False)
+    for _ in range(2):
+        with triton:
+            assert infer(triton.url) == [42]
+
+
+def test_starting_twice_is_an_error(repository: Path) -> None:
+    with Emulator(repository, allow_grpc=False) as triton:
+        with pytest.raises(RuntimeError, match="started already"):
+            triton.start()
+        assert infer(triton.url) == [42]
+
+
+def test_a_session_without_an_emulator_around_it_is_an_error(repository: Path) -> None:
+    with pytest.raises(RuntimeError, match="not started"):
+        Emulator(repository).session()
+
+
+def test_a_session_may_be_closed_twice_and_after_the_emulator(repository: Path) -> None:
+    with Emulator(repository, allow_grpc=False) as triton:
+        first, second = triton.session(), triton.session()
+        first.close()
+        first.close()
+    second.close()
+
+
+def test_a_session_whose_models_do_not_load_is_not_opened(repository: Path, tmp_path: Path) -> None:
+    with Emulator(repository, allow_grpc=False) as triton:
+        threads = threading.active_count()
+        with pytest.raises(StartupError, match="failed to load all models"):
+            triton.session(repository, model_control_mode="explicit", load_models=("add_one", "none"))
+        assert threading.active_count() == threads
+        lenient = triton.session(
+            repository, model_control_mode="explicit", load_models=("add_one", "none"), exit_on_error=False
+        )
+        assert infer(lenient.url) == [42]
+
+
+def test_a_session_refuses_options_that_it_shares_with_the_others(repository: Path) -> None:
+    with (
+        Emulator(repository, allow_grpc=False) as triton,
+        pytest.raises(ValueError, match="http_port is an option of the whole emulator"),
+    ):
+        triton.session(http_port=8000)
+
+
+def test_a_session_has_metrics_of_its_own(repository: Path) -> None:
+    with Emulator(repository, allow_grpc=False) as triton, triton.session() as session:
+        infer(session.url)
+        counts = [
+            f'nv_inference_count{{model="add_one",version="1"}} {count}' in httpx.get(url).text.splitlines()
+            for url, count in ((session.metrics_url, 1), (triton.metrics_url, 0))
+        ]
+        unknown = httpx.get(triton.metrics_url.replace("/metrics", "/s/none/metrics"))
+    assert counts == [True, True]
+    assert unknown.status_code == 404
 
 
 @pytest.mark.parametrize("prefix", ["", "/triton", "/some/gateway"])

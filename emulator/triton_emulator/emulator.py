@@ -14,6 +14,27 @@ from triton_emulator.settings import Settings
 
 T = TypeVar("T")
 
+#: How the names begin of the options of listeners and process, which all sessions share.
+_SHARED = (
+    "allow_",
+    "exit_timeout",
+    "grpc_address",
+    "grpc_http2",
+    "grpc_infer_response",
+    "grpc_keepalive",
+    "grpc_max",
+    "grpc_port",
+    "grpc_root",
+    "grpc_server",
+    "grpc_use",
+    "http_address",
+    "http_port",
+    "metrics_address",
+    "metrics_interval",
+    "metrics_port",
+    "reuse_",
+)
+
 
 def _url(address: tuple[str, int] | None) -> str:
     if address is None:
@@ -41,6 +62,11 @@ class Session:
         return f"{self._emulator.url}/s/{self.id}"
 
     @property
+    def metrics_url(self) -> str:
+        """The address of the session's metrics."""
+        return f"{self._emulator.metrics_url.removesuffix('/metrics')}/s/{self.id}/metrics"
+
+    @property
     def grpc_headers(self) -> dict[str, str]:
         """The metadata that sends a gRPC call to this session: the `headers` of `tritonclient.grpc`'s calls."""
         return {"triton-session": self.id}
@@ -63,7 +89,7 @@ class Emulator:
 
     `model_repository` is a folder, several, or None for the built-in models. `options` are the fields of `Settings`,
     which are tritonserver's flags with underscores; ports default to free ones.
-    Raises what `Server.start` raises: PortInUse, StartupError, TritonError.
+    Raises what `Server.start` raises: PortInUse, SettingsError, StartupError, TritonError.
     """
 
     def __init__(self, *model_repository: str | Path, **options: Any) -> None:
@@ -72,8 +98,8 @@ class Emulator:
         options.setdefault("metrics_port", 0)
         paths = tuple(str(path) for path in model_repository)
         self.settings = Settings(**{"model_repositories": paths, **options})
-        self._loop = new_loop()
         self._server = Server(self.settings)
+        self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
@@ -95,30 +121,43 @@ class Emulator:
         return _url(self._server.metrics_address) + "/metrics"
 
     def start(self) -> Self:
-        """Start and return once every model is loaded and the server answers."""
+        """Start and return once every model is loaded and the server answers. One that was stopped starts afresh."""
+        if self._thread is not None:
+            raise RuntimeError("the emulator is started already")
+        self._loop = new_loop()
+        self._server = Server(self.settings)
         self._thread = threading.Thread(target=self._loop.run_forever, name="triton-emulator", daemon=True)
         self._thread.start()
         try:
             self._run(self._server.start())
         except BaseException:
-            self._end()
+            self.stop()
             raise
         return self
 
     def stop(self) -> None:
         """Finish the requests in flight, unload the models, end the thread. Doing it twice is no error."""
         if self._thread is not None:
-            self._run(self._server.close())
-            self._end()
+            try:
+                self._run(self._server.close())
+            finally:
+                self._end()
 
     def session(self, *model_repository: str | Path, **options: Any) -> Session:
-        """Open a session with models of its own; with no arguments, with a fresh copy of this emulator's."""
+        """Open a session with models of its own; with no arguments, with a fresh copy of this emulator's.
+
+        Raises ValueError for an option of what all sessions share, and what `start` raises for models.
+        """
+        for name in options:
+            if name.startswith(_SHARED):
+                raise ValueError(f"{name} is an option of the whole emulator, not of a session")
         paths = tuple(str(path) for path in model_repository) or self.settings.model_repositories
         settings = replace(self.settings, **{"model_repositories": paths, **options})
         return Session(self, self._run(self._server.open_session(settings)))
 
     def close_session(self, identifier: str) -> None:
-        self._run(self._server.close_session(identifier))
+        if self._thread is not None:  # else it was closed with the emulator
+            self._run(self._server.close_session(identifier))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -129,6 +168,9 @@ class Emulator:
         self.stop()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._thread is None:
+            work.close()
+            raise RuntimeError("the emulator is not started")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result()
 

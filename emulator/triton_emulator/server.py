@@ -13,6 +13,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from triton_emulator.backends.settings import SettingsError
 from triton_emulator.engine import log
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
@@ -23,6 +24,8 @@ from triton_emulator.startup import options_table
 from triton_emulator.world import World
 
 _LOG = logging.getLogger(__name__)
+#: What models get to finalize even where clients have used up the exit timeout.
+_UNLOAD_SECONDS = 0.5
 
 
 class PortInUse(OSError):
@@ -83,7 +86,7 @@ class Server:
         self.metrics_address: tuple[str, int] | None = None
 
     async def start(self) -> None:
-        """Bind, load the models, listen. Raises PortInUse, StartupError, TritonError."""
+        """Bind, load the models, listen. Raises PortInUse, SettingsError, StartupError, TritonError."""
         settings = self.settings
         http = metrics = None
         sockets: list[socket.socket] = []
@@ -133,7 +136,7 @@ class Server:
             await self._listen(HttpApp(self.world, self.sessions), http)
         if metrics is not None:
             self.metrics_address = metrics.getsockname()[:2]
-            await self._listen(MetricsApp(self.world), metrics)
+            await self._listen(MetricsApp(self.world, self.sessions), metrics)
 
     async def _listen(self, app: Any, sock: socket.socket) -> None:
         listener = HttpServer(app, sock)
@@ -157,24 +160,41 @@ class Server:
     async def open_session(self, settings: Settings) -> str:
         """A world of its own, served under `/s/<id>`; returns the id."""
         world = World(settings, asyncio.get_running_loop())
-        await asyncio.to_thread(world.start)
+        try:
+            error = await asyncio.to_thread(world.start)
+            if error is not None:
+                if settings.exit_on_error:
+                    raise StartupError(described(error))
+                _LOG.error("%s", described(error, ": "))
+        except BaseException:
+            await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+            raise
         session = secrets.token_hex(8)
         self.sessions[session] = world
         return session
 
     async def close_session(self, session: str) -> None:
-        world = self.sessions.pop(session)
-        await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+        """Unload a session's models; one that is not there, or no longer, is no error."""
+        world = self.sessions.pop(session, None)
+        if world is not None:
+            await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
 
-    async def close(self) -> None:
-        """Drain: finish what is in flight, unload the models."""
+    async def close(self) -> bool:
+        """Drain: finish what is in flight, unload the models; False where the exit timeout did not suffice.
+
+        The timeout is for all of it together, as in 2.51.
+        """
+        loop = asyncio.get_running_loop()
         grace = self.settings.exit_timeout_secs
+        deadline = loop.time() + grace
         await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
         worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
         self.sessions.clear()
         for world in worlds:
             world.live = False
-            await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+        left = max(deadline - loop.time(), _UNLOAD_SECONDS)
+        ended = await asyncio.gather(*(asyncio.to_thread(world.close, left) for world in worlds))
+        return all(ended)
 
 
 def serve(settings: Settings) -> int:
@@ -207,7 +227,7 @@ async def _serve(settings: Settings) -> int:
         _LOG.error("%s", fault)
         await server.close()
         return 1
-    except (OSError, StartupError, TritonError) as fault:
+    except (OSError, SettingsError, StartupError, TritonError) as fault:
         sys.stderr.write(f"error: creating server: {described(fault)}\n")
         await server.close()
         return 1
@@ -225,8 +245,10 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()
     await stopped.wait()
     _LOG.info("Waiting for in-flight requests to complete.")
-    await server.close()
-    return 0
+    if await server.close():
+        return 0
+    _LOG.error("failed to stop server: Internal - Exit timeout expired. Exiting immediately.")
+    return 1
 
 
 def described(fault: Exception, separator: str = " - ") -> str:

@@ -19,7 +19,7 @@ from triton_emulator.backends import standin
 from triton_emulator.backends.ensemble import EnsembleExecutor
 from triton_emulator.backends.inline import Hooks as StandinHooks
 from triton_emulator.backends.python.completion import auto_complete
-from triton_emulator.backends.settings import FILE_NAME
+from triton_emulator.backends.settings import FILE_NAME, SettingsError
 from triton_emulator.backends.settings import Settings as ModelSettings
 from triton_emulator.engine.loaded import LoadedModel, metric_labels
 from triton_emulator.engine.log_settings import LogSettings
@@ -71,11 +71,8 @@ class World:
         # absolute, but with links kept: a model may find its files by the link that it was reached through
         paths = [Path(path).absolute() for path in settings.model_repositories] or [builtin.REPOSITORY]
         self._model_settings = _RepositorySettings(settings, paths)
-        self._forward = (
-            re.compile(settings.http_header_forward_pattern, re.IGNORECASE)
-            if (settings.http_header_forward_pattern)
-            else None
-        )
+        self._forward = _pattern("http", settings.http_header_forward_pattern)
+        _pattern("grpc", settings.grpc_header_forward_pattern)
         self.restricted = bool(settings.http_restricted_apis)
         self.repository: Repository[LoadedModel] = Repository(
             _options(settings, paths),
@@ -131,10 +128,14 @@ class World:
         self._started = True
         return error
 
-    def close(self, timeout: float | None = None) -> None:
-        """Unload everything and let go of what the session holds. Blocks: not on the event loop."""
-        self.repository.close(timeout)
+    def close(self, timeout: float | None = None) -> bool:
+        """Unload everything and let go of what the session holds; False where `timeout` seconds did not suffice.
+
+        Blocks: not on the event loop.
+        """
+        ended = self.repository.close(timeout)
         self.system_shared_memory.clear()
+        return ended
 
     # --- requests ---
 
@@ -286,6 +287,14 @@ class World:
                 request.parameters[name] = value.decode("utf-8", "surrogateescape")
 
 
+def _pattern(protocol: str, text: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(text, re.IGNORECASE) if text else None
+    except re.error as fault:
+        # 2.51 starts, forwards nothing and complains at every request
+        raise invalid_arg(f"--{protocol}-header-forward-pattern is no regular expression: {fault}") from None
+
+
 def _options(settings: Settings, paths: list[Path]) -> Options:
     mode = settings.model_control_mode
     assert mode in ("none", "poll", "explicit")  # noqa: S101  (the command line has checked it)
@@ -306,9 +315,15 @@ class _RepositorySettings:
     """A model's entry of the `emulator.yaml` of its repository, or of the file that `--emulator-config` names."""
 
     def __init__(self, settings: Settings, paths: list[Path]) -> None:
-        self._one = ModelSettings.read(Path(settings.emulator_config)) if settings.emulator_config else None
+        self._one = _named_file(Path(settings.emulator_config)) if settings.emulator_config else None
         self._by_path = {path.resolve(): ModelSettings.read(path / FILE_NAME) for path in paths}
 
     def of(self, name: str, directory: Path) -> dict[str, object]:
         source = self._one or self._by_path.get(directory.resolve().parent)
         return source.for_model(name) if source is not None else {}
+
+
+def _named_file(path: Path) -> ModelSettings:
+    if not path.exists():
+        raise SettingsError(path, 1, "there is no such file")
+    return ModelSettings.read(path)

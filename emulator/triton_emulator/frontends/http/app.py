@@ -20,6 +20,7 @@ from triton_emulator.frontends.http.errors import (
 from triton_emulator.frontends.http.generate import Receive, Send, generate
 from triton_emulator.frontends.http.infer import infer, too_large
 from triton_emulator.frontends.http.request import Handler, Request
+from triton_emulator.frontends.session_path import find_world
 from triton_emulator.protocol import routes
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.wire.reply import Reply, untyped
@@ -68,14 +69,10 @@ class HttpApp:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         path = scope["raw_path"].decode("utf-8", "surrogateescape")
-        world = self._world
-        if path.startswith("/s/"):
-            session, slash, rest = path[3:].partition("/")
-            found = self._sessions.get(session)
-            if found is None:
-                await _send(send, NOT_FOUND)
-                return
-            world, path = found, slash + rest
+        world, path = find_world(path, self._world, self._sessions)
+        if world is None:
+            await _send(send, NOT_FOUND)
+            return
         matched = _match(path)
         try:
             if matched is None:
