@@ -78,12 +78,12 @@ def fetch_server(version: str = DEFAULT_VERSION) -> Path:
             f"no wheel is known for tritonserver {version} (known: {', '.join(SERVERS)})"
         )
     _check_platform()
-    return _fetch(pin, f"tritonserver-{version}-{pin.sha256[0][:12]}")
+    return fetch(pin, f"tritonserver-{version}-{pin.sha256[0][:12]}")
 
 
 def fetch_numpy() -> Path:
     """The folder with a numpy that the server's Python backend can work with."""
-    return _fetch(NUMPY, f"numpy-{NUMPY.version}-{sys.implementation.cache_tag}")
+    return fetch(NUMPY, f"numpy-{NUMPY.version}-{sys.implementation.cache_tag}")
 
 
 def prepare(home: Path, make: Callable[[Path], None]) -> Path:
@@ -102,7 +102,9 @@ def prepare(home: Path, make: Callable[[Path], None]) -> Path:
     return home
 
 
-def _fetch(pin: Pin, name: str) -> Path:
+def fetch(pin: Pin, name: str) -> Path:
+    """The folder of that name in the cache, with what a wheel holds. Raises ReferenceUnavailable."""
+
     def make(draft: Path) -> None:
         with tempfile.TemporaryDirectory(dir=draft.parent) as folder:
             _unpack(_download(pin, Path(folder)), draft, pin.parts)
