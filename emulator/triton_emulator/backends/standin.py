@@ -10,18 +10,35 @@ from triton_emulator.backends.synthetic import IdentityExecutor, SyntheticExecut
 from triton_emulator.engine.model import Executor, ModelDefinition
 from triton_emulator.repository.schema import Proto
 
-#: Backends that run here; every other one is stood in for.
-RUNS_HERE = frozenset({"python", "ensemble"})
+#: Backends that cannot run here and are stood in for.
+STOOD_IN = frozenset(
+    {
+        "dali",
+        "fil",
+        "onnxruntime",
+        "openvino",
+        "pytorch",
+        "tensorflow",
+        "tensorrt",
+        "tensorrt_llm",
+        "tensorrtllm",
+        "vllm",
+    }
+)
 
 _EMBEDS = re.compile(r"embed|vector|pooler|sentence", re.IGNORECASE)
 
 
 def stands_in(definition: ModelDefinition) -> bool:
-    """Whether a model is answered from its config: its settings say so, or its backend cannot run here."""
+    """Whether a model is answered from its config: its settings say so, or its backend cannot run here.
+
+    A backend that nobody knows is not stood in for, unless its library lies beside the model: Triton refuses it too.
+    """
     chosen = definition.settings.get("behaviour")
     if chosen is not None:
         return chosen != "python"
-    return not (definition.config.is_ensemble or definition.config.backend in RUNS_HERE)
+    backend = definition.config.backend
+    return backend in STOOD_IN or any(definition.directory.rglob(f"libtriton_{backend}.so"))
 
 
 def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
