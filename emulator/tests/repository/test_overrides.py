@@ -182,10 +182,17 @@ def test_a_parameter_that_does_not_belong_there_is_refused(
         repository.load("m", parameters)
 
 
+def test_no_name_is_the_name_of_no_model(tmp_path: Path) -> None:
+    repository = serve(tmp_path, mode="explicit")
+    repository.start()
+    with pytest.raises(TritonError, match="failed to load '', failed to poll from model repository"):
+        repository.load("")
+
+
 @pytest.mark.parametrize(
     "name",
-    ["", "..", "../x", "a/b", "/", "a..b", "\0"],
-    ids=["empty", "up", "up x", "a b", "root", "dots", "nul"],
+    ["..", "../x", "a/b", "/", "a..b", "\0"],
+    ids=["up", "up x", "a b", "root", "dots", "nul"],
 )
 def test_a_name_that_leads_out_of_the_repository_is_refused(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, "x")
