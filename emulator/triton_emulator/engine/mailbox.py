@@ -1,10 +1,13 @@
 """The way from any thread to the event loop: many responses, one wake-up."""
 
 import asyncio
+import logging
 from collections import deque
 
 from triton_emulator.engine.model import Deliver
 from triton_emulator.protocol.messages import InferResponse
+
+_LOG = logging.getLogger(__name__)
 
 
 class Mailbox:
@@ -31,4 +34,7 @@ class Mailbox:
         posted = self._posted
         while posted:
             deliver, response, final = posted.popleft()
-            deliver(response, final)
+            try:
+                deliver(response, final)
+            except Exception:  # noqa: BLE001  (one receiver's fault must not keep the others waiting)
+                _LOG.exception("a response could not be delivered")

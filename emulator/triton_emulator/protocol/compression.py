@@ -34,7 +34,7 @@ def decompress(body: bytes, limit: int) -> bytes:
 
 def compress(body: bytes, coding: str) -> bytes:
     if coding == "gzip":
-        return gzip.compress(body, mtime=0)
+        return gzip.compress(body, zlib.Z_DEFAULT_COMPRESSION, mtime=0)
     return zlib.compress(body)
 
 

@@ -13,14 +13,15 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
-from triton_emulator.wire.reply import Headers
+from triton_emulator.wire.reply import Headers, json_reply
 
 _LOG = logging.getLogger(__name__)
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} | {405: b"Not Allowed"}
 _CLOSE = (b"Connection", b"close")
 _KEEP_ALIVE = (b"Connection", b"keep-alive")
 _NO_BODY = (b"Content-Length", b"0")
-_FAILED: Headers = ((b"Content-Type", b"text/plain"), (b"Content-Length", b"21"))
+#: for a fault of our own: an error as clients of Triton read them
+_FAILED = json_reply(b'{"error":"internal error, see the log"}', 500)
 
 
 @types.coroutine
@@ -119,8 +120,8 @@ class TritonCycle:
                 self.transport.close()
             else:
                 self.keep_alive, self._connection = False, _CLOSE
-                await self.send({"type": "http.response.start", "status": 500, "headers": _FAILED})
-                await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+                await self.send({"type": "http.response.start", "status": 500, "headers": _FAILED.headers})
+                await self.send({"type": "http.response.body", "body": _FAILED.body})
 
     def received(self, piece: bytes) -> None:
         """A piece of the body has come."""

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from triton_emulator.protocol.errors import TritonError
-
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON_TYPE = b"application/json"
@@ -34,10 +32,3 @@ def untyped(status: int, body: bytes = b"", extra: Headers = ()) -> Reply:
 
 def json_reply(body: bytes, status: int = 200) -> Reply:
     return typed(status, JSON_TYPE, body)
-
-
-def error_body(error: TritonError) -> bytes:
-    """`{"error":"..."}` with the escaping of Triton's JSON."""
-    from triton_emulator.protocol import json_dialect
-
-    return b'{"error":' + json_dialect.write(error.message) + b"}"

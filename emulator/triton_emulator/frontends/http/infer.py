@@ -4,7 +4,9 @@
 error before the first moment or after the second calls itself text/plain, one in between application/json.
 """
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call
@@ -19,6 +21,10 @@ from triton_emulator.protocol.messages import InferResponse
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
 from triton_emulator.world import World
 
+T = TypeVar("T")
+
+#: bytes of a body that is coded in a thread
+_LARGE = 1 << 16
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
@@ -57,7 +63,7 @@ async def infer(
         if head.encoding != "identity":
             if head.encoding not in compression.CODINGS:
                 return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
-            body = _decompressed(world, body)
+            body = await _aside(len(body), _decompressed, world, body)
         header_length = (
             len(body) if head.header_length is None else _header_length(head.header_length, len(body))
         )
@@ -77,11 +83,25 @@ async def infer(
             later, final = await responses.next()
             response = response or later
         try:
-            reply = _answer(world, model, call, response, head.accept)
+            reply = _answer(world, model, call, response)
         except TritonError as error:
-            reply = untyped_error(error)
-        world.finish(call, model)
-        return reply
+            return untyped_error(error)
+        finally:
+            world.finish(call, model)
+    if head.accept and (coding := compression.choose(head.accept)):
+        return await _aside(len(reply.body), _compressed, reply, coding)
+    return reply
+
+
+async def _aside(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """Do what takes long for a large body in a thread: the event loop has other clients."""
+    return await asyncio.to_thread(work, *arguments) if size > _LARGE else work(*arguments)
+
+
+def _compressed(reply: Reply, coding: str) -> Reply:
+    (_, content_type), *extra, _ = reply.headers
+    body = compression.compress(reply.body, coding)
+    return typed(reply.status, content_type, body, (*extra, (b"Content-Encoding", coding.encode())))
 
 
 def _decompressed(world: World, body: bytes) -> bytes:
@@ -116,9 +136,7 @@ def too_large(world: World) -> TritonError:
     )
 
 
-def _answer(
-    world: World, model: LoadedModel, call: Call, response: InferResponse | None, accept: str
-) -> Reply:
+def _answer(world: World, model: LoadedModel, call: Call, response: InferResponse | None) -> Reply:
     request = call.request
     if response is None:
         raise internal(f"model '{model.name}' sent no response")
@@ -134,7 +152,4 @@ def _answer(
     header, blobs = rendered.header, rendered.blobs
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
-    if accept and (coding := compression.choose(accept)):
-        body = compression.compress(body, coding)
-        extra = (*extra, (b"Content-Encoding", coding.encode()))
     return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)

@@ -1,0 +1,25 @@
+"""The way of responses from any thread to the event loop."""
+
+import asyncio
+
+import pytest
+
+from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.protocol.messages import InferResponse
+
+
+def test_a_receiver_that_fails_does_not_keep_the_others_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    delivered: list[bool] = []
+
+    def fails(response: InferResponse | None, final: bool) -> None:
+        raise ZeroDivisionError
+
+    async def post() -> None:
+        mailbox = Mailbox(asyncio.get_running_loop())
+        mailbox.post(fails, None, True)
+        mailbox.post(lambda response, final: delivered.append(final), None, True)
+        await asyncio.sleep(0)
+
+    asyncio.run(post())
+    assert delivered == [True]
+    assert "a response could not be delivered" in caplog.text
