@@ -1,4 +1,4 @@
-"""Answers its input; 1 raises, 2 is an error, 1000 and more sleeps for so many milliseconds."""
+"""Answers its input; 1 raises, 2 is an error, 100 and more sleeps for so many milliseconds."""
 
 import time
 
@@ -16,6 +16,6 @@ class TritonPythonModel:
             raise ValueError("one")
         if what == 2:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError("two"))
-        if what >= 1000:
+        if what >= 100:
             time.sleep(what / 1000)
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", data)])
