@@ -1,16 +1,17 @@
-"""`python -m benchmarks [http] [startup]`: with no names everything runs and docs/benchmarks.md is written."""
+"""`python -m benchmarks [http] [startup] [proxy]`: with no names everything runs. `proxy` writes docs/proxy_benchmarks.md,
+`http` and `startup` together docs/benchmarks.md."""
 
 import argparse
 import sys
 
-from benchmarks import http, report, startup
+from benchmarks import http, proxy, proxy_report, report, startup
 from benchmarks.load import Unmeasured
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", choices=["http", "startup", []], help="what to measure; all, if not named"
+        "what", nargs="*", choices=["http", "startup", "proxy", []], help="what to measure; all, if not named"
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds per number, whose median counts")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
@@ -22,6 +23,9 @@ def main() -> int:
             if "http" in asked.what or not asked.what
             else []
         )
+        if "proxy" in asked.what or not asked.what:
+            proxies = proxy.run(rounds=asked.rounds, seconds=asked.seconds)
+            proxy_report.write(proxies, rounds=asked.rounds, seconds=asked.seconds)
         started = startup.run(rounds=asked.rounds) if "startup" in asked.what or not asked.what else None
     except Unmeasured as reason:
         print(f"benchmarks: {reason}", file=sys.stderr)

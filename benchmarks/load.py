@@ -64,7 +64,7 @@ def measure(
         float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout)[1]),
         _microseconds(_found(r"50%\s+([\d.]+)(us|ms|s)", done.stdout)),
         _microseconds(_found(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)),
-        1e6 * spent / int(_found(r"(\d+) requests in", done.stdout)[1]),
+        1e6 * spent / max(1, int(_found(r"(\d+) requests in", done.stdout)[1])),
     )
 
 
