@@ -14,10 +14,13 @@ def test_a_receiver_that_fails_does_not_keep_the_others_waiting(caplog: pytest.L
     def fails(response: InferResponse | None, final: bool) -> None:
         raise ZeroDivisionError
 
+    def takes(response: InferResponse | None, final: bool) -> None:
+        delivered.append(final)
+
     async def post() -> None:
         mailbox = Mailbox(asyncio.get_running_loop())
         mailbox.post(fails, None, True)
-        mailbox.post(lambda response, final: delivered.append(final), None, True)
+        mailbox.post(takes, None, True)
         await asyncio.sleep(0)
 
     asyncio.run(post())
