@@ -1,27 +1,33 @@
-"""`python -m benchmarks [http] [startup] [proxy]`: with no names everything runs. `proxy` writes docs/proxy_benchmarks.md,
-`http` and `startup` together docs/benchmarks.md."""
+"""`python -m benchmarks [http] [grpc] [startup] [proxy]`: with no names everything runs.
+
+`proxy` writes docs/proxy_benchmarks.md, `http`, `grpc` and `startup` together docs/benchmarks.md.
+"""
 
 import argparse
 import sys
 
-from benchmarks import http, proxy, proxy_report, report, startup
+from benchmarks import grpc, http, proxy, proxy_report, report, startup
 from benchmarks.load import Unmeasured
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", choices=["http", "startup", "proxy", []], help="what to measure; all, if not named"
+        "what",
+        nargs="*",
+        choices=["http", "grpc", "startup", "proxy", []],
+        help="what to measure; all, if not named",
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds per number, whose median counts")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
-    parser.add_argument("--only", default="", help="of http, what has this in its name")
+    parser.add_argument("--only", default="", help="of http and grpc, what has this in its name")
     asked = parser.parse_args()
     try:
-        rows = (
-            http.run(rounds=asked.rounds, seconds=asked.seconds, only=asked.only)
-            if "http" in asked.what or not asked.what
+        rows, calls = (
+            protocol.run(rounds=asked.rounds, seconds=asked.seconds, only=asked.only)
+            if name in asked.what or not asked.what
             else []
+            for name, protocol in (("http", http), ("grpc", grpc))
         )
         if "proxy" in asked.what or not asked.what:
             proxies = proxy.run(rounds=asked.rounds, seconds=asked.seconds)
@@ -30,8 +36,8 @@ def main() -> int:
     except Unmeasured as reason:
         print(f"benchmarks: {reason}", file=sys.stderr)
         return 1
-    if started is not None and rows and not asked.only:
-        report.write(rows, started, rounds=asked.rounds, seconds=asked.seconds)
+    if started is not None and rows and calls and not asked.only:
+        report.write(rows, calls, started, rounds=asked.rounds, seconds=asked.seconds)
     return 0
 
 

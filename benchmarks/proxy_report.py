@@ -20,8 +20,9 @@ run, check a key on every request, and are loaded in turn by the same program (`
 number is the median of {rounds} rounds of {seconds} seconds. The upstream answers at once and always the same, so that
 what is seen is what the proxies take. nginx only compares the key and passes bytes on: it translates nothing.
 
-Measured on {date} on {machine}, load average {load:.0f} at the end; Python {python}, uvicorn {uvicorn}. Machines are noisy,
-and the load generator and the upstream share this one's cores: the ratios and the processor times mean more than the rates.
+Measured on {date} on {machine}, load average {load:.0f} at the end; Python {python},
+uvicorn {uvicorn}. Machines are noisy, and the load generator and the upstream share this one's cores: the ratios and
+the processor times mean more than the rates.
 """
 
 
@@ -45,8 +46,7 @@ def _rates(found: Sequence[Measured]) -> list[str]:
     lines = [
         "## Chat completions",
         "",
-        "| | connections | requests per second | triton-proxy is | p50, added to the upstream's | p99, added "
-        "| processor per request |",
+        "| | connections | per second | triton-proxy is | p50, added | p99, added | processor per request |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for connections in CONNECTIONS:

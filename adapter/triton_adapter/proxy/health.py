@@ -66,19 +66,23 @@ class HealthCheck:
         )
 
     async def _ask(self, entry: ModelEntry, target: Target, path: str) -> Health:
-        wire = Wire("GET", target.endpoint.url(path), headers=target.headers, timeout=PATIENCE)
         try:
-            reply = await self._client.fetch(wire)
+            status = await self._status(target, path)
+            # Behind a bare /generate the model may go by another name, or there is no /v2 at all.
+            if status != 200 and target.endpoint.bare is not None:
+                status = await self._status(target, "/v2/health/ready")
+                status = 200 if status in (404, 405) else status
         except AdapterError as error:
             return Health(entry, error.message)
-        if reply.status == 200:
+        if status == 200:
             return Health(entry)
-        # A gateway that has only the bare endpoints has no /v2: that it answers is all that can be known.
-        if target.endpoint.bare is not None and reply.status in (404, 405):
-            return Health(entry)
-        if reply.status in (401, 403):
+        if status in (401, 403):
             return Health(entry, "Triton refuses the credentials")
         return Health(entry, "Triton says that it is not ready")
+
+    async def _status(self, target: Target, path: str) -> int:
+        wire = Wire("GET", target.endpoint.url(path), headers=target.headers, timeout=PATIENCE)
+        return (await self._client.fetch(wire)).status
 
 
 def readiness(health: list[Health], *, keys: bool) -> Json:
