@@ -3,6 +3,7 @@
 What batches and sequences need besides is in `schedulers`.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -108,16 +109,29 @@ class QueueScheduler:
     def __init__(self, executor: ThreadedExecutor) -> None:
         self._executor = executor
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
+        self._gathered: list[Call] = []
         self._idle = threading.Semaphore(0)
         for instance in range(executor.instances):
             executor.start_worker(instance, partial(self._work, instance))
 
     def submit(self, call: Call) -> None:
-        self._queue.put(call)
+        if threading.get_ident() != call.thread:
+            self._queue.put(call)
+            return
+        # An instance that is woken for each request fights the loop for the interpreter; one that is woken for all the
+        # requests of a turn of the loop has it to itself.
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._gathered.append(call)
+
+    def _hand_over(self) -> None:
+        calls, self._gathered = self._gathered, []
+        for call in calls:
+            self._queue.put(call)
 
     @property
     def pending(self) -> int:
-        return self._queue.qsize()
+        return self._queue.qsize() + len(self._gathered)
 
     def _work(self, instance: int) -> None:
         take = self._queue.get
