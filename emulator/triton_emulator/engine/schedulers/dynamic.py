@@ -56,7 +56,7 @@ class BatchSizes:
         count = pending = best = 0
         full = stop = closed = False
         first = batch.calls[0] if batch.calls else None
-        oldest = 0
+        oldest = now
         for call in waiting:
             size = call.batch_size
             if first is None:
@@ -73,7 +73,7 @@ class BatchSizes:
                     break
             pending += size
             count += 1
-            oldest = min(oldest or call.queued_ns, call.queued_ns)
+            oldest = min(oldest, call.queued_ns)
             if batch.size + pending in self.preferred:
                 best = count
         late = self.delay_ns != 0 and now - oldest >= self.delay_ns
