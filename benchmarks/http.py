@@ -68,8 +68,15 @@ class Row:
     def ratio(self) -> float:
         return self.emulator.per_second / self.triton.per_second
 
+    def line(self) -> str:
+        """What the console shows."""
+        return (
+            f"{self.what:50}{self.connections:4}  {self.emulator.per_second:8,.0f}/s  {self.triton.per_second:8,.0f}/s"
+            f"  {self.ratio:5.2f}x   processor time {self.emulator.cpu_us:5.0f} us {self.triton.cpu_us:5.0f} us"
+        )
 
-def _median(rates: Sequence[Rate]) -> Rate:
+
+def median_rate(rates: Sequence[Rate]) -> Rate:
     return Rate(
         median(rate.per_second for rate in rates),
         median(rate.p50_us for rate in rates),
@@ -100,11 +107,7 @@ def run(*, rounds: int, seconds: int, only: str = "") -> list[Row]:
                         )
                         if number:  # the first round warms up
                             rates[name].append(rate)
-                row = Row(what, connections, _median(rates["emulator"]), _median(rates["triton"]))
+                row = Row(what, connections, median_rate(rates["emulator"]), median_rate(rates["triton"]))
                 rows.append(row)
-                print(
-                    f"{what:48}{connections:4}  {row.emulator.per_second:8,.0f}/s  {row.triton.per_second:8,.0f}/s"
-                    f"  {row.ratio:5.2f}x   processor time {row.emulator.cpu_us:5.0f} us {row.triton.cpu_us:5.0f} us",
-                    flush=True,
-                )
+                print(row.line(), flush=True)
     return rows

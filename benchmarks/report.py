@@ -29,7 +29,7 @@ one process that runs Python on one of them.
 """
 
 
-def write(rows: Sequence[Row], startup: Startup, *, rounds: int, seconds: int) -> None:
+def write(rows: Sequence[Row], calls: Sequence[Row], startup: Startup, *, rounds: int, seconds: int) -> None:
     introduction = _INTRODUCTION.format(
         rounds=rounds,
         seconds=seconds,
@@ -39,7 +39,7 @@ def write(rows: Sequence[Row], startup: Startup, *, rounds: int, seconds: int) -
         uvicorn=version("uvicorn"),
         triton=DEFAULT_VERSION,
     )
-    PAGE.write_text("\n".join((introduction, *_http(rows), "", *_startup(startup), "")))
+    PAGE.write_text("\n".join((introduction, *_http(rows), "", *_grpc(calls), "", *_startup(startup), "")))
 
 
 def machine() -> str:
@@ -51,9 +51,21 @@ def machine() -> str:
 
 
 def _http(rows: Sequence[Row]) -> list[str]:
+    return ["## Requests per second over HTTP", "", *_rates(rows)]
+
+
+def _grpc(rows: Sequence[Row]) -> list[str]:
     return [
-        "## Requests per second",
+        "## Requests per second over gRPC",
         "",
+        "Loaded by NVIDIA's `perf_analyzer`. A request whose answer is 20 responses counts as one.",
+        "",
+        *_rates(rows),
+    ]
+
+
+def _rates(rows: Sequence[Row]) -> list[str]:
+    return [
         "| what | connections | emulator | real | ratio | p50 / p99, emulator | real | processor, emulator | real |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         *(

@@ -1,0 +1,94 @@
+"""gRPC: inference and streams, the emulator beside the real server, loaded by NVIDIA's own perf_analyzer."""
+
+import json
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.http import REPOSITORY, Row, median_rate
+from benchmarks.load import Rate, Unmeasured
+from benchmarks.servers import NAMES, cpu_seconds, running, url
+from triton_contract.reference import perf_analyzer
+from triton_contract.reference.wheel import ReferenceUnavailable
+from triton_contract.targets import Target
+
+CONNECTIONS = (1, 16)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What perf_analyzer is to send: to which model, with which of its options; `data` is a file of inputs."""
+
+    model: str
+    options: Sequence[str] = ()
+    data: object = None
+
+
+_SHAPE = ("--shape", "INPUT0:16")
+_STREAM = ("--async", "--streaming")
+_PROMPT = {"data": [{"text_input": ["who are u?"], "stream": [True]}]}
+
+#: what is measured, by the words of the table; both servers serve the same model folder
+LOADS = {
+    "ModelInfer, raw FP32[16], Python model": Load("identity", _SHAPE),
+    "ModelInfer, raw FP32[16], built-in behaviour": Load("inline_identity", _SHAPE),
+    "ModelStreamInfer, one response, Python model": Load("identity", (*_SHAPE, *_STREAM)),
+    "ModelStreamInfer, one response, built-in behaviour": Load("inline_identity", (*_SHAPE, *_STREAM)),
+    "ModelStreamInfer, 20 responses, Python model": Load("llm", _STREAM, _PROMPT),
+    "ModelStreamInfer, 20 responses, built-in behaviour": Load("inline_llm", _STREAM, _PROMPT),
+}
+
+
+def run(*, rounds: int, seconds: int, only: str = "") -> list[Row]:
+    """Both servers are up all the time and measured in turn, round by round. Raises Unmeasured."""
+    rows = []
+    with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
+        targets = dict(zip(NAMES, (emulator, triton), strict=True))
+        for what, load in LOADS.items():
+            if only not in what:
+                continue
+            for connections in CONNECTIONS:
+                rates: dict[str, list[Rate]] = {name: [] for name in NAMES}
+                for _ in range(rounds):
+                    for name, target in targets.items():
+                        rates[name].append(_measure(target, load, connections, seconds))
+                row = Row(what, connections, median_rate(rates["emulator"]), median_rate(rates["triton"]))
+                rows.append(row)
+                print(row.line(), flush=True)
+    return rows
+
+
+def _measure(target: Target, load: Load, connections: int, seconds: int) -> Rate:
+    if target.grpc is None:
+        raise Unmeasured("this target's gRPC address is not known")
+    with tempfile.TemporaryDirectory() as folder:
+        options = [*load.options]
+        if load.data is not None:
+            file = Path(folder) / "data.json"
+            file.write_text(json.dumps(load.data))
+            options.append(f"--input-data={file}")
+        counted, busy = _requests(target, load.model), cpu_seconds(target)
+        try:
+            # three windows make a measurement
+            found = perf_analyzer.measure(
+                load.model,
+                "grpc",
+                target.grpc,
+                concurrency=connections,
+                milliseconds=1000 * seconds // 3,
+                options=options,
+            )
+        except (perf_analyzer.Failed, ReferenceUnavailable) as fault:
+            raise Unmeasured(str(fault)) from None
+        busy = cpu_seconds(target) - busy
+        counted = _requests(target, load.model) - counted
+    return Rate(found.per_second, found.p50_us, found.p99_us, 1e6 * busy / counted)
+
+
+def _requests(target: Target, model: str) -> int:
+    """How many requests the model has answered, by the server's own statistics."""
+    with urllib.request.urlopen(f"{url(target)}/v2/models/{model}/stats") as answer:
+        statistics = json.load(answer)["model_stats"][0]
+    return int(statistics["inference_stats"]["success"]["count"])
