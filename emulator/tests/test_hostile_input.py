@@ -12,6 +12,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -577,3 +578,11 @@ def test_a_client_of_a_blocked_model_that_leaves_is_forgotten(server: Process, t
         assert answers(server)
     with fifo.open("w"):
         assert answers(server)
+
+
+def test_headers_without_end_are_cut_off_at_a_mebibyte(server: Process) -> None:
+    line = b"X: " + b"a" * 8000 + b"\r\n"
+    with server.connect() as connection, suppress(ConnectionError):
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\n" + line * 200)
+        assert connection.recv(1) == b""
+    assert answers(server)

@@ -297,7 +297,8 @@ def _pattern(protocol: str, text: str) -> re.Pattern[str] | None:
 
 def _options(settings: Settings, paths: list[Path]) -> Options:
     mode = settings.model_control_mode
-    assert mode in ("none", "poll", "explicit")  # noqa: S101  (the command line has checked it)
+    if mode not in ("none", "poll", "explicit"):
+        raise ValueError(f"model_control_mode is none, poll or explicit, not {mode!r}")
     return Options(
         paths=paths,
         mode=mode,  # type: ignore[arg-type]

@@ -21,6 +21,8 @@ _METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b
 #: 2.51: bytes of a header's name or value, and of a request's target, beyond which the connection is dropped
 _TOKEN_LIMIT = 8191
 _TARGET_LIMIT = 8189
+#: bytes of all headers of a request; 2.51 has no limit, but a server that can be filled up helps nobody
+_HEADERS_LIMIT = 1 << 20
 
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
@@ -111,10 +113,13 @@ class TritonProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = self._ignored = False
+        self._header_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(name) > _TOKEN_LIMIT or len(value) > _TOKEN_LIMIT:
+        self._header_bytes += len(name) + len(value)
+        if len(name) > _TOKEN_LIMIT or len(value) > _TOKEN_LIMIT or self._header_bytes > _HEADERS_LIMIT:
             self._refuse()
+            return
         if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))

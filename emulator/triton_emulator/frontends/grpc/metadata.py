@@ -16,18 +16,14 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class Gate:
-    """Finds the world of a call. Metadata is costly to look at, so it is left alone where nothing asks for it."""
+    """Finds the world of a call. Every call is looked at: one that names a closed session must not reach another."""
 
     def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
         self._world = world
         self._sessions = sessions
-        settings = world.settings
-        self._open = not (settings.grpc_restricted_protocols or settings.grpc_header_forward_pattern)
 
     def admit(self, category: str, context: Any) -> World:
         """The world that a call is for. Raises NOT_FOUND for an unknown session, UNAVAILABLE for a restricted API."""
-        if self._open and not self._sessions:
-            return self._world
         metadata = context.invocation_metadata() or ()
         world = self._world
         session = _first(metadata, SESSION_KEY)
