@@ -174,3 +174,24 @@ def test_azures_client_is_answered_by_its_deployment(proxy: ProxyServer) -> None
         )
     assert reply.choices[0].message.content == "hello"
     assert reply.model == "flat"
+
+
+def test_many_at_a_time_get_their_own_answers(proxy: ProxyServer) -> None:
+    async def ask_all() -> list[str]:
+        async with openai.AsyncOpenAI(api_key=MASTER, base_url=proxy.url, max_retries=0) as client:
+
+            async def whole(at: int) -> str:
+                reply = await client.chat.completions.create(model="flat", messages=messages(f"SAY {at}"))  # type: ignore[arg-type]
+                return reply.choices[0].message.content or ""
+
+            async def streamed(at: int) -> str:
+                stream: Any = await client.chat.completions.create(
+                    model="vllm",
+                    messages=messages(f"SAY {at} and {at}"),  # type: ignore[arg-type]
+                    stream=True,
+                )
+                return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+            return await asyncio.gather(*map(whole, range(20)), *map(streamed, range(20)))
+
+    assert asyncio.run(ask_all()) == [*map(str, range(20)), *(f"{at} and {at}" for at in range(20))]
