@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import sys
 
 from benchmarks import grpc, http, proxy, proxy_report, report, startup
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
     parser.add_argument("--only", default="", help="of http and grpc, what has this in its name")
     asked = parser.parse_args()
+    load = os.getloadavg()[0]
     try:
         rows, calls = (
             protocol.run(rounds=asked.rounds, seconds=asked.seconds, only=asked.only)
@@ -37,7 +39,7 @@ def main() -> int:
         print(f"benchmarks: {reason}", file=sys.stderr)
         return 1
     if started is not None and rows and calls and not asked.only:
-        report.write(rows, calls, started, rounds=asked.rounds, seconds=asked.seconds)
+        report.write(rows, calls, started, rounds=asked.rounds, seconds=asked.seconds, load=load)
     return 0
 
 

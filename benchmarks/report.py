@@ -20,7 +20,8 @@ Written by `make bench`; do not edit. Both servers serve the same model folders 
 same program (`wrk`, one thread) loads them in turn, round by round; a number is the median of {rounds} rounds of
 {seconds} seconds. Machines are noisy: the ratios mean more than the rates.
 
-Measured on {date} on {machine}; Python {python}, uvicorn {uvicorn}, tritonserver {triton} from its wheel, on the CPU.
+Measured on {date} on {machine}, with a load average of {load:.1f} before; Python {python}, uvicorn {uvicorn},
+tritonserver {triton} from its wheel, on the CPU.
 
 "Python model" is one `model.py` that both run. "Built-in behaviour" is the emulator answering from the model's
 configuration alone, where the real server runs the same `model.py`. "Processor" is the processor time that a server's
@@ -29,12 +30,16 @@ one process that runs Python on one of them.
 """
 
 
-def write(rows: Sequence[Row], calls: Sequence[Row], startup: Startup, *, rounds: int, seconds: int) -> None:
+def write(
+    rows: Sequence[Row], calls: Sequence[Row], startup: Startup, *, rounds: int, seconds: int, load: float
+) -> None:
+    """Write the page; `load` is the machine's load average before anything was measured."""
     introduction = _INTRODUCTION.format(
         rounds=rounds,
         seconds=seconds,
         date=dt.datetime.now(dt.UTC).date(),
         machine=machine(),
+        load=load,
         python=platform.python_version(),
         uvicorn=version("uvicorn"),
         triton=DEFAULT_VERSION,
