@@ -62,6 +62,7 @@ class Call:
         "compute_input_end_ns",
         "compute_output_start_ns",
         "compute_start_ns",
+        "executing",
         "execution",
         "failed",
         "failures",
@@ -91,6 +92,8 @@ class Call:
         #: when a batcher got it, on a steady clock
         self.queued_ns = 0
         self.finished = False
+        #: whether a decoupled model that may have sent its last response is still at work on it, and may yet fail
+        self.executing = False
         #: number of requests executed together with this one, counted once per execution (0 on the others)
         self.execution = 0
         self.queue_start_ns = time_ns()

@@ -14,7 +14,7 @@ from triton_emulator.protocol.datatypes import (
     element_count,
     encode_bytes,
 )
-from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.model_config import ModelConfig, TensorSpec
@@ -53,6 +53,8 @@ def validate(request: InferRequest, config: ModelConfig) -> int:
     batch = _batch_size(request, inputs, config) if config.max_batch_size > 0 else 0
     for tensor, spec in zip(inputs, specs, strict=True):
         _check_input(request, tensor, spec, config)
+    if batch > _INT32_MAX:  # 2.51: what was a negative batch gets as far as the backend
+        raise internal(f"batch size {batch} for '{config.name}_0', max allowed is {config.max_batch_size}")
     return max(batch, 1)
 
 
@@ -124,9 +126,9 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
             f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
             f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
         )
-    if -1 in shape:
+    if shape and min(shape) < 0:  # gRPC may say so
         _check_dims_are_given(request, tensor, spec, config)
-        shape = (_UINT32 - 1, *shape[1:])
+        shape = (shape[0] % _UINT32, *shape[1:]) if batching else shape
     if batching and shape[0] == 0:
         # 2.51: a batch of none is measured, and given to the model, as if it had no batch dimension
         tensor.shape = shape = shape[1:]

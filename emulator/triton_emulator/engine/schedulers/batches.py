@@ -1,8 +1,9 @@
 """Runs what a batcher forms: on the instances' own threads, or at once on the event loop."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from queue import Empty, SimpleQueue
 from time import monotonic_ns
 from typing import Protocol
 
@@ -43,6 +44,36 @@ class Batcher(Protocol):
         """Time has passed."""
 
 
+class _Bell:
+    """Wakes threads that wait for news. `lock` guards it; a condition variable does the same at ten times the price."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._sleepers = 0
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake all; to be called with the lock held."""
+        for _ in range(self._sleepers):
+            self._rings.put(None)
+        self._sleepers = 0
+
+    def enter(self) -> None:
+        """Say that this thread is going to sleep; to be called with the lock held."""
+        self._sleepers += 1
+
+    def sleep(self, seconds: float | None) -> None:
+        """Wait for the next ring, or for so long; to be called without the lock, after `enter`."""
+        try:
+            self._rings.get(timeout=seconds)
+        except Empty:
+            with self._lock:
+                if self._sleepers:
+                    self._sleepers -= 1
+                    return
+            self._rings.get()  # it has rung meanwhile, for this thread too
+
+
 class _Batches:
     """What both ways share: the batcher, what it drops, and its clock."""
 
@@ -50,7 +81,8 @@ class _Batches:
         self._executor = executor
         self._batcher = batcher
         self._later = later
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._bell = _Bell(self._lock)
         self._ticking = 0
         self._stopped = False
         #: how many calls wait for an instance
@@ -62,7 +94,9 @@ class _Batches:
         self.pending += 1
         self._arm()
 
-    def _dropped(self) -> list[tuple[Call, TritonError]]:
+    def _dropped(self) -> Sequence[tuple[Call, TritonError]]:
+        if not self._batcher.dropped:
+            return ()
         dropped = self._batcher.dropped[:]
         self._batcher.dropped.clear()
         self.pending -= len(dropped)
@@ -71,17 +105,17 @@ class _Batches:
     def _arm(self) -> None:
         """See to it that the batcher is told when the time has come that it waits for."""
         due = self._batcher.tick_ns
-        if due and not self._stopped and not 0 < self._ticking <= due:
+        if due and (self.pending or not self._stopped) and not 0 < self._ticking <= due:
             self._ticking = due
             self._later(max(0, due - monotonic_ns()) / 1e9 + 0.001, self._tick)
 
     def _tick(self) -> None:
-        with self._changed:
+        with self._lock:
             self._ticking = 0
             self._batcher.tick(monotonic_ns())
             dropped = self._dropped()
             self._arm()
-            self._changed.notify_all()
+            self._bell.ring()
         _refuse(dropped)
 
 
@@ -102,10 +136,10 @@ class ThreadedBatches(_Batches):
 
     def submit(self, call: Call) -> None:
         """Raises TritonError where the batcher does not take it."""
-        with self._changed:
+        with self._lock:
             self._add(call)
             dropped = self._dropped()
-            self._changed.notify_all()
+            self._bell.ring()
         _refuse(dropped)
 
     def _again(self, call: Call) -> None:
@@ -115,40 +149,42 @@ class ThreadedBatches(_Batches):
         call.failures = ()
         self._count(call)
         call.restart()
-        with self._changed:
+        with self._lock:
             batcher.again(call, monotonic_ns())
             self.pending += 1
 
     def _work(self, instance: int) -> None:
-        while (batch := self._next(instance)) is not None:
-            execute(self._executor, batch, instance)
-            with self._changed:
-                self._batcher.done(instance, batch, monotonic_ns())
-                self._changed.notify_all()
-        self._idle.release()
-
-    def _next(self, instance: int) -> list[Call] | None:
-        """Wait for a batch; None when the model is to be unloaded and nothing waits."""
+        batch: list[Call] = []
         while True:
-            with self._changed:
-                batch = self._batcher.take(instance, monotonic_ns())
+            now = monotonic_ns()
+            wake = 0
+            with self._lock:
+                if batch:
+                    self._batcher.done(instance, batch, now)
+                    self._bell.ring()
+                batch = self._batcher.take(instance, now)
                 dropped = self._dropped()
                 self.pending -= sum(not call.padding for call in batch)
                 self._arm()
                 if not batch and not dropped:
                     if self._stopped and self.pending == 0:
-                        return None
+                        break
                     wake = self._batcher.wake_ns(instance)
-                    self._changed.wait(max(0, wake - monotonic_ns()) / 1e9 if wake else None)
-            _refuse(dropped)
+                    self._bell.enter()
             if batch:
-                return batch
+                _refuse(dropped)
+                execute(self._executor, batch, instance)
+            elif dropped:
+                _refuse(dropped)
+            else:
+                self._bell.sleep(max(0, wake - now) / 1e9 if wake else None)
+        self._idle.release()
 
     def stop(self) -> None:
         """Finish what is queued, then release the executor."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
-            self._changed.notify_all()
+            self._bell.ring()
         for _ in range(self._instances):
             self._idle.acquire()
         self._executor.finalize()
@@ -158,6 +194,10 @@ class InlineBatches(_Batches):
     """For executors that never block: a batch runs as soon as it is there, on the event loop."""
 
     any_thread = False
+
+    def __init__(self, executor: Executor, batcher: Batcher, later: Later) -> None:
+        super().__init__(executor, batcher, later)
+        self._waking = 0
 
     def submit(self, call: Call) -> None:
         """Raises TritonError where the batcher does not take it."""
@@ -173,11 +213,16 @@ class InlineBatches(_Batches):
             self.pending -= sum(not call.padding for call in batch)
             execute(self._executor, batch, 0)
             self._batcher.done(0, batch, monotonic_ns())
-        dropped = self._dropped()
-        _refuse(dropped)
+        _refuse(self._dropped())
         self._arm()
-        if wake := self._batcher.wake_ns(0):
-            self._later(max(0, wake - monotonic_ns()) / 1e9, self._run)
+        wake = self._batcher.wake_ns(0)
+        if wake and not 0 < self._waking <= wake:
+            self._waking = wake
+            self._later(max(0, wake - monotonic_ns()) / 1e9, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = 0
+        self._run()
 
     def stop(self) -> None:
         """Release the executor."""
@@ -185,6 +230,6 @@ class InlineBatches(_Batches):
         self._executor.finalize()
 
 
-def _refuse(dropped: list[tuple[Call, TritonError]]) -> None:
+def _refuse(dropped: Sequence[tuple[Call, TritonError]]) -> None:
     for call, error in dropped:
         refuse(call, error)

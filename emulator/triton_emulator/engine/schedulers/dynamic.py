@@ -125,6 +125,7 @@ class DynamicBatcher:
         """The next batch to run, empty where there is none now."""
         if not self._ahead:
             return self._form_now(now)
+        self.dropped += self._queue.sweep(now)
         self._form(now)
         if not self._ready:
             return []
@@ -156,11 +157,8 @@ class DynamicBatcher:
 
     def _form(self, now: int) -> None:
         """Move waiting requests into batches, as far as they may be formed ahead."""
-        if not self._ahead:
-            return
         self._wake = 0
-        self.dropped += self._queue.sweep(now)
-        while len(self._queue):
+        while self._ahead and len(self._queue):
             batch = self._current
             if batch.full or batch.started:
                 batch = self._current = _Batch()
