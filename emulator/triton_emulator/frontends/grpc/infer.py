@@ -7,7 +7,7 @@ from typing import Any
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call
 from triton_emulator.engine.shared_memory import Lease
-from triton_emulator.frontends.grpc.infer_request import read_infer
+from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
 from triton_emulator.frontends.grpc.infer_response import ModelInferResponse, fill
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.grpc.metadata import Gate
@@ -23,7 +23,7 @@ async def model_infer(gate: Gate, data: bytes, context: Any) -> bytes:
     """The bytes of a ModelInferResponse. Raises TritonError; on cancellation the model learns of it at once."""
     message = _parse(data)
     world = gate.admit("inference", context)
-    name = message.model_name
+    name = c_string(message.model_name)
     model = world.model(name, message.model_version)
     if model.config.decoupled:
         raise unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy")

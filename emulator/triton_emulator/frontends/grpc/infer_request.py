@@ -22,13 +22,21 @@ EMPTY_FINAL = "triton_enable_empty_final_response"
 
 def read_infer(message: Proto, regions: Regions) -> InferRequest:
     """The request, without its metadata. Raises TritonError."""
-    request = InferRequest(message.model_name, message.model_version, message.id)
+    request = InferRequest(c_string(message.model_name), message.model_version, c_string(message.id))
     if message.parameters:
         _read_parameters(message.parameters, request)
     _read_inputs(message, request, regions)
-    for output in message.outputs:
-        request.outputs.append(_read_output(output, regions))
+    outputs = message.outputs
+    if outputs:
+        request.outputs = [_read_output(output, regions) for output in outputs]
+        if len(outputs) > 1:
+            _merge(request.outputs)
     return request
+
+
+def c_string(text: str) -> str:
+    """2.51 passes names on as C strings, which end at a zero."""
+    return text if "\0" not in text else text.partition("\0")[0]
 
 
 def wants_empty_final(message: Proto) -> bool:
@@ -53,7 +61,7 @@ def _sequence_id(request: InferRequest, value: Proto) -> None:
     if kind == "int64_param":
         request.sequence_id = value.int64_param % _UINT64
     elif kind == "string_param":
-        request.sequence_id = value.string_param
+        request.sequence_id = c_string(value.string_param)
     else:
         raise _wrong_type("sequence_id", "int64_param or string_param")
 
@@ -105,20 +113,22 @@ _CUSTOM = frozenset({"int64_param", "bool_param", "string_param", "double_param"
 
 
 def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest) -> None:
-    for key, value in parameters.items():
-        reader = _RESERVED.get(key)
+    for name, value in parameters.items():
+        reader = _RESERVED.get(name)
         if reader is not None:
             reader(request, value)
-        elif key.startswith("triton_"):
+            continue
+        key = c_string(name)
+        if name.startswith("triton_"):
             raise invalid_arg(
                 "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys "
                 f"starting with 'triton_' are allowed: {EMPTY_FINAL}"
             )
-        else:
-            kind = _kind(value)
-            if kind not in _CUSTOM:  # 2.51: a double is taken, though the text leaves it out
-                raise _wrong_type(key, "int64_param, bool_param, or string_param")
-            request.parameters[key] = getattr(value, kind)
+        kind = _kind(value)
+        if kind not in _CUSTOM:  # 2.51: a double is taken, though the text leaves it out
+            raise _wrong_type(name, "int64_param, bool_param, or string_param")
+        given = getattr(value, kind)
+        request.parameters[key] = c_string(given) if kind == "string_param" else given
 
 
 # --- inputs ---
@@ -154,15 +164,16 @@ def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> Non
             raise invalid_arg(
                 f"unable to find data for input tensor '{entry.name}' for model '{message.model_name}' in request."
             )
-        request.inputs.append(Tensor(entry.name, entry.datatype, entry.shape, data=data))
+        request.inputs.append(Tensor(c_string(entry.name), c_string(entry.datatype), entry.shape, data=data))
 
 
 def _check_names_differ(inputs: Iterable[Proto], request: InferRequest) -> None:
     names: set[str] = set()
     for entry in inputs:
-        if entry.name in names:
-            raise invalid_arg(f"{request.log_id}input '{entry.name}' already exists in request")
-        names.add(entry.name)
+        name = c_string(entry.name)
+        if name in names:
+            raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
+        names.add(name)
 
 
 #: the `contents` fields in the order in which 2.51 looks at them: the datatypes that a field serves (the last is the
@@ -208,7 +219,7 @@ def _typed_data(entry: Proto, model_name: str) -> bytes:
 
 
 def _read_output(entry: Proto, regions: Regions) -> RequestedOutput:
-    output = RequestedOutput(entry.name)
+    output = RequestedOutput(c_string(entry.name))
     if not entry.parameters:
         return output
     ref = _shared_memory(entry)
@@ -220,6 +231,15 @@ def _read_output(entry: Proto, regions: Regions) -> RequestedOutput:
         output.shared_memory = ref
     output.classification = classes
     return output
+
+
+def _merge(outputs: list[RequestedOutput]) -> None:
+    """Of an output that is asked for twice, 2.51 takes the first place in shared memory and the first classes."""
+    first: dict[str, RequestedOutput] = {}
+    for output in outputs:
+        known = first.setdefault(output.name, output)
+        known.shared_memory = known.shared_memory or output.shared_memory
+        known.classification = known.classification or output.classification
 
 
 def _classification(entry: Proto) -> int:

@@ -12,7 +12,7 @@ import grpc
 
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call
-from triton_emulator.frontends.grpc.infer_request import read_infer, wants_empty_final
+from triton_emulator.frontends.grpc.infer_request import c_string, read_infer, wants_empty_final
 from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInferResponse, fill
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.grpc.metadata import Gate
@@ -100,17 +100,18 @@ class Stream:
 
     def _accept(self, message: Proto) -> None:
         world = self.world
+        name = c_string(message.model_name)
         place: _Place | None = None
         lease = world.system_shared_memory.lease()
         try:
             try:
-                model = world.model(message.model_name, message.model_version)
+                model = world.model(name, message.model_version)
             except TritonError:
                 place = self._place()
                 raise
             if not model.config.decoupled:
                 place = self._place()
-            world.trace.sample(message.model_name)
+            world.trace.sample(name)
             request = read_infer(message, lease)
             self.gate.forward(world, self.context, request)
             flight = _InFlight(self, message, model, request, place, lease)
