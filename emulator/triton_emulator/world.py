@@ -42,6 +42,8 @@ from triton_emulator.repository.schema import Proto
 from triton_emulator.repository.versions import parse_version
 from triton_emulator.settings import Settings
 
+#: seconds after which a decoupled model that is still at work behind its last response is looked at again
+_AGAIN_S = 0.01
 #: how many requests the journal remembers
 JOURNAL_SIZE = 10_000
 
@@ -210,7 +212,11 @@ class World:
             self.loop.call_soon_threadsafe(self._record, event, model)
 
     def finish(self, call: Call, model: LoadedModel) -> None:
-        """Count a request whose last byte has gone."""
+        """Count a request whose last byte has gone, once its model is done with it."""
+        if call.executing:
+            # 2.51: a decoupled model that raises after its last response has failed
+            self.loop.call_later(_AGAIN_S, self.finish, call, model)
+            return
         self._record(self._event(call, model), model)
 
     def _record(self, event: RequestEvent, model: LoadedModel) -> None:

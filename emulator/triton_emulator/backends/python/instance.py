@@ -103,6 +103,7 @@ class Instance:
         requests = []
         for call in calls:
             call.compute_start_ns = call.compute_input_end_ns = now
+            call.executing = self._decoupled
             requests.append(self._received(call, self._outputs, self._decoupled))
         try:
             returned = self.enter_model(requests)
@@ -112,10 +113,13 @@ class Instance:
             answers = self._answers(returned, requests) if returned is not None else None
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
             self._fail(calls, error)
+            for call in calls:
+                call.executing = False
             return
         now = time_ns()
         for call in calls:
             call.compute_end_ns = now
+            call.executing = False
         if answers is not None:
             for call, answer in zip(calls, answers, strict=True):
                 if answer is not None:
