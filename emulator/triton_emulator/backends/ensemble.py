@@ -93,7 +93,9 @@ class _Values:
 
 
 #: 2.51 takes the text for a pointer to one and dies, so nobody can rely on an answer
-_CRASHES = "an ensemble inside an ensemble cannot tell a sequence id that is a text: tritonserver 2.51 crashes on it"
+_CRASHES = (
+    "an ensemble inside an ensemble cannot tell a sequence id that is a text: tritonserver 2.51 crashes on it"
+)
 
 
 class _Run:
