@@ -35,6 +35,7 @@ class AsyncioGrpcClient(AsyncioClient):
 @pytest.fixture(params=["blocking", "asyncio"])
 def client(request: pytest.FixtureRequest, server: Target) -> Iterator[Any]:
     asynchronous = request.param == "asyncio"
+    assert server.grpc is not None
     made = (AsyncioGrpcClient if asynchronous else tritonclient.grpc.InferenceServerClient)(server.grpc)
     yield made
     made.close()
