@@ -66,12 +66,16 @@ def test_a_models_name_can_tell_as_well() -> None:
         "openvino",
         "dali",
         "fil",
-        "mine",
     ],
 )
 def test_a_backend_that_cannot_run_here_is_stood_in_for(backend: str) -> None:
     model = Model(config(f'backend: "{backend}"', [("A", "FP32")], [("B", "FP32")]))
     assert standin.stands_in(model.definition)
+
+
+def test_a_backend_that_nobody_knows_is_not_stood_in_for() -> None:
+    model = Model(config('backend: "mine"', [("A", "FP32")], [("B", "FP32")]))
+    assert not standin.stands_in(model.definition)
 
 
 @pytest.mark.parametrize("runner", ['backend: "python"', 'platform: "ensemble"'], ids=["python", "ensemble"])
