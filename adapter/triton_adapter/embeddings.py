@@ -21,7 +21,7 @@ from triton_adapter.errors import (
     UnsupportedParameterError,
 )
 from triton_adapter.flow import labelled
-from triton_adapter.openai.parameters import is_int
+from triton_adapter.openai.parameters import checked, is_int
 from triton_adapter.profiles.encode import request_parameter
 from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
@@ -112,9 +112,12 @@ def _read(body: Mapping[str, Any]) -> Asked:
         raise BadRequestError(
             "'dimensions' must be an integer of 1 or more", param="dimensions", code="invalid_value"
         )
+    for name in ("user", "extra_body"):
+        if body.get(name) is not None:
+            checked(name, body[name])
     known = {"input", "model", "encoding_format", "dimensions", "user", "extra_body"}
     extra = {name: value for name, value in body.items() if name not in known and value is not None}
-    parameters = {"user": body["user"]} if isinstance(body.get("user"), str) else {}
+    parameters = {} if body.get("user") is None else {"user": body["user"]}
     return Asked(
         _inputs(given), form == "base64", dimensions, extra, dict(body.get("extra_body") or {}), parameters
     )

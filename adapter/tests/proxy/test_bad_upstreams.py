@@ -42,6 +42,7 @@ BROKEN: dict[str, tuple[Callable[[Upstream], None], int, str | None]] = {
         "bad_upstream_reply",
     ),
     "JSON of another shape": (lambda u: u.answer(http(b'{"a":1}')), 502, "bad_upstream_reply"),
+    "brackets without end": (lambda u: u.answer(http(b"[" * 200_000)), 502, "bad_upstream_reply"),
     "an array": (lambda u: u.answer(http(b"[]")), 502, "bad_upstream_reply"),
     "nothing at all": (lambda u: u.answer(http(b"")), 502, "bad_upstream_reply"),
     "an answer that is cut": (

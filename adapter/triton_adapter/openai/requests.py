@@ -82,6 +82,11 @@ def read_completion(body: Mapping[str, Any]) -> Generation:
             )
         request.logprobs = logprobs
     _sort(request, body, skip=("prompt", "logprobs"))
+    for name in ("tools", "tool_choice"):  # a text completion calls none
+        if body.get(name):
+            request.refused.append(name)
+            request.extra[name] = body[name]
+    request.tools, request.tool_choice = [], None
     return request
 
 

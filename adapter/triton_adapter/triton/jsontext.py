@@ -5,7 +5,17 @@ from typing import Any
 
 import orjson
 
-dumps = orjson.dumps
+from triton_adapter.errors import BadRequestError
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON. BadRequestError if it is nested deeper than can be written, TypeError if it is none."""
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        if "Recursion" not in str(error):
+            raise
+        raise BadRequestError("a value is nested too deeply", code="invalid_value") from error
 
 
 def loads(text: bytes | str) -> Any:
@@ -18,4 +28,7 @@ def loads(text: bytes | str) -> Any:
     except orjson.JSONDecodeError:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
