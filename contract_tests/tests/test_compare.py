@@ -134,6 +134,13 @@ def test_the_detail_names_the_step() -> None:
     assert detail == "step 2: expected HTTP/1.1 200 OK\ngot      HTTP/1.1 500 OK"
 
 
+def test_a_wait_for_what_the_truth_never_says_is_a_fault_of_the_case() -> None:
+    step = {"path": "/metrics", "port": "metrics", "until": {"contains": "requests 2"}}
+    case = Case.model_validate({"id": "metrics/a", "repository": "http", "steps": [step]})
+    assert not different(case, seen(body=b"requests 2"), seen(body=b"requests 2"))
+    assert different(case, seen(body=b"requests 1"), seen(body=b"requests 1")) == {"body"}
+
+
 def test_statistics_are_an_axis_when_they_were_looked_at() -> None:
     expected = Observation((PLAIN,), counts={"m/1/inference_count": 1})
     verdict = compare(INFER, expected, Observation((PLAIN,), counts={}))["statistics"]

@@ -55,6 +55,8 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
     if len(expected.exchanges) != len(actual.exchanges):
         text = f"{len(expected.exchanges)} answers expected, {len(actual.exchanges)} came"
         return {axis: Verdict(Outcome.DIFFERENT, text) for axis in verdicts}
+    if waited := _waited_in_vain(case, expected):
+        return verdicts | {"body": Verdict(Outcome.DIFFERENT, waited)}
     for number, pair in enumerate(zip(expected.exchanges, actual.exchanges, strict=True), start=1):
         step = f"step {number}: " if len(expected.exchanges) > 1 else ""
         for axis, verdict in _exchange(case, *pair).items():
@@ -63,6 +65,16 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
     if expected.counts is not None or actual.counts is not None:
         verdicts["statistics"] = _counts(expected, actual)
     return verdicts
+
+
+def _waited_in_vain(case: Case, expected: Observation) -> str | None:
+    """A case that waits for what the truth never says compares two accidents."""
+    answered = [step for step in case.steps if not (step.in_background or getattr(step, "close", False))]
+    for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
+        response = exchange.response
+        if step.until and (response is None or not step.until.met_by(response.status, response.body)):
+            return f"step {number}: the truth never gave the answer that the case waits for ({step.until!r})"
+    return None
 
 
 def normalisers_of(case: Case) -> tuple[str, ...]:

@@ -99,6 +99,10 @@ class Until(_Strict):
     status: int | None = None
     contains: str | None = None
 
+    def met_by(self, status: int, body: bytes) -> bool:
+        """Whether this is the answer that was waited for."""
+        return self.status in (None, status) and (self.contains is None or self.contains.encode() in body)
+
 
 class Step(_Strict):
     """One request and its answer."""

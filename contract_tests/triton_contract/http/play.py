@@ -129,11 +129,7 @@ def _step(stage: _Stage, step: Step) -> Exchange | None:
 
 def _satisfied(exchange: Exchange, until: Until) -> bool:
     response = exchange.response
-    if response is None:
-        return False
-    if until.status is not None and response.status != until.status:
-        return False
-    return until.contains is None or until.contains.encode() in response.body
+    return response is not None and until.met_by(response.status, response.body)
 
 
 def _once(stage: _Stage, step: Step) -> Exchange | None:
