@@ -17,8 +17,8 @@ _INTRODUCTION = """\
 
 Written by `ci/benchmark proxy`; do not edit. All of them stand in front of the same upstream on the same machine in one
 run, check a key on every request, and are loaded in turn by the same program (`wrk`, one thread), round by round; a
-number is the median of {rounds} rounds of {seconds} seconds. The upstream answers at once and always the same, so that
-what is seen is what the proxies take. nginx only compares the key and passes bytes on: it translates nothing.
+number is the median of {rounds} rounds of {seconds} seconds. The upstream answers at once and always the same, so
+that what is seen is what the proxies take. nginx only compares the key and passes bytes on: it translates nothing.
 
 Measured on {date} on {machine}, load average {load:.0f} at the end; Python {python},
 uvicorn {uvicorn}. Machines are noisy, and the load generator and the upstream share this one's cores: the ratios and
@@ -57,11 +57,10 @@ def _rates(found: Sequence[Measured]) -> list[str]:
         )
         for one in proxies:
             rate = one.rates[connections]
-            ratio = (
-                f"{ours.rates[connections].per_second / rate.per_second:.2f}x"
-                if rate.per_second
-                else "(no answer at all)"
-            )
+            if not rate.per_second:
+                lines.append(f"| {one.name} | {connections} | none answered | | | | |")
+                continue
+            ratio = f"{ours.rates[connections].per_second / rate.per_second:.2f}x"
             lines.append(
                 f"| {one.name} | {connections} | {rate.per_second:,.0f} | {'' if one is ours else ratio} "
                 f"| {(rate.p50_us - bare.p50_us) / 1e3:.2f} ms | {(rate.p99_us - bare.p99_us) / 1e3:.2f} ms "

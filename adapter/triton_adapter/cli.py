@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--ssl_keyfile_path", metavar="FILE", help="serve HTTPS with this key")
     made.add_argument("--ssl_certfile_path", metavar="FILE", help="serve HTTPS with this certificate")
-    made.add_argument("--debug", action="store_true", help="log what is done")
+    made.add_argument(
+        "--debug", action="store_true", help="log every request: its status, route, model and time"
+    )
     made.add_argument(
         "--detailed_debug", action="store_true", help="log more; never a key, message or address"
     )

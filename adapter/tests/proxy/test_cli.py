@@ -154,6 +154,9 @@ def test_the_log_holds_no_address_no_key_and_no_message(config: Path) -> None:
         process.wait(10)
         assert process.stderr is not None
         log = process.stderr.read()
-    assert "503 upstream_unavailable" in log
+    assert "503 upstream_unavailable for model m: req_" in log
+    assert "503 upstream_unavailable at deployment " in log
+    assert "503 chat/completions m in " in log
+    assert "401 chat/completions ? in " in log
     for hidden in (secret, MASTER, "sk-wrong", "sk-in-the-query", "127.0.0.1:9", "Traceback"):
         assert hidden not in log

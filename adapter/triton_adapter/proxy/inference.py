@@ -281,7 +281,11 @@ class Inference:
         metrics, route = self.metrics, exchange.operation.route
         status = "499" if exchange.left else str(exchange.status)
         metrics.requests.values[route, exchange.label, status] += 1
-        metrics.duration.observe((route, exchange.label), perf_counter() - exchange.began)
+        spent = perf_counter() - exchange.began
+        metrics.duration.observe((route, exchange.label), spent)
+        if log.isEnabledFor(logging.INFO):
+            model, identifier = exchange.label or "?", exchange.id.decode()
+            log.info("%s %s %s in %.1f ms: %s", status, route, model, 1000 * spent, identifier)
         if exchange.outcome is not None:
             self.router.done(exchange.outcome, exchange.tokens)
         if (key := exchange.metered) is not None:

@@ -4,6 +4,7 @@ Nothing is ever tried again once a byte of the answer has gone: only opening an 
 """
 
 import asyncio
+import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from triton_adapter.proxy.config import RouterConfig
 from triton_adapter.proxy.deployments import Catalog, Deployment, Group
 from triton_adapter.proxy.metrics import Metrics
 
+log = logging.getLogger("triton_proxy")
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 LONGEST_WAIT = 60.0
@@ -169,6 +171,7 @@ class Router:
     def failed(self, group: Group, deployment: Deployment, error: AdapterError, now: float) -> None:
         """Count a failure; cool the deployment down if that makes too many in a row, or if it asked for a pause."""
         self.metrics.upstream_error(group.label, deployment.id, error)
+        log.debug("%s %s at deployment %s", error.status_code, error.code, deployment.id)
         if isinstance(error, RequestError) and error.status_code not in (401, 403, 429):
             return
         deployment.fails += 1
