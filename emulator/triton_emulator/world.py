@@ -25,6 +25,7 @@ from triton_emulator.engine.loaded import LoadedModel, metric_labels
 from triton_emulator.engine.log_settings import LogSettings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.model import Call, Deliver, Executor, ModelDefinition
+from triton_emulator.engine.reshape import reshape_inputs, reshaping
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
 from triton_emulator.engine.statistics import FailureCounts, RequestEvent
@@ -147,6 +148,10 @@ class World:
         May be called on any thread.
         """
         batch = validate(request, model.config)
+        if model.reshapes_inputs:
+            reshape_inputs(request, model.config)
+        if model.reshapes_outputs:
+            deliver = reshaping(deliver, model.config)
         call = Call(request, model.version, deliver, self.mailbox.post)
         call.thread = self._thread
         call.batch_size = batch

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from triton_emulator.engine.in_flight import InFlight
 from triton_emulator.engine.model import Call, Executor, ModelDefinition, ThreadedExecutor
+from triton_emulator.engine.reshape import reshapes_inputs, reshapes_outputs
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.scheduler import Scheduler
 from triton_emulator.engine.schedulers import Hooks, scheduler_for
@@ -59,6 +60,10 @@ class LoadedModel:
             surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
         )
         self.scheduler = self._scheduler(hooks)
+        # what stands in for a model answers in the shapes that clients see
+        runs_here = definition.config.is_ensemble or isinstance(executor, ThreadedExecutor)
+        self.reshapes_inputs = runs_here and reshapes_inputs(definition.config)
+        self.reshapes_outputs = runs_here and reshapes_outputs(definition.config)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
 
     def _scheduler(self, hooks: Hooks) -> Scheduler:

@@ -1,0 +1,56 @@
+"""`reshape`: between the shape of a tensor that clients see and the one that the model sees."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from triton_emulator.engine.model import Deliver
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.repository.model_config import ModelConfig
+
+Shape = tuple[int, ...]
+
+
+def reshaped(shape: Sequence[int], before: Sequence[int], after: Sequence[int], *, batching: bool) -> Shape:
+    """`shape`, which fits the dims `before`, in the dims `after`.
+
+    What is variable in the one takes the place of what is variable in the other, in order; what there is too little of
+    is 1. The batch dimension stays.
+    """
+    start = 1 if batching else 0
+    variable = deque(size for size, dim in zip(shape[start:], before, strict=False) if dim == -1)
+    taken = [dim if dim != -1 else variable.popleft() if variable else 1 for dim in after]
+    return (*shape[:start], *taken)
+
+
+def reshapes_inputs(config: ModelConfig) -> bool:
+    return any(spec.reshape is not None for spec in config.inputs)
+
+
+def reshapes_outputs(config: ModelConfig) -> bool:
+    return any(spec.reshape is not None for spec in config.outputs)
+
+
+def reshape_inputs(request: InferRequest, config: ModelConfig) -> None:
+    """Give the inputs of a validated request the shapes that the model sees."""
+    batching = config.max_batch_size > 0
+    for at, tensor in enumerate(request.inputs):
+        spec = config.input(tensor.name)
+        if spec is not None and spec.reshape is not None:
+            shape = reshaped(tensor.shape, spec.dims, spec.reshape, batching=batching)
+            request.inputs[at] = tensor.renamed(tensor.name, shape)
+
+
+def reshaping(deliver: Deliver, config: ModelConfig) -> Deliver:
+    """`deliver`, given the outputs in the shapes that clients see."""
+    batching = config.max_batch_size > 0
+
+    def take(response: InferResponse | None, final: bool) -> None:
+        if response is not None:
+            for at, tensor in enumerate(response.outputs):
+                spec = config.output(tensor.name)
+                if spec is not None and spec.reshape is not None:
+                    shape = reshaped(tensor.shape, spec.reshape, spec.dims, batching=batching)
+                    response.outputs[at] = tensor.renamed(tensor.name, shape)
+        deliver(response, final)
+
+    return take
