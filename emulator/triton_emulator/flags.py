@@ -46,7 +46,6 @@ class Group:
 #: Flags that fill a setting which nothing looks at: a warning says so.
 _WITHOUT_EFFECT = frozenset(
     {
-        "model-namespacing",
         "backend-directory",
         "backend-config",
         "rate-limit",

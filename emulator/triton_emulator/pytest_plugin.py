@@ -36,6 +36,6 @@ def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
 
 @pytest.fixture
 def triton(triton_emulator: "Emulator") -> Iterator["Session"]:
-    """A session of this test alone: its own models, statistics, journal and shared memory regions."""
+    """A session of this test alone: its own models, statistics and shared memory regions."""
     with triton_emulator.session() as session:
         yield session

@@ -190,8 +190,6 @@ class Server:
         await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
         worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
         self.sessions.clear()
-        for world in worlds:
-            world.live = False
         left = max(deadline - loop.time(), _UNLOAD_SECONDS)
         ended = await asyncio.gather(*(asyncio.to_thread(world.close, left) for world in worlds))
         return all(ended)

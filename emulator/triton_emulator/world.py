@@ -1,4 +1,4 @@
-"""Every mutable thing of one session: models, shared memory, the settings that clients change, statistics, journal.
+"""Every mutable thing of one session: models, shared memory, the settings that clients change, statistics.
 
 `reset` is to make a new one. It ties the repository to the engine and the backends by giving it a loader.
 """
@@ -6,7 +6,6 @@
 import asyncio
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -28,7 +27,7 @@ from triton_emulator.engine.model import Call, Deliver, Executor, ModelDefinitio
 from triton_emulator.engine.reshape import reshape_inputs, reshaping
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
-from triton_emulator.engine.statistics import FailureCounts, RequestEvent
+from triton_emulator.engine.statistics import CacheCounts, FailureCounts, RequestEvent
 from triton_emulator.engine.trace import TraceSettings
 from triton_emulator.engine.validation import validate
 from triton_emulator.model_server import ModelServer
@@ -45,8 +44,6 @@ from triton_emulator.settings import Settings
 
 #: seconds after which a decoupled model that is still at work behind its last response is looked at again
 _AGAIN_S = 0.01
-#: how many requests the journal remembers
-JOURNAL_SIZE = 10_000
 
 
 class World:
@@ -61,11 +58,10 @@ class World:
         self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory)
         self.trace = TraceSettings.of(settings)
         self.log_settings = LogSettings.of(settings)
-        self.journal: deque[RequestEvent] = deque(maxlen=JOURNAL_SIZE)
         self.response_cache = ResponseCache.of(settings.cache_config)
+        self.cache_counts = CacheCounts()
         self.failures = FailureCounts()
         self.summarizes = ("summary_latencies", "true") in settings.metrics_config
-        self.live = True
         self._started = False
         self._standin_hooks = StandinHooks(schedule=loop.call_later)
         #: what Python models count; shown on the metrics port
@@ -82,6 +78,7 @@ class World:
             self._load_version,
             unload_version=LoadedModel.stop,
             complete_config=self._complete,
+            has_backend=self._has_backend,
             has_gpu=lambda config: config.backend != "python",
         )
 
@@ -89,6 +86,10 @@ class World:
 
     def _definition(self, name: str, version: int, config: ModelConfig, directory: Path) -> ModelDefinition:
         return ModelDefinition(name, version, config, directory, self._model_settings.of(name, directory))
+
+    def _has_backend(self, name: str, config: Proto, directory: Path) -> bool:
+        definition = self._definition(name, 0, ModelConfig.of(config), directory)
+        return config.backend == "python" or standin.stands_in(definition)
 
     def _load_version(
         self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
@@ -100,11 +101,6 @@ class World:
             executor = standin.load(definition, self._standin_hooks)
         elif config.is_ensemble:
             executor = EnsembleExecutor(definition, self)
-        elif config.backend != "python":
-            raise invalid_arg(
-                f"unable to find backend library for backend '{config.backend}', "
-                "try specifying runtime on the model configuration."
-            )
         else:
             executor = python_backend.load(definition, self._python_hooks)
         return LoadedModel(definition, executor, labels, self)
@@ -212,7 +208,7 @@ class World:
 
     def count(self, call: Call, model: LoadedModel) -> None:
         """Count a request that no client waits for; may be called on any thread."""
-        event = self._event(call, model)
+        event = self._event(call)
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._record, event, model)
 
@@ -222,7 +218,7 @@ class World:
             # 2.51: a decoupled model that raises after its last response has failed
             self.loop.call_later(_AGAIN_S, self.finish, call, model)
             return
-        self._record(self._event(call, model), model)
+        self._record(self._event(call), model)
 
     def _record(self, event: RequestEvent, model: LoadedModel) -> None:
         model.statistics.fold(event)
@@ -230,10 +226,11 @@ class World:
             self.failures.fold(model.metric_labels, event.failures)
         if model.summaries is not None:
             model.summaries.fold(event)
-        self.journal.append(event)
+        if event.cache is not None:
+            self.cache_counts.fold(event.cache)
 
     @staticmethod
-    def _event(call: Call, model: LoadedModel) -> RequestEvent:
+    def _event(call: Call) -> RequestEvent:
         now = time_ns()
         start = call.queue_start_ns
         begin = call.compute_start_ns or now
@@ -241,9 +238,6 @@ class World:
         outputs = call.compute_output_start_ns or inputs
         end = call.compute_end_ns or outputs
         return RequestEvent(
-            model=model.name,
-            version=model.version,
-            request_id=call.request.id,
             batch_size=call.batch_size,
             failed=call.failed,
             failures=call.failures or (("BACKEND",) if call.failed else ()),
@@ -256,7 +250,6 @@ class World:
             executions=1 if call.execution else 0,
             execution_batch=call.execution,
             cache=call.cache,
-            cache_ns=call.cache_ns,
         )
 
     def statistics(self, name: str, version: str) -> list[js.Value]:
@@ -319,6 +312,7 @@ def _options(settings: Settings, paths: list[Path]) -> Options:
         config_name=settings.model_config_name,
         load_threads=settings.model_load_thread_count,
         load_retries=settings.model_load_retry_count,
+        namespacing=settings.model_namespacing,
         poll_seconds=settings.repository_poll_secs,
     )
 

@@ -38,19 +38,17 @@ def test_sizes_are_those_of_tritons_pool() -> None:
 def test_what_was_used_longest_ago_goes_first() -> None:
     cache = ResponseCache(128 + 3 * 80)
     for name in "abc":
-        assert cache.insert((name,), [tensor("Y")])
+        assert cache.insert((name,), [tensor("Y")]) == 0
     assert cache.look_up(("a",)) is not None
-    assert cache.insert(("d",), [tensor("Y")])
+    assert cache.insert(("d",), [tensor("Y")]) == 1
     assert [cache.look_up((name,)) is not None for name in "abcd"] == [True, False, True, True]
-    statistics = cache.statistics()
-    assert (statistics.entries, statistics.evictions, statistics.hits, statistics.misses) == (3, 1, 4, 1)
-    assert statistics.utilization == 1.0
+    assert (len(cache), cache.utilization) == (3, 1.0)
 
 
 def test_a_second_answer_to_one_request_is_not_stored() -> None:
     cache = ResponseCache(1024)
-    assert cache.insert(("a",), [tensor("Y")])
-    assert not cache.insert(("a",), [tensor("Z")])
+    assert cache.insert(("a",), [tensor("Y")]) == 0
+    assert cache.insert(("a",), [tensor("Z")]) is None
     found = cache.look_up(("a",))
     assert found is not None
     assert found[0].name == "Y"
@@ -63,7 +61,7 @@ def test_a_second_answer_to_one_request_is_not_stored() -> None:
 )
 def test_these_are_not_stored(outputs: list[Tensor]) -> None:
     cache = ResponseCache(1024)
-    assert cache.insert(("a",), outputs)
+    assert cache.insert(("a",), outputs) == 0
     assert cache.look_up(("a",)) is None
 
 

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from triton_emulator.engine.statistics import FailureCounts, ModelStatistics, RequestEvent
+from triton_emulator.engine.model import CacheUse
+from triton_emulator.engine.statistics import CacheCounts, FailureCounts, ModelStatistics, RequestEvent
 from triton_emulator.engine.summaries import QUANTILES, ModelSummaries, Summary, parse_quantiles
+
+HIT = CacheUse(hit=True, lookup_ns=7)
+MISS = CacheUse(hit=False, lookup_ns=3, inserted=2, insertion_ns=4)
 
 
 def event(**changes: Any) -> RequestEvent:
     values: dict[str, Any] = {
-        "model": "m",
-        "version": 1,
-        "request_id": "",
         "batch_size": 1,
         "failed": False,
         "failures": (),
@@ -64,12 +65,12 @@ NOTHING = folded()
             [event(failures=("CANCELED",))],
             {"inferences": 1, "executions": 1, "success": 1, "fail": 1, "queue": 1, "infer": 1},
         ),
-        ([event(cache="hit", cache_ns=7, executions=0)], {"success": 1, "queue": 1, "hit": 1}),
+        ([event(cache=HIT, executions=0)], {"success": 1, "queue": 1, "hit": 1}),
         (
-            [event(cache="miss", cache_ns=7)],
+            [event(cache=MISS)],
             {"inferences": 1, "executions": 1, "success": 1, "queue": 1, "infer": 1, "miss": 1},
         ),
-        ([event(cache="miss", failed=True, failures=("BACKEND",))], {"executions": 1, "fail": 1, "miss": 1}),
+        ([event(cache=MISS, failed=True, failures=("BACKEND",))], {"executions": 1, "fail": 1, "miss": 1}),
     ],
     ids=[
         "three rows are three inferences of one request",
@@ -86,10 +87,17 @@ def test_counts(events: list[RequestEvent], counted: dict[str, int]) -> None:
     assert folded(*events) == NOTHING | counted
 
 
+def test_the_cache_counts_each_request_that_is_looked_up() -> None:
+    counts = CacheCounts()
+    for use in (HIT, MISS, CacheUse(hit=False, lookup_ns=10)):
+        counts.fold(use)
+    assert counts == CacheCounts(hits=1, misses=2, evictions=2, lookup_ns=20, insertion_ns=4)
+
+
 def test_the_last_inference_is_the_last_execution_not_the_last_hit() -> None:
     statistics = ModelStatistics()
     statistics.fold(event(end_ms=5))
-    statistics.fold(event(end_ms=9, cache="hit", executions=0))
+    statistics.fold(event(end_ms=9, cache=HIT, executions=0))
     assert statistics.last_inference_ms == 5
 
 
@@ -117,8 +125,8 @@ def test_a_model_that_caches_has_no_summary_of_requests() -> None:
 
 def test_summaries_observe_microseconds() -> None:
     summaries = ModelSummaries(caches=True)
-    summaries.fold(event(cache="miss", cache_ns=9999))
-    summaries.fold(event(cache="hit", cache_ns=2000, executions=0))
+    summaries.fold(event(cache=CacheUse(hit=False, lookup_ns=4000, inserted=0, insertion_ns=5999)))
+    summaries.fold(event(cache=CacheUse(hit=True, lookup_ns=2000), executions=0))
     shown = {name: (one.count, one.total) for name, one in summaries.by_name.items()}
     assert shown == {
         "queue": (2, 2),

@@ -80,7 +80,7 @@ class Server:
         self.repository: Repository[tuple[str, int]] = Repository(
             Options([folder], mode="explicit"),
             load_version,
-            has_backend=backends.__contains__,
+            has_backend=lambda _, config, __: config.backend in backends,
             has_gpu=lambda _: False,
         )
         assert self.repository.start() is None

@@ -42,6 +42,20 @@ class LoadError(Exception):
     """
 
 
+@dataclass(slots=True)
+class CacheUse:
+    """What one request did to the response cache; durations are nanoseconds.
+
+    `inserted` is None where its response was not offered to the cache, or one was there already; else how many others
+    made way for it.
+    """
+
+    hit: bool
+    lookup_ns: int
+    inserted: int | None = None
+    insertion_ns: int = 0
+
+
 class Call:
     """One request on its way through a model, and the way back for its responses.
 
@@ -56,7 +70,6 @@ class Call:
         "_post",
         "batch_size",
         "cache",
-        "cache_ns",
         "cancelled",
         "compute_end_ns",
         "compute_input_end_ns",
@@ -86,9 +99,8 @@ class Call:
         self.failures: tuple[str, ...] = ()
         #: whether this is no request of anybody's: it fills a place in a batch
         self.padding = False
-        #: "hit" where the response came from the cache, "miss" where it went there; and how long that took
-        self.cache = ""
-        self.cache_ns = 0
+        #: what became of it in the response cache, None where it was not looked up
+        self.cache: CacheUse | None = None
         #: when a batcher got it, on a steady clock
         self.queued_ns = 0
         self.finished = False

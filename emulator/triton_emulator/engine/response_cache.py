@@ -4,8 +4,6 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from time import monotonic_ns
 
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
@@ -41,19 +39,6 @@ def stored_size(outputs: list[Tensor]) -> int:
         size += _COUNT + 8 * len(tensor.shape) + _SIZE + tensor.byte_size
     unit = _ALLOCATION_UNIT
     return max(_SMALLEST_ALLOCATION, -(-(size + _ALLOCATION_HEADER) // unit) * unit)
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """What the metrics tell of a cache; durations are nanoseconds, `utilization` is from 0 to 1."""
-
-    utilization: float
-    entries: int
-    hits: int
-    misses: int
-    evictions: int
-    lookup_ns: int
-    insertion_ns: int
 
 
 class ResponseCache:
@@ -92,50 +77,40 @@ class ResponseCache:
         self._used = _POOL_OVERHEAD
         self._entries: OrderedDict[Key, tuple[list[Tensor], int]] = OrderedDict()
         self._lock = threading.Lock()
-        self._hits = self._misses = self._evictions = 0
-        self._lookup_ns = self._insertion_ns = 0
 
     def look_up(self, key: Key) -> list[Tensor] | None:
         """The outputs of the response that is stored under `key`."""
-        start = monotonic_ns()
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                self._misses += 1
-            else:
-                self._hits += 1
-                self._entries.move_to_end(key)
-            self._lookup_ns += monotonic_ns() - start
-        return None if entry is None else entry[0]
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
 
-    def insert(self, key: Key, outputs: list[Tensor]) -> bool:
-        """Store a response, unless it cannot be stored; returns False only where there was one already.
+    def insert(self, key: Key, outputs: list[Tensor]) -> int | None:
+        """Store a response, unless it cannot be stored; returns how many made way for it, None where there was one.
 
-        2.51 stores no response that has an output without a single byte.
+        2.51 stores no response that has an output without a single byte, and counts it as stored.
         """
-        start = monotonic_ns()
+        evicted = 0
         with self._lock:
             if key in self._entries:
-                return False
+                return None
             size = stored_size(outputs)
             if all(tensor.byte_size for tensor in outputs) and size + _POOL_OVERHEAD <= self._size:
                 while self._used + size > self._size:
                     _, (_, freed) = self._entries.popitem(last=False)
                     self._used -= freed
-                    self._evictions += 1
+                    evicted += 1
                 self._entries[key] = (outputs, size)
                 self._used += size
-            self._insertion_ns += monotonic_ns() - start
-        return True
+        return evicted
 
-    def statistics(self) -> CacheStatistics:
-        with self._lock:
-            return CacheStatistics(
-                self._used / self._size,
-                len(self._entries),
-                self._hits,
-                self._misses,
-                self._evictions,
-                self._lookup_ns,
-                self._insertion_ns,
-            )
+    def __len__(self) -> int:
+        """How many responses are stored."""
+        return len(self._entries)
+
+    @property
+    def utilization(self) -> float:
+        """How much of the pool is taken, from 0 to 1."""
+        return self._used / self._size

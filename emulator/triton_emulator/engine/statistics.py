@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from triton_emulator.engine.model import CacheUse
 from triton_emulator.protocol import json_dialect as js
 
 #: why a request failed, in the words of the metrics
@@ -18,13 +19,10 @@ class RequestEvent(NamedTuple):
     """What happened to one request that reached a model. Durations are nanoseconds, `end_ms` is of the epoch.
 
     `failures` has a reason for each time that it counts as failed, one of FAILURE_REASONS; `failed` says whether it is
-    no success. `cache` is "hit", "miss" or "" and `cache_ns` what the cache took. `executions` is 1 on the request that
-    stands for its execution and 0 on those that were batched with it; `execution_batch` is that execution's size.
+    no success. `executions` is 1 on the request that stands for its execution and 0 on those that were batched with it;
+    `execution_batch` is that execution's size. `cache` is None where the response cache was not asked.
     """
 
-    model: str
-    version: int
-    request_id: str
     batch_size: int
     failed: bool
     failures: tuple[str, ...]
@@ -36,8 +34,19 @@ class RequestEvent(NamedTuple):
     output_ns: int
     executions: int
     execution_batch: int
-    cache: str = ""
-    cache_ns: int = 0
+    cache: CacheUse | None = None
+
+    @property
+    def cache_hit_ns(self) -> int | None:
+        """How long it took to find the response in the cache, None where it was not found there."""
+        return self.cache.lookup_ns if self.cache is not None and self.cache.hit else None
+
+    @property
+    def cache_miss_ns(self) -> int | None:
+        """How long it took not to find the response in the cache and to store it, None where it was not stored."""
+        if self.cache is None or self.cache.inserted is None:
+            return None
+        return self.cache.lookup_ns + self.cache.insertion_ns
 
 
 @dataclass(slots=True)
@@ -89,6 +98,25 @@ class FailureCounts:
 
 
 @dataclass(slots=True)
+class CacheCounts:
+    """What all models together did to the response cache; durations are nanoseconds."""
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    lookup_ns: int = 0
+    insertion_ns: int = 0
+
+    def fold(self, use: CacheUse) -> None:
+        """Count one request that was looked up."""
+        self.hits += use.hit
+        self.misses += not use.hit
+        self.evictions += use.inserted or 0
+        self.lookup_ns += use.lookup_ns
+        self.insertion_ns += use.insertion_ns
+
+
+@dataclass(slots=True)
 class ModelStatistics:
     """The running totals of one model version."""
 
@@ -119,14 +147,14 @@ class ModelStatistics:
             batch.compute_output.add(event.output_ns)
         for _ in event.failures:
             self.fail.add(event.total_ns)
-        if event.cache == "miss":
-            self.cache_miss.add(event.cache_ns)
+        if (miss_ns := event.cache_miss_ns) is not None:
+            self.cache_miss.add(miss_ns)
         if event.failed:
             return
         self.success.add(event.total_ns)
         self.queue.add(event.queue_ns)
-        if event.cache == "hit":
-            self.cache_hit.add(event.cache_ns)
+        if (hit_ns := event.cache_hit_ns) is not None:
+            self.cache_hit.add(hit_ns)
             return
         self.inference_count += event.batch_size
         self.compute_input.add(event.input_ns)

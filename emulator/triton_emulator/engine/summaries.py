@@ -67,14 +67,14 @@ class ModelSummaries:
 
     def fold(self, event: RequestEvent) -> None:
         """Count one request."""
-        if event.cache == "miss":
-            self._observe("cache_miss", event.cache_ns)
+        if (miss_ns := event.cache_miss_ns) is not None:
+            self._observe("cache_miss", miss_ns)
         if event.failed:
             return
         self._observe("request", event.total_ns)
         self._observe("queue", event.queue_ns)
-        if event.cache == "hit":
-            self._observe("cache_hit", event.cache_ns)
+        if (hit_ns := event.cache_hit_ns) is not None:
+            self._observe("cache_hit", hit_ns)
             return
         for name, value in _COMPUTED.items():
             self._observe(name, value(event))

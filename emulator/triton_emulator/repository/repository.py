@@ -71,14 +71,14 @@ class Repository(Generic[LoadedT]):
         *,
         unload_version: Callable[[LoadedT], object] = id,
         complete_config: CompleteConfig = _nothing_to_add,
-        has_backend: Callable[[str], bool] = bool,
+        has_backend: Callable[[str, Proto, Path], bool] = lambda _, config, __: bool(config.backend),
         has_gpu: Callable[[Proto], bool] = lambda config: config.backend != PYTHON,
     ) -> None:
         """Nothing is called before `start()`; everything is called in a loader thread, but `unload_version` in its own.
 
         `unload_version` returns when the version's last request is done and what it held is released. `has_backend`
-        says which backends there are, `has_gpu` for which models KIND_GPU instances are accepted; the others get the
-        answer of a machine without a GPU.
+        says whether there is a backend for a model, by its name, config and folder; `has_gpu` for which models KIND_GPU
+        instances are accepted: the others get the answer of a machine without a GPU.
         """
         self._options = options
         self._paths = sorted({Path(path) for path in options.paths})
@@ -310,7 +310,9 @@ class Repository(Generic[LoadedT]):
     def _make_version(self, model: PolledModel, version: int) -> Served[LoadedT]:
         proto = new_config()
         proto.CopyFrom(model.config)
-        if not (proto.HasField("ensemble_scheduling") or self._has_backend(proto.backend)):
+        if not (
+            proto.HasField("ensemble_scheduling") or self._has_backend(model.name, proto, model.directory)
+        ):
             raise invalid_arg(
                 f"unable to find backend library for backend '{proto.backend}', "
                 "try specifying runtime on the model configuration."

@@ -2,7 +2,7 @@
 
 from time import time_ns
 
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.model import CacheUse, Call
 from triton_emulator.engine.response_cache import ResponseCache, key_of
 from triton_emulator.engine.scheduler import Scheduler
 from triton_emulator.protocol.messages import InferResponse
@@ -30,10 +30,9 @@ class CachingScheduler:
         key = key_of(request.model_name, call.version, request)
         start = time_ns()
         outputs = self._cache.look_up(key)
-        looked_up = time_ns()
+        use = call.cache = CacheUse(outputs is not None, time_ns() - start)
         if outputs is not None:
             call.compute_start_ns = start
-            call.cache, call.cache_ns = "hit", looked_up - start
             response = InferResponse(request.model_name, str(call.version), request.id, list(outputs))
             call.respond(response, final=True)
             return
@@ -41,8 +40,8 @@ class CachingScheduler:
         def store(response: InferResponse | None, final: bool) -> None:
             if response is not None and (self._errors or response.error is None):
                 began = time_ns()
-                if self._cache.insert(key, list(response.outputs)):
-                    call.cache, call.cache_ns = "miss", looked_up - start + time_ns() - began
+                use.inserted = self._cache.insert(key, list(response.outputs))
+                use.insertion_ns = 0 if use.inserted is None else time_ns() - began
             deliver(response, final)
 
         deliver = call.redirect(store)

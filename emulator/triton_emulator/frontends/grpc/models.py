@@ -11,7 +11,7 @@ from triton_emulator.world import World
 
 
 def server_live(world: World, request: Proto) -> Proto:
-    return message_class("ServerLiveResponse")(live=world.live)
+    return message_class("ServerLiveResponse")(live=True)
 
 
 def server_ready(world: World, request: Proto) -> Proto:

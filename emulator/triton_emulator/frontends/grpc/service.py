@@ -39,7 +39,7 @@ METHODS: dict[str, Method] = {
     "ModelMetadata": Method(models.model_metadata, "metadata"),
     "ModelConfig": Method(models.model_config, "model-config"),
     "ModelStatistics": Method(models.model_statistics, "statistics"),
-    "RepositoryIndex": Method(repository.index, "model-repository"),
+    "RepositoryIndex": Method(repository.index, "model-repository", blocks=True),
     "RepositoryModelLoad": Method(repository.load, "model-repository", blocks=True),
     "RepositoryModelUnload": Method(repository.unload, "model-repository", blocks=True),
     "SystemSharedMemoryStatus": Method(shared_memory.system_status, "shared-memory"),

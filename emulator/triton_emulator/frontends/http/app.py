@@ -35,7 +35,6 @@ _HANDLERS: dict[str, Handler] = {
     "model_config": models.model_config,
     "model_statistics": models.model_statistics,
     "statistics": models.statistics,
-    "repository_index": repository.index,
     "trace_setting": trace.setting,
     "logging": logging.settings,
     "system_shared_memory_status": shared_memory.system_status,
@@ -45,8 +44,9 @@ _HANDLERS: dict[str, Handler] = {
     "cuda_shared_memory_register": shared_memory.cuda_register,
     "cuda_shared_memory_unregister": shared_memory.cuda_unregister,
 }
-#: handlers that wait for models to load or unload; they run in a thread
+#: handlers that read folders, or wait for models to load or unload; they run in a thread
 _BLOCKING: dict[str, Handler] = {
+    "repository_index": repository.index,
     "repository_load": repository.load,
     "repository_unload": repository.unload,
 }

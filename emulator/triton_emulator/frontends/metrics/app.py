@@ -5,7 +5,7 @@ from typing import Any
 
 from triton_emulator.frontends.http.errors import METHOD_NOT_ALLOWED_UNTYPED, NOT_FOUND
 from triton_emulator.frontends.http.generate import Receive, Send
-from triton_emulator.frontends.metrics.families import ModelRow
+from triton_emulator.frontends.metrics.families import Cache, ModelRow
 from triton_emulator.frontends.metrics.machine import MachineReader
 from triton_emulator.frontends.metrics.text import MetricsConfig, render
 from triton_emulator.frontends.session_path import find_world
@@ -50,5 +50,6 @@ class MetricsApp:
             )
             for model in (served.loaded for served in world.repository.all_served())
         ]
-        cache = world.response_cache.statistics() if world.response_cache is not None else None
+        stored = world.response_cache
+        cache = None if stored is None else Cache(stored.utilization, len(stored), world.cache_counts)
         return render(config, rows, world.failures, self._machine.read(), cache, world.model_metrics.lines)

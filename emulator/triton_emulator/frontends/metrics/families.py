@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from triton_emulator.engine.response_cache import CacheStatistics
-from triton_emulator.engine.statistics import ModelStatistics
+from triton_emulator.engine.statistics import CacheCounts, ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
 
 
@@ -27,6 +26,15 @@ class Machine:
     memory_total: int
     memory_used: int
     pinned_pool: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The response cache: how much of it is taken (0 to 1), by how many responses, and what has happened to it."""
+
+    utilization: float
+    entries: int
+    counts: CacheCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class CacheFamily:
 
     name: str
     help: str
-    value: Callable[[CacheStatistics], float]
+    value: Callable[[Cache], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,29 +187,31 @@ CACHE = (
         "Number of responses stored in response cache",
         lambda cache: cache.entries,
     ),
-    CacheFamily("nv_cache_num_hits", "Number of cache hits in response cache", lambda cache: cache.hits),
     CacheFamily(
-        "nv_cache_num_misses", "Number of cache misses in response cache", lambda cache: cache.misses
+        "nv_cache_num_hits", "Number of cache hits in response cache", lambda cache: cache.counts.hits
+    ),
+    CacheFamily(
+        "nv_cache_num_misses", "Number of cache misses in response cache", lambda cache: cache.counts.misses
     ),
     CacheFamily(
         "nv_cache_num_lookups",
         "Number of cache lookups in response cache",
-        lambda cache: cache.hits + cache.misses,
+        lambda cache: cache.counts.hits + cache.counts.misses,
     ),
     CacheFamily(
         "nv_cache_num_evictions",
         "Number of cache evictions in response cache",
-        lambda cache: cache.evictions,
+        lambda cache: cache.counts.evictions,
     ),
     CacheFamily(
         "nv_cache_lookup_duration",
         "Total cache lookup duration (hit and miss), in microseconds",
-        lambda cache: cache.lookup_ns // 1000,
+        lambda cache: cache.counts.lookup_ns // 1000,
     ),
     CacheFamily(
         "nv_cache_insertion_duration",
         "Total cache insertion duration, in microseconds",
-        lambda cache: cache.insertion_ns // 1000,
+        lambda cache: cache.counts.insertion_ns // 1000,
     ),
 )
 #: there with `--metrics-config summary_latencies=true`; the help texts that say "cumulative" are 2.51's

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from triton_emulator.engine.response_cache import CacheStatistics
 from triton_emulator.engine.statistics import FailureCounts
 from triton_emulator.engine.summaries import QUANTILES, Summary, parse_quantiles
 from triton_emulator.frontends.metrics import families
-from triton_emulator.frontends.metrics.families import Machine, ModelFamily, ModelRow, SummaryFamily
+from triton_emulator.frontends.metrics.families import Cache, Machine, ModelFamily, ModelRow, SummaryFamily
 
 #: The lines of the models' own families of a kind.
 OwnFamilies = Callable[[str], list[str]]
@@ -38,7 +37,7 @@ def render(
     rows: Sequence[ModelRow],
     failures: FailureCounts,
     machine: Machine,
-    cache: CacheStatistics | None,
+    cache: Cache | None,
     own: OwnFamilies,
 ) -> bytes:
     """The body of `GET /metrics`."""
