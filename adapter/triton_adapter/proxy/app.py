@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
-import orjson
 from starlette.middleware.cors import CORSMiddleware
 
 from triton_adapter.client import AsyncClient
@@ -25,6 +24,7 @@ from triton_adapter.proxy.http import (
     Receive,
     Scope,
     Send,
+    error_body,
     error_headers,
     read_body,
     read_headers,
@@ -117,7 +117,7 @@ class Proxy:
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 self.auth.principal(headers)  # before anything is read
-                receive = await _taken(scope, receive, headers)
+                receive = await _taken(scope, receive, headers, self.config.body_timeout)
             await self._control(scope, receive, labelled)
         except ClientLeft:
             pass
@@ -187,9 +187,9 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
     return None, None
 
 
-async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes], patience: float) -> Receive:
     """Read a control request's body within its bounds; return what hands it on."""
-    body = await read_body(receive, headers, LARGEST_CONTROL)
+    body = await read_body(receive, headers, LARGEST_CONTROL, patience)
     # JSON whatever it is called: curl calls it a form.
     scope["headers"] = [
         *((name, value) for name, value in scope["headers"] if name != b"content-type"),
@@ -208,4 +208,4 @@ async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) ->
 
 
 async def _refuse(send: Send, error: AdapterError, *more: tuple[bytes, bytes]) -> None:
-    await respond(send, error.status_code, orjson.dumps(error.to_dict()), [*error_headers(error), *more])
+    await respond(send, error.status_code, error_body(error), [*error_headers(error), *more])

@@ -87,4 +87,7 @@ class Config:
     cors_allow_origins: tuple[str, ...] = ("*",)
     open_metrics: bool = False
     drain_seconds: float = 30.0
+    head_timeout: float = 60.0
+    body_timeout: float = 60.0
+    send_timeout: float = 60.0
     warnings: tuple[str, ...] = ()

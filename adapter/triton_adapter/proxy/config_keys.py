@@ -142,6 +142,10 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "max_request_size_mb": (lambda value: is_number(value) and value > 0, "a number above 0"),
         "cors_allow_origins": TEXTS,
         "drain_seconds": PAUSE,
+        # nginx' names and defaults.
+        "client_header_timeout": SECONDS,
+        "client_body_timeout": SECONDS,
+        "send_timeout": SECONDS,
     },
 }
 

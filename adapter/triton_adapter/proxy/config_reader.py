@@ -104,6 +104,9 @@ class _Reader:
             cors_allow_origins=tuple(general.get("cors_allow_origins", ("*",))),
             open_metrics=litellm.get("require_auth_for_metrics_endpoint") is False,
             drain_seconds=float(general.get("drain_seconds", 30)),
+            head_timeout=float(general.get("client_header_timeout", 60)),
+            body_timeout=float(general.get("client_body_timeout", 60)),
+            send_timeout=float(general.get("send_timeout", 60)),
             warnings=tuple(self.warnings),
         )
 

@@ -1,10 +1,12 @@
 """ASGI's edges: reading a body within bounds, writing answers and OpenAI errors."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from math import ceil
 from secrets import token_hex
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -21,6 +23,10 @@ READ = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-request-id", b
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # How much of a body that is too large is read to its end, so that the client gets to read why it was refused.
 DISCARDED = 16
+# Bytes per second that buy a body more time.
+SLOWEST = 16 << 10
+# Characters of a name that a client made up, of a message, and of a header that are given back.
+LONGEST_NAME, LONGEST_MESSAGE, LONGEST_HEADER = 200, 4000, 2000
 
 
 class ClientLeft(Exception):
@@ -37,11 +43,33 @@ def request_id(headers: MutableMapping[bytes, bytes]) -> bytes:
     given = headers.get(b"x-request-id")
     if given is not None and _ID.fullmatch(given):
         return given
+    return new_request_id()
+
+
+def new_request_id() -> bytes:
+    """Return an id that no other request has."""
     return b"req_" + token_hex(16).encode()
 
 
-async def read_body(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
-    """Return a request's body. RequestTooLargeError if it is larger than `limit` bytes; ClientLeft."""
+async def read_body(
+    receive: Receive, headers: MutableMapping[bytes, bytes], limit: int, patience: float
+) -> bytes:
+    """Return a request's body, for which `patience` seconds are waited and one more for each `SLOWEST` bytes of it.
+
+    RequestTooLargeError if it is larger than `limit` bytes; BadRequestError (408) if it is late; ClientLeft.
+    """
+    try:
+        async with asyncio.timeout(patience) as deadline:
+            return await _read_body(receive, headers, limit, deadline)
+    except TimeoutError:
+        raise BadRequestError(
+            "The request's body did not come in time", status_code=408, code="request_timeout"
+        ) from None
+
+
+async def _read_body(
+    receive: Receive, headers: MutableMapping[bytes, bytes], limit: int, deadline: asyncio.Timeout
+) -> bytes:
     declared = headers.get(b"content-length", b"0")
     if b"expect" in headers and int(declared) > limit:
         raise _too_large(limit)  # the client asks before it sends
@@ -51,12 +79,14 @@ async def read_body(receive: Receive, headers: MutableMapping[bytes, bytes], lim
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         parts, size = [body], len(body)
+        began = deadline.when() or 0.0
         while message.get("more_body"):
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
             part = message.get("body", b"")
             size += len(part)
+            deadline.reschedule(began + size / SLOWEST)
             if size <= limit:
                 parts.append(part)
             elif size > limit * DISCARDED:
@@ -87,12 +117,32 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return document
 
 
+def error_body(error: AdapterError) -> bytes:
+    """Return OpenAI's error object; what a client made up is not given back at any length."""
+    document = error.to_dict()
+    told = document["error"]
+    told["message"] = clipped(told["message"], LONGEST_MESSAGE)
+    if told["param"] is not None:
+        told["param"] = clipped(told["param"], LONGEST_NAME)
+    return orjson.dumps(document)
+
+
+def clipped(text: str, most: int) -> str:
+    """Return a text, cut off if it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def names_header(names: Iterable[str]) -> bytes:
+    """Return names that a client made up as a header's value: percent-encoded, and not all of too many."""
+    return clipped(",".join(quote(name, safe="[]") for name in names), LONGEST_HEADER).encode()
+
+
 def error_headers(error: AdapterError) -> Headers:
     """Return the headers that belong to an error."""
     found = []
     if error.status_code == 401:
         found.append((b"www-authenticate", b"Bearer"))
-    if error.status_code == 413:
+    if error.status_code in (408, 413):
         found.append((b"connection", b"close"))
     if error.retry_after is not None:
         found.append((b"retry-after", b"%d" % max(0, ceil(error.retry_after))))

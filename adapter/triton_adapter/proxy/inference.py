@@ -29,7 +29,9 @@ from triton_adapter.proxy.http import (
     Receive,
     Scope,
     Send,
+    error_body,
     error_headers,
+    names_header,
     parse_object,
     read_body,
     read_headers,
@@ -39,10 +41,9 @@ from triton_adapter.proxy.http import (
 from triton_adapter.proxy.keys import Key
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Outcome, Router
+from triton_adapter.proxy.watch import Watch
 
 log = logging.getLogger("triton_proxy")
-# Seconds after which a client is watched for leaving: most answers are there sooner, and watching has its price.
-PATIENCE = 0.05
 STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -83,6 +84,10 @@ class Exchange:
     # The key whose limits and budget this request counts against, once it does.
     metered: Key | None = None
 
+    def leave(self) -> None:
+        """Take note that the client has left."""
+        self.left = True
+
 
 class Inference:
     """Answers the three calls. One per proxy; lives on one event loop."""
@@ -110,9 +115,9 @@ class Inference:
         watch: Watch | None = None
         try:
             exchange.principal = self.auth.principal(headers)
-            body = parse_object(await read_body(receive, headers, self.config.max_body))
+            body = parse_object(await self._body(receive, headers))
             group = self._admitted(exchange, body, named)
-            watch = Watch(exchange, receive)
+            watch = Watch(exchange.leave, receive)
             await self._answered(exchange, group, body, send)
         except AdapterError as error:
             await self._refused(exchange, error, send)
@@ -132,6 +137,9 @@ class Inference:
                 watch.end()
             self.running -= 1
             self._counted(exchange)
+
+    async def _body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
+        return await read_body(receive, headers, self.config.max_body, self.config.body_timeout)
 
     def _admitted(self, exchange: Exchange, body: dict[str, Any], named: str | None) -> Group:
         """Return the group a request is for, once it is known that it may be asked now."""
@@ -202,7 +210,6 @@ class Inference:
         reply = outcome.result
         exchange.tokens = self._count_tokens(exchange, reply.get("usage"))
         data = orjson.dumps(reply)
-        exchange.started = True
         await respond(send, 200, data, self._headers(exchange))
 
     async def _streamed(
@@ -210,15 +217,10 @@ class Inference:
     ) -> None:
         first = last = perf_counter()
         dumps = orjson.dumps
-        exchange.started = True
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [*STREAM, *self._headers(exchange)],
-                }
-            )
+            headers = [*STREAM, *self._headers(exchange)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            exchange.started = True
             while batch:
                 last = perf_counter()
                 data = b"".join([b"data: %b\n\n" % dumps(chunk) for chunk in batch])
@@ -245,7 +247,7 @@ class Inference:
                 (b"x-litellm-attempted-fallbacks", b"%d" % outcome.fallbacks),
             ]
             if exchange.call is not None and exchange.call.dropped:
-                found.append((b"x-litellm-dropped-params", ",".join(exchange.call.dropped).encode()))
+                found.append((b"x-litellm-dropped-params", names_header(exchange.call.dropped)))
         if exchange.principal is not None and exchange.principal.key is not None:
             found += exchange.principal.key.meter.headers(monotonic())
         return found
@@ -260,7 +262,7 @@ class Inference:
                 exchange.label or "?",
                 exchange.id.decode(),
             )
-        body = orjson.dumps(error.to_dict())
+        body = error_body(error)
         if exchange.started:
             await send({"type": "http.response.body", "body": b"data: %b\n\n" % body})
             return
@@ -306,35 +308,6 @@ def _flags(body: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
             code="invalid_type",
         )
     return drop, tuple(allowed)
-
-
-class Watch:
-    """Cancels a request's task when its client leaves."""
-
-    __slots__ = ("_exchange", "_receive", "_task", "_timer", "_watcher")
-
-    def __init__(self, exchange: Exchange, receive: Receive) -> None:
-        loop = asyncio.get_running_loop()
-        self._exchange = exchange
-        self._receive = receive
-        self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(PATIENCE, self._begin)
-
-    def end(self) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    def _begin(self) -> None:
-        self._watcher = asyncio.create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._exchange.left = True
-        if self._task is not None:
-            self._task.cancel()
 
 
 def log_surprise(error: BaseException, identifier: bytes) -> None:

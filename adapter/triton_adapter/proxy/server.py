@@ -6,16 +6,15 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from triton_adapter.errors import BadRequestError
 from triton_adapter.proxy.app import Proxy
 from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.protocol import Bounds, Protocol
 
 # Longer than the load balancers in front keep theirs.
 KEEP_ALIVE = 75
@@ -24,23 +23,11 @@ TICK = 0.02
 START_TIMEOUT = 60
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP, which answers what is not HTTP with OpenAI's error object too."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer and close."""
-        error = BadRequestError("The request is not valid HTTP", code="invalid_http")
-        body = orjson.dumps(error.to_dict())
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self.transport.close()
-
-
 def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
     """Return uvicorn's settings for a proxy."""
     return uvicorn.Config(
         app,
-        http=Protocol,
+        http=partial(Protocol, bounds=Bounds(config.head_timeout, config.send_timeout)),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,

@@ -1,0 +1,130 @@
+"""Clients that are slow, on purpose or not: none of them holds a connection, here or to Triton, for ever."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from adapter.tests.proxy.serving import HELLO, MASTER, entry, get, serve
+from adapter.tests.upstream import Upstream, chunked, event
+from triton_adapter.proxy.server import ProxyServer
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-request-id: mine\r\n"
+BEARER = b"Authorization: Bearer " + MASTER.encode() + b"\r\n"
+
+
+@pytest.fixture
+def hasty(upstream: Upstream) -> Iterator[ProxyServer]:
+    """A proxy that waits for nobody, in front of a model that streams."""
+    short = {"client_header_timeout": 0.1, "client_body_timeout": 0.1, "send_timeout": 0.1}
+    with serve(entry("m", upstream.url), general_settings={"master_key": MASTER, **short}) as server:
+        yield server
+
+
+def connect(proxy: ProxyServer) -> socket.socket:
+    host, port = proxy.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    found = b""
+    while part := connection.recv(65536):
+        found += part
+    return found
+
+
+def told(reply: bytes) -> tuple[bytes, object]:
+    """The status line and the error's code."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert b"\r\nconnection: close" in head
+    assert b"\r\nx-request-id: " in head
+    return head.partition(b"\r\n")[0], json.loads(body)["error"]["code"]
+
+
+def test_a_connection_that_asks_nothing_is_closed_without_a_word(hasty: ProxyServer) -> None:
+    with connect(hasty) as connection:
+        assert until_closed(connection) == b""
+
+
+def test_a_head_that_does_not_end_is_408(hasty: ProxyServer) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(HEAD)
+        assert told(until_closed(connection)) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
+
+
+def test_so_is_the_head_of_a_second_request(hasty: ProxyServer) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(b"GET /health/liveliness HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"alive" in connection.recv(4096)
+        connection.sendall(HEAD)
+        assert told(until_closed(connection)) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
+
+
+def test_a_head_without_end_is_cut_off(hasty: ProxyServer) -> None:
+    def send_for_ever(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"y" * 65536)
+
+    with connect(hasty) as connection:
+        connection.sendall(HEAD + b"x: ")
+        with pytest.raises(OSError, match=r"[Bb]roken|[Rr]eset"):
+            send_for_ever(connection)
+
+
+def test_headers_that_are_too_large_are_431(hasty: ProxyServer) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(HEAD)
+        line = b"x: " + b"y" * 8000 + b"\r\n"
+        # Exactly what is too much, so that nothing is unread when the connection is closed.
+        for _ in range(9):
+            connection.sendall(line)
+        reply = until_closed(connection)
+    assert told(reply) == (b"HTTP/1.1 431 Request Header Fields Too Large", "headers_too_large")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"Content-Length: 99\r\n\r\n", id="none of it comes"),
+        pytest.param(b'Content-Length: 99\r\n\r\n{"model":', id="the rest does not come"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", id="its last chunk does not come"),
+    ],
+)
+def test_a_body_that_does_not_come_is_408(hasty: ProxyServer, sent: bytes) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(HEAD + BEARER + sent)
+        reply = until_closed(connection)
+    assert told(reply) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
+    assert b"\r\nx-request-id: mine\r\n" in reply
+    assert 'route="chat/completions",model="",status="408"} 1' in get(hasty, "/metrics").text
+
+
+def test_the_body_of_a_control_route_is_waited_for_no_longer(hasty: ProxyServer) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(
+            b"POST /key/generate HTTP/1.1\r\nHost: x\r\n" + BEARER + b"Content-Length: 9\r\n\r\n{"
+        )
+        assert told(until_closed(connection)) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
+
+
+def test_a_client_that_does_not_read_its_stream_is_left(hasty: ProxyServer, upstream: Upstream) -> None:
+    upstream.answer(*chunked(*[event(text_output="x" * 65536)] * 400), then="hang")
+    body = json.dumps({"model": "m", "messages": HELLO, "stream": True}).encode()
+    with connect(hasty) as connection:
+        connection.sendall(HEAD + BEARER + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert upstream.left.wait(10)
+
+
+def test_nothing_is_written_into_the_middle_of_a_stream(hasty: ProxyServer, upstream: Upstream) -> None:
+    upstream.answer(*chunked(event(text_output="a"), end=False), then="hang")
+    body = json.dumps({"model": "m", "messages": HELLO, "stream": True}).encode()
+    with connect(hasty) as connection:
+        connection.sendall(HEAD + BEARER + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        reply = b""
+        while b'"content":"a"' not in reply:
+            reply += connection.recv(4096)
+        connection.sendall(b"this is not HTTP\r\n\r\n")
+        reply += until_closed(connection)
+    assert reply.count(b"HTTP/1.1 ") == 1
+    assert upstream.left.wait(10)
