@@ -177,6 +177,39 @@ def test_a_stream_is_read_as_it_comes_and_its_connection_kept() -> None:
     assert server.accepted == 1
 
 
+STREAMED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+
+
+def test_a_stream_that_has_ended_keeps_its_connection_until_it_is_read() -> None:
+    async def read(pool: Pool) -> bytes:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        while not reply.source._connection._complete:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        other: bytes = (await pool.send(get(server.url))).body
+        parts: list[bytes] = [other, await reply.source.read(), await reply.source.read()]
+        return b"".join(parts)
+
+    with served([STREAMED], [OK]) as server:
+        assert run(read) == b"okabc"
+    assert server.accepted == 2
+
+
+def test_closing_a_stream_that_has_ended_leaves_the_next_request_alone() -> None:
+    async def read(pool: Pool) -> bytes:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        while await reply.source.read():
+            pass
+        other = asyncio.ensure_future(pool.send(get(server.url)))
+        await asyncio.sleep(0)
+        reply.source.close()
+        parts: list[bytes] = [(await other).body, await reply.source.read()]
+        return b"".join(parts)
+
+    with served([STREAMED, OK]) as server:
+        assert run(read) == b"ok"
+    assert server.accepted == 1
+
+
 def test_what_came_of_a_stream_before_it_broke_is_read_first() -> None:
     async def read(pool: Pool) -> list[bytes]:
         reply = await pool.send(get(server.url, stream=True, silence=10))
@@ -196,9 +229,10 @@ def test_a_reader_who_takes_their_time_holds_the_sender_up() -> None:
     async def read(pool: Pool) -> int:
         reply = await pool.send(get(server.url, stream=True, silence=10))
         first = await reply.source.read()
-        while len(reply.source._body) == 0 or reply.source._unread <= HIGH_WATER:  # noqa: ASYNC110
+        connection = reply.source._connection
+        while len(connection._body) == 0 or connection._unread <= HIGH_WATER:  # noqa: ASYNC110
             await asyncio.sleep(0)
-        assert reply.source._unread < size / 2
+        assert connection._unread < size / 2
         total = len(first)
         while part := await reply.source.read():
             total += len(part)

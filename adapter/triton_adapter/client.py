@@ -3,9 +3,9 @@
 The low-level methods take an OpenAI body as a dict and give dicts: the proxy is built on them.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from triton_adapter import calls, embeddings
 from triton_adapter.calls import Call
@@ -14,15 +14,19 @@ from triton_adapter.flow import Flow, labelled
 from triton_adapter.target import Target
 from triton_adapter.triton.replies import Reply, Wire
 
+if TYPE_CHECKING:
+    from triton_adapter.transport.threads import ThreadTransport
+
 Json = dict[str, Any]
 
 
 class Chunks:
     """A streamed answer: iterate for its chunks. `close` leaves it, whether or not it was begun."""
 
-    def __init__(self, flow: Flow, chunks: Iterator[Json]) -> None:
+    def __init__(self, flow: Flow, transport: "ThreadTransport") -> None:
         self._flow = flow
-        self._chunks = chunks
+        self._transport = transport
+        self._chunks = transport.chunks(flow)
 
     def __iter__(self) -> Self:
         return self
@@ -36,8 +40,9 @@ class Chunks:
     def close(self) -> None:
         """Close the upstream connections. Idempotent."""
         self._chunks.close()  # type: ignore[attr-defined]  # a generator
-        for source in self._flow.opened:
-            source.close()
+        self._transport.leave(self._flow)
+
+    __del__ = close
 
 
 class AsyncChunks:
@@ -93,7 +98,7 @@ class Client:
         self._transport.close()
 
     def _shown(self, result: Any) -> Json | Chunks:
-        return Chunks(result, self._transport.chunks(result)) if isinstance(result, Flow) else result
+        return Chunks(result, self._transport) if isinstance(result, Flow) else result
 
     def __enter__(self) -> Self:
         return self

@@ -1,1 +1,1 @@
-"""The two ways to drive a call's steps: with threads (httpx) and on an event loop (httptools). All I/O is here."""
+"""How a call's steps are driven: on an event loop, or on one in a thread for callers that block. All I/O is here."""

@@ -75,8 +75,37 @@ def request_bytes(wire: Wire, head: str) -> bytes:
     return f"{text}Content-Length: {len(wire.body)}\r\n\r\n".encode() + wire.body
 
 
+class Source:
+    """A stream that is open: read it to its end, or close it. Its connection is another request's afterwards."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection: Connection | None = connection
+
+    async def read(self) -> bytes:
+        """Return the next bytes, empty at the end."""
+        if self._connection is None:
+            return b""
+        data = await self._connection.read()
+        if not data:
+            self._give_back()
+        return data
+
+    def close(self) -> None:
+        """Leave the stream: the connection is closed, unless the answer came to an end. Idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.give_back()
+
+
 class Connection(asyncio.Protocol):
-    """One connection, answering one request at a time. As a stream's source it is read and closed."""
+    """One connection, answering one request at a time."""
 
     def __init__(self, pool: "Pool", key: Place) -> None:
         self._pool = pool
@@ -97,7 +126,7 @@ class Connection(asyncio.Protocol):
         self._headers = Headers()
         self._body: list[bytes] = []
         self._unread = 0
-        self._begun = self._headed = self._complete = False
+        self._begun = self._headed = self._complete = self._keep = False
         self._error: AdapterError | None = None
 
     # --- requests
@@ -106,7 +135,7 @@ class Connection(asyncio.Protocol):
         """Send a request; return its reply, or for a stream its head."""
         self._begin()
         self._busy, self._stream = True, wire.stream
-        self._waiter = self._loop.create_future()
+        waiter = self._waiter = self._loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
             self._silence = limit if wire.stream else None
@@ -115,9 +144,10 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - it is connected
         self._transport.write(data)
         try:
-            reply: Reply = await self._waiter
+            reply: Reply = await waiter
         except BaseException:
-            self.close()
+            if self._waiter is waiter:  # else it is another request's by now
+                self.close()
             raise
         return reply
 
@@ -141,6 +171,13 @@ class Connection(asyncio.Protocol):
         """Leave: the connection is closed, unless its answer came to an end. Idempotent."""
         if self._busy:
             self._fail(APIConnectionError("the answer was left"))
+
+    def give_back(self) -> None:
+        """Let other requests have the connection, once a stream's bytes have been read."""
+        if self._complete and self._keep:
+            self._keep = False
+            self._kept_since = monotonic()
+            self._pool.keep(self)
 
     # --- asyncio's callbacks
 
@@ -196,7 +233,7 @@ class Connection(asyncio.Protocol):
         self._headed = True
         self._stream = self._stream and status == 200
         if self._stream:
-            self._wake(Reply(200, self._headers, b"", self))
+            self._wake(Reply(200, self._headers, b"", Source(self)))
         else:
             self._silence = None
 
@@ -222,15 +259,14 @@ class Connection(asyncio.Protocol):
     def _end(self, *, keep: bool) -> None:
         self._finish()
         self._complete = True
+        self._keep = keep
+        if not keep:
+            self._drop()
         if self._stream:
             self._wake(None)
         else:
             self._wake(Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
-        if keep:
-            self._kept_since = monotonic()
-            self._pool.keep(self)
-        else:
-            self._drop()
+            self.give_back()
 
     def _fail(self, error: AdapterError) -> None:
         self._finish()
