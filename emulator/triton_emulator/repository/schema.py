@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 #: A protobuf message made from the private pool; its class has no static type.
 Proto = Any
@@ -36,10 +36,24 @@ def pool() -> descriptor_pool.DescriptorPool:
 
 @cache
 def service_pool() -> descriptor_pool.DescriptorPool:
-    """The same pool, once it has the schema of `inference.GRPCInferenceService` as well."""
+    """The same pool, once it has the schema of `inference.GRPCInferenceService` as well.
+
+    The maps of its requests are lists of entries, as on the wire: protobuf's Python leaves out of a map what has an
+    unknown field, and a tritonserver does not.
+    """
     private = pool()
-    private.AddSerializedFile(_serialized("service_pb2.py"))
+    file = descriptor_pb2.FileDescriptorProto.FromString(_serialized("service_pb2.py"))
+    for message in file.message_type:
+        if message.name.endswith("Request"):
+            _without_maps(message)
+    private.Add(file)
     return private
+
+
+def _without_maps(message: descriptor_pb2.DescriptorProto) -> None:
+    message.options.ClearField("map_entry")
+    for inner in message.nested_type:
+        _without_maps(inner)
 
 
 def _serialized(name: str) -> bytes:

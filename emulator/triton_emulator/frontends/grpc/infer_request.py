@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from triton_emulator.frontends.grpc.messages import mapping
 from triton_emulator.protocol.datatypes import DATATYPES, Buffer, encode_bytes
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.infer_request import Regions
@@ -24,7 +25,7 @@ def read_infer(message: Proto, regions: Regions) -> InferRequest:
     """The request, without its metadata. Raises TritonError."""
     request = InferRequest(c_string(message.model_name), message.model_version, c_string(message.id))
     if message.parameters:
-        _read_parameters(message.parameters, request)
+        _read_parameters(mapping(message.parameters), request)
     _read_inputs(message, request, regions)
     outputs = message.outputs
     if outputs:
@@ -41,8 +42,8 @@ def c_string(text: str) -> str:
 
 def wants_empty_final(message: Proto) -> bool:
     """Whether a stream is to show the final flag of this request even where no output travels with it."""
-    parameters = message.parameters
-    return EMPTY_FINAL in parameters and bool(parameters[EMPTY_FINAL].bool_param)
+    wanted = mapping(message.parameters).get(EMPTY_FINAL)
+    return wanted is not None and bool(wanted.bool_param)
 
 
 # --- parameters ---
@@ -243,9 +244,9 @@ def _merge(outputs: list[RequestedOutput]) -> None:
 
 
 def _classification(entry: Proto) -> int:
-    if "classification" not in entry.parameters:
+    value = mapping(entry.parameters).get("classification")
+    if value is None:
         return 0
-    value = entry.parameters["classification"]
     if _kind(value) != "int64_param":
         raise invalid_arg("invalid value type for 'classification' parameter, expected int64_param")
     if value.int64_param <= 0:
@@ -254,16 +255,16 @@ def _classification(entry: Proto) -> int:
 
 
 def _shared_memory(entry: Proto) -> SharedMemoryRef | None:
-    parameters = entry.parameters
+    parameters = mapping(entry.parameters)
     found: dict[str, Any] = {}
     for key, kind in _SHARED_MEMORY:
-        if key not in parameters:  # a map adds a key that it is asked for
+        value = parameters.get(key)
+        if value is None:
             continue
         if key != _REGION and _REGION not in found:
             raise invalid_arg(
                 f"'{key}' can not be specified without 'shared_memory_region' parameter for tensor '{entry.name}'"
             )
-        value = parameters[key]
         if _kind(value) != kind:
             raise invalid_arg(
                 f"invalid value type for '{key}' parameter for tensor '{entry.name}', expected {kind}."

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from triton_emulator.engine.log_settings import FORMATS, clamp_level
-from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
 from triton_emulator.world import World
@@ -22,12 +22,13 @@ _SETTINGS = {
 def settings(world: World, request: Proto) -> Proto:
     """Change what the request names, then show everything."""
     # 2.51 applies one setting after the other: those before a fault stay changed
-    if "log_file" in request.settings:
+    given_settings = mapping(request.settings)
+    if "log_file" in given_settings:
         raise unsupported("log file location can not be updated through network protocol")
     for name, (field, kind, noun) in _SETTINGS.items():
-        if name not in request.settings:
+        given = given_settings.get(name)
+        if given is None:
             continue
-        given = request.settings[name]
         if given.WhichOneof("parameter_choice") != kind:
             raise invalid_arg(f"expect {noun} for '{name}'")
         value = getattr(given, kind)

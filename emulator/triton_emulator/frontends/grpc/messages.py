@@ -1,6 +1,6 @@
 """The protobuf message classes of the service, made from the private pool: no generated code, nothing registered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -31,6 +31,11 @@ def parser(request_class: Any) -> Callable[[bytes], Proto]:
             raise unparsable() from None
 
     return parse
+
+
+def mapping(entries: Iterable[Proto]) -> dict[str, Proto]:
+    """What a map of a request holds; of two entries with one key the later counts."""
+    return {entry.key: entry.value for entry in entries}
 
 
 def unparsable() -> TritonError:

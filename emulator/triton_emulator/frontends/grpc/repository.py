@@ -1,6 +1,6 @@
 """The model repository extension: index, load, unload."""
 
-from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
 from triton_emulator.world import World
@@ -23,8 +23,8 @@ def unload(world: World, request: Proto) -> Proto:
     """Returns once the unload has begun; the model's last requests finish behind it."""
     _refuse_repository_name(request)
     dependents = False
-    if "unload_dependents" in request.parameters:
-        value = request.parameters["unload_dependents"]
+    value = mapping(request.parameters).get("unload_dependents")
+    if value is not None:
         if value.WhichOneof("parameter_choice") != "bool_param":
             raise invalid_arg("invalid value type for 'unload_dependents' parameter, expected bool_param.")
         dependents = value.bool_param
@@ -39,7 +39,7 @@ def _refuse_repository_name(request: Proto) -> None:
 
 def _load_parameters(request: Proto) -> dict[str, str | bytes]:
     found: dict[str, str | bytes] = {}
-    for key, value in request.parameters.items():
+    for key, value in mapping(request.parameters).items():
         if key == "config":
             kind = "string_param"
         elif key.startswith("file:"):

@@ -1,7 +1,9 @@
 """TraceSetting: the trace settings of a model, or of all."""
 
+from collections.abc import Mapping
+
 from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
-from triton_emulator.frontends.grpc.messages import message_class
+from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
 from triton_emulator.world import World
@@ -13,14 +15,14 @@ def setting(world: World, request: Proto) -> Proto:
     if model and not world.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
     if request.settings:
-        world.trace.update(_changes(request.settings), model)
+        world.trace.update(_changes(mapping(request.settings)), model)
     reply = message_class("TraceSettingResponse")()
     for name, value in world.trace.show(model).items():
         reply.settings[name].value.extend([value] if isinstance(value, str) else value)
     return reply
 
 
-def _changes(settings: Proto) -> dict[str, Level | int | None]:
+def _changes(settings: Mapping[str, Proto]) -> dict[str, Level | int | None]:
     """What the request changes; a setting without a value goes back to that of the level above."""
     if "trace_file" in settings:
         raise unsupported("trace file location can not be updated through network protocol")
