@@ -36,7 +36,7 @@ lock: $(INSTALLED)  ## write ci/constraints anew (ci/lock --upgrade takes newer 
 	@ci/lock
 
 clean:  ## remove what was made here
-	rm -rf .venv .venv-litellm .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-litellm .venv-litellm-proxy .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 $(INSTALLED): pyproject.toml ci/constraints/dev.txt ci/install
 	@ci/install .venv ci/constraints/dev.txt --project
