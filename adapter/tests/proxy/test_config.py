@@ -290,6 +290,37 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
             ],
         ),
         (
+            ONE + '      api_key: "sk-1\\n"\n',
+            [
+                (
+                    "config.yaml:6: model_list[0].litellm_params.api_key:"
+                    " must be a string of printable ASCII (a line break at its end?)"
+                ),
+            ],
+        ),
+        (
+            ONE + "      extra_headers: {x-team: caf\u00e9}\n",
+            [
+                (
+                    "config.yaml:6: model_list[0].litellm_params.extra_headers:"
+                    " must be a mapping of header names to strings of printable ASCII"
+                ),
+            ],
+        ),
+        (
+            ONE + '    model_info:\n      id: "a\\nb"\n',
+            ["config.yaml:7: model_list[0].model_info.id: must be printable ASCII: it is shown in a header"],
+        ),
+        (
+            ONE + "general_settings:\n  master_key: \u043a\u043b\u044e\u0447\n",
+            [
+                (
+                    "config.yaml:7: general_settings.master_key:"
+                    " must be a string of printable ASCII (a line break at its end?)"
+                ),
+            ],
+        ),
+        (
             ONE + "litellm_settings: true\n",
             ["config.yaml:6: litellm_settings: must be a mapping"],
         ),

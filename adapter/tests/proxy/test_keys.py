@@ -71,7 +71,7 @@ def test_a_key_asks_about_itself_and_about_no_other(keyed: ProxyServer) -> None:
     assert httpx.get(f"{keyed.url}/key/info", headers=headers).json()["key"] == one["token_id"]
     for path in (f"/key/info?key={other['key']}", "/key/list"):
         assert error_of(httpx.get(keyed.url + path, headers=headers))[0] == 403
-    for path in ("generate", "update", "delete", "block", "unblock"):
+    for path in ("generate", "update", "regenerate", "delete", "block", "unblock"):
         reply = httpx.post(f"{keyed.url}/key/{path}", headers=headers, json={"key": "x"})
         assert error_of(reply) == (403, None, "permission_denied")
     assert error_of(httpx.get(f"{keyed.url}/health", headers=headers))[0] == 403
@@ -93,6 +93,34 @@ def test_a_blocked_key_is_refused_until_it_is_unblocked(keyed: ProxyServer) -> N
     assert error_of(ask(keyed, key)) == (401, None, "key_blocked")
     assert post(keyed, "/key/unblock", {"key": token_id(key)}).json()["blocked"] is False
     assert ask(keyed, key).status_code == 200
+
+
+def test_a_key_gets_a_new_secret_and_stays_what_it_is(keyed: ProxyServer, tmp_path: Path) -> None:
+    made = generate(keyed, key_alias="x", models=["a"], request_budget=2)
+    assert ask(keyed, made["key"]).status_code == 200
+    renewed = post(keyed, "/key/regenerate", {"key": made["key"], "rpm_limit": 9}).json()
+    assert renewed["key"] != made["key"]
+    assert renewed["token_id"] == token_id(renewed["key"])
+    kept = {name: renewed[name] for name in ("key_alias", "models", "requests_used", "rpm_limit")}
+    assert kept == {"key_alias": "x", "models": ["a"], "requests_used": 1, "rpm_limit": 9}
+    assert error_of(ask(keyed, made["key"])) == (401, None, "invalid_api_key")
+    assert ask(keyed, renewed["key"]).status_code == 200
+    assert error_of(ask(keyed, renewed["key"]))[2] == "insufficient_quota"
+    again = post(keyed, "/key/regenerate", {"key": renewed["token_id"], "new_key": "sk-chosen-9876543210"})
+    assert again.json()["key"] == "sk-chosen-9876543210"
+    # Who reads the file next finds it under its new name, with what was used.
+    keyed.proxy.store.sync()
+    stored = KeyStore(str(tmp_path / "keys.db"))
+    assert stored.keys[token_id("sk-chosen-9876543210")].requests_used == 2
+    assert len(stored.keys) == 1
+    stored.close()
+
+
+def test_a_new_secret_is_nobody_elses(keyed: ProxyServer) -> None:
+    one, other = generate(keyed), generate(keyed, key="sk-chosen-0123456789")
+    reply = post(keyed, "/key/regenerate", {"key": one["key"], "new_key": other["key"]})
+    assert error_of(reply) == (400, "key", "already_exists")
+    assert ask(keyed, one["key"]).status_code == 200
 
 
 def test_a_deleted_key_is_unknown(keyed: ProxyServer) -> None:
@@ -222,7 +250,7 @@ def test_a_key_that_makes_no_sense_is_a_bad_request(
     assert error_of(post(keyed, "/key/generate", given)) == (400, param, code)
 
 
-@pytest.mark.parametrize("path", ["update", "block", "unblock", "info"])
+@pytest.mark.parametrize("path", ["update", "regenerate", "block", "unblock", "info"])
 def test_a_key_that_is_not_there_is_not_found(keyed: ProxyServer, path: str) -> None:
     unknown = "sk-nobody-has-this-key"
     if path == "info":

@@ -41,6 +41,7 @@ def test_what_a_chat_a_stream_an_embedding_and_failures_leave_behind() -> None:
             streamed = events(chat(proxy, stream=True, stream_options={"include_usage": True}).text)
             assert chat(proxy).status_code == 500
             assert chat(proxy, "nobody-has-this").status_code == 404
+            assert chat(proxy, temperature=9).status_code == 400
             assert post(proxy, "/chat/completions", b"{oops").status_code == 400
             reply = get(proxy, "/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -50,9 +51,10 @@ def test_what_a_chat_a_stream_an_embedding_and_failures_leave_behind() -> None:
     for line in (
         'triton_proxy_requests_total{route="chat/completions",model="m",status="200"} 1',
         'triton_proxy_requests_total{route="chat/completions",model="m",status="500"} 1',
+        'triton_proxy_requests_total{route="chat/completions",model="m",status="400"} 1',
         'triton_proxy_requests_total{route="chat/completions",model="",status="404"} 1',
         'triton_proxy_requests_total{route="chat/completions",model="",status="400"} 1',
-        'triton_proxy_request_duration_seconds_count{route="chat/completions",model="m"} 2',
+        'triton_proxy_request_duration_seconds_count{route="chat/completions",model="m"} 3',
         f'triton_proxy_tokens_total{{model="m",kind="completion"}} {written}',
         'triton_proxy_time_to_first_token_seconds_count{model="m"} 1',
         'triton_proxy_time_per_output_token_seconds_count{model="m"} 1',
@@ -61,6 +63,8 @@ def test_what_a_chat_a_stream_an_embedding_and_failures_leave_behind() -> None:
         'triton_proxy_deployment_cooling_down{model="m",deployment="d1"} 0',
     ):
         assert f"\n{line}\n" in text
+    # What was refused before anybody was asked is no error of a deployment.
+    assert text.count("triton_proxy_upstream_errors_total{") == 1
     assert "nobody-has-this" not in text
     assert BEARER["Authorization"].split()[1] not in text
     assert upstream.url.removeprefix("http://") not in text

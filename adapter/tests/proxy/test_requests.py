@@ -149,13 +149,55 @@ def test_a_wrong_method_is_405_and_the_right_one_is_told(
     assert reply.headers["allow"] == allowed
 
 
-def test_what_is_not_http_is_400(refusing: ProxyServer) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"hello\r\n\r\n", id="a word"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
+        pytest.param(b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", id="a tunnel"),
+        pytest.param(b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", id="a path that is not ASCII"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost x\r\n\r\n", id="a header without a colon"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: ten\r\n\r\n", id="a length that is no number"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", id="a length below 0"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", id="a length of 20 digits"
+        ),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", id="two lengths"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="a length and chunks",
+        ),
+        pytest.param(
+            b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+            id="a chunk without a size",
+        ),
+    ],
+)
+def test_what_is_not_http_is_400(refusing: ProxyServer, sent: bytes) -> None:
     host, port = refusing.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(b"hello\r\n\r\n")
+        connection.sendall(sent)
         reply = b"".join(iter(lambda: connection.recv(4096), b""))
     assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nx-request-id: req_" in reply
     assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
+
+
+def test_names_of_dropped_parameters_make_no_header_lines(proxy: ProxyServer) -> None:
+    reply = chat(proxy, "flat", drop_params=True, **{"a\r\nx-evil: 1": 1, "\u043a,\u043b": 1})
+    assert reply.status_code == 200
+    assert reply.headers["x-litellm-dropped-params"] == "a%0D%0Ax-evil%3A%201,%D0%BA%2C%D0%BB"
+    assert "x-evil" not in reply.headers
+    many = chat(proxy, "flat", drop_params=True, **{f"parameter-{number}": 1 for number in range(2000)})
+    assert many.status_code == 200
+    assert len(many.headers["x-litellm-dropped-params"]) < 2100
+
+
+def test_a_name_without_end_is_not_given_back_whole(proxy: ProxyServer) -> None:
+    reply = chat(proxy, "flat", **{"x" * 100_000: 1})
+    assert error_of(reply) == (400, "x" * 200 + "...", "unsupported_parameter")
+    assert len(reply.content) < 5000
 
 
 def test_every_reply_has_the_clients_request_id_or_a_new_one(refusing: ProxyServer) -> None:

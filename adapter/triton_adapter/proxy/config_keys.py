@@ -54,9 +54,14 @@ def _is_aliases(value: Any) -> bool:
     )
 
 
+def is_header(value: Any) -> bool:
+    """Tell what may stand in a header: printable ASCII."""
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
 def _is_headers(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _is_text(name) and isinstance(text, str) and not set("\r\n\0") & set(name + text)
+        _is_text(name) and is_header(name) and not set(" :") & set(name) and is_header(text)
         for name, text in value.items()
     )
 
@@ -70,7 +75,11 @@ WEIGHT: Rule = (lambda value: is_number(value) and value >= 0, "a number of 0 or
 SECONDS: Rule = (lambda value: is_number(value) and value > 0, "a number of seconds above 0")
 PAUSE: Rule = (lambda value: is_number(value) and value >= 0, "a number of seconds")
 MAPPING: Rule = (lambda value: isinstance(value, dict), "a mapping")
-HEADERS: Rule = (_is_headers, "a mapping of header names to strings")
+SECRET: Rule = (
+    lambda value: _is_text(value) and is_header(value),
+    "a string of printable ASCII (a line break at its end?)",
+)
+HEADERS: Rule = (_is_headers, "a mapping of header names to strings of printable ASCII")
 FALLBACKS: Rule = (_is_fallbacks, "a list like [{name: [other-name]}]")
 ALIASES: Rule = (_is_aliases, "a mapping of names to model names")
 ANYTHING: Rule = (lambda _: True, "anything")
@@ -87,7 +96,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "litellm_params": {
         "model": TEXT,
         "api_base": TEXT,
-        "api_key": TEXT,
+        "api_key": SECRET,
         "extra_headers": HEADERS,
         "headers": HEADERS,
         "timeout": SECONDS,
@@ -133,7 +142,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     },
     "retry_policy": {},
     "general_settings": {
-        "master_key": TEXT,
+        "master_key": SECRET,
         "database_url": TEXT,
         "completion_model": TEXT,
         "max_parallel_requests": LIMIT,

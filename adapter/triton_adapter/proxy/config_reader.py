@@ -18,6 +18,7 @@ from triton_adapter.proxy.config_keys import (
     RULES,
     STRATEGIES,
     WITHOUT_EFFECT,
+    is_header,
 )
 from triton_adapter.proxy.yaml_lines import Document, Path, YamlError, load
 from triton_adapter.settings import SETTING_TYPES, Settings
@@ -207,6 +208,8 @@ class _Reader:
             self.wrong((*here, key), error.message)
             return None
         name, info = found["model_name"], found.get("model_info", {})
+        if not is_header(str(info.get("id", ""))):
+            self.wrong((*path, "model_info", "id"), "must be printable ASCII: it is shown in a header")
         identity = f"{name}\n{at}\n{known['model']}".encode()
         return ModelEntry(
             name=name,

@@ -60,6 +60,12 @@ class ChangedKey(Limits):
     key: Text
 
 
+class RenewedKey(ChangedKey):
+    """A key that gets a new secret, and changes to it; without `new_key` a random one."""
+
+    new_key: Secret | None = None
+
+
 class NamedKey(BaseModel):
     """A key, named by itself or by its token id."""
 
@@ -88,6 +94,7 @@ class KeyRoutes:
         for method, name in (
             ("POST", "generate"),
             ("POST", "update"),
+            ("POST", "regenerate"),
             ("POST", "block"),
             ("POST", "unblock"),
             ("POST", "delete"),
@@ -100,7 +107,7 @@ class KeyRoutes:
         require_admin(self._principal(request))
 
     async def generate(self, given: NewKey) -> Json:
-        secret = given.key or f"sk-{token_urlsafe(24)}"
+        secret = given.key or new_secret()
         now = time.time()
         key = Key(token_id(secret), masked(secret), created_at=now)
         for name, value in _columns(given, now).items():
@@ -115,6 +122,19 @@ class KeyRoutes:
 
     async def update(self, given: ChangedKey) -> Json:
         return self._changed(given.key, _columns(given, time.time()))
+
+    async def regenerate(self, given: RenewedKey) -> Json:
+        """Give a key a new secret: what it may do and has used stays, the old secret is refused from now on."""
+        changes = _columns(given, time.time())
+        changed = self._changed(given.key, changes)
+        secret = given.new_key or new_secret()
+        try:
+            key = self._store.rename(changed["token_id"], secret)
+        except (ValueError, StoreError) as error:
+            raise _told(error) from error
+        if key is None:
+            raise _unknown()
+        return {"key": secret, **shown(key)}
 
     async def block(self, given: NamedKey) -> Json:
         return self._changed(given.key, {"blocked": True})
@@ -148,7 +168,7 @@ class KeyRoutes:
             raise BadRequestError("'key' must name a key", param="key", code="missing_required_parameter")
         found = self._store.keys.get(wanted)
         if found is None:
-            raise NotFoundError("There is no such key", param="key", code="key_not_found")
+            raise _unknown()
         return {"key": found.token_id, "info": shown(found)}
 
     async def list(
@@ -180,8 +200,17 @@ class KeyRoutes:
         except (ValueError, StoreError) as error:
             raise _told(error) from error
         if key is None:
-            raise NotFoundError("There is no such key", param="key", code="key_not_found")
+            raise _unknown()
         return shown(key)
+
+
+def new_secret() -> str:
+    """Return a key that nobody can guess."""
+    return f"sk-{token_urlsafe(24)}"
+
+
+def _unknown() -> NotFoundError:
+    return NotFoundError("There is no such key", param="key", code="key_not_found")
 
 
 def identifier(name: str) -> str:
@@ -218,7 +247,7 @@ def shown(key: Key) -> Json:
 
 def _columns(given: Limits, now: float) -> dict[str, Any]:
     """Return the columns that a request sets."""
-    changes = given.model_dump(exclude_unset=True, exclude={"key"})
+    changes = given.model_dump(exclude_unset=True, exclude={"key", "new_key"})
     if "duration" in changes:
         duration = changes.pop("duration")
         changes["expires"] = None if duration is None else now + seconds_of(duration)

@@ -157,6 +157,30 @@ class KeyStore:
                     database.execute(f"UPDATE keys SET {assigned} WHERE token_id=?", [*values, identifier])  # noqa: S608
             return key
 
+    def rename(self, identifier: str, secret: str) -> Key | None:
+        """Put a new secret in the place of a key's, which is known no longer; None if there is no such key.
+
+        ValueError if the secret is a key already.
+        """
+        with _told():
+            database = self._connect()
+            self.sync()
+            key = self.keys.get(identifier)
+            if key is None:
+                return None
+            new = token_id(secret)
+            if new in self.keys:
+                raise ValueError("key")
+            with database:
+                database.execute(
+                    "UPDATE keys SET token_id=?, key_name=? WHERE token_id=?",
+                    (new, masked(secret), identifier),
+                )
+            del self.keys[identifier]
+            key.token_id, key.key_name = new, masked(secret)
+            self.keys[new] = key
+            return key
+
     def delete(self, identifiers: Iterable[str]) -> list[str]:
         """Forget keys; return those that there were."""
         with _told():

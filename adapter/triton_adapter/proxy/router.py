@@ -170,6 +170,8 @@ class Router:
 
     def failed(self, group: Group, deployment: Deployment, error: AdapterError, now: float) -> None:
         """Count a failure; cool the deployment down if that makes too many in a row, or if it asked for a pause."""
+        if isinstance(error, RequestError) and error.upstream is None:
+            return  # refused here: nobody was asked
         self.metrics.upstream_error(group.label, deployment.id, error)
         log.debug("%s %s at deployment %s", error.status_code, error.code, deployment.id)
         if isinstance(error, RequestError) and error.status_code not in (401, 403, 429):

@@ -1,0 +1,157 @@
+"""All that a proxy has said, after it was asked all that is wrong: no key, address, prompt or traceback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from adapter.tests.conftest import MODELS
+from adapter.tests.proxy.serving import HELLO, MASTER, error_of
+from adapter.tests.upstream import Upstream, chunked, event, http
+from triton_emulator.emulator import Emulator
+
+PROMPT = "a prompt that nobody else should read"
+UPSTREAM_KEY = "sk-upstream-5Tg8Uj2Km4Np"
+WRONG_KEY = "sk-wrong-3Ed6Rf9Tg1Hy"
+CONFIG = """\
+model_list:
+- model_name: flat
+  litellm_params: {{model: triton/flat, api_base: "{emulator}", api_key: {key}}}
+- model_name: m
+  litellm_params: {{model: triton/m, api_base: "{upstream}", api_key: {key}, timeout: 5}}
+- model_name: gone
+  litellm_params: {{model: triton/m, api_base: "http://127.0.0.1:9", api_key: {key}}}
+general_settings: {{master_key: {master}}}
+router_settings: {{num_retries: 0}}
+"""
+BODIES: tuple[Any, ...] = (
+    b"",
+    b"{",
+    b"\xff\xfe{}",
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b'{"model":"flat","n":NaN}',
+    b'{"model":"flat","n":1e999}',
+    b'{"model":"flat","model":"nobody"}',
+    b'{"model":"\\ud800"}',
+    b"\x00" * 100,
+    [],
+    {"model": PROMPT},
+    {"model": "flat", "messages": [{"role": "user", "content": PROMPT}], "n": PROMPT},
+    {"model": "flat", "messages": [{"role": "user", "content": PROMPT}], "tools": [{"function": PROMPT}]},
+    {"model": "flat", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    {"model": "flat", "messages": HELLO, "extra_body": {"text_input": {"a": PROMPT}}},
+    {"model": "flat", "messages": HELLO, "temperature": 10**4000},
+    {"model": "flat", "messages": HELLO, "drop_params": True, "a\r\nb": 1},
+    {"model": "gone", "messages": [{"role": "user", "content": PROMPT}]},
+    {"model": "gone", "messages": [{"role": "user", "content": PROMPT}], "stream": True},
+)
+KEYS: tuple[Any, ...] = (
+    b"{",
+    {"keys": [WRONG_KEY]},
+    {"key": WRONG_KEY, "duration": PROMPT},
+    {"key": WRONG_KEY, "metadata": PROMPT},
+    {"key": [WRONG_KEY]},
+)
+# What a broken upstream answers, holding what it should not tell.
+ANSWERS = (
+    [http(b"<html>Traceback at 10.1.2.3</html>", kind="text/html")],
+    [http(b"", status="302 Found", extra="Location: http://10.1.2.3/\r\n")],
+    [http(b'{"outputs":[{"name":"10.1.2.3"}]}')],
+    [b"10.1.2.3\r\n\r\n"],
+    chunked(event(text_output="a"), b"data: <10.1.2.3>\n\n"),
+)
+
+
+def test_nothing_leaks(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    with Emulator(MODELS) as emulator, Upstream() as upstream:
+        path.write_text(
+            CONFIG.format(emulator=emulator.url, upstream=upstream.url, key=UPSTREAM_KEY, master=MASTER)
+        )
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "triton_adapter.cli",
+                "--config",
+                str(path),
+                "--port=0",
+                "--detailed_debug",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().rpartition(":")[2])
+            answers = asked_everything(port, upstream)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            log, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        addresses = (emulator.url.rpartition(":")[2], upstream.url.rpartition(":")[2])
+    assert log.count(" 400 chat/completions") > len(BODIES) / 2
+    said = "\n".join([log, *answers])
+    for hidden in (MASTER, UPSTREAM_KEY, WRONG_KEY, "Traceback", 'File "', "10.1.2.3", "127.0.0.1:9"):
+        assert hidden not in said, hidden
+    for address in addresses:
+        assert f":{address}" not in said
+    assert PROMPT not in log
+    assert str(tmp_path) not in said
+
+
+def asked_everything(port: int, upstream: Upstream) -> list[str]:
+    """Ask all of it; return the answers, heads and all."""
+    found = []
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+        def ask(path: str, body: Any, key: str = MASTER, method: str = "POST") -> httpx.Response:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            reply = client.request(method, path, content=content, headers={"Authorization": f"Bearer {key}"})
+            found.append(f"{reply.headers.raw!r} {reply.text}")
+            return reply
+
+        for body in BODIES:
+            for route in ("chat/completions", "completions", "embeddings"):
+                reply = ask(f"/v1/{route}", body)
+                if reply.status_code != 200:
+                    status, _, _ = error_of(reply)
+                    assert status < 500 or status == 503
+        for segments in ANSWERS:
+            upstream.answer(*segments)
+            ask("/v1/chat/completions", {"model": "m", "messages": HELLO, "stream": True})
+        for body in KEYS:
+            for route in ("generate", "update", "delete", "block", "unblock", "regenerate"):
+                ask(f"/key/{route}", body)
+        made = client.post("/key/generate", json={}, headers={"Authorization": f"Bearer {MASTER}"}).json()
+        ask("/v1/chat/completions", {"model": "flat", "messages": HELLO}, made["key"])
+        for path in (
+            "/health",
+            "/model/info",
+            "/v1/models",
+            "/metrics",
+            "/key/list",
+            "/key/info?key=" + WRONG_KEY,
+        ):
+            for key in (MASTER, WRONG_KEY):
+                ask(path, b"", key, "GET")
+        ask("/v1/chat/completions", {"model": "flat", "messages": HELLO}, WRONG_KEY)
+        assert made["key"] not in "".join(found)
+    for raw in (
+        b"GET /" + WRONG_KEY.encode() + b"\xff HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"\x16\x03\x01",
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(raw)
+            found.append(connection.recv(4096).decode())
+    return found
