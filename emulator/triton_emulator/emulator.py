@@ -172,7 +172,11 @@ class Emulator:
             work.close()
             raise RuntimeError("the emulator is not started")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result()
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C while models load
+            raise
 
     def _end(self) -> None:
         thread, self._thread = self._thread, None

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import gc
 import logging
+import os
 import resource
 import secrets
 import signal
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from triton_emulator.backends.settings import SettingsError
 from triton_emulator.engine import log
+from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
 from triton_emulator.frontends.metrics.app import MetricsApp
@@ -80,6 +82,7 @@ class Server:
         self.sessions: dict[str, World] = {}
         self.world: World | None = None
         self._listeners: list[Listener] = []
+        self._grace: float = settings.exit_timeout_secs
         #: where HTTP, gRPC and metrics listen, (host, port); None for one that was turned off
         self.grpc_address: tuple[str, int] | None = None
         self.http_address: tuple[str, int] | None = None
@@ -116,7 +119,7 @@ class Server:
                 metrics = _bind("Metrics", address, settings.metrics_port, "--metrics-port", reuse=False)
                 sockets.append(metrics)
             self.world = World(settings, asyncio.get_running_loop())
-            error = await asyncio.to_thread(self.world.start)
+            error = await self._load(self.world)
             _LOG.info("%s", self.world.repository.status_table())
             _LOG.info("%s", options_table(settings))
             if error is not None:
@@ -137,6 +140,13 @@ class Server:
         if metrics is not None:
             self.metrics_address = metrics.getsockname()[:2]
             await self._listen(MetricsApp(self.world, self.sessions), metrics)
+
+    async def _load(self, world: World) -> Exception | None:
+        try:
+            return await aside(world.start)
+        except asyncio.CancelledError:
+            self._grace = 0  # whoever breaks off a start does not want to wait for what it was loading
+            raise
 
     async def _listen(self, app: Any, sock: socket.socket) -> None:
         listener = HttpServer(app, sock)
@@ -161,13 +171,13 @@ class Server:
         """A world of its own, served under `/s/<id>`; returns the id."""
         world = World(settings, asyncio.get_running_loop())
         try:
-            error = await asyncio.to_thread(world.start)
+            error = await aside(world.start)
             if error is not None:
                 if settings.exit_on_error:
                     raise StartupError(described(error))
                 _LOG.error("%s", described(error, ": "))
         except BaseException:
-            await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+            await aside(world.close, self.settings.exit_timeout_secs)
             raise
         session = secrets.token_hex(8)
         self.sessions[session] = world
@@ -177,7 +187,7 @@ class Server:
         """Unload a session's models; one that is not there, or no longer, is no error."""
         world = self.sessions.pop(session, None)
         if world is not None:
-            await asyncio.to_thread(world.close, self.settings.exit_timeout_secs)
+            await aside(world.close, self.settings.exit_timeout_secs)
 
     async def close(self) -> bool:
         """Drain: finish what is in flight, unload the models; False where the exit timeout did not suffice.
@@ -185,13 +195,13 @@ class Server:
         The timeout is for all of it together, as in 2.51.
         """
         loop = asyncio.get_running_loop()
-        grace = self.settings.exit_timeout_secs
+        grace = self._grace
         deadline = loop.time() + grace
         await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
         worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
         self.sessions.clear()
         left = max(deadline - loop.time(), _UNLOAD_SECONDS)
-        ended = await asyncio.gather(*(asyncio.to_thread(world.close, left) for world in worlds))
+        ended = await asyncio.gather(*(aside(world.close, left) for world in worlds))
         return all(ended)
 
 
@@ -210,8 +220,11 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+    started = False
 
     def stop(number: int) -> None:
+        if not started:
+            _die_of(number)
         stopped.set()
         with contextlib.suppress(OSError, ValueError):  # nobody may be reading
             sys.stderr.write(f"Signal ({number}) received.\n")
@@ -229,6 +242,7 @@ async def _serve(settings: Settings) -> int:
         sys.stderr.write(f"error: creating server: {described(fault)}\n")
         await server.close()
         return 1
+    started = True
     world = server.world
     if world is not None:
         log.follow(lambda: world.log_settings)
@@ -247,6 +261,13 @@ async def _serve(settings: Settings) -> int:
         return 0
     _LOG.error("failed to stop server: Internal - Exit timeout expired. Exiting immediately.")
     return 1
+
+
+def _die_of(number: int) -> None:
+    """2.51: a signal during the start ends the process on the spot, however long its models still need to load."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(128 + number)  # the first process of a container does not die of signals
 
 
 def described(fault: Exception, separator: str = " - ") -> str:

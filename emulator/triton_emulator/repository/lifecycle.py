@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailable
 from triton_emulator.repository.config_json import config_json
 from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
@@ -37,6 +37,7 @@ class State(Enum):
 
 #: the reason of a version that was unloaded on request; it alone does not make the server unready
 UNLOADED = "unloaded"
+_STOPPING = "the server is stopping"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Lifecycle(Generic[LoadedT]):
         self._threads = threads
         self._changed = threading.Condition()
         self._unloading = 0
+        self._loading = 0
+        self._closed = False
         self._models: dict[str, dict[int, Slot[LoadedT]]] = {}
         #: by identifier and version as text, and by identifier and "" for the newest; replaced on every change
         self.ready: Mapping[tuple[str, str], Served[LoadedT]] = {}
@@ -128,6 +131,16 @@ class Lifecycle(Generic[LoadedT]):
 
         A version that is being served goes on until its successor is ready, and stays if that fails.
         """
+        with self._changed:
+            self._loading += 1
+        try:
+            return self._load(models)
+        finally:
+            with self._changed:
+                self._loading -= 1
+                self._changed.notify_all()
+
+    def _load(self, models: Iterable[PolledModel]) -> dict[str, str | None]:
         errors: dict[str, str | None] = {}
         loads: list[_Load[LoadedT]] = []
         for model in models:
@@ -151,10 +164,19 @@ class Lifecycle(Generic[LoadedT]):
             if key in self._models:
                 self._publish(key)
 
-    def wait_idle(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is unloading; False when `timeout` seconds did not suffice."""
+    def close(self) -> None:
+        """Stop serving every model; nothing is loaded from now on."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._unloading == 0, timeout)
+            self._closed = True
+            for key in self._models:
+                self.unload(key)
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is unloading, nor, once closed, loading; False when `timeout` seconds did not suffice."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not (self._unloading or (self._closed and self._loading)), timeout
+            )
 
     @staticmethod
     def _sorted(slots: Mapping[int, Slot[LoadedT]]) -> list[Slot[LoadedT]]:
@@ -162,6 +184,8 @@ class Lifecycle(Generic[LoadedT]):
 
     def _begin(self, model: PolledModel) -> _Load[LoadedT]:
         with self._changed:
+            if self._closed:
+                raise unavailable(_STOPPING)
             slots = self._models.setdefault(model.id, {})
         versions = versions_to_load(model.config, model.directory)
         if not versions:
@@ -198,7 +222,10 @@ class Lifecycle(Generic[LoadedT]):
     def _finish(self, load: _Load[LoadedT]) -> None:
         failed = [slot for slot in load.slots if slot.served is None]
         with self._changed:
-            if failed:
+            if self._closed and not failed:
+                load.error = _STOPPING
+                self._release_all(load.slots)
+            elif failed:
                 # 2.51: one version that fails takes the versions loaded with it along
                 load.error = "".join(
                     f"version {slot.version} is at {slot.state.value} state: {slot.reason};"
@@ -208,7 +235,7 @@ class Lifecycle(Generic[LoadedT]):
             else:
                 self._replace(load)
                 self._publish(load.model.id)
-        _LOG.info("%s '%s'", "failed to load" if failed else "successfully loaded", load.model.id)
+        _LOG.info("%s '%s'", "failed to load" if load.error else "successfully loaded", load.model.id)
 
     def _replace(self, load: _Load[LoadedT]) -> None:
         slots = self._models[load.model.id]

@@ -19,11 +19,14 @@ class Poller:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Returns when no call is running and none will come. Not to be called by `poll` itself."""
+    def stop(self, timeout: float | None = None) -> None:
+        """No call will come; returns when none is running either, or `timeout` seconds have passed.
+
+        Not to be called by `poll` itself.
+        """
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):

@@ -284,12 +284,15 @@ class Repository(Generic[LoadedT]):
         return self._lifecycle.wait_idle(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Unload everything and wait; False when `timeout` seconds did not suffice."""
+        """Unload everything and wait; False when `timeout` seconds did not suffice.
+
+        Nothing is loaded from then on, and what is loading just now is dropped when it is there.
+        """
+        self._lifecycle.close()
+        idle = self.wait_idle(timeout)
         if self._poller is not None:
-            self._poller.stop()
-        for name in list(self._lifecycle.states()):
-            self._lifecycle.unload(name)
-        return self.wait_idle(timeout)
+            self._poller.stop(None if idle else 0)
+        return idle
 
     def _require_explicit(self) -> None:
         if self._options.mode != "explicit":

@@ -55,6 +55,16 @@ class TritonProtocol(HttpToolsProtocol):
             lenient_headers=True, lenient_chunked_length=True, lenient_version=True
         )
 
+    def shutdown(self) -> None:
+        """The server stops: close at once, unless a whole request has yet to be answered.
+
+        2.51 waits for every connection as long as the exit timeout allows, for one that is idle too.
+        """
+        if self.cycle is None or self._idle or self.cycle.more_body:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
     def data_received(self, data: bytes) -> None:
         if self._mute or (data[0] == _CR and self._idle):
             self._mute = True  # 2.51: an empty line before a request, and nothing is ever answered

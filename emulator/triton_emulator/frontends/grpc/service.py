@@ -1,11 +1,11 @@
 """The methods of the service as a table, and how a call becomes an answer or a status."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import grpc
 
+from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.grpc import health, logging, models, repository, shared_memory, trace
 from triton_emulator.frontends.grpc.infer import model_infer
 from triton_emulator.frontends.grpc.messages import HEALTH, SERVICE, health_class, message_class, parser
@@ -80,7 +80,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
                 message = parse(data)
                 world = gate.admit(category, context)
                 reply = (
-                    await asyncio.to_thread(handler, world, message) if blocks else handler(world, message)
+                    await aside(handler, world, message) if blocks else handler(world, message)
                 )
             except TritonError as error:
                 return _refuse(context, error)

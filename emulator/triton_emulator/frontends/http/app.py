@@ -4,11 +4,11 @@ Order of Triton's checks: route, restriction, method, then the handler. The body
 Triton does.
 """
 
-import asyncio
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.http import bare, logging, models, repository, shared_memory, trace
 from triton_emulator.frontends.http.errors import (
     METHOD_NOT_ALLOWED,
@@ -114,7 +114,7 @@ class HttpApp:
         try:
             if (handler := _HANDLERS.get(operation)) is not None:
                 return handler(request)
-            return await asyncio.to_thread(_BLOCKING[operation], request)
+            return await aside(_BLOCKING[operation], request)
         except TritonError as error:
             return typed_error(error)
 

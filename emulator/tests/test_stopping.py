@@ -1,0 +1,192 @@
+"""Stopping a server that is busy: while its models load, while a client has sent half a request."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from triton_emulator import Emulator
+
+CONFIG = """
+backend: "python"
+input [{name: "I" data_type: TYPE_FP32 dims: [1]}]
+output [{name: "O" data_type: TYPE_FP32 dims: [1]}]
+"""
+GOOD = """
+class TritonPythonModel:
+    def execute(self, requests):
+        raise NotImplementedError
+"""
+#: tells through a pipe that it is being loaded, and never is
+ENDLESS = (
+    GOOD
+    + """
+    def initialize(self, args):
+        import threading
+        open({begun!r}, "w").close()
+        threading.Event().wait()
+"""
+)
+#: as above, but is loaded once somebody opens another pipe, and tells through a third that it has been finalised
+SLOW = (
+    GOOD
+    + """
+    def initialize(self, args):
+        open({begun!r}, "w").close()
+        open({go!r}).close()
+
+    def finalize(self):
+        open({gone!r}, "w").close()
+"""
+)
+HALF_REQUESTS = {
+    "a head": b"POST /v2/models/good/infer HTTP/1.1\r\nHost: x\r\nContent-Le",
+    "a body": b"POST /v2/models/good/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n0123456789",
+    "a chunk": b"POST /v2/models/good/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n0123",
+    "nothing": b"",
+}
+
+
+def add_model(repository: Path, name: str, model: str) -> None:
+    (repository / name / "1").mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(CONFIG)
+    (repository / name / "1" / "model.py").write_text(model)
+
+
+def pipe(folder: Path, name: str) -> str:
+    os.mkfifo(folder / name)
+    return str(folder / name)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    add_model(tmp_path / "models", "good", GOOD)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def begun(repository: Path, tmp_path: Path) -> Path:
+    """A pipe that is open for reading once the model `endless` is being loaded."""
+    begun = pipe(tmp_path, "begun")
+    add_model(repository, "endless", ENDLESS.format(begun=begun))
+    return Path(begun)
+
+
+@contextmanager
+def command(repository: Path, *flags: str) -> Iterator["subprocess.Popen[str]"]:
+    words = [sys.executable, "-m", "triton_emulator.cli", f"--model-repository={repository}", *flags]
+    words += ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def port(process: "subprocess.Popen[str]") -> int:
+    """Where a server listens that has told all that it tells at its start."""
+    assert process.stderr is not None
+    found = 0
+    for line in process.stderr:
+        if "Started HTTPService" in line:
+            found = int(line.rpartition(":")[2].rstrip('"\n'))
+        if "Started Metrics Service" in line:
+            break
+    return found
+
+
+def ask_in_vain(url: str) -> None:
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(url, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_ends_the_process_on_the_spot(
+    repository: Path, begun: Path, number: signal.Signals
+) -> None:
+    """2.51: as a process dies that has no handler for it, whatever the exit timeout."""
+    with command(repository, "--exit-timeout-secs=3600") as process:
+        begun.open().close()
+        process.send_signal(number)
+        assert process.wait() == -number
+
+
+def test_a_load_under_way_is_cut_off_at_the_exit_timeout_and_makes_the_end_a_failure(
+    repository: Path, begun: Path
+) -> None:
+    """2.51 ends as a failure too, but waits until the model is loaded, however long that takes."""
+    flags = ("--model-control-mode=explicit", "--load-model=good", "--exit-timeout-secs=0")
+    with command(repository, *flags) as process:
+        address = ("127.0.0.1", port(process))
+        with socket.create_connection(address) as client:
+            client.sendall(b"POST /v2/repository/models/endless/load HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+            begun.open().close()
+            process.send_signal(signal.SIGTERM)
+            _, printed = process.communicate()
+    assert process.returncode == 1
+    assert "successfully unloaded 'good' version 1" in printed
+    assert '"failed to stop server: Internal - Exit timeout expired. Exiting immediately."' in printed
+
+
+@pytest.mark.parametrize("sent", HALF_REQUESTS.values(), ids=HALF_REQUESTS.keys())
+def test_a_client_that_has_sent_half_a_request_holds_up_no_stop(repository: Path, sent: bytes) -> None:
+    with command(repository, "--exit-timeout-secs=3600") as process:
+        address = ("127.0.0.1", port(process))
+        with socket.create_connection(address) as client:
+            client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+            client.sendall(sent)
+            with socket.create_connection(address) as other:  # its answer comes behind what was sent before
+                other.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert other.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+                process.send_signal(signal.SIGTERM)
+                assert client.recv(1000) == b""
+        process.communicate()
+    assert process.returncode == 0
+
+
+PROGRAM = """
+import signal
+from triton_emulator import Emulator
+try:
+    Emulator({repository!r}, exit_timeout_secs=3600).start()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_control_c_ends_a_test_whose_models_never_load(repository: Path, begun: Path) -> None:
+    words = [sys.executable, "-W", "error", "-c", PROGRAM.format(repository=str(repository))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            begun.open().close()
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate()
+        finally:
+            process.kill()
+    assert out == "interrupted\n", errors
+    assert "pending" not in errors
+
+
+def test_a_model_that_is_loaded_after_the_end_is_finalised_all_the_same(
+    repository: Path, tmp_path: Path
+) -> None:
+    begun, go, gone = (pipe(tmp_path, name) for name in ("begun", "go", "gone"))
+    add_model(repository, "slow", SLOW.format(begun=begun, go=go, gone=gone))
+    options = {"model_control_mode": "explicit", "exit_timeout_secs": 0}
+    with Emulator(repository, **options) as triton:
+        url = f"{triton.url}/v2/repository/models/slow/load"
+        client = threading.Thread(target=ask_in_vain, args=(url,))
+        client.start()
+        Path(begun).open().close()
+    client.join()
+    with Path(go).open("w"):
+        Path(gone).open().close()
