@@ -5,9 +5,9 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -36,7 +36,7 @@ class Received:
 class Answer:
     """What to send: segments, each in a write of its own; then close, reset, hang, trickle or keep the connection."""
 
-    segments: list[bytes] = field(default_factory=list)
+    segments: Iterable[bytes] = ()
     then: str = "close"
 
 

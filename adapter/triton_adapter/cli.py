@@ -72,7 +72,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    if told := _tls_mistake(given.ssl_certfile_path, given.ssl_keyfile_path):
+        print(f"triton-proxy: {told}", file=sys.stderr)
+        return 1
     return _serve(replace(config, database=config.database or _database(file)), host, given)
+
+
+def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
+    """Return why HTTPS cannot be served with these files, or None."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        return "HTTPS needs both --ssl_certfile_path and --ssl_keyfile_path"
+    import ssl
+
+    for file in (certificate, key):
+        try:
+            open(file, "rb").close()  # noqa: PTH123 - nothing is read
+        except OSError as error:
+            return f"{file} cannot be read: {error.strerror}"
+    try:
+        # A password is never asked for: nobody may be there.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or "they are no certificate and key in PEM"
+        return f"{certificate} and {key} cannot be used: {str(reason).replace('_', ' ').lower()}"
+    return None
 
 
 def _serve(config: Config, host: str, given: argparse.Namespace) -> int:

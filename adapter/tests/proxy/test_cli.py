@@ -4,8 +4,12 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +18,11 @@ import httpx
 import pytest
 
 from adapter.tests.proxy.serving import BEARER, MASTER
-from adapter.tests.upstream import Upstream, http
+from adapter.tests.upstream import Answer, Upstream, chunked, event, http
 from triton_adapter.cli import main
 
+# A test authority and a server of 127.0.0.1 that it vouches for.
+PEM = Path(__file__).parents[3] / "emulator/tests/frontends/certificates"
 CONFIG = """\
 model_list:
   - model_name: m
@@ -34,7 +40,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def running(config: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(config: Path, *flags: str, scheme: str = "http") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command, and the address it says it serves on."""
     process = subprocess.Popen(
         [sys.executable, "-m", "triton_adapter.cli", "--config", str(config), "--port", "0", *flags],
@@ -46,7 +52,7 @@ def running(config: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], 
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
+        found = re.search(rf"{scheme}://\S+", line)
         assert found, process.communicate()
         yield process, found[0].replace("0.0.0.0", "127.0.0.1")
     finally:
@@ -85,8 +91,6 @@ def test_without_a_master_key_it_does_not_listen_to_the_world(
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(config: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "triton_adapter.cli", "--config", str(config)]
@@ -123,7 +127,80 @@ def test_it_finishes_what_is_under_way_before_it_stops(tmp_path: Path) -> None:
             )
             assert reply.json()["choices"][0]["message"]["content"] == "ok"
             process.wait(10)
-        assert process.returncode in (0, -signal.SIGTERM)
+        assert process.returncode == 0
+
+
+def test_a_stream_goes_on_to_its_end_while_nobody_new_is_let_in(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    go_on = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield from chunked(event(text_output="begun"), end=False)
+        go_on.wait(10)
+        yield from chunked(event(text_output=" and ended"))[1:]
+
+    with Upstream() as upstream:
+        path.write_text(CONFIG.format(url=upstream.url))
+        upstream.answers.append(Answer(slowly()))
+        with running(path) as (process, url):
+            asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+            with (
+                httpx.Client(base_url=url) as idle,
+                httpx.stream("POST", f"{url}/chat/completions", json=asked) as reply,
+            ):
+                assert idle.get("/health/liveliness").status_code == 200
+                lines = reply.iter_lines()
+                assert "begun" in next(line for line in lines if "begun" in line)
+                process.send_signal(signal.SIGTERM)
+                wait_until_refused(url)
+                with pytest.raises(httpx.TransportError):
+                    idle.get("/health/liveliness")
+                go_on.set()
+                rest = [line for line in lines if line]
+            assert " and ended" in rest[0]
+            assert rest[-1] == "data: [DONE]"
+            assert process.wait(10) == 0
+
+
+def wait_until_refused(url: str) -> None:
+    deadline = time.monotonic() + 10
+    host, port = url.removeprefix("http://").split(":")
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except ConnectionError:  # refused, or reset as the listening socket was closed
+            return
+    raise AssertionError("new connections are still taken")
+
+
+def test_it_serves_https_with_litellms_flags(config: Path) -> None:
+    flags = ("--ssl_certfile_path", str(PEM / "server.pem"), "--ssl_keyfile_path", str(PEM / "server.key"))
+    with running(config, *flags, "--host", "127.0.0.1", scheme="https") as (_, url):
+        trusting = ssl.create_default_context(cafile=str(PEM / "authority.pem"))
+        assert httpx.get(f"{url}/health/liveliness", verify=trusting).text == '"I\'m alive!"'
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "told"),
+    [
+        ("server.pem", None, "HTTPS needs both --ssl_certfile_path and --ssl_keyfile_path"),
+        ("nothing.pem", "server.key", f"{PEM}/nothing.pem cannot be read: No such file or directory"),
+        (
+            "server.pem",
+            "client.key",
+            f"{PEM}/server.pem and {PEM}/client.key cannot be used: key values mismatch",
+        ),
+        ("server.pem", "server.pem", f"{PEM}/server.pem and {PEM}/server.pem cannot be used: "),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_told(
+    config: Path, capsys: pytest.CaptureFixture[str], certificate: str, key: str | None, told: str
+) -> None:
+    flags = ["--ssl_certfile_path", str(PEM / certificate)]
+    if key is not None:
+        flags += ["--ssl_keyfile_path", str(PEM / key)]
+    assert main(["--config", str(config), *flags]) == 1
+    assert capsys.readouterr().err.startswith(f"triton-proxy: {told}")
 
 
 def test_what_takes_too_long_to_finish_is_told_to_come_back(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 The page's address of Triton stands for one of ours, its port for a free one, its key for the proxy's.
 """
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
 
 from adapter.tests.proxy.serving import MASTER
 from triton_adapter.cli import main
 from triton_adapter.proxy.config_reader import read_config
 from triton_adapter.proxy.server import ProxyServer
+from triton_emulator.emulator import Emulator
 
 PAGE = """\
 model_list:
@@ -113,6 +115,32 @@ def test_the_embedding_example_of_curl(embedding: ProxyServer) -> None:
     }"""
     reply = curl(f"{address(embedding)}/embeddings", data)
     assert reply["data"][0]["embedding"] == [20, 1, 0, -1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("operation", ["generate", "infer", "embeddings"])
+def test_the_examples_with_the_pages_own_path_and_an_emulator_of_defaults(operation: str) -> None:
+    with Emulator() as emulator:
+        text = PAGE.format(operation=operation).replace('<your-triton-model>"', "llama-3-8b-instruct")
+        text = text.replace("https://your-triton-api-base", emulator.url)
+        assert f"{emulator.url}/triton/{operation}" in text
+
+        async def call(address: str) -> None:
+            async with AsyncOpenAI(api_key="sk-1234", base_url=address) as client:
+                if operation == "embeddings":
+                    found = await client.embeddings.create(
+                        input=["hello from litellm"], model="my-triton-model"
+                    )
+                    assert len(found.data[0].embedding) > 1
+                    return
+                response = await client.chat.completions.create(
+                    model="my-triton-model",
+                    messages=[{"role": "user", "content": "who are u?"}],
+                    max_tokens=10,
+                )
+                assert response.choices[0].message.content
+
+        with ProxyServer(read_config(text + "general_settings: {master_key: sk-1234}\n", {})) as server:
+            asyncio.run(call(server.url))
 
 
 def test_the_pages_config_as_it_stands_is_told_what_to_mend(

@@ -46,7 +46,10 @@ def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **
     `ready` is called with the address once requests are answered.
     """
     listening = _listen(host, port)
-    server = _Server(uvicorn_config(config, Proxy(config), **options), lambda: ready(_url(listening)))
+    url = _url(listening)
+    if options.get("ssl_certfile"):
+        url = url.replace("http:", "https:", 1)
+    server = _Server(uvicorn_config(config, Proxy(config), **options), lambda: ready(url))
 
     def stop(signum: int, frame: object) -> None:
         # A second signal ends the waiting for what is under way.
