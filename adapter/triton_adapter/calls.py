@@ -22,7 +22,6 @@ from triton_adapter.profiles.encode import (
     Sampling,
     generate_body,
     infer_body,
-    json_headers,
     litellm_body,
     prompt_values,
     sampling,
@@ -32,7 +31,7 @@ from triton_adapter.tokens import detokenize
 from triton_adapter.tool_use import prepare_tools
 from triton_adapter.triton.codec import decode_infer
 from triton_adapter.triton.jsontext import loads
-from triton_adapter.triton.replies import Reply, Wire, read_error, refuse_error
+from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, refuse_error
 from triton_adapter.triton.sse import EventReader
 
 
@@ -147,7 +146,6 @@ def _values(binding: Binding, shared: Sampling, prompt: str, copy: int, *, strea
 def _wire(
     target: Target, binding: Binding, values: dict[str, Any], shared: Sampling, call: Call, *, stream: bool
 ) -> Wire:
-    silence = target.silence or target.timeout
     if binding.by_infer and not stream:
         outputs = () if binding.bare else binding.outputs
         if outputs and "logprobs" in binding.roles and values.get(binding.profile.logprobs_input) is True:
@@ -155,16 +153,8 @@ def _wire(
         body, headers = infer_body(
             binding, values, shared, outputs, None if binding.bare else call.request_id
         )
-        url = binding.bare or target.url("infer")
-        return Wire(
-            "POST",
-            url,
-            body,
-            {**headers, **target.headers} if target.headers else headers,
-            timeout=target.timeout,
-        )
+        return target.post(binding.bare or target.url("infer"), body, headers)
     events = stream or (binding.info.decoupled and binding.bare is None)
-    headers = json_headers(target.headers)
     if binding.bare:
         path, _, query = binding.bare.partition("?")
         url = f"{path}{'_stream' if events else ''}{'?' + query if query else ''}"
@@ -172,9 +162,7 @@ def _wire(
     else:
         url = target.url("generate_stream" if events else "generate")
         body = generate_body(values, shared.parameters, call.request_id)
-    if stream:
-        return Wire("POST", url, body, headers, stream=True, timeout=target.timeout, silence=silence)
-    return Wire("POST", url, body, headers, timeout=target.timeout)
+    return target.post(url, body, JSON, stream=stream)
 
 
 def _sent(target: Target, wire: Wire, call: Call) -> Steps:

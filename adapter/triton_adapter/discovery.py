@@ -4,12 +4,11 @@
 optional and whether the model is decoupled. A server that keeps its config to itself is taken at its metadata.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from triton_adapter.errors import AdapterError, BadGatewayError
-from triton_adapter.triton.endpoint import Endpoint
 from triton_adapter.triton.jsontext import loads
 from triton_adapter.triton.replies import Reply, Wire, read_error
 
@@ -43,15 +42,13 @@ def model_path(model: str, version: str | None) -> str:
 
 
 def discover(
-    endpoint: Endpoint, model: str, version: str | None, headers: Mapping[str, str], timeout: float
+    get: Callable[[str], Wire], model: str, version: str | None, upstream: str
 ) -> Generator[Wire, Reply, ModelInfo]:
-    """Read a model from its server, as steps. NotFoundError if the server does not know it."""
+    """Read a model from its server, as steps; `get` makes a request. NotFoundError if the server has no such model."""
     path = model_path(model, version)
-    reply = yield Wire("GET", endpoint.url(path), headers=headers, timeout=timeout)
-    metadata = _document(reply, endpoint)
+    metadata = _document((yield get(path)), upstream)
     try:
-        config_reply = yield Wire("GET", endpoint.url(f"{path}/config"), headers=headers, timeout=timeout)
-        config = _document(config_reply, endpoint)
+        config = _document((yield get(f"{path}/config")), upstream)
     except AdapterError as error:
         if error.retryable:
             raise
@@ -88,13 +85,13 @@ def _specs(items: Any, batch: int, optional: Any) -> dict[str, TensorSpec]:
     return specs
 
 
-def _document(reply: Reply, endpoint: Endpoint) -> dict[str, Any]:
+def _document(reply: Reply, upstream: str) -> dict[str, Any]:
     if reply.status != 200:
-        raise read_error(reply, upstream=endpoint.base)
+        raise read_error(reply, upstream=upstream)
     try:
         document = loads(reply.body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise BadGatewayError("the model's metadata or config is not JSON", upstream=endpoint.base)
+        raise BadGatewayError("the model's metadata or config is not JSON", upstream=upstream)
     return document

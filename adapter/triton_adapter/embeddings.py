@@ -190,7 +190,7 @@ def _wire(
         # LiteLLM's own shape: the server tells nothing, so nothing is asked of it but the rows.
         tensors = [Tensor(plan.slot.name, "BYTES", [len(rows)], rows)]
         body, headers = encode_infer(tensors)
-        return Wire("POST", plan.bare or "", body, {**headers, **target.headers}, timeout=target.timeout)
+        return target.post(plan.bare or "", body, headers)
     batched = plan.info.max_batch_size > 0
     tensors = []
     if plan.kind == "tokens":
@@ -215,7 +215,7 @@ def _wire(
         parameters=asked.parameters,
         binary=True,
     )
-    return Wire("POST", target.url("infer"), body, {**headers, **target.headers}, timeout=target.timeout)
+    return target.post(target.url("infer"), body, headers)
 
 
 def _repeated(slot: Slot, value: Any, rows: int) -> Tensor:
@@ -237,8 +237,7 @@ def _generate_wire(
     else:
         values[plan.slot.name] = item
     body = dumps(values | {"parameters": asked.parameters, "id": call.request_id})
-    headers = {**JSON, **target.headers}
-    return Wire("POST", target.url("generate_stream"), body, headers, timeout=target.timeout)
+    return target.post(target.url("generate_stream"), body, JSON)
 
 
 def _sent(target: Target, wire: Wire, call: Call) -> Steps:

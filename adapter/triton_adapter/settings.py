@@ -19,6 +19,10 @@ class Settings:
     # "infer" or "generate" for a model that can do both; a decoupled one always goes through generate_stream.
     operation: str | None = None
     model_version: str | None = None
+    # An https api_base: true, false or a PEM file of authorities; a PEM file with the client's certificate and key.
+    ssl_verify: bool | str | None = None
+    ssl_certificate: str | None = None
+    ssl_key: str | None = None
     # Tensor names.
     prompt_input: str | None = None
     text_output: str | None = None
@@ -65,15 +69,9 @@ class Settings:
 
 
 SETTING_TYPES: dict[str, tuple[type, ...]] = {
-    item.name: (
-        (dict,)
-        if "Mapping" in str(item.type)
-        else (bool,)
-        if "bool" in str(item.type)
-        else (int,)
-        if "int" in str(item.type)
-        else (str,)
-    )
+    item.name: (dict,)
+    if "Mapping" in str(item.type)
+    else tuple(kind for kind in (bool, int, str) if kind.__name__ in str(item.type))
     for item in fields(Settings)
 }
 DEFAULTS = Settings()

@@ -16,8 +16,9 @@ from triton_adapter.errors import (
 )
 from triton_adapter.profiles.binding import Binding, bare_info, bind
 from triton_adapter.settings import DEFAULTS, Settings
+from triton_adapter.tls import Tls, context
 from triton_adapter.triton.endpoint import Endpoint, parse_api_base
-from triton_adapter.triton.replies import Reply, Sleep, Wire
+from triton_adapter.triton.replies import Sleep, Wire
 
 Steps = Generator[Any, Any, Any]
 
@@ -47,6 +48,7 @@ class Target:
     silence: float | None = None
     retries: int = 2
     retry_delay: float = 0.5
+    tls: Tls | None = None
     binding: Binding | None = None
     info: ModelInfo | None = None
     unknown: AdapterError | None = None
@@ -70,7 +72,11 @@ class Target:
         name = endpoint.model or model.removeprefix("triton/")
         if not name or any(character in name for character in "/?# \"'<>\r\n"):
             raise NotFoundError(f"'{name}' cannot be the name of a model", param="model")
-        return cls(endpoint, name, chosen, {**sent, **(headers or {})}, **rest)
+        tls = None
+        if (chosen.ssl_verify, chosen.ssl_certificate) != (None, None):
+            tls = Tls(chosen.ssl_verify is None or chosen.ssl_verify, chosen.ssl_certificate, chosen.ssl_key)
+            context(tls)  # a file that cannot be used is told now
+        return cls(endpoint, name, chosen, {**sent, **(headers or {})}, tls=tls, **rest)
 
     @property
     def version(self) -> str | None:
@@ -86,11 +92,21 @@ class Target:
             self.urls[operation] = url
         return url
 
+    def get(self, path: str) -> Wire:
+        """Return a request for a `/v2` path of the server."""
+        return Wire("GET", self.endpoint.url(path), headers=self.headers, timeout=self.timeout, tls=self.tls)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, stream: bool = False) -> Wire:
+        """Return a request of the model; a successful reply to one that streams is left unread."""
+        sent = {**headers, **self.headers} if self.headers else headers
+        silence = self.silence or self.timeout if stream else None
+        return Wire("POST", url, body, sent, stream, self.timeout, silence, self.tls)
+
     def read_info(self) -> Steps:
         """Read the model's metadata and config, as steps; keep them. None where only a bare URL is known."""
         try:
             self.info = yield from self.retrying(
-                lambda: discover(self.endpoint, self.model, self.version, self.headers, self.timeout)
+                lambda: discover(self.get, self.model, self.version, self.endpoint.base)
             )
             self.unknown = None
         except AdapterError as error:
@@ -157,11 +173,3 @@ class Target:
 def _is_final(error: AdapterError) -> bool:
     """Tell whether a failed discovery says that the server is not to be had at all, with or without `/v2`."""
     return error.retryable or error.status_code in (401, 403, 504) or not isinstance(error, RequestError)
-
-
-def wire_timeout(target: Target) -> dict[str, float | None]:
-    """Return the two time limits of a stream."""
-    return {"timeout": target.timeout, "silence": target.silence or target.timeout}
-
-
-__all__ = ["Reply", "Steps", "Target", "Wire", "wire_timeout"]

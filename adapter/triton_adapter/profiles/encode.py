@@ -10,7 +10,6 @@ from triton_adapter.profiles.binding import Binding
 from triton_adapter.tokens import detokenize
 from triton_adapter.triton.codec import Tensor, encode_infer
 from triton_adapter.triton.jsontext import dumps
-from triton_adapter.triton.replies import JSON
 
 
 @dataclass(slots=True)
@@ -112,11 +111,6 @@ def infer_body(
     inputs = binding.inputs
     tensors: list[Tensor] = [inputs[name].tensor(value) for name, value in values.items()]
     return encode_infer(tensors, outputs=outputs, request_id=request_id, parameters=shared.parameters)
-
-
-def json_headers(extra: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the caller's headers with the JSON content type."""
-    return {**JSON, **extra}
 
 
 def _place(binding: Binding, out: Sampling, name: str, value: Any) -> bool:

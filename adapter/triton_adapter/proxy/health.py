@@ -1,7 +1,7 @@
 """Health: alive, ready, and how each deployment is. Triton is asked whether it is ready; nothing is ever generated."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -10,7 +10,6 @@ from triton_adapter.errors import AdapterError
 from triton_adapter.proxy.config import ModelEntry
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.target import Target
-from triton_adapter.triton.replies import Wire
 
 Json = dict[str, Any]
 # Seconds to wait for Triton's word.
@@ -81,8 +80,7 @@ class HealthCheck:
         return Health(entry, "Triton says that it is not ready")
 
     async def _status(self, target: Target, path: str) -> int:
-        wire = Wire("GET", target.endpoint.url(path), headers=target.headers, timeout=PATIENCE)
-        return (await self._client.fetch(wire)).status
+        return (await self._client.fetch(replace(target.get(path), timeout=PATIENCE))).status
 
 
 def readiness(health: list[Health], *, keys: bool) -> Json:

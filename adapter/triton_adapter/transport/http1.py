@@ -4,10 +4,9 @@ Bodies come whole, or as a stream that is read piece by piece. Nothing is follow
 """
 
 import asyncio
-import ssl
 from collections import deque
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from triton_adapter.errors import (
     BadRequestError,
     ServiceUnavailableError,
 )
+from triton_adapter.tls import Tls, context, refusal
 from triton_adapter.triton.replies import Reply, Wire
 
 CONNECT_TIMEOUT = 10.0
@@ -48,6 +48,12 @@ class Place:
     port: int
     secure: bool
     head: str
+    tls: Tls | None = None
+
+    def refusal(self, error: BaseException | None) -> AdapterError | None:
+        """Return what TLS has to do with the end of a connection that has not been answered."""
+        shown = self.tls is not None and self.tls.certificate is not None
+        return refusal(error, secure=self.secure, shown=shown)
 
 
 @lru_cache(maxsize=1024)
@@ -210,6 +216,8 @@ class Connection(asyncio.Protocol):
             self._end(keep=False)
         elif self._begun:
             self._fail(APIConnectionError("Triton's answer broke off"))
+        elif (refused := self.key.refusal(exc)) is not None:
+            self._fail(refused)
         else:
             self._fail(APIConnectionError("the connection to Triton broke", retryable=True))
 
@@ -328,7 +336,7 @@ class Pool:
             data = request_bytes(wire, where.head)
         except ValueError as error:
             raise BadRequestError("api_base or a header cannot be sent", param="api_base") from error
-        key = _key(where)
+        key = _key(where, wire.tls)
         kept = self._kept.get(key)
         if kept:
             now = monotonic()
@@ -369,21 +377,18 @@ class Pool:
                     lambda: Connection(self, key),
                     key.host,
                     key.port,
-                    ssl=_tls() if key.secure else None,
+                    ssl=context(key.tls) if key.secure else None,
                 )
         except TimeoutError as error:
             raise ServiceUnavailableError("Triton cannot be reached in the time allowed") from error
         except (OSError, UnicodeError) as error:
+            if (refused := key.refusal(error)) is not None:
+                raise refused from error
             raise ServiceUnavailableError("Triton cannot be reached", retry_after=1) from error
         self._all.add(connection)
         return connection
 
 
 @lru_cache(maxsize=1024)
-def _key(where: Place) -> Place:
-    return Place(where.host, where.port, where.secure, "")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _key(where: Place, tls: Tls | None) -> Place:
+    return Place(where.host, where.port, where.secure, "", tls)

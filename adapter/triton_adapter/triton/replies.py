@@ -15,6 +15,7 @@ from triton_adapter.errors import (
     BadRequestError,
     InternalServerError,
 )
+from triton_adapter.tls import Tls
 from triton_adapter.triton.jsontext import loads
 
 JSON = {"Content-Type": "application/json"}
@@ -31,6 +32,7 @@ class Wire:
     stream: bool = False
     timeout: float | None = None
     silence: float | None = None
+    tls: Tls | None = None
 
 
 @dataclass(slots=True)

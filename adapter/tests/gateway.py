@@ -1,0 +1,70 @@
+"""A gateway that speaks TLS with its clients and passes the bytes on to Triton, whose HTTP has none."""
+
+import asyncio
+import ssl
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+AUTHORITY = str(CERTIFICATES / "authority.pem")
+# A certificate with its key, and the two in files of their own.
+CLIENT = str(CERTIFICATES / "client.pem")
+CLIENT_ALONE = str(CERTIFICATES / "client_alone.pem")
+CLIENT_KEY = str(CERTIFICATES / "client_key.pem")
+
+
+class TlsGateway:
+    """In front of a server's address; with `ask_client` it lets in only who shows a certificate of the authority's."""
+
+    def __init__(self, address: str, *, ask_client: bool = False) -> None:
+        self._host, _, port = address.removeprefix("http://").rpartition(":")
+        self._port = int(port)
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=AUTHORITY)
+        self._tls.load_cert_chain(CERTIFICATES / "server.pem")
+        if ask_client:
+            self._tls.verify_mode = ssl.CERT_REQUIRED
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self._own_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._left.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._left = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0, ssl=self._tls)
+        self._own_port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._left.wait()
+        server.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(self._host, self._port)
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()

@@ -1,0 +1,79 @@
+"""How an https connection to Triton is secured, in LiteLLM's words: `ssl_verify` and `ssl_certificate`."""
+
+import ssl
+from dataclasses import dataclass
+from functools import lru_cache
+
+from triton_adapter.errors import AdapterError, APIConnectionError, BadRequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What is checked and shown. `verify` is a flag, or the path of a PEM file with the authorities to trust.
+
+    `certificate` is the path of a PEM file with the client's certificate; its key is there too, or in `key`.
+    """
+
+    verify: bool | str = True
+    certificate: str | None = None
+    key: str | None = None
+
+
+@lru_cache(maxsize=64)
+def context(tls: Tls | None) -> ssl.SSLContext:
+    """Return the context of a connection; without settings it trusts what the system trusts.
+
+    BadRequestError names the setting whose file cannot be used.
+    """
+    if tls is None:
+        return ssl.create_default_context()
+    try:
+        made = ssl.create_default_context(cafile=tls.verify if isinstance(tls.verify, str) else None)
+    except OSError as error:  # SSLError is one
+        raise BadRequestError(
+            "ssl_verify must be true, false or the path of a PEM file with certificates", param="ssl_verify"
+        ) from error
+    if tls.verify is False:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    if tls.certificate is not None:
+        try:
+            # A key that is locked is refused: nobody is there to be asked for its password.
+            made.load_cert_chain(tls.certificate, tls.key, password="")
+        except OSError as error:
+            raise BadRequestError(
+                "ssl_certificate must be the path of a PEM file with a certificate and its key, unless ssl_key names "
+                "the key's own file",
+                param="ssl_certificate",
+            ) from error
+    return made
+
+
+def refusal(error: BaseException | None, *, secure: bool, shown: bool) -> AdapterError | None:
+    """Return what a connection's end before any answer means for TLS; None if that has nothing to do with it.
+
+    `shown` says that a certificate was shown. A server that wants one may say so, or just leave.
+    """
+    if not secure:
+        return None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return APIConnectionError(
+            f"Triton's certificate is not trusted ({error.verify_message.rstrip('.')}): name the file of its authority "
+            "as ssl_verify",
+            code="upstream_certificate",
+        )
+    hint = "" if shown else "; if the server asks for a client's certificate, name it as ssl_certificate"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        reason = error.reason.lower().replace("_", " ")
+        if reason in ("wrong version number", "record layer failure"):
+            hint = ": the server speaks no TLS there"
+        return APIConnectionError(f"TLS with Triton failed ({reason}){hint}", code="upstream_tls")
+    if isinstance(error, ConnectionResetError):  # while hands are shaken
+        return APIConnectionError(
+            "the server broke off before TLS was agreed on: does it speak http there?",
+            code="upstream_tls",
+            retryable=True,
+        )
+    if error is None or isinstance(error, ssl.SSLError):
+        return APIConnectionError(f"the connection to Triton broke{hint}", retryable=True)
+    return None
