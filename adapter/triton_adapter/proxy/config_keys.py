@@ -121,6 +121,8 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "allowed_fails": COUNT,
         "cooldown_time": PAUSE,
         "require_auth_for_metrics_endpoint": FLAG,
+        "ssl_verify": (lambda value: isinstance(value, (bool, str)), "true, false or the path of a PEM file"),
+        "ssl_certificate": TEXT,
         "callbacks": ANYTHING,
         "success_callback": ANYTHING,
         "failure_callback": ANYTHING,
@@ -194,7 +196,6 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "max_budget": _COSTS,
         "budget_duration": _COSTS,
         "telemetry": "there is none",
-        "ssl_verify": "certificates are verified",
     },
     "router_settings": {
         "redis_url": _REDIS,

@@ -177,7 +177,8 @@ class _Reader:
             if "litellm_params" in found and params.get(key) is None:
                 fix = "triton/NAME" if key == "model" else "http://HOST:8000"
                 self.wrong(here, f"{key} is missing: write {key}: {fix}")
-        settings = {key: value for key, value in params.items() if key in SETTING_TYPES}
+        settings = {key: shared[key] for key in ("ssl_verify", "ssl_certificate") if key in shared}
+        settings |= {key: value for key, value in params.items() if key in SETTING_TYPES}
         defaults = {
             key: value for key, value in params.items() if self.is_extra(key) and key not in SETTING_TYPES
         }
@@ -204,7 +205,7 @@ class _Reader:
         try:
             make_target(known["model"].replace("*", "x"))
         except AdapterError as error:
-            key = "api_base" if error.param == "api_base" else "model"
+            key = str(error.param) if error.param in params else "model"
             self.wrong((*here, key), error.message)
             return None
         name, info = found["model_name"], found.get("model_info", {})
