@@ -1,5 +1,6 @@
 """Runs what a batcher forms: on the instances' own threads, or at once on the event loop."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -127,6 +128,8 @@ class ThreadedBatches(_Batches):
     def __init__(self, executor: ThreadedExecutor, batcher: Batcher, later: Later, count: Count) -> None:
         super().__init__(executor, batcher, later)
         self._count = count
+        #: whether the loop will ring at the end of its turn
+        self._ringing = False
         self._idle = threading.Semaphore(0)
         self._instances = executor.instances
         if isinstance(batcher, SequenceBatcher):
@@ -136,11 +139,22 @@ class ThreadedBatches(_Batches):
 
     def submit(self, call: Call) -> None:
         """Raises TritonError where the batcher does not take it."""
+        at_once = threading.get_ident() != call.thread
         with self._lock:
             self._add(call)
             dropped = self._dropped()
-            self._bell.ring()
+            if at_once:
+                self._bell.ring()
+        if not (at_once or self._ringing):
+            # once for all the requests of a turn of the loop, as in `QueueScheduler`: they make larger batches, too
+            self._ringing = True
+            asyncio.get_running_loop().call_soon(self._ring)
         _refuse(dropped)
+
+    def _ring(self) -> None:
+        self._ringing = False
+        with self._lock:
+            self._bell.ring()
 
     def _again(self, call: Call) -> None:
         """Queue a call once more that its model wants to see again."""
