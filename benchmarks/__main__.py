@@ -1,45 +1,71 @@
-"""`python -m benchmarks [http] [grpc] [startup] [proxy]`: with no names everything runs.
+"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [proxy]`: with no names all but the proxy.
 
-`proxy` writes docs/proxy_benchmarks.md, `http`, `grpc` and `startup` together docs/benchmarks.md.
+Each writes its own table: `proxy` into docs/proxy_benchmarks.md, the others into docs/benchmarks.md.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
 from benchmarks import grpc, http, proxy, proxy_report, report, startup
 from benchmarks.load import Unmeasured
+from benchmarks.rows import Extent, Row
+
+
+def _http(extent: Extent, load: float) -> None:
+    _rates("http", http.run(http.REQUESTS, extent), extent, load)
+
+
+def _scheduling(extent: Extent, load: float) -> None:
+    _rates("scheduling", http.run(http.SCHEDULED, extent), extent, load)
+
+
+def _grpc(extent: Extent, load: float) -> None:
+    _rates("grpc", grpc.run(extent), extent, load)
+
+
+def _startup(extent: Extent, load: float) -> None:
+    report.write("startup", report.startup(startup.run(rounds=extent.rounds), extent, load))
+
+
+def _proxy(extent: Extent, _: float) -> None:
+    found = proxy.run(rounds=extent.rounds, seconds=extent.seconds)
+    proxy_report.write(found, rounds=extent.rounds, seconds=extent.seconds)
+
+
+def _rates(name: str, rows: list[Row], extent: Extent, load: float) -> None:
+    if not extent.only:
+        report.write(name, report.rates(rows, extent, load))
+
+
+PARTS: dict[str, Callable[[Extent, float], None]] = {
+    "http": _http,
+    "scheduling": _scheduling,
+    "grpc": _grpc,
+    "startup": _startup,
+    "proxy": _proxy,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what",
-        nargs="*",
-        choices=["http", "grpc", "startup", "proxy", []],
-        help="what to measure; all, if not named",
+        "what", nargs="*", choices=[*PARTS, []], help="what to measure; all but the proxy, if not named"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds per number, whose median counts")
-    parser.add_argument("--seconds", type=int, default=2, help="length of a round")
-    parser.add_argument("--only", default="", help="of http and grpc, what has this in its name")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds per number, whose median counts")
+    parser.add_argument("--seconds", type=int, default=1, help="length of a round")
+    parser.add_argument("--only", default="", help="only what has this in its name; writes nothing")
     asked = parser.parse_args()
+    extent = Extent(asked.rounds, asked.seconds, asked.only)
     load = os.getloadavg()[0]
     try:
-        rows, calls = (
-            protocol.run(rounds=asked.rounds, seconds=asked.seconds, only=asked.only)
-            if name in asked.what or not asked.what
-            else []
-            for name, protocol in (("http", http), ("grpc", grpc))
-        )
-        if "proxy" in asked.what or not asked.what:
-            proxies = proxy.run(rounds=asked.rounds, seconds=asked.seconds)
-            proxy_report.write(proxies, rounds=asked.rounds, seconds=asked.seconds)
-        started = startup.run(rounds=asked.rounds) if "startup" in asked.what or not asked.what else None
+        for name in asked.what or [part for part in PARTS if part != "proxy"]:
+            print(f"{name}:", flush=True)
+            PARTS[name](extent, load)
     except Unmeasured as reason:
         print(f"benchmarks: {reason}", file=sys.stderr)
         return 1
-    if started is not None and rows and calls and not asked.only:
-        report.write(rows, calls, started, rounds=asked.rounds, seconds=asked.seconds, load=load)
     return 0
 
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.http import REPOSITORY, Row, median_rate
 from benchmarks.load import Rate, Unmeasured
-from benchmarks.servers import NAMES, cpu_seconds, running, url
+from benchmarks.rows import Extent, Row, both, measure_all
+from benchmarks.servers import cpu_seconds, url
 from triton_contract.reference import perf_analyzer
 from triton_contract.reference.wheel import ReferenceUnavailable
 from triton_contract.targets import Target
-
-CONNECTIONS = (1, 16)
 
 
 @dataclass(frozen=True)
@@ -41,23 +39,10 @@ LOADS = {
 }
 
 
-def run(*, rounds: int, seconds: int, only: str = "") -> list[Row]:
-    """Both servers are up all the time and measured in turn, round by round. Raises Unmeasured."""
-    rows = []
-    with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
-        targets = dict(zip(NAMES, (emulator, triton), strict=True))
-        for what, load in LOADS.items():
-            if only not in what:
-                continue
-            for connections in CONNECTIONS:
-                rates: dict[str, list[Rate]] = {name: [] for name in NAMES}
-                for _ in range(rounds):
-                    for name, target in targets.items():
-                        rates[name].append(_measure(target, load, connections, seconds))
-                row = Row(what, connections, median_rate(rates["emulator"]), median_rate(rates["triton"]))
-                rows.append(row)
-                print(row.line(), flush=True)
-    return rows
+def run(extent: Extent) -> list[Row]:
+    """Both servers are up all the time and measured in turn. Raises Unmeasured."""
+    with both() as targets:
+        return measure_all(targets, LOADS, _measure, extent)
 
 
 def _measure(target: Target, load: Load, connections: int, seconds: int) -> Rate:

@@ -1,33 +1,29 @@
-"""HTTP: inference and generation, the emulator beside the real server, at several numbers of connections."""
+"""HTTP: inference, generation, ensembles and dynamic batching, the emulator beside the real server, loaded by wrk."""
 
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from statistics import median
 
 from benchmarks.load import Rate, Request, measure, require_wrk
-from benchmarks.servers import NAMES, cpu_seconds, running, url
+from benchmarks.rows import Extent, Row, both, measure_all
+from benchmarks.servers import cpu_seconds, url
+from triton_contract.targets import Target
 
-REPOSITORY = Path(__file__).with_name("models")
-CONNECTIONS = (1, 16, 64)
 _NUMBERS = [number + 0.5 for number in range(16)]
-_INPUT = {"name": "INPUT0", "datatype": "FP32", "shape": [16]}
+_INPUT = {"name": "INPUT0", "datatype": "FP32"}
 _BINARY = array("f", _NUMBERS).tobytes()
 _BINARY_HEADER = json.dumps(
     {
-        "inputs": [{**_INPUT, "parameters": {"binary_data_size": len(_BINARY)}}],
+        "inputs": [{**_INPUT, "shape": [16], "parameters": {"binary_data_size": len(_BINARY)}}],
         "parameters": {"binary_data_output": True},
     }
 ).encode()
 
 
-def _infer(model: str) -> Request:
-    return Request(
-        f"/v2/models/{model}/infer", json.dumps({"inputs": [{**_INPUT, "data": _NUMBERS}]}).encode()
-    )
+def _infer(model: str, *shape: int) -> Request:
+    body = {"inputs": [{**_INPUT, "shape": [*shape, 16], "data": _NUMBERS}]}
+    return Request(f"/v2/models/{model}/infer", json.dumps(body).encode())
 
 
 def _infer_binary(model: str) -> Request:
@@ -53,61 +49,22 @@ REQUESTS = {
     "generate_stream, 20 events, Python model": _generate("llm", stream=True),
     "generate_stream, 20 events, built-in behaviour": _generate("inline_llm", stream=True),
 }
+#: JSON FP32[16] as well; a batch has up to eight requests
+SCHEDULED = {
+    "ensemble of three steps, Python model": _infer("chain"),
+    "ensemble of three steps, built-in behaviour": _infer("inline_chain"),
+    "dynamic batching, Python model": _infer("batched", 1),
+    "dynamic batching, Python model of 2 ms per batch": _infer("batched_slow", 1),
+}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: the medians of the rounds."""
-
-    what: str
-    connections: int
-    emulator: Rate
-    triton: Rate
-
-    @property
-    def ratio(self) -> float:
-        return self.emulator.per_second / self.triton.per_second
-
-    def line(self) -> str:
-        """What the console shows."""
-        return (
-            f"{self.what:50}{self.connections:4}  {self.emulator.per_second:8,.0f}/s  {self.triton.per_second:8,.0f}/s"
-            f"  {self.ratio:5.2f}x   processor time {self.emulator.cpu_us:5.0f} us {self.triton.cpu_us:5.0f} us"
-        )
-
-
-def median_rate(rates: Sequence[Rate]) -> Rate:
-    return Rate(
-        median(rate.per_second for rate in rates),
-        median(rate.p50_us for rate in rates),
-        median(rate.p99_us for rate in rates),
-        median(rate.cpu_us for rate in rates),
-    )
-
-
-def run(*, rounds: int, seconds: int, only: str = "") -> list[Row]:
-    """Both servers are up all the time and measured in turn, round by round, so that they share the machine's moods."""
+def run(requests: Mapping[str, Request], extent: Extent) -> list[Row]:
+    """Both servers are up all the time and measured in turn. Raises Unmeasured."""
     require_wrk()
-    rows = []
-    with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
-        targets = dict(zip(NAMES, (emulator, triton), strict=True))
-        for what, request in REQUESTS.items():
-            if only not in what:
-                continue
-            for connections in CONNECTIONS:
-                rates: dict[str, list[Rate]] = {name: [] for name in NAMES}
-                for number in range(rounds + 1):
-                    for name, target in targets.items():
-                        rate = measure(
-                            url(target),
-                            request,
-                            connections=connections,
-                            seconds=seconds,
-                            cpu_seconds=partial(cpu_seconds, target),
-                        )
-                        if number:  # the first round warms up
-                            rates[name].append(rate)
-                row = Row(what, connections, median_rate(rates["emulator"]), median_rate(rates["triton"]))
-                rows.append(row)
-                print(row.line(), flush=True)
-    return rows
+    with both() as targets:
+        return measure_all(targets, requests, _measure, extent)
+
+
+def _measure(target: Target, request: Request, connections: int, seconds: int) -> Rate:
+    spent = partial(cpu_seconds, target)
+    return measure(url(target), request, connections=connections, seconds=seconds, cpu_seconds=spent)

@@ -1,55 +1,75 @@
-"""Start-up and memory: 28 Python models, from the command to the first ready answer; and the emulator inside a test."""
+"""Start-up and memory: 28 Python models and one, from the command to ready; and the emulator inside a test."""
 
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.http import REPOSITORY
+from benchmarks.rows import REPOSITORY
 from benchmarks.servers import NAMES, resident_mib, running
 
 MODELS = 28
 
 
 @dataclass(frozen=True)
-class Startup:
-    """Seconds from the command to the first ready answer, and the memory taken then, of each server."""
+class Start:
+    """Seconds from the command to the first ready answer, and the memory that all its processes take then."""
 
-    ready_s: dict[str, float]
-    resident_mib: dict[str, float]
+    ready_s: float
+    resident_mib: float
+
+
+@dataclass(frozen=True)
+class Startup:
+    """By server: the start with 28 models, and with one."""
+
+    many: Mapping[str, Start]
+    one: Mapping[str, Start]
     #: from `Emulator(...)` to its first answer, in a Python program that has had one before
     in_process_s: float
 
+    def further(self, name: str) -> Start:
+        """What each model after the first costs."""
+        many, one = self.many[name], self.one[name]
+        others = MODELS - 1
+        return Start((many.ready_s - one.ready_s) / others, (many.resident_mib - one.resident_mib) / others)
+
 
 def run(*, rounds: int) -> Startup:
-    ready: dict[str, list[float]] = {name: [] for name in NAMES}
-    memory: dict[str, list[float]] = {name: [] for name in NAMES}
+    """Raises Unmeasured."""
+    result = Startup(
+        _starts(MODELS, rounds), _starts(1, rounds), median(_in_process() for _ in range(rounds))
+    )
+    print(f"a second emulator of a Python program answers after {1000 * result.in_process_s:.0f} ms")
+    return result
+
+
+def _starts(models: int, rounds: int) -> dict[str, Start]:
+    found: dict[str, list[Start]] = {name: [] for name in NAMES}
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
-        for number in range(MODELS):
+        for number in range(models):
             shutil.copytree(REPOSITORY / "identity", repository / f"identity_{number}")
         for _ in range(rounds):
             for name in NAMES:
                 begin = time.perf_counter()
                 with running(name, repository) as target:
-                    ready[name].append(time.perf_counter() - begin)
-                    memory[name].append(resident_mib(target))
-    result = Startup(
-        {name: median(values) for name, values in ready.items()},
-        {name: median(values) for name, values in memory.items()},
-        median(_in_process() for _ in range(rounds)),
-    )
-    for name in NAMES:
-        print(
-            f"{name:10}{MODELS} Python models ready after {result.ready_s[name]:5.2f} s, "
-            f"{result.resident_mib[name]:6.0f} MiB resident"
-        )
-    print(f"in a test: a second emulator, of four models, answers after {1000 * result.in_process_s:.0f} ms")
-    return result
+                    found[name].append(Start(time.perf_counter() - begin, resident_mib(target)))
+                start = found[name][-1]
+                print(
+                    f"{name:10}{models:3} Python models ready after {start.ready_s:6.2f} s, "
+                    f"{start.resident_mib:6.0f} MiB resident",
+                    flush=True,
+                )
+    return {
+        name: Start(median(start.ready_s for start in starts), median(start.resident_mib for start in starts))
+        for name, starts in found.items()
+    }
 
 
 _PROGRAM = """

@@ -1,0 +1,89 @@
+"""A table of loads, each measured on both servers in turn, round by round, so that they share the machine's moods."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TypeVar
+
+from benchmarks.load import Rate
+from benchmarks.servers import NAMES, running
+from triton_contract.targets import Target
+
+#: what both servers serve
+REPOSITORY = Path(__file__).with_name("models")
+CONNECTIONS = (1, 16)
+
+Load = TypeVar("Load")
+#: Loads a server over so many connections for so many seconds.
+Measure = Callable[[Target, Load, int, int], Rate]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured: rounds per number, whose median counts, of so many seconds; only what is named so."""
+
+    rounds: int
+    seconds: int
+    only: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the medians of the rounds."""
+
+    what: str
+    connections: int
+    emulator: Rate
+    triton: Rate
+
+    @property
+    def ratio(self) -> float:
+        return self.emulator.per_second / self.triton.per_second
+
+    def line(self) -> str:
+        """What the console shows."""
+        return (
+            f"{self.what:52}{self.connections:4}  {self.emulator.per_second:8,.0f}/s  {self.triton.per_second:8,.0f}/s"
+            f"  {self.ratio:5.2f}x   processor time {self.emulator.cpu_us:5.0f} us {self.triton.cpu_us:5.0f} us"
+        )
+
+
+@contextmanager
+def both() -> Iterator[dict[str, Target]]:
+    """Both servers, by their names, with the models of the benchmarks."""
+    with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
+        yield dict(zip(NAMES, (emulator, triton), strict=True))
+
+
+def measure_all(
+    targets: Mapping[str, Target], loads: Mapping[str, Load], measure: Measure[Load], extent: Extent
+) -> list[Row]:
+    """A row for each load and number of connections, shown on the console as it is there."""
+    rows = []
+    begin = perf_counter()
+    chosen = {what: load for what, load in loads.items() if extent.only in what}
+    for what, load in chosen.items():
+        for target in targets.values():
+            measure(target, load, CONNECTIONS[-1], 1)  # to warm up
+        for connections in CONNECTIONS:
+            rates: dict[str, list[Rate]] = {name: [] for name in targets}
+            for _ in range(extent.rounds):
+                for name, target in targets.items():
+                    rates[name].append(measure(target, load, connections, extent.seconds))
+            row = Row(what, connections, _median(rates["emulator"]), _median(rates["triton"]))
+            rows.append(row)
+            done = f"{len(rows)}/{len(chosen) * len(CONNECTIONS)}"
+            print(f"{done:>6} {perf_counter() - begin:4.0f} s  {row.line()}", flush=True)
+    return rows
+
+
+def _median(rates: Sequence[Rate]) -> Rate:
+    return Rate(
+        median(rate.per_second for rate in rates),
+        median(rate.p50_us for rate in rates),
+        median(rate.p99_us for rate in rates),
+        median(rate.cpu_us for rate in rates),
+    )
