@@ -34,8 +34,9 @@ class GrpcServer:
         settings = world.settings
         compression = _COMPRESSION[settings.grpc_infer_response_compression_level]
         credentials = _credentials(settings)
+        self._service = Service(world, sessions)
         self._server = grpc.aio.server(
-            handlers=(Service(world, sessions),), options=_options(settings), compression=compression
+            handlers=(self._service,), options=_options(settings), compression=compression
         )
         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
@@ -53,6 +54,7 @@ class GrpcServer:
 
     async def close(self, grace: float) -> None:
         """Accept nothing new, let the calls in flight finish for up to `grace` seconds, then cut the rest."""
+        self._service.drain()
         await self._server.stop(grace)
 
 

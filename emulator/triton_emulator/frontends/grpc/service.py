@@ -10,7 +10,7 @@ from triton_emulator.frontends.grpc import health, logging, models, repository, 
 from triton_emulator.frontends.grpc.infer import model_infer
 from triton_emulator.frontends.grpc.messages import HEALTH, SERVICE, health_class, message_class, parser
 from triton_emulator.frontends.grpc.metadata import Gate
-from triton_emulator.frontends.grpc.stream import model_stream_infer
+from triton_emulator.frontends.grpc.stream import Stream, model_stream_infer
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.repository.schema import Proto
 from triton_emulator.world import World
@@ -58,6 +58,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
         self._gate = Gate(world, sessions)
+        self._streams: set[Stream] = set()
         self._handlers = {
             f"/{SERVICE}/{name}": self._unary(method, parser(message_class(f"{name}Request")))
             for name, method in METHODS.items()
@@ -71,6 +72,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return self._handlers.get(details.method, self._unknown)
 
+    def drain(self) -> None:
+        """Take nothing more from the streams that are open, and end each once it is answered."""
+        for stream in self._streams:
+            stream.drain()
+
     def _unary(self, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
         gate = self._gate
         handler, category, blocks = method
@@ -79,9 +85,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             try:
                 message = parse(data)
                 world = gate.admit(category, context)
-                reply = (
-                    await aside(handler, world, message) if blocks else handler(world, message)
-                )
+                reply = await aside(handler, world, message) if blocks else handler(world, message)
             except TritonError as error:
                 return _refuse(context, error)
             answer: bytes = reply.SerializeToString()
@@ -97,7 +101,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     async def _stream(self, _: Any, context: Any) -> None:
         try:
-            error = await model_stream_infer(self._gate, context)
+            error = await model_stream_infer(self._gate, context, self._streams)
         except TritonError as fault:
             error = fault
         if error is not None:

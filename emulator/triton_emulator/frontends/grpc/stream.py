@@ -17,7 +17,7 @@ from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInfe
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.grpc.metadata import Gate
 from triton_emulator.frontends.outputs import requested
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository.schema import Proto
 from triton_emulator.world import World
@@ -25,15 +25,20 @@ from triton_emulator.world import World
 _parse = parser(message_class("ModelInferRequest"))
 
 
-async def model_stream_infer(gate: Gate, context: Any) -> TritonError | None:
-    """Serve one stream until the client has ended it and everything is answered; returns the error that ends it."""
+async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -> TritonError | None:
+    """Serve one stream until the client has ended it and everything is answered; returns the error that ends it.
+
+    It is one of `streams` for as long.
+    """
     world = gate.admit("inference", context)
     strict = _strict(context.invocation_metadata() or ())
     stream = Stream(gate, world, context, strict=strict)
+    streams.add(stream)
     reader = asyncio.create_task(stream.read())
     try:
         await stream.write()
     finally:
+        streams.discard(stream)
         reader.cancel()
         stream.cancel()
     return stream.error
@@ -42,6 +47,11 @@ async def model_stream_infer(gate: Gate, context: Any) -> TritonError | None:
 def _strict(metadata: Any) -> bool:
     """Whether the client asks for errors as the stream's status (`triton_grpc_error`)."""
     return any(key == "triton_grpc_error" and value == "true" for key, value in metadata)
+
+
+def _shutting_down() -> TritonError:
+    # in the words of later versions
+    return unavailable("GRPC server is shutting down and has stopped accepting new requests.")
 
 
 class Stream:
@@ -54,6 +64,7 @@ class Stream:
         self.strict = strict
         self.error: TritonError | None = None
         self._reading = True
+        self._draining = False
         self._in_flight: set[_InFlight] = set()
         #: requests of models that are not decoupled, in order; only the first may write
         self._ordered: deque[_Place] = deque()
@@ -66,7 +77,7 @@ class Stream:
         """Take requests until the client ends its side. 2.51: a request that can not be parsed ends it too."""
         context = self.context
         try:
-            while (data := await context.read()) is not grpc.aio.EOF:
+            while (data := await context.read()) is not grpc.aio.EOF and not self._draining:
                 try:
                     message = _parse(data)
                 except TritonError:
@@ -82,10 +93,20 @@ class Stream:
         while True:
             while written:
                 await self.context.write(written.popleft().SerializeToString())
-            if self.error is not None or not (self._reading or self._in_flight):
+            if self.error is not None:
                 return
+            if not self._in_flight:
+                if self._draining:
+                    self.error = _shutting_down()
+                if self._draining or not self._reading:
+                    return
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
+
+    def drain(self) -> None:
+        """End once what is in flight is answered. 2.51 waits for its client to end the stream, however long."""
+        self._draining = True
+        self._rouse()
 
     def cancel(self) -> None:
         """Let the models know that nobody listens any more."""
