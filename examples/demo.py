@@ -22,7 +22,7 @@ from triton_emulator.builtin import REPOSITORY
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 #: cases that one pair of servers answers in a few seconds
-SHOWN = ("health*", "model_metadata/*", "model_ready*", "model_config/http/*", "infer/*", "generate*")
+SHOWN = ("health*", "model_metadata/*", "model_ready*", "infer/datatype/*", "generate/key/*")
 
 CONFIG = """\
 model_list:
@@ -30,10 +30,16 @@ model_list:
     litellm_params:
       model: triton/custom_llm
       api_base: {triton}/generate
+  - model_name: my-infer-model
+    litellm_params:
+      model: triton/custom_llm
+      api_base: {triton}/infer
   - model_name: my-embedding-model
     litellm_params:
       model: triton/embedding
       api_base: {triton}/embeddings
+general_settings:
+  master_key: sk-1234
 """
 _SIDES = ("inputs", "outputs")
 
@@ -49,12 +55,13 @@ def main() -> int:
         _show_calls(http)
         console.rule("[bold]3. a token stream")
         _show_stream(http)
-        console.rule(
-            "[bold]4. OpenAI in front of it: the proxy with LiteLLM's config.yaml, asked by the openai client"
-        )
+        console.rule("[bold]4. OpenAI in front of it: triton-proxy with LiteLLM's config.yaml")
         _show_proxy(triton)
     console.rule("[bold]5. the emulator and the real tritonserver 2.51.0, asked the same things")
-    return _compare()
+    code = _compare()
+    console.rule("[bold]where to go on")
+    console.print("README.md: a Triton in your tests.  docs/proxy.md: OpenAI in front of yours.")
+    return code
 
 
 def _show_server(triton: Emulator, http: httpx.Client) -> None:
@@ -104,7 +111,7 @@ def _show_stream(http: httpx.Client) -> None:
         for line in answer.raise_for_status().iter_lines():
             if line.startswith("data: "):
                 events += 1
-                console.print(json.loads(line[6:])["text_output"], end="", style="green")
+                console.print(json.loads(line[6:])["text_output"], end="", style="green", soft_wrap=True)
     console.print(f"\n({events} events)")
 
 
@@ -115,14 +122,20 @@ def _show_proxy(triton: Emulator) -> None:
         path = Path(folder) / "config.yaml"
         path.write_text(config)
         port = _free_port()
-        command = [str(SCRIPTS / "triton-proxy"), "--config", str(path), "--host=127.0.0.1", f"--port={port}"]
+        # The page's key is known to everybody: fit for this machine only.
+        flags = ["--host=127.0.0.1", f"--port={port}", "--allow-weak-master-key"]
+        console.print(f"[dim]$ triton-proxy --config config.yaml {' '.join(flags)}[/]", soft_wrap=True)
+        command = [str(SCRIPTS / "triton-proxy"), "--config", str(path), *flags]
         log = Path(folder) / "proxy.log"
         with log.open("wb") as output:
             proxy = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             base = f"http://127.0.0.1:{port}"
             _wait_until_it_answers(base, proxy, log)
-            with OpenAI(api_key="anything", base_url=base) as client:
+            with OpenAI(api_key="sk-1234", base_url=base) as client:
+                console.print(
+                    f'[dim]client = OpenAI(api_key="sk-1234", base_url="{base}")[/]', soft_wrap=True
+                )
                 _ask(client)
         finally:
             proxy.terminate()
@@ -131,17 +144,23 @@ def _show_proxy(triton: Emulator) -> None:
 
 def _ask(client: OpenAI) -> None:
     question: list[ChatCompletionMessageParam] = [{"role": "user", "content": "who are u?"}]
-    answer = client.chat.completions.create(model="my-triton-model", messages=question, max_tokens=10)
-    console.print("chat:", f"[green]{escape(answer.choices[0].message.content or '')}[/]")
-    console.print("streamed: ", end="")
-    for chunk in client.chat.completions.create(
-        model="my-triton-model", messages=question, max_tokens=16, stream=True
-    ):
-        if chunk.choices:
-            console.print(chunk.choices[0].delta.content or "", end="", style="green")
+    for model in ("my-triton-model", "my-infer-model"):
+        _show_call(f'client.chat.completions.create(model="{model}", messages={question}, max_tokens=10)')
+        answer = client.chat.completions.create(model=model, messages=question, max_tokens=10)
+        console.print(" ", f"[green]{escape(answer.choices[0].message.content or '')}[/]")
+    _show_call(f'client.chat.completions.create(model="my-triton-model", messages={question}, stream=True)')
+    console.print("  ", end="")
+    for chunk in client.chat.completions.create(model="my-triton-model", messages=question, stream=True):
+        console.print(chunk.choices[0].delta.content or "", end="", style="green", soft_wrap=True)
     console.print()
-    vectors = client.embeddings.create(input=["hello from litellm"], model="my-embedding-model")
-    console.print("embedding of", f"[green]{len(vectors.data[0].embedding)}[/] numbers")
+    _show_call('client.embeddings.create(input=["hello from litellm"], model="my-embedding-model")')
+    vector = client.embeddings.create(input=["hello from litellm"], model="my-embedding-model").data[0]
+    shown = ", ".join(f"{number:.4f}" for number in vector.embedding[:4])
+    console.print(f"  [green]{escape(f'[{shown}, ...]')}[/] ({len(vector.embedding)} numbers)")
+
+
+def _show_call(call: str) -> None:
+    console.print(f"[bold]{escape(call)}[/]", soft_wrap=True)
 
 
 def _free_port() -> int:
