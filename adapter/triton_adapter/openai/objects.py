@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Self
 
 from triton_adapter.triton.jsontext import dumps
@@ -18,17 +19,15 @@ class Record:
     def build(cls, data: Mapping[str, Any]) -> Self:
         """Return the object of a JSON object."""
         made = cls()
-        nested = NESTED.get(cls, {})
-        for item in fields(cls):
-            value = data.get(item.name, _MISSING)
-            if value is _MISSING:
+        for name, kind in _plan(cls):
+            if name not in data:
                 continue
-            kind = nested.get(item.name)
+            value = data[name]
             if kind is not None and isinstance(value, dict):
                 value = kind.build(value)
             elif kind is not None and isinstance(value, list):
                 value = [kind.build(element) for element in value]
-            setattr(made, item.name, value)
+            setattr(made, name, value)
         return made
 
     def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]:
@@ -69,7 +68,11 @@ class Record:
         return [item.name for item in fields(self) if not item.name.startswith("_")]
 
 
-_MISSING = object()
+@cache
+def _plan(cls: type["Record"]) -> list[tuple[str, type["Record"] | None]]:
+    """Return a class's fields and what each of them holds."""
+    nested = NESTED.get(cls, {})
+    return [(item.name, nested.get(item.name)) for item in fields(cls) if not item.name.startswith("_")]
 
 
 def _plain(value: Any, *, exclude_none: bool) -> Any:
