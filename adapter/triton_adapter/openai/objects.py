@@ -5,7 +5,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Any, Self
 
 from triton_adapter.triton.jsontext import dumps
@@ -68,11 +67,17 @@ class Record:
         return [item.name for item in fields(self) if not item.name.startswith("_")]
 
 
-@cache
-def _plan(cls: type["Record"]) -> list[tuple[str, type["Record"] | None]]:
+_PLANS: dict[type[Record], list[tuple[str, type[Record] | None]]] = {}
+
+
+def _plan(cls: type[Record]) -> list[tuple[str, type[Record] | None]]:
     """Return a class's fields and what each of them holds."""
-    nested = NESTED.get(cls, {})
-    return [(item.name, nested.get(item.name)) for item in fields(cls) if not item.name.startswith("_")]
+    plan = _PLANS.get(cls)
+    if plan is None:
+        nested = NESTED.get(cls, {})
+        names = [item.name for item in fields(cls) if not item.name.startswith("_")]
+        plan = _PLANS[cls] = [(name, nested.get(name)) for name in names]
+    return plan
 
 
 def _plain(value: Any, *, exclude_none: bool) -> Any:
