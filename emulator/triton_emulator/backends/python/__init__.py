@@ -5,7 +5,9 @@ own, on a thread of the instance's own, and gets our `triton_python_backend_util
 
 What one process for all cannot give that Triton's process per instance does:
 
-- a model that ends its process (`os._exit`, a crash in native code) ends the server with it;
+- a crash in native code ends the server; `os._exit`, `abort`, `exec*`, `kill` of itself in the model's own code end the
+  instance alone, as they do there;
+- while a model imports, others execute, but none is imported beside it;
 - what belongs to a process is shared: the working directory, environment variables, `builtins`, the recursion limit,
   random generators, and modules from site-packages with their state;
 - model code does not run on the main thread, so `signal.signal` is refused to it;

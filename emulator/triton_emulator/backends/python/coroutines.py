@@ -16,13 +16,18 @@ class CoroutineThread:
         self._thread: threading.Thread | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
-        """Run a coroutine on the loop; its result is in the future."""
+        """Run a coroutine on the loop; its result is in the future.
+
+        2.51: one that raises SystemExit or KeyboardInterrupt ends the loop, and its request is never answered.
+        """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             name = f"{self._name} loop"
             self._thread = threading.Thread(target=self._run, args=(self._loop,), name=name, daemon=True)
             self._thread.start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        outcome: Future[Any] = Future()
+        asyncio.run_coroutine_threadsafe(_settle(coroutine, outcome), self._loop)
+        return outcome
 
     def stop(self) -> None:
         """End the loop; what still runs on it is cancelled."""
@@ -38,3 +43,10 @@ class CoroutineThread:
             task.cancel()
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _settle(coroutine: Coroutine[Any, Any, Any], outcome: "Future[Any]") -> None:
+    try:
+        outcome.set_result(await coroutine)
+    except BaseException as error:  # noqa: BLE001  (for whoever reads the outcome)
+        outcome.set_exception(error)

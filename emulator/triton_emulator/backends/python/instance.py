@@ -45,6 +45,11 @@ class Instance:
         self.reschedule: Callable[[Call], None] | None = None
         self._file = file
         self._model: Any = None
+        #: whether the model has ended the process that it believes to be its own
+        self._ended = False
+        #: the calls that are being executed, and those that a sender will answer later
+        self._running: Sequence[Call] = ()
+        self._open: set[Call] = set()
         self._coroutines = CoroutineThread(name)
         self._decoupled = definition.config.decoupled
         self._outputs = frozenset(spec.name for spec in definition.config.outputs)
@@ -54,6 +59,7 @@ class Instance:
         self.space = Space(
             (definition.version_directory, definition.directory),
             {members.utils.__name__: members.utils, members.c_utils.__name__: members.c_utils},
+            self._end,
         )
         module_name = f"{file.parent.name}.{file.stem}"
         self._class = self._loading(lambda: self.space.import_module(module_name).TritonPythonModel)
@@ -94,10 +100,36 @@ class Instance:
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
             text = describe(error)
             self.space.close()
+            if self._ended:
+                text = self._unhealthy
             raise LoadError(f"Internal: {text}") from None
+
+    @property
+    def _unhealthy(self) -> str:
+        return f"Stub process '{self.name}' is not healthy."
+
+    def _end(self) -> None:
+        """Answer all that the model has at hand, on whichever thread it has ended itself; it gets nothing any more.
+
+        2.51: the model's stub process is gone until the model is loaded again. There an answer takes a second, and a
+        request that waits for a sender outside of `execute` never gets one.
+        """
+        self._ended = True
+        self._refuse([*self._running, *self._open])
+
+    def _refuse(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            call.failed = True
+            call.execution = 0
+            call.executing = False
+            call.respond(failure(call, internal(self._unhealthy)), final=True)
 
     def execute(self, calls: Sequence[Call]) -> None:
         """Run the model over the calls and answer them."""
+        if self._ended:
+            self._refuse(calls)
+            return
+        self._running = calls
         self.space.take_place()
         now = time_ns()
         requests = []
@@ -113,13 +145,22 @@ class Instance:
             answers = self._answers(returned, requests) if returned is not None else None
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
             self._fail(calls, error)
-            for call in calls:
-                call.executing = False
-            return
+        else:
+            self._answer(calls, requests, answers)
+        self._running = ()
+
+    def _answer(
+        self,
+        calls: Sequence[Call],
+        requests: Sequence[InferenceRequest],
+        answers: Sequence[InferResponse | None] | None,
+    ) -> None:
         now = time_ns()
         for call in calls:
             call.compute_end_ns = now
             call.executing = False
+        if self._ended:  # its own `except` or another of its threads has kept it going
+            return
         if answers is not None:
             for call, answer in zip(calls, answers, strict=True):
                 if answer is not None:
@@ -127,6 +168,16 @@ class Instance:
         for request in requests:
             if request._release == RELEASE_RESCHEDULE and self.reschedule is not None:
                 self.reschedule(request._call)  # type: ignore[arg-type]
+        for call in calls:
+            if not call.finished:
+                self._leave_open(call)
+
+    def _leave_open(self, call: Call) -> None:
+        if call not in self._open:
+            self._open.add(call)
+            call.on_end(lambda: self._open.discard(call))
+            if call.finished:  # meanwhile, on another thread
+                self._open.discard(call)
 
     def enter_model(self, requests: list[InferenceRequest]) -> Any:
         """Call the model; the frames of an error text end here."""
@@ -175,6 +226,10 @@ class Instance:
         return answers
 
     def _fail(self, calls: Sequence[Call], error: BaseException) -> None:
+        for call in calls:
+            call.executing = False
+        if self._ended:
+            return
         text = str(error) if isinstance(error, _Refused) else describe(error)
         message = f"Failed to process the request(s) for model '{self.name}', message: {text}"
         _LOG.error("%s", message)
@@ -188,7 +243,7 @@ class Instance:
     def finalize(self) -> None:
         """Let the model clean up, then forget its modules."""
         self._bls.allowed = False
-        model, self._model = self._model, None
+        model, self._model = None if self._ended else self._model, None
 
         def enter_model() -> None:
             if model is not None and hasattr(model, "finalize"):

@@ -14,24 +14,29 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from triton_emulator.backends.python.process import private_os
+
 
 class Space:
     """The modules that belong to one model instance.
 
     `folders` (the version's, then the model's) are appended to `sys.path` while the space is on stage; `provided` are
-    modules that exist in it from the start, by name.
+    modules that exist in it from the start, by name; `end` is called where the model's code ends its process.
     """
 
-    def __init__(self, folders: Sequence[Path], provided: Mapping[str, ModuleType]) -> None:
+    def __init__(
+        self, folders: Sequence[Path], provided: Mapping[str, ModuleType], end: Callable[[], None]
+    ) -> None:
         self._root = str(folders[-1])
-        self._importlib = _Importlib(self)
+        #: modules of the interpreter's of which the space has a version of its own
+        self._private: dict[ModuleType, ModuleType] = {importlib: _Importlib(self), os: private_os(end)}
         self.modules: dict[str, ModuleType] = dict(provided)
         self.names = set(self.modules)
         #: top-level modules that are known to be nobody's but the interpreter's
@@ -76,7 +81,7 @@ class Space:
         top = "" if level else name.partition(".")[0]
         if top and self._is_foreign(top):
             module = builtins.__import__(name, globals, locals, fromlist, level)
-            return self._importlib if module is importlib else module
+            return self._private.get(module, module)
         found = self._imported(name, globals, fromlist, level)
         if found is not None:
             return found
@@ -155,7 +160,8 @@ class _Importlib(ModuleType):
         """`importlib.import_module` for the code of the space."""
         absolute = importlib.util.resolve_name(name, package)
         self._space._import(absolute)
-        return self._space.modules.get(absolute) or sys.modules[absolute]
+        module = self._space.modules.get(absolute) or sys.modules[absolute]
+        return self._space._private.get(module, module)
 
 
 class _Loader(SourceFileLoader):
