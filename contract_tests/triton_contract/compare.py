@@ -69,7 +69,9 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
 
 def _waited_in_vain(case: Case, expected: Observation) -> str | None:
     """A case that waits for what the truth never says compares two accidents."""
-    answered = [step for step in case.steps if not (step.in_background or getattr(step, "close", False))]
+    answered = [
+        step for step in case.steps if not (step.in_background or step.edit or getattr(step, "close", False))
+    ]
     for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
         response = exchange.response
         if step.until and (response is None or not step.until.met_by(response.status, response.body)):

@@ -16,6 +16,7 @@ from typing import Protocol
 from .compare import AXES, EQUAL, Outcome, Verdict, compare
 from .divergences import Divergence, apply
 from .grpc.case import Rpc
+from .http import repository_files
 from .http.case import Case
 from .http.operations import operation_of
 from .http.play import SHARED_MEMORY, Observation, play, recount
@@ -52,22 +53,45 @@ class LiveSide:
     def __init__(self, target: Target, *, settle_pause: float = SETTLE_PAUSE) -> None:
         self.target = target
         self._settle_pause = settle_pause
-        self._used = self._stale = False
+        self._started = self._used = self._stale = False
+        self._repository, self._flags = MODELS, list[str]()
 
     def begin(self, repository: Path, flags: Sequence[str]) -> None:
-        self.target.start(repository, flags)
+        """Start the target; `{models}` in a flag is the folder that all repositories are in."""
+        self._repository = repository
+        self._flags = [flag.replace("{models}", str(MODELS)) for flag in flags]
+        self.target.start(repository, self._flags)
+        self._started = True
         self._used = self._stale = False
 
     def observe(self, case: Case) -> Observation:
+        if case.edits:
+            return self._observe_over_a_copy(case)
+        if not self._started:
+            self.begin(self._repository, self._flags)
         if self._stale or (self._used and (case.needs_fresh_server or case.isolated)):
             self.target.restart()
             self._stale = False
         self._used = True
+        return self._play(case)
+
+    def _observe_over_a_copy(self, case: Case) -> Observation:
+        with repository_files.copied(self._repository) as copy:
+            self.target.stop()
+            self.target.start(copy, self._flags)
+            try:
+                return self._play(case, copy)
+            finally:
+                self.target.stop()
+                self._started = False
+
+    def _play(self, case: Case, repository: Path | None = None) -> Observation:
         seen = play(
             case,
             self.target.http,
             self.target.metrics,
             self.target.grpc,
+            repository=repository,
             settle_pause=self._settle_pause,
         )
         death = self.target.death(within=DEATH_SECONDS if _looks_dead(case, seen) else 0.0)
@@ -299,7 +323,7 @@ def fits_url(case: Case) -> bool:
     """Whether a case can be run against a server that we do not start."""
     metrics = any(step.port == "metrics" for step in case.steps)
     calls = any(isinstance(step, Rpc) for step in case.steps)
-    return not (case.flags or case.needs_fresh_server or case.isolated or metrics or calls)
+    return not (case.flags or case.needs_fresh_server or case.isolated or case.edits or metrics or calls)
 
 
 __all__ = [

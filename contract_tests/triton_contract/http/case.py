@@ -104,8 +104,15 @@ class Until(_Strict):
         return self.status in (None, status) and (self.contains is None or self.contains.encode() in body)
 
 
+class Edit(_Strict):
+    """A change of the repository that the server reads: texts of files by path, then files and folders to remove."""
+
+    write: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
 class Step(_Strict):
-    """One request and its answer."""
+    """One request and its answer, or (`edit`) a change of the case's own copy of the repository."""
 
     method: str | None = None
     path: str | None = None
@@ -134,6 +141,7 @@ class Step(_Strict):
     in_background: str | None = None
     answer_of: str | None = None
     read_shared_memory: str | None = None
+    edit: Edit | None = None
     until: Until | None = None
     timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
 
@@ -157,10 +165,11 @@ class Step(_Strict):
             self.raw if self.raw is not None else self.raw_hex,
             self.answer_of,
             self.read_shared_memory,
+            self.edit,
         ]
         if sum(form is not None for form in forms) != 1:
             raise ValueError(
-                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory"
+                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit"
             )
         if not self.path and (chosen or self.headers or self.method):
             raise ValueError("method, headers and body belong to a step with a path")
@@ -188,6 +197,11 @@ class Case(_Strict):
     crashes_reference: bool = False
     note: str = ""
     topic: str = ""
+
+    @property
+    def edits(self) -> bool:
+        """Whether it changes the repository: it is then given servers over copies of its own."""
+        return any(step.edit for step in self.steps)
 
     @property
     def group(self) -> tuple[str, tuple[str, ...]]:

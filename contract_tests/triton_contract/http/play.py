@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from triton_contract.grpc.case import Rpc
 from triton_contract.grpc.stage import Calls
 
-from . import client, shared_memory
+from . import client, repository_files, shared_memory
 from .body import request_bytes
 from .case import Case, Step, Until
 from .client import Address, Exchange, Wire
@@ -43,6 +44,7 @@ class _Stage:
     http: Address
     metrics: Address | None
     calls: Calls
+    repository: Path | None = None
     wires: dict[str, Wire] = field(default_factory=dict)
     background: dict[str, tuple[Wire, Step]] = field(default_factory=dict)
 
@@ -73,7 +75,9 @@ class _Stage:
 
 
 def counts_statistics(case: Case) -> bool:
-    """Whether the case's effect on the statistics is compared."""
+    """Whether the case's effect on the statistics is compared: not where its server is a passing one."""
+    if case.edits:
+        return False
     return operation_of(case) in COUNTED if case.statistics is None else case.statistics
 
 
@@ -83,15 +87,17 @@ def play(
     metrics: Address | None = None,
     grpc: str | None = None,
     *,
+    repository: Path | None = None,
     settle_pause: float = SETTLE_PAUSE,
 ) -> Observation:
     """Send the case's requests and collect what comes back. A refused connection is an observation too.
 
-    `settle_pause` (seconds) is how far two equal readings of the statistics must lie apart.
+    `repository` is the folder that the case may change. `settle_pause` (seconds) is how far two equal readings of the
+    statistics must lie apart.
     """
     counting = counts_statistics(case)
     before = settled_counts(http, settle_pause) if counting else None
-    stage = _Stage(http, metrics, Calls(grpc))
+    stage = _Stage(http, metrics, Calls(grpc), repository)
     exchanges: list[Exchange] = []
     try:
         with shared_memory.present(case.shared_memory):
@@ -137,6 +143,9 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
         return stage.calls.call(step)
     if step.answer_of is not None and stage.calls.has(step.answer_of):
         return stage.calls.answer_of(step.answer_of)
+    if step.edit is not None:
+        repository_files.change(stage.repository, step.edit)
+        return None
     if step.read_shared_memory is not None:
         data = shared_memory.contents(step.read_shared_memory)
         return Exchange(None, ending=SHARED_MEMORY, extra=data)

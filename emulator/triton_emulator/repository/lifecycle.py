@@ -234,17 +234,19 @@ class Lifecycle(Generic[LoadedT]):
                 self._release_all(slot for slot in load.slots if slot.served is not None)
             else:
                 self._replace(load)
-                self._publish(load.model.id)
         _LOG.info("%s '%s'", "failed to load" if load.error else "successfully loaded", load.model.id)
 
     def _replace(self, load: _Load[LoadedT]) -> None:
         slots = self._models[load.model.id]
-        self._release_all(
-            slot for slot in slots.values() if slot.state is State.READY and slot not in load.kept
-        )
+        replaced = [slot for slot in slots.values() if slot.state is State.READY and slot not in load.kept]
+        for slot in replaced:
+            slot.state = State.UNLOADING
         for slot in load.slots:
             slot.state = State.READY
             slots[slot.version] = slot
+        # requests find the new versions before the old ones refuse them
+        self._publish(load.model.id)
+        self._release_all(replaced)
 
     @staticmethod
     def _may_stay(slot: Slot[LoadedT] | None, model: PolledModel) -> bool:
