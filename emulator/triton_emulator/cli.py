@@ -40,6 +40,8 @@ def refusal(error: UsageError) -> str:
 
 
 def _serve(line: CommandLine) -> int:
+    # gRPC's newer listener waits on threads of its own, which doubles the thread switches of a request
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     from triton_emulator.server import serve
 
     settings = line.settings
