@@ -17,7 +17,7 @@ BEARER = b"Authorization: Bearer " + MASTER.encode() + b"\r\n"
 @pytest.fixture
 def hasty(upstream: Upstream) -> Iterator[ProxyServer]:
     """A proxy that waits for nobody, in front of a model that streams."""
-    short = {"client_header_timeout": 0.1, "client_body_timeout": 0.1, "send_timeout": 0.1}
+    short = {"client_header_timeout": 0.4, "client_body_timeout": 0.4, "send_timeout": 0.4}
     with serve(entry("m", upstream.url), general_settings={"master_key": MASTER, **short}) as server:
         yield server
 

@@ -117,7 +117,7 @@ class Proxy:
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 self.auth.principal(headers)  # before anything is read
-                receive = await _taken(scope, receive, headers, self.config.body_timeout)
+                receive = await _taken(scope, receive, headers)
             await self._control(scope, receive, labelled)
         except ClientLeft:
             pass
@@ -187,9 +187,9 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
     return None, None
 
 
-async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes], patience: float) -> Receive:
+async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
     """Read a control request's body within its bounds; return what hands it on."""
-    body = await read_body(receive, headers, LARGEST_CONTROL, patience)
+    body = await read_body(scope, receive, headers, LARGEST_CONTROL)
     # JSON whatever it is called: curl calls it a form.
     scope["headers"] = [
         *((name, value) for name, value in scope["headers"] if name != b"content-type"),

@@ -1,6 +1,5 @@
 """ASGI's edges: reading a body within bounds, writing answers and OpenAI errors."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from math import ceil
@@ -23,8 +22,8 @@ READ = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-request-id", b
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # How much of a body that is too large is read to its end, so that the client gets to read why it was refused.
 DISCARDED = 16
-# Bytes per second that buy a body more time.
-SLOWEST = 16 << 10
+# In a request's scope: its body did not come in time.
+LATE = "triton_proxy.late"
 # Characters of a name that a client made up, of a message, and of a header that are given back.
 LONGEST_NAME, LONGEST_MESSAGE, LONGEST_HEADER = 200, 4000, 2000
 
@@ -52,24 +51,21 @@ def new_request_id() -> bytes:
 
 
 async def read_body(
-    receive: Receive, headers: MutableMapping[bytes, bytes], limit: int, patience: float
+    scope: Scope, receive: Receive, headers: MutableMapping[bytes, bytes], limit: int
 ) -> bytes:
-    """Return a request's body, for which `patience` seconds are waited and one more for each `SLOWEST` bytes of it.
+    """Return a request's body. RequestTooLargeError if it is larger than `limit` bytes; ClientLeft.
 
-    RequestTooLargeError if it is larger than `limit` bytes; BadRequestError (408) if it is late; ClientLeft.
+    BadRequestError (408) if the connection has waited for it long enough.
     """
-    try:
-        async with asyncio.timeout(patience) as deadline:
-            return await _read_body(receive, headers, limit, deadline)
-    except TimeoutError:
+    body = await _read_body(receive, headers, limit)
+    if LATE in scope:
         raise BadRequestError(
             "The request's body did not come in time", status_code=408, code="request_timeout"
-        ) from None
+        )
+    return body
 
 
-async def _read_body(
-    receive: Receive, headers: MutableMapping[bytes, bytes], limit: int, deadline: asyncio.Timeout
-) -> bytes:
+async def _read_body(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
     declared = headers.get(b"content-length", b"0")
     if b"expect" in headers and int(declared) > limit:
         raise _too_large(limit)  # the client asks before it sends
@@ -79,14 +75,12 @@ async def _read_body(
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         parts, size = [body], len(body)
-        began = deadline.when() or 0.0
         while message.get("more_body"):
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
             part = message.get("body", b"")
             size += len(part)
-            deadline.reschedule(began + size / SLOWEST)
             if size <= limit:
                 parts.append(part)
             elif size > limit * DISCARDED:

@@ -115,7 +115,7 @@ class Inference:
         watch: Watch | None = None
         try:
             exchange.principal = self.auth.principal(headers)
-            body = parse_object(await self._body(receive, headers))
+            body = parse_object(await read_body(scope, receive, headers, self.config.max_body))
             group = self._admitted(exchange, body, named)
             watch = Watch(exchange.leave, receive)
             await self._answered(exchange, group, body, send)
@@ -137,9 +137,6 @@ class Inference:
                 watch.end()
             self.running -= 1
             self._counted(exchange)
-
-    async def _body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-        return await read_body(receive, headers, self.config.max_body, self.config.body_timeout)
 
     def _admitted(self, exchange: Exchange, body: dict[str, Any], named: str | None) -> Group:
         """Return the group a request is for, once it is known that it may be asked now."""

@@ -1,10 +1,11 @@
-"""uvicorn's HTTP/1.1 with bounds: heads that come slowly or without end, clients that do not read what they asked for.
+"""uvicorn's HTTP/1.1 with bounds: requests that come slowly or without end, clients that do not read their answers.
 
 What is not HTTP, or not in time, is answered with OpenAI's error object too, and the connection is closed.
 """
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
@@ -12,18 +13,29 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from triton_adapter.errors import AdapterError, BadRequestError
-from triton_adapter.proxy.http import error_headers, new_request_id
+from triton_adapter.proxy.http import LATE, error_headers, new_request_id
 
 # Bytes of a request's line and headers; of a request that is not a connection's first, after its first segment.
 LARGEST_HEAD = 64 << 10
+# Bytes per second that buy a body more time.
+SLOWEST = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds for a request's line and headers to come, and for a client to take what it is sent."""
+    """Seconds for a request's line and headers to come, for its body, and for a client to take what it is sent."""
 
     head: float = 60.0
+    body: float = 60.0
     sending: float = 60.0
+
+
+class Waiting(Enum):
+    """What has not come whole."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
 
 
 class Protocol(HttpToolsProtocol):
@@ -32,50 +44,51 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *given: Any, bounds: Bounds, **named: Any) -> None:
         super().__init__(*given, **named)
         self._bounds = bounds
+        self._waiting = self._timed = Waiting.HEAD
+        self._size = 0  # of what has come of it
+        self._since = self.loop.time()
         self._begun = False
-        self._head_pending = True
-        self._head_size = 0
-        self._heading: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._heading = self.loop.call_later(self._bounds.head, self._head_is_late)
+        self._time(Waiting.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
-        for timer in (self._heading, self._sending):
+        for timer in (self._timer, self._sending):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, as long as a head comes in time and is of a decent size."""
-        if self._head_pending:
-            self._head_size += len(data)
+        """Read on, as long as what is waited for comes in time, and a head is of a decent size."""
+        self._size += len(data)
         super().data_received(data)
-        if not self._head_pending:
-            if self._heading is not None:
-                self._heading.cancel()
-                self._heading = None
-        elif self._head_size > LARGEST_HEAD:
+        waiting = self._waiting
+        if waiting is not self._timed:
+            self._time(waiting)
+        if waiting is Waiting.HEAD and self._size > LARGEST_HEAD:
             self._refuse(
                 BadRequestError("The headers are too large", status_code=431, code="headers_too_large")
             )
-        elif self._heading is None:
-            self._heading = self.loop.call_later(self._bounds.head, self._head_is_late)
 
     def on_message_begin(self) -> None:
         """Take note that a head has begun."""
         super().on_message_begin()
-        self._begun = self._head_pending = True
+        self._begun, self._waiting = True, Waiting.HEAD
 
     def on_headers_complete(self) -> None:
         """Take note that a head is complete."""
-        self._head_pending = False
-        self._head_size = 0
+        self._waiting, self._size = Waiting.BODY, 0
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Take note that a request is complete."""
+        self._waiting, self._size = Waiting.NOTHING, 0
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to read."""
@@ -93,13 +106,37 @@ class Protocol(HttpToolsProtocol):
         """Answer what is not HTTP."""
         self._refuse(BadRequestError("The request is not valid HTTP", code="invalid_http"))
 
-    def _head_is_late(self) -> None:
-        if not self._begun:  # nothing was asked
-            self.transport.close()
-        else:
+    def _time(self, waiting: Waiting) -> None:
+        """Give what is waited for its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timed, self._since, self._timer = waiting, self.loop.time(), None
+        if waiting is not Waiting.NOTHING:
+            given = self._bounds.head if waiting is Waiting.HEAD else self._bounds.body
+            self._timer = self.loop.call_later(given, self._late)
+
+    def _late(self) -> None:
+        if self._timed is Waiting.BODY:
+            self._body_is_late()
+        elif self._begun:
             self._refuse(
                 BadRequestError("The headers did not come in time", status_code=408, code="request_timeout")
             )
+        else:  # nothing was asked
+            self.transport.close()
+
+    def _body_is_late(self) -> None:
+        left = self._since + self._bounds.body + self._size / SLOWEST - self.loop.time()
+        if self.pipeline:  # it is not read while the request before it is answered
+            left = self._bounds.body
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._late)
+        elif self.cycle.response_complete:
+            self.transport.close()
+        else:  # whoever reads the body is told, and answers
+            self.scope[LATE] = True  # type: ignore[literal-required]
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def _refuse(self, error: AdapterError) -> None:
         cycle: Any = self.cycle  # None before the first request, whatever its type says

@@ -27,7 +27,7 @@ def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
     """Return uvicorn's settings for a proxy."""
     return uvicorn.Config(
         app,
-        http=partial(Protocol, bounds=Bounds(config.head_timeout, config.send_timeout)),  # type: ignore[arg-type]
+        http=partial(Protocol, bounds=Bounds(config.head_timeout, config.body_timeout, config.send_timeout)),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
