@@ -295,9 +295,37 @@ def test_log_probabilities_of_tensorrt_llm_are_numbers_without_tokens(sdk: Sdk, 
     assert error.param == "top_logprobs"
 
 
-def test_tokens_behind_a_stop_sequence_have_no_log_probabilities(sdk: Sdk, triton: str) -> None:
-    reply = sdk.completion("vllm", ask("SAY one two STOP x"), api_base=triton, logprobs=True, stop=" STOP")
-    assert [entry["token"] for entry in reply.choices[0].logprobs["content"]] == ["one", " two"]
+def test_tokens_of_tensorrt_llm_are_named_where_each_comes_by_itself(sdk: Sdk, triton: str) -> None:
+    params: dict[str, Any] = {"api_base": triton, "logprobs": True}
+    reply = sdk.completion("trtllm_stream", ask("SAY one two"), **params)
+    expected = [
+        {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []}
+        for token in ("one", " two")
+    ]
+    assert reply.choices[0].logprobs["content"] == expected
+    chunks, error = sdk.collect("trtllm_stream", ask("SAY one two"), **params)
+    assert error is None
+    assert streamed_logprobs(chunks) == expected
+
+
+def streamed_logprobs(chunks: list[Any]) -> list[Any]:
+    return [
+        entry
+        for chunk in chunks
+        if chunk.choices[0].logprobs
+        for entry in chunk.choices[0].logprobs["content"]
+    ]
+
+
+@pytest.mark.parametrize("stop", [" STOP", "ST", "o STOP x"])
+def test_tokens_behind_a_stop_sequence_have_no_log_probabilities(sdk: Sdk, triton: str, stop: str) -> None:
+    params: dict[str, Any] = {"api_base": triton, "logprobs": True, "stop": stop}
+    tokens = {" STOP": ["one", " two"], "ST": ["one", " two", " STOP"], "o STOP x": ["one", " two"]}[stop]
+    reply = sdk.completion("vllm", ask("SAY one two STOP x"), **params)
+    assert [entry["token"] for entry in reply.choices[0].logprobs["content"]] == tokens
+    chunks, error = sdk.collect("vllm", ask("SAY one two STOP x"), **params)
+    assert error is None
+    assert [entry["token"] for entry in streamed_logprobs(chunks)] == tokens
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}

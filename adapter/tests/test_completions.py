@@ -97,6 +97,33 @@ def test_log_probabilities_have_offsets(sdk: Sdk, triton: str) -> None:
     }
 
 
+def test_offsets_in_a_stream_go_on_where_the_last_chunk_ended(sdk: Sdk, triton: str) -> None:
+    chunks, error = sdk.collect_text("vllm", "SAY one two three", api_base=triton, logprobs=0)
+    assert error is None
+    told = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
+    assert [(one["tokens"], one["text_offset"]) for one in told] == [
+        (["one"], [0]),
+        ([" two"], [3]),
+        ([" three"], [7]),
+    ]
+
+
+def test_a_tokenizer_names_the_tokens_whose_numbers_are_told(sdk: Sdk, triton: str, tokenizer: str) -> None:
+    reply = sdk.text_completion("trtllm", "SAY one two", api_base=triton, logprobs=0, tokenizer=tokenizer)
+    assert reply.choices[0].logprobs == {
+        "tokens": ["one", " two"],
+        "token_logprobs": [-0.5, -0.5],
+        "top_logprobs": None,
+        "text_offset": [0, 3],
+    }
+
+
+def test_tokens_that_cannot_be_told_apart_keep_their_numbers_without_a_name(sdk: Sdk, triton: str) -> None:
+    reply = sdk.text_completion("trtllm", "SAY one two", api_base=triton, logprobs=0)
+    assert reply.choices[0].logprobs["tokens"] == ["", ""]
+    assert reply.choices[0].logprobs["token_logprobs"] == [-0.5, -0.5]
+
+
 @pytest.mark.parametrize("logprobs", [True, 6, "2"])
 def test_log_probabilities_are_a_number_here(sdk: Sdk, logprobs: Any) -> None:
     error = failure(lambda: sdk.text_completion("m", "x", api_base="http://127.0.0.1:9", logprobs=logprobs))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
+from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
 from triton_adapter.tools import FORMATS, ToolParser
 
@@ -40,6 +41,13 @@ TEXTS = [
     ("hermes", "1 < 2 and <tool", "1 < 2 and <tool", []),
     ("hermes", "<tool_call>nonsense</tool_call> and more", "<tool_call>nonsense</tool_call> and more", []),
 ]  # fmt: skip
+
+
+CALLS = {
+    "llama3": '{"name": "weather", "parameters": {"city": "Zürich"}}',
+    "mistral": '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Zürich"}}]',
+    "hermes": '<tool_call> {"name": "weather", "arguments": {"city": "Zürich"}} </tool_call>',
+}
 
 
 def parsed(form: str, parts: list[str], *, single: bool = False) -> tuple[str, list[tuple[str, Any]]]:
@@ -76,16 +84,28 @@ def test_any_text_is_lossless_unless_it_calls(form: str, text: str) -> None:
     assert calls or shown == text
 
 
+PIECES = [
+    *"{}[] \n;,a",
+    *CALLS.values(),
+    "<tool_call>",
+    "</tool_call>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "time",
+    "and",
+]
+
+
+@given(st.sampled_from(sorted(CALLS)), st.lists(st.sampled_from(PIECES), max_size=7).map("".join), st.data())
+def test_no_cut_changes_what_is_read(form: str, text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    parts = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
+    assert parsed(form, parts) == parsed(form, list(text)) == parsed(form, [text])
+
+
 def test_one_call_is_kept_where_several_are_not_allowed() -> None:
     text = '<tool_call>{"name": "time", "arguments": {}}</tool_call>' * 2
     assert parsed("hermes", [text], single=True) == ("", [TIME])
-
-
-CALLS = {
-    "llama3": '{"name": "weather", "parameters": {"city": "Zürich"}}',
-    "mistral": '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Zürich"}}]',
-    "hermes": '<tool_call> {"name": "weather", "arguments": {"city": "Zürich"}} </tool_call>',
-}
 
 
 @pytest.mark.parametrize("form", CALLS)
@@ -99,6 +119,20 @@ def test_a_call_in_a_reply(sdk: Sdk, triton: str, form: str) -> None:
     assert (call.type, call.function.name) == ("function", "weather")
     assert json.loads(call.function.arguments) == {"city": "Zürich"}
     assert len(call.id) == 9 if form == "mistral" else call.id.startswith("call_")
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_in_a_stream_sent_byte_by_byte(sdk: Sdk, upstream: Upstream, form: str) -> None:
+    text = CALLS[form]
+    events = [event(text_output=text[at : at + 3]) for at in range(0, len(text), 3)]
+    upstream.answer(*(bytes([byte]) for part in chunked(*events) for byte in part))
+    chunks, error = sdk.collect(
+        "m", ask("x"), api_base=upstream.url, tools=TOOLS, chat_template=ECHO, tool_parser=form
+    )
+    assert error is None
+    assert (text_of(chunks), ends_of(chunks)) == ("", ["tool_calls"])
+    deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert json.loads("".join(delta.function.arguments for delta in deltas)) == {"city": "Zürich"}
 
 
 @pytest.mark.parametrize("form", CALLS)

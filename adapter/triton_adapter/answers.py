@@ -13,18 +13,22 @@ from triton_adapter.openai.requests import Generation
 from triton_adapter.pieces import Piece
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.stopping import StopCutter
-from triton_adapter.tokens import count
+from triton_adapter.tokens import count, split
 from triton_adapter.tools import ToolCall, ToolParser
 
 
 @dataclass(slots=True)
 class Delta:
-    """What is new for one choice. `finish_reason` is set on its last one."""
+    """What is new for one choice. `finish_reason` is set on its last one.
+
+    `logprobs` holds tokens (text, logprob, alternatives by text); the first begins at `offset` in the choice's text.
+    """
 
     index: int
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
-    logprobs: list[Any] | None = None
+    logprobs: list[Any] = field(default_factory=list)
+    offset: int = 0
     finish_reason: str | None = None
 
 
@@ -33,6 +37,9 @@ class Choice:
 
     __slots__ = (
         "_echo",
+        "_length",
+        "_tokenizer",
+        "_waiting",
         "calls",
         "counts",
         "cutter",
@@ -47,13 +54,24 @@ class Choice:
         "tokens",
     )
 
-    def __init__(self, index: int, request: Generation, parser: ToolParser | None, echo: str | None) -> None:
+    def __init__(
+        self,
+        index: int,
+        request: Generation,
+        parser: ToolParser | None,
+        echo: str | None,
+        tokenizer: str | None,
+    ) -> None:
         self.index = index
         self.text = ""
         self.prefix = ""
         self.calls: list[ToolCall] = []
         self.counts: list[int] = []
-        self.logprobs: list[Any] | None = None
+        # Tokens of the text that is shown; those that wait for theirs to be; where the next one begins.
+        self.logprobs: list[Any] = []
+        self._waiting: list[Any] = []
+        self._length = 0
+        self._tokenizer = tokenizer
         self.finish: str | None = None
         # Known once the choice has ended: OpenAI's finish reason; the number of tokens, and whether it is a guess.
         self.reason = "stop"
@@ -63,15 +81,17 @@ class Choice:
         self.parser = parser
         self._echo = echo
 
-    def feed(self, text: str) -> Delta:
-        """Take text of the model's; return what of it may be shown now."""
+    def feed(self, text: str, tokens: list[Any] | None = None) -> Delta:
+        """Take text of the model's and its tokens, if they are told; return what of it may be shown now."""
         if self._echo is not None:
             text = self._without_echo(text)
+        if tokens:
+            self._waiting += tokens if tokens[0][0] else _named(text, tokens, self._tokenizer)
         if self.cutter is not None:
             text = self.cutter.feed(text)
             if self.cutter.hit:
                 self.finish, self.done = "stop", True
-        return self._parsed(text)
+        return self._with_tokens(self._parsed(text))
 
     def end(self) -> Delta:
         """Return what was held back, when the model's text is over."""
@@ -85,6 +105,16 @@ class Choice:
             self.text += text
             self.calls += calls
         self.done = True
+        return self._with_tokens(delta, every=self.cutter is None or not self.cutter.hit)
+
+    def _with_tokens(self, delta: Delta, *, every: bool = False) -> Delta:
+        """Add the tokens whose text has been shown: what a stop sequence cuts off has none."""
+        delta.offset = self._length
+        while self._waiting and (every or not self._waiting[0][0] or self._length < len(self.text)):
+            token = self._waiting.pop(0)
+            self._length += len(token[0])
+            delta.logprobs.append(token)
+        self.logprobs += delta.logprobs
         return delta
 
     def _parsed(self, text: str) -> Delta:
@@ -158,11 +188,8 @@ class Answer:
                 continue
             if piece.finish:
                 choice.finish = piece.finish[min(at, len(piece.finish) - 1)] or choice.finish
-            delta = choice.feed(text)
-            if piece.logprobs is not None and at < len(piece.logprobs):
-                choice.logprobs = (choice.logprobs or []) + piece.logprobs[at]
-                delta.logprobs = piece.logprobs[at]
-            yield delta
+            told = piece.logprobs
+            yield choice.feed(text, told[at] if told is not None and at < len(told) else None)
 
     def end(self, lane: Lane) -> Iterator[Delta]:
         """Close a lane's choices. BadGatewayError if the model answered too little, or broke off."""
@@ -241,5 +268,16 @@ class Answer:
     def _open(self, index: int, lane: Lane) -> Choice:
         echo = lane.prompt if self.binding.strip_prompt else None
         parser = self._make_parser() if self._make_parser else None
-        choice = self.choices[index] = Choice(index, self._request, parser, echo)
+        tokenizer = self.binding.settings.tokenizer
+        choice = self.choices[index] = Choice(index, self._request, parser, echo, tokenizer)
         return choice
+
+
+def _named(text: str, tokens: list[Any], tokenizer: str | None) -> list[Any]:
+    """Return tokens of which only the numbers were told with the texts that they must have, if that is certain."""
+    texts = [text] if len(tokens) == 1 else split(text, tokenizer)
+    if len(tokens) == len(texts) + 1:
+        texts.append("")  # the token that ends the text
+    if len(tokens) != len(texts):
+        return tokens
+    return [(name, *token[1:]) for name, token in zip(texts, tokens, strict=True)]

@@ -64,7 +64,6 @@ class Flow:
     error: AdapterError | None = None
     _readers: dict[int, EventReader] = field(default_factory=dict)
     _calls: dict[int, int] = field(default_factory=dict)
-    _offsets: dict[int, int] = field(default_factory=dict)
 
     @property
     def lanes(self) -> list[Lane]:
@@ -136,13 +135,12 @@ class Flow:
             for choice in self._choices(delta):
                 self._put(chunks, choice)
             self._calls[index] += len(delta.calls)
-            self._offsets[index] = self._offsets.get(index, 0) + len(delta.text)
 
     def _choices(self, delta: Delta) -> list[Json]:
         logprobs, top = self.request.logprobs is not None, self.request.logprobs or 0
         if self.form.chat:
             return replies.chat_delta(delta, self._calls[delta.index], logprobs=logprobs, top=top)
-        return replies.text_delta(delta, self._offsets.get(delta.index, 0), logprobs=logprobs, top=top)
+        return replies.text_delta(delta, logprobs=logprobs, top=top)
 
     def _open(self, chunks: list[Json], index: int) -> None:
         if self.form.chat:
@@ -151,7 +149,7 @@ class Flow:
             self._add_text(chunks, index, self._prompt(index))
 
     def _add_text(self, chunks: list[Json], index: int, text: str) -> None:
-        for choice in replies.text_delta(Delta(index, text), 0, logprobs=False, top=0):
+        for choice in replies.text_delta(Delta(index, text), logprobs=False, top=0):
             self._put(chunks, choice)
 
     def _put(self, chunks: list[Json], choice: Json) -> None:

@@ -35,6 +35,17 @@ def count(text: str, tokenizer: str | None) -> tuple[int, bool]:
     return len(load_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids), False
 
 
+def split(text: str, tokenizer: str | None) -> list[str]:
+    """Return the pieces of a text that its tokens stand for, the blank before a word with the word.
+
+    Without a tokenizer there are none.
+    """
+    if not tokenizer:
+        return []
+    ends = [end for _, end in load_tokenizer(tokenizer).encode(text, add_special_tokens=False).offsets]
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def detokenize(tokens: list[int], tokenizer: str | None, *, param: str) -> str:
     """Return the text of a list of tokens. BadRequestError names `param` if no tokenizer is configured."""
     if not tokenizer:

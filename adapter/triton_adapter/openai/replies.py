@@ -13,7 +13,7 @@ def chat_reply(head: Json, answer: Answer, *, logprobs: bool, top: int) -> Json:
         {
             "index": choice.index,
             "message": _message(choice),
-            "logprobs": chat_logprobs(_kept(choice), top) if logprobs else None,
+            "logprobs": chat_logprobs(choice.logprobs, top) if logprobs else None,
             "finish_reason": choice.reason,
         }
         for choice in _in_order(answer)
@@ -57,7 +57,7 @@ def text_reply(head: Json, answer: Answer, echoes: dict[int, str], *, logprobs: 
         {
             "index": choice.index,
             "text": echoes.get(choice.index, "") + choice.text,
-            "logprobs": text_logprobs(_kept(choice), top, 0) if logprobs else None,
+            "logprobs": text_logprobs(choice.logprobs, top, 0) if logprobs else None,
             "finish_reason": choice.reason,
         }
         for choice in _in_order(answer)
@@ -73,17 +73,17 @@ def text_chunk(head: Json, choices: list[Json], usage: Json | None, *, include_u
     return chunk
 
 
-def text_delta(delta: Delta, offset: int, *, logprobs: bool, top: int) -> list[Json]:
+def text_delta(delta: Delta, *, logprobs: bool, top: int) -> list[Json]:
     """Return the choices of the chunk for a delta: nothing if it neither says nor ends anything."""
     if not delta.text and delta.finish_reason is None and not delta.logprobs:
         return []
-    kept = text_logprobs(delta.logprobs, top, offset) if logprobs and delta.logprobs else None
+    kept = text_logprobs(delta.logprobs, top, delta.offset) if logprobs and delta.logprobs else None
     return [
         {"index": delta.index, "text": delta.text, "logprobs": kept, "finish_reason": delta.finish_reason}
     ]
 
 
-def chat_logprobs(tokens: list[Any] | None, top: int) -> Json:
+def chat_logprobs(tokens: list[Any], top: int) -> Json:
     """Return a chat choice's `logprobs`: tokens are (text, logprob, alternatives)."""
     return {
         "content": [
@@ -91,22 +91,22 @@ def chat_logprobs(tokens: list[Any] | None, top: int) -> Json:
                 **_token(text, value),
                 "top_logprobs": [_token(other, score) for other, score in list(alternatives.items())[:top]],
             }
-            for text, value, alternatives in tokens or ()
+            for text, value, alternatives in tokens
         ],
         "refusal": None,
     }
 
 
-def text_logprobs(tokens: list[Any] | None, top: int, offset: int) -> Json:
+def text_logprobs(tokens: list[Any], top: int, offset: int) -> Json:
     """Return a text choice's `logprobs`."""
     offsets, at = [], offset
-    for text, _, _ in tokens or ():
+    for text, _, _ in tokens:
         offsets.append(at)
         at += len(text)
     return {
-        "tokens": [text for text, _, _ in tokens or ()],
-        "token_logprobs": [value for _, value, _ in tokens or ()],
-        "top_logprobs": [dict(list(others.items())[:top]) for _, _, others in tokens or ()] if top else None,
+        "tokens": [text for text, _, _ in tokens],
+        "token_logprobs": [value for _, value, _ in tokens],
+        "top_logprobs": [dict(list(others.items())[:top]) for _, _, others in tokens] if top else None,
         "text_offset": offsets,
     }
 
@@ -114,17 +114,6 @@ def text_logprobs(tokens: list[Any] | None, top: int, offset: int) -> Json:
 def _token(text: str, value: float) -> Json:
     # A backend that tells numbers only leaves the token's text unknown.
     return {"token": text, "logprob": value, "bytes": list(text.encode()) if text else None}
-
-
-def _kept(choice: Choice) -> list[Any]:
-    # A stop sequence cuts the text; the tokens behind the cut are not part of the answer.
-    kept, length = [], 0
-    for token in choice.logprobs or ():
-        if token[0] and length >= len(choice.text) and not choice.calls:
-            break
-        kept.append(token)
-        length += len(token[0])
-    return kept
 
 
 def _message(choice: Choice) -> Json:

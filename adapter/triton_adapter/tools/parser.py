@@ -17,7 +17,18 @@ Parsed = tuple[str, list[ToolCall]]
 class ToolParser:
     """Reads one choice's text. With `single`, calls after the first are refused (`parallel_tool_calls: false`)."""
 
-    __slots__ = ("_buffer", "_calling", "_format", "_names", "_open", "_shown", "_single", "calls")
+    __slots__ = (
+        "_again",
+        "_blank",
+        "_buffer",
+        "_calling",
+        "_format",
+        "_names",
+        "_open",
+        "_shown",
+        "_single",
+        "calls",
+    )
 
     def __init__(self, form: Format, names: Collection[str], *, single: bool = False) -> None:
         self._format = form
@@ -25,35 +36,37 @@ class ToolParser:
         self._single = single
         self._buffer = ""
         self._calling = False
-        self._shown = False
+        self._shown = False  # there was text or a call, so that none can open the text any more
+        self._blank = True  # nothing but blanks since the start, or since the last call: they are held back
+        self._again = False  # a call has just ended, and another may follow without a marker
         self._open = ""  # the marker that began the calls, shown if they are none
         self.calls = 0
 
     def feed(self, text: str) -> Parsed:
         """Take text; return the text to show and the calls that are complete."""
         self._buffer += text
-        shown = ""
-        calls: list[ToolCall] = []
-        while True:
-            if not self._calling:
-                part, begun = self._until_call()
-                shown += part
-                if not begun:
-                    return shown, calls
-            part, found, more = self._read_calls(final=False)
-            shown += part
-            calls += found
-            if not more:
-                return shown, calls
+        return self._advance(final=False)
 
     def end(self) -> Parsed:
         """Return what was held back, when the text is over."""
+        shown, calls = self._advance(final=True)
+        rest = self._open + self._buffer
+        if self.calls and not rest.strip(" \t\r\n;"):
+            rest = ""  # what stands between and after calls is no text
+        self._buffer = self._open = ""
+        return shown + rest, calls
+
+    def _advance(self, *, final: bool) -> Parsed:
         shown = ""
         calls: list[ToolCall] = []
-        if self._calling:
-            shown, calls, _ = self._read_calls(final=True)
-        shown += self._open + self._buffer if not self._only_separators() else ""
-        self._buffer = self._open = ""
+        more = True
+        while more:
+            if self._calling:
+                part, found, more = self._read_calls(final=final)
+                calls += found
+            else:
+                part, more = self._until_call()
+            shown += part
         return shown, calls
 
     def _until_call(self) -> tuple[str, bool]:
@@ -65,31 +78,44 @@ class ToolParser:
                 return "", True
             if any(opening.startswith(start) for opening in self._format.openings):
                 return "", False
+        if self._again:
+            start = text.lstrip()
+            if not start:
+                return "", False
+            self._again = False
+            if start[0] in ";{":
+                rest = start.lstrip("; \t\r\n")
+                self._open, self._buffer, self._calling = text[: len(text) - len(rest)], rest, True
+                return "", True
         for marker in self._format.markers:
             at = text.find(marker)
             if at >= 0:
-                self._open, self._buffer, self._calling = marker, text[at + len(marker) :], True
-                before = text[:at].rstrip() if not text[:at].strip() else text[:at]
+                before, self._buffer, self._calling = text[:at], text[at + len(marker) :], True
+                if self._blank and not before.strip():
+                    # The line breaks before, between and after calls are no text, unless what follows is no call.
+                    self._open = before + marker
+                    return "", True
+                self._open = marker
                 self._shown |= bool(before)
                 return before, True
         keep = max((longest_overlap(text, marker) for marker in self._format.markers), default=0)
-        shown, self._buffer = text[: len(text) - keep], text[len(text) - keep :]
-        if self.calls and not shown.strip():
-            shown = ""  # the line breaks between and after calls are no text
-        self._shown |= bool(shown)
+        shown = text[: len(text) - keep]
+        if self._blank and not shown.strip():
+            return "", False
+        self._buffer = text[len(text) - keep :]
+        self._blank, self._shown = False, True
         return shown, False
 
     def _read_calls(self, *, final: bool) -> tuple[str, list[ToolCall], bool]:
         """Return text, calls and whether there may be more in the buffer."""
-        if self.calls and self._format.between == ";" and self._calling:
-            self._buffer = self._buffer.lstrip(" \t\r\n;")
         found = self._format.read(self._buffer, 0)
         if found == WAIT and not final:
             return "", [], False
         if found == WAIT and self._format.closing:  # the model stopped without its closing tag
             found = self._format.read(self._buffer + self._format.closing, 0)
         if isinstance(found, str):
-            return self._not_a_call(len(self._buffer))
+            # Cut off, or no call from its first letter on: a later marker may still begin one.
+            return ("", [], False) if found == WAIT else self._not_a_call(1)
         end, calls = found
         if any(call.name not in self._names for call in calls):
             return self._not_a_call(end)
@@ -100,27 +126,14 @@ class ToolParser:
             call.id = call.id if self._format.id_length == 9 else f"call_{call.id}"
         kept = calls[: max(0, 1 - self.calls)] if self._single else calls
         self.calls += len(calls)
-        self._shown = True
-        rest = self._buffer.lstrip()
-        if self._format.between == ";":
-            # Llama's calls follow each other without a marker of their own.
-            self._calling = rest.startswith((";", "{"))
-            if self._calling:
-                self._buffer = rest.removeprefix(";").lstrip()
-                return "", kept, bool(self._buffer)
-            if rest:
-                return "", kept, True
-            self._buffer = ""
-            self._calling = True
-            return "", kept, False
-        self._calling = False
+        self._calling, self._shown, self._blank = False, True, True
+        self._again = (
+            self._format.between == ";"
+        )  # Llama's calls follow each other without a marker of their own
         return "", kept, True
 
     def _not_a_call(self, length: int) -> tuple[str, list[ToolCall], bool]:
         text = self._open + self._buffer[:length]
         self._buffer = self._buffer[length:]
-        self._open, self._calling, self._shown = "", False, True
+        self._open, self._calling, self._shown, self._blank = "", False, True, False
         return text, [], bool(self._buffer)
-
-    def _only_separators(self) -> bool:
-        return bool(self.calls) and not self._buffer.strip(" \t\r\n;")
