@@ -8,6 +8,8 @@ import triton_adapter
 from adapter.tests.driving import Sdk, ask, failure
 from triton_adapter import completion, errors
 
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+
 
 @pytest.mark.parametrize(
     "params, param",
@@ -45,6 +47,59 @@ def test_a_header_that_cannot_be_sent_is_refused(sdk: Sdk, triton: str) -> None:
     headers = {"X-Team": "a\r\nX-Admin: yes"}
     error = failure(lambda: sdk.completion("flat", ask("x"), api_base=triton, extra_headers=headers))
     assert (error.status_code, error.param) == (400, "api_base")
+
+
+@pytest.mark.parametrize(
+    "params, told",
+    [
+        ({"model": "openai/gpt-4o"}, "write triton/NAME"),
+        ({"max_token": 5}, "Did you mean 'max_tokens'?"),
+        ({"tools": TOOLS}, "set chat_template to llama3, mistral, hermes or qwen"),
+        ({"fallbacks": ["triton/vllm"]}, "the proxy falls back"),
+        ({"mock_response": "hi"}, "start one and name it as api_base"),
+        ({"prefix": "/v1"}, "is the path of api_base right?"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_error_says_what_to_do(sdk: Sdk, triton: str, params: dict[str, Any], told: str) -> None:
+    api_base = triton + params.get("prefix", "")
+    given = {name: value for name, value in params.items() if name not in ("prefix", "model")}
+    error = failure(lambda: sdk.completion(params.get("model", "flat"), ask("x"), api_base=api_base, **given))
+    assert isinstance(error, errors.RequestError)
+    assert told in error.message
+
+
+@pytest.mark.parametrize("port", ["grpc", "metrics"])
+def test_another_port_of_tritons_is_told_from_its_http_port(sdk: Sdk, port: str) -> None:
+    from triton_emulator.emulator import Emulator
+
+    with Emulator() as emulator:
+        api_base = (
+            f"http://{emulator.grpc_url}" if port == "grpc" else emulator.metrics_url.removesuffix("/metrics")
+        )
+        error = failure(lambda: sdk.completion("vllm", ask("x"), api_base=api_base, num_retries=0))
+    assert isinstance(error, errors.AdapterError)
+    assert "HTTP port?" in error.message
+
+
+def test_litellms_keywords_that_ask_for_nothing_pass(sdk: Sdk, triton: str) -> None:
+    reply = sdk.completion(
+        "flat",
+        ask("SAY a"),
+        api_base=triton,
+        caching=False,
+        mock_response=None,
+        fallbacks=None,
+        verbose=False,
+    )
+    assert reply.choices[0].message.content == "a"
+
+
+def test_a_name_that_nobody_knows_is_told(sdk: Sdk) -> None:
+    error = failure(
+        lambda: sdk.completion("m", ask("x"), api_base="http://no-such-host.invalid:8000", num_retries=0)
+    )
+    assert error.message == "Triton cannot be reached: its name is unknown"
 
 
 def test_every_public_name_is_there() -> None:

@@ -344,7 +344,11 @@ def test_D23_the_message_is_tritons_own_decoded_once(sdk: Sdk, triton: str) -> N
 def test_D24_a_server_that_is_down_is_unavailable(sdk: Sdk) -> None:
     error = failure(lambda: sdk.completion("m", ask("x"), api_base="http://127.0.0.1:9", num_retries=0))
     assert isinstance(error, errors.ServiceUnavailableError)
-    assert (error.status_code, error.message, error.retry_after) == (503, "Triton cannot be reached", 1)
+    assert (error.status_code, error.message, error.retry_after) == (
+        503,
+        "Triton cannot be reached: connection refused",
+        1,
+    )
 
 
 def test_D24_a_server_that_is_slow_times_out(sdk: Sdk, upstream: Upstream) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from triton_adapter.errors import AdapterError, BadGatewayError
+from triton_adapter.errors import AdapterError, BadGatewayError, NotFoundError
 from triton_adapter.triton.jsontext import loads
 from triton_adapter.triton.replies import Reply, Wire, read_error
 
@@ -87,11 +87,21 @@ def _specs(items: Any, batch: int, optional: Any) -> dict[str, TensorSpec]:
 
 def _document(reply: Reply, upstream: str) -> dict[str, Any]:
     if reply.status != 200:
-        raise read_error(reply, upstream=upstream)
+        error = read_error(reply, upstream=upstream)
+        if (
+            isinstance(error, NotFoundError) and error.message == "Not Found"
+        ):  # 2.51: of a path, not of a model
+            error = NotFoundError(
+                "no /v2/models is served there: is the path of api_base right?", param="model"
+            )
+        raise error
     try:
         document = loads(reply.body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise BadGatewayError("the model's metadata or config is not JSON", upstream=upstream)
+        raise BadGatewayError(
+            "the model's metadata or config is not JSON: is api_base the address of Triton's HTTP port?",
+            upstream=upstream,
+        )
     return document

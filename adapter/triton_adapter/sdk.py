@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from triton_adapter.calls import Call
 from triton_adapter.client import AsyncChunks, AsyncClient, Chunks, Client
-from triton_adapter.errors import BadRequestError, MissingParameterError
+from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
 from triton_adapter.openai.objects import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -41,6 +41,17 @@ _CALL = frozenset(
         "timeout",
     }
 )
+# Keywords of LiteLLM's that are not about a call to Triton -> what takes their place here. False and None pass.
+_ELSEWHERE = {
+    "cache": "replies are not cached here; Triton's response cache is its model's own",
+    "caching": "replies are not cached here; Triton's response cache is its model's own",
+    "context_window_fallback_dict": "the proxy falls back: context_window_fallbacks in its router_settings",
+    "fallbacks": "the proxy falls back: fallbacks in its router_settings",
+    "logger_fn": "use the logging of your program",
+    "mock_response": "answers without a model come from a triton-emulator: start one and name it as api_base",
+    "model_list": "the proxy serves a list of models",
+    "verbose": "use the logging of your program",
+}
 
 
 class Stream(Generic[Chunk]):
@@ -201,6 +212,7 @@ def _built(kind: type[R], reply: dict[str, Any], call: Call) -> R:
     return made
 
 
+_ASIDE = frozenset({*SETTING_TYPES, *_CALL, *_ELSEWHERE})
 _targets: dict[bytes, Target] = {}
 _MOST_TARGETS = 1024
 
@@ -210,9 +222,12 @@ def _prepared(model: str, given: Mapping[str, Any]) -> tuple[Target, dict[str, A
     provider = given.get("custom_llm_provider")
     if provider not in (None, "triton") or not model.removeprefix("triton/"):
         raise BadRequestError("model must be 'triton/NAME'", param="model")
+    for name, instead in _ELSEWHERE.items():
+        if given.get(name):
+            raise UnsupportedParameterError(f"'{name}' is not a parameter here: {instead}", param=name)
     settings = {name: value for name, value in given.items() if name in SETTING_TYPES and value is not None}
     request_kwargs = settings.pop("chat_template_kwargs", None)
-    body = {name: value for name, value in given.items() if name not in SETTING_TYPES and name not in _CALL}
+    body = {name: value for name, value in given.items() if name not in _ASIDE}
     body["model"] = model
     if request_kwargs is not None:
         body["chat_template_kwargs"] = request_kwargs

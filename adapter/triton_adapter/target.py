@@ -71,7 +71,9 @@ class Target:
         sent = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         name = endpoint.model or model.removeprefix("triton/")
         if not name or any(character in name for character in "/?# \"'<>\r\n"):
-            raise NotFoundError(f"'{name}' cannot be the name of a model", param="model")
+            raise NotFoundError(
+                f"'{name}' cannot be the name of a model on Triton: write triton/NAME", param="model"
+            )
         tls = None
         if (chosen.ssl_verify, chosen.ssl_certificate) != (None, None):
             tls = Tls(chosen.ssl_verify is None or chosen.ssl_verify, chosen.ssl_certificate, chosen.ssl_key)

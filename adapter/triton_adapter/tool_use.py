@@ -9,6 +9,10 @@ from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.tools import FORMATS, ToolParser
 
+TOOLS_NEED = (
+    "needs a chat template that shows tools: set chat_template to llama3, mistral, hermes or qwen, or to one of your "
+    "own and tool_parser to the format in which the model calls them"
+)
 # Built-in template -> the format in which its models call tools.
 BY_TEMPLATE = {"llama3": "llama3", "mistral": "mistral", "hermes": "hermes", "qwen": "hermes"}
 
@@ -26,7 +30,7 @@ def prepare_tools(
     settings = binding.settings
     name = settings.tool_parser or BY_TEMPLATE.get(template_name(settings))
     if name is None or name not in FORMATS or not settings.chat_template:
-        _refused(request, dropped, "tools", "needs a chat template that shows tools and a tool_parser")
+        _refused(request, dropped, "tools", TOOLS_NEED)
         return None
     names = [tool["function"]["name"] for tool in request.tools]
     if request.tool_choice not in (None, "auto"):

@@ -171,7 +171,7 @@ class Reply(Record):
     model: str = ""
     choices: list[Any] = field(default_factory=list)
     usage: Usage | None = None
-    _dropped: list[str] = field(default_factory=list)
+    _dropped: list[str] = field(default_factory=list, repr=False)
 
     @property
     def dropped_params(self) -> list[str]:
@@ -211,7 +211,7 @@ class EmbeddingReply(Record):
     data: list[Embedding] = field(default_factory=list)
     model: str = ""
     usage: Usage = field(default_factory=Usage)
-    _dropped: list[str] = field(default_factory=list)
+    _dropped: list[str] = field(default_factory=list, repr=False)
 
     @property
     def dropped_params(self) -> list[str]:

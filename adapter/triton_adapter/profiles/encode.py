@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
+from triton_adapter.openai.parameters import CHECKS
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.tokens import detokenize
@@ -145,9 +146,14 @@ def _refuse(
     elif drop:
         out.dropped.append(name)
     else:
+        from difflib import get_close_matches
+
+        near = [] if name in CHECKS else get_close_matches(name, CHECKS, 1, 0.8)
+        meant = f" Did you mean '{near[0]}'?" if near else ""
         raise UnsupportedParameterError(
-            f"'{name}' cannot reach model '{binding.info.name}': it has no input for it. Leave it out, map it with "
-            f"parameter_inputs, pass it in extra_body to send it as a Triton request parameter, or set drop_params.",
+            f"'{name}' cannot reach model '{binding.info.name}': it has no input for it.{meant} Leave it out, map it "
+            "with parameter_inputs, pass it in extra_body to send it as a Triton request parameter, or set "
+            "drop_params.",
             param=name,
         )
 

@@ -4,6 +4,9 @@ Bodies come whole, or as a stream that is read piece by piece. Nothing is follow
 """
 
 import asyncio
+import os
+import re
+import socket
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
@@ -202,7 +205,11 @@ class Connection(asyncio.Protocol):
             if self._headed:
                 self._fail(APIConnectionError("Triton's answer broke off"))
             else:
-                self._fail(BadGatewayError("the upstream does not speak HTTP as Triton does"))
+                self._fail(
+                    BadGatewayError(
+                        "the upstream does not speak HTTP as Triton does: is api_base the address of its HTTP port?"
+                    )
+                )
         return None
 
     def eof_received(self) -> None:
@@ -384,9 +391,20 @@ class Pool:
         except (OSError, UnicodeError) as error:
             if (refused := key.refusal(error)) is not None:
                 raise refused from error
-            raise ServiceUnavailableError("Triton cannot be reached", retry_after=1) from error
+            raise ServiceUnavailableError(
+                f"Triton cannot be reached: {_why(error)}", retry_after=1
+            ) from error
         self._all.add(connection)
         return connection
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    """Return why nobody was reached, without the address that the error's own text holds."""
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "its name is unknown"
+    # Where a name has several addresses, the errors of all of them are one text (asyncio).
+    number = error.errno or next(iter(re.findall(r"\[Errno (\d+)\]", str(error))), 0)
+    return os.strerror(int(number)).lower() if number else "the connection failed"
 
 
 @lru_cache(maxsize=1024)
