@@ -100,8 +100,11 @@ def answer(
 
     Invented tokens come from `vocabulary`, if there is one, in no order, else they are words that make sentences.
     """
-    key = f"{source.seed}/{seed}/{index}/".encode() + prompt.encode("utf-8", "surrogateescape")
-    digest = shake_128(key).digest
+
+    def digest(size: int) -> bytes:
+        key = f"{source.seed}/{seed}/{index}/".encode() + prompt.encode("utf-8", "surrogateescape")
+        return shake_128(key).digest(size)
+
     limit = MAX_TOKENS if limits.max_tokens is None else max(0, min(limits.max_tokens, MAX_TOKENS))
     fixed = _fixed(source, prompt, digest)
     if fixed is None:
@@ -134,6 +137,8 @@ def _fixed(source: Source, prompt: str, digest: Callable[[int], bytes]) -> str |
     for pattern, reply in source.replies.items():
         if pattern.search(prompt):
             return reply
+    if len(source.reply) == 1:
+        return source.reply[0]
     if source.reply:
         return source.reply[int.from_bytes(digest(2), "big") % len(source.reply)]
     return prompt if source.echo else None

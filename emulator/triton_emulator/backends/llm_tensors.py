@@ -207,7 +207,7 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
         rows = [_vllm_row(prompt, sampling) for prompt in prompts]
     else:
         rows = [_row(prompt, index, len(prompts), given) for index, prompt in enumerate(prompts)]
-    most = max((row.sequences for row in rows), default=1)
+    most = rows[0].sequences if len(rows) == 1 else max((row.sequences for row in rows), default=1)
     if most > 1 and most * len(rows) > MAX_SEQUENCES:
         raise invalid_arg(
             f"{most * len(rows)} answers to one request are too many, {MAX_SEQUENCES} are allowed"
@@ -247,9 +247,13 @@ def _flag(tensor: Tensor | None) -> bool | None:
     return None if tensor is None else bool(tensor.array.flat[0])
 
 
+#: roles that say nothing of a single row
+_OF_THE_WHOLE = frozenset({"stream", "exclude_input", "cancel"})
+
+
 def _row(prompt: str, index: int, rows: int, given: Mapping[str, Tensor]) -> Row:
     """A row's wishes; an input with one element for all rows holds for each of them."""
-    if not given:
+    if given.keys() <= _OF_THE_WHOLE:
         return Row(prompt, NO_LIMITS)
 
     def integer(role: str, default: int = 0) -> int:

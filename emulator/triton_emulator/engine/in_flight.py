@@ -7,7 +7,10 @@ class InFlight:
     """A count of requests that can be closed; may be used on any thread."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = (
+            threading.Lock()
+        )  # entered itself: a condition's own `with` costs a request half a microsecond
+        self._changed = threading.Condition(self._lock)
         self._count = 0
         self._closed = False
 
@@ -16,7 +19,7 @@ class InFlight:
 
         While one is there others may still come: a step of an ensemble whose request holds the version already.
         """
-        with self._changed:
+        with self._lock:
             if self._closed and not self._count:
                 return False
             self._count += 1
@@ -24,7 +27,7 @@ class InFlight:
 
     def leave(self) -> None:
         """One of those that entered has ended."""
-        with self._changed:
+        with self._lock:
             self._count -= 1
             if self._closed and not self._count:
                 self._changed.notify_all()

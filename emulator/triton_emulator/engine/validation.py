@@ -5,6 +5,7 @@ size; then per input its datatype, shape and byte size. Inputs are walked in the
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from triton_emulator.engine.unordered import walk
 from triton_emulator.protocol.datatypes import (
@@ -35,8 +36,9 @@ def validate(request: InferRequest, config: ModelConfig) -> int:
     """
     if request.raw_input is not None:
         request.inputs = [_raw_tensor(request, config)]
-    unknown = [output.name for output in request.outputs if config.output(output.name) is None]
-    if unknown:
+    if request.outputs and (
+        unknown := [output.name for output in request.outputs if config.output(output.name) is None]
+    ):
         # 2.51 keeps the names in order of their bytes
         first = min(unknown, key=lambda name: name.encode("utf-8", "surrogateescape"))
         raise invalid_arg(f"unexpected inference output '{first}' for model '{config.name}'")
@@ -116,10 +118,7 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         )
     shape, expected = tensor.shape, spec.shape
     batching = config.max_batch_size > 0
-    if shape != expected and not (
-        len(shape) == len(expected)
-        and all(want in (-1, dim) for dim, want in zip(shape, expected, strict=True))
-    ):
+    if shape != expected and not _fits(shape, expected):
         _check_dims_are_given(request, tensor, spec, config)
         note = _BATCH_NOTE if batching else ""
         raise invalid_arg(
@@ -138,6 +137,13 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
     size = element_count(shape) * DATATYPES[tensor.datatype].size
     if tensor.byte_size != size:
         raise _wrong_size(request, tensor, tensor.name, config, _wrapped(size))
+
+
+@lru_cache(maxsize=1024)
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        want in (-1, dim) for dim, want in zip(shape, expected, strict=True)
+    )
 
 
 def _check_dims_are_given(
