@@ -1,4 +1,4 @@
-"""Work that may take for ever, such as loading a model, beside the event loop."""
+"""What is kept off the event loop, which has other clients: loading models, large bodies."""
 
 import asyncio
 import threading
@@ -6,7 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from triton_emulator.protocol.messages import InferResponse
+
 T = TypeVar("T")
+
+#: bytes of a body, or of a tensor, that is read and written in a thread: JSON of that size takes a millisecond
+LARGE = 1 << 16
 
 
 async def aside(work: Callable[..., T], *arguments: Any) -> T:
@@ -37,3 +42,14 @@ async def aside(work: Callable[..., T], *arguments: Any) -> T:
 
     threading.Thread(target=run, name=getattr(work, "__name__", "aside"), daemon=True).start()
     return await done
+
+
+def is_large(response: InferResponse | None) -> bool:
+    """Whether a response is better made into bytes in a thread."""
+    if response is not None:
+        for tensor in response.outputs:
+            # texts that have no wire form yet are not to be given one for this
+            size = tensor.byte_size if tensor.has_data or tensor.datatype != "BYTES" else tensor.array.size
+            if size > LARGE:
+                return True
+    return False

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from triton_emulator.frontends.aside import aside
+from triton_emulator.frontends.aside import LARGE, aside
 from triton_emulator.frontends.http import bare, logging, models, repository, shared_memory, trace
 from triton_emulator.frontends.http.errors import (
     METHOD_NOT_ALLOWED,
@@ -112,9 +112,9 @@ class HttpApp:
             )
         request = Request(world, scope["method"], path, groups, headers, body)
         try:
-            if (handler := _HANDLERS.get(operation)) is not None:
-                return handler(request)
-            return await aside(_BLOCKING[operation], request)
+            if (handler := _HANDLERS.get(operation)) is None:
+                return await aside(_BLOCKING[operation], request)
+            return handler(request) if len(body) <= LARGE else await aside(handler, request)
         except TritonError as error:
             return typed_error(error)
 

@@ -8,14 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call
+from triton_emulator.frontends.aside import LARGE, aside, is_large
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.responses import Responses
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
 from triton_emulator.protocol.json_access import parse_document
-from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.wire.reply import JSON_TYPE, Reply
 from triton_emulator.world import World
 
@@ -48,7 +50,10 @@ async def generate(
         for key, value in headers:
             if len(key) == 16 and key.lower() == b"content-encoding" and value != b"identity":
                 raise invalid_arg("Unsupported content-encoding, only 'identity' is supported.")
-        request = map_generate(parse_document(body), name, model.inputs)
+        if len(body) > LARGE:
+            request = await aside(_read, body, name, model)
+        else:
+            request = _read(body, name, model)
         request.model_version = version
         call = world.submit(model, request, responses.deliver)
     except TritonError as error:
@@ -62,6 +67,14 @@ async def generate(
         call.cancelled = True
         world.finish(call, model)
     return None
+
+
+def _read(body: bytes, name: str, model: LoadedModel) -> InferRequest:
+    return map_generate(parse_document(body), name, model.inputs)
+
+
+async def _rendered(response: InferResponse) -> tuple[int, bytes]:
+    return await aside(_render, response) if is_large(response) else _render(response)
 
 
 def _render(response: InferResponse) -> tuple[int, bytes]:
@@ -85,7 +98,7 @@ async def _single(responses: Responses, send: Send) -> None:
     while not final:
         response, final = await responses.next()
         if response is not None:
-            found.append(_render(response))
+            found.append(await _rendered(response))
     status, body = found[0] if found else (200, _NOT_ONE)
     await send(_start(status, JSON_TYPE))
     await send({"type": "http.response.body", "body": body if len(found) == 1 else _NOT_ONE})
@@ -99,7 +112,7 @@ async def _stream(call: Call, responses: Responses, send: Send, receive: Receive
             response, final = await responses.next()
             if response is None:
                 continue
-            status, body = _render(response)
+            status, body = await _rendered(response)
             if not started:
                 started = True
                 await send(_start(status, _EVENT_TYPE))

@@ -4,12 +4,12 @@
 error before the first moment or after the second calls itself text/plain, one in between application/json.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call
+from triton_emulator.frontends.aside import LARGE, aside, is_large
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
 from triton_emulator.frontends.outputs import requested
 from triton_emulator.frontends.responses import Responses
@@ -23,8 +23,6 @@ from triton_emulator.world import World
 
 T = TypeVar("T")
 
-#: bytes of a body that is coded in a thread
-_LARGE = 1 << 16
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
@@ -72,7 +70,10 @@ async def infer(
     with world.system_shared_memory.lease() as regions:
         responses = Responses()
         try:
-            request = parse_infer(body, header_length, name, regions)
+            if header_length > LARGE:
+                request = await aside(parse_infer, body, header_length, name, regions)
+            else:
+                request = parse_infer(body, header_length, name, regions)
             request.model_version = version
             world.forward_headers(headers, request)
             call = world.submit(model, request, responses.deliver)
@@ -83,7 +84,10 @@ async def infer(
             later, final = await responses.next()
             response = response or later
         try:
-            reply = _answer(world, model, call, response)
+            if is_large(response):
+                reply = await aside(_answer, world, model, call, response)
+            else:
+                reply = _answer(world, model, call, response)
         except TritonError as error:
             return untyped_error(error)
         finally:
@@ -95,7 +99,7 @@ async def infer(
 
 async def _aside(size: int, work: Callable[..., T], *arguments: Any) -> T:
     """Do what takes long for a large body in a thread: the event loop has other clients."""
-    return await asyncio.to_thread(work, *arguments) if size > _LARGE else work(*arguments)
+    return await aside(work, *arguments) if size > LARGE else work(*arguments)
 
 
 def _compressed(reply: Reply, coding: str) -> Reply:

@@ -89,11 +89,19 @@ def write_strings(items: Sequence[bytes]) -> bytes:
     return b"[%b]" % b",".join(map(write_string, items))
 
 
+#: elements that are written without letting another thread have a turn
+_PIECE = 1 << 14
+
+
 def write_array(array: npt.NDArray[Any]) -> bytes:
     """The elements of an array of booleans, integers or floats, in C order, as one flat array.
 
     Floats of 16 and 32 bits are written as the doubles that they equal. Raises TypeError for other element types.
     """
+    if array.size > _PIECE:
+        flat = array.ravel()
+        pieces = (write_array(flat[at : at + _PIECE])[1:-1] for at in range(0, flat.size, _PIECE))
+        return b"[%b]" % b",".join(pieces)
     elements = array.ravel().tolist()
     match array.dtype.kind:
         case "f":
