@@ -1,10 +1,13 @@
 """What makes our classes behave as classes that pybind11 binds: its enums, its refusals, its names."""
 
+import re
 from enum import Enum
 from typing import Any
 
 #: the module that the real backend's classes say they are from
 MODULE = "c_python_backend_utils"
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Bound:
@@ -14,6 +17,9 @@ class Bound:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"'{MODULE}.{type(self).__name__}' object has no attribute '{name}'")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"cannot pickle '{MODULE}.{type(self).__name__}' object")
 
 
 class BoundEnum(Enum):
@@ -60,6 +66,15 @@ def cast_error() -> RuntimeError:
         "Unable to cast Python instance to C++ type "
         "(#define PYBIND11_DETAILED_ERROR_MESSAGES or compile in debug mode for details)"
     )
+
+
+def text_of(value: Any) -> str | None:
+    """What pybind11 takes a value for where it wants a std::string, None where it refuses it."""
+    if isinstance(value, str):
+        return value if value.isascii() or not _LONE_SURROGATE.search(value) else None
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "surrogateescape")
+    return None
 
 
 def is_sequence(value: Any) -> bool:

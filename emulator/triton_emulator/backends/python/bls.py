@@ -36,7 +36,8 @@ def stream(server: Server, request: InferRequest) -> "ResponseIterator":
 
 def _submit(server: Server, request: InferRequest, *, decoupled: bool) -> _Inbox:
     name, version = request.model_name, request.model_version
-    if not server.is_ready(name, version):
+    # 2.51: a version below 1 is that of no model, where a client would get the latest or another refusal
+    if version.startswith(("-", "0")) or not server.is_ready(name, version):
         raise errors.internal(f"Failed for execute the inference request. Model '{name}' is not ready.")
     if not decoupled and server.is_decoupled(name, version):
         # 2.51: the lone quote at the end is in the text
@@ -45,6 +46,10 @@ def _submit(server: Server, request: InferRequest, *, decoupled: bool) -> _Inbox
             "decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' calls "
             "for decoupled models.'"
         )
+    names = [tensor.name for tensor in request.inputs]
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise errors.invalid_arg(f"{request.log_id}input '{twice}' already exists in request")
     inbox: _Inbox = SimpleQueue()
     server.infer(request, lambda response, final: inbox.put((response, final)))
     return inbox

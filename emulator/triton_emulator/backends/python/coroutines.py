@@ -47,6 +47,7 @@ class CoroutineThread:
 
 async def _settle(coroutine: Coroutine[Any, Any, Any], outcome: "Future[Any]") -> None:
     try:
-        outcome.set_result(await coroutine)
+        # a task of its own: a generator counts as a coroutine too, but cannot be awaited
+        outcome.set_result(await asyncio.ensure_future(coroutine))
     except BaseException as error:  # noqa: BLE001  (for whoever reads the outcome)
         outcome.set_exception(error)

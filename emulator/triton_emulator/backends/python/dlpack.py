@@ -1,13 +1,22 @@
 """DLPack capsules of CPU tensors, made and taken apart here because numpy's own know no BF16."""
 
 import ctypes
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from triton_emulator.backends.python.binding import cast_error, is_sequence
 from triton_emulator.protocol.datatypes import element_count
 
+_LOG = logging.getLogger(__name__)
+
 CPU = 1
+_CUDA = 2
 _CPU_PINNED = 3
+#: how many numbers say where a tensor is: its device's type and number
+_PLACE = 2
 
 #: DLPack's (type code, bits) by datatype
 _TYPE = {
@@ -103,8 +112,39 @@ def export(datatype: str, shape: Sequence[int], buffer: Any) -> Any:
     return _new(address, _FRESH, _DESTROY_ADDRESS)
 
 
-def is_capsule(value: Any) -> bool:
+def capsule_of(source: Any) -> Any:
+    """A capsule itself, or that of an object which speaks DLPack. Raises DLPackError, and what the object raises."""
+    if _is_capsule(source):
+        return source
+    if not (hasattr(source, "__dlpack__") and hasattr(source, "__dlpack_device__")):
+        # 2.51: the run of spaces is in the text
+        raise DLPackError(
+            "Provided tensor is not supported. Tensor must be a DLPack capsule         "
+            "or have `__dlpack__` and `__dlpack_device__` attributes"
+        )
+    if isinstance(source, np.ndarray):
+        _LOG.warning(
+            "tritonserver 2.51 ends a model's process that gives numpy's own arrays to Tensor.from_dlpack()"
+        )
+    place = source.__dlpack_device__()
+    if not is_sequence(place) or len(place) != _PLACE or not all(isinstance(number, int) for number in place):
+        raise cast_error()
+    if place[0] == _CUDA:
+        raise DLPackError("Failed to get current CUDA device id.")
+    _check_device(place[0])
+    capsule = source.__dlpack__(stream=None)
+    if not _is_capsule(capsule):
+        raise TypeError(f"Object of type '{type(capsule).__name__}' is not an instance of 'capsule'")
+    return capsule
+
+
+def _is_capsule(value: Any) -> bool:
     return type(value).__name__ == "PyCapsule"
+
+
+def _check_device(kind: int) -> None:
+    if kind not in (CPU, _CPU_PINNED):
+        raise DLPackError(f"DLDevice type {kind} is not support by Python backend.")
 
 
 def take(capsule: Any) -> tuple[str, tuple[int, ...], bytes]:
@@ -115,8 +155,7 @@ def take(capsule: Any) -> tuple[str, tuple[int, ...], bytes]:
     tensor = managed.tensor
     shape = tuple(tensor.shape[: tensor.ndim])
     _check_contiguous(tensor, shape)
-    if tensor.device_type not in (CPU, _CPU_PINNED):
-        raise DLPackError(f"DLDevice type {tensor.device_type} is not support by Python backend.")
+    _check_device(tensor.device_type)
     datatype = _DATATYPE.get((tensor.code, tensor.bits))
     if datatype is None or tensor.lanes != 1:
         raise DLPackError(f'DType code "{tensor.code}" is not supported.')

@@ -226,9 +226,9 @@ class Instance:
         return answers
 
     def _fail(self, calls: Sequence[Call], error: BaseException) -> None:
-        for call in calls:
-            call.executing = False
         if self._ended:
+            for call in calls:
+                call.executing = False
             return
         text = str(error) if isinstance(error, _Refused) else describe(error)
         message = f"Failed to process the request(s) for model '{self.name}', message: {text}"
@@ -238,6 +238,7 @@ class Instance:
             call.failed = True
             call.compute_output_start_ns = call.compute_output_start_ns or now
             call.compute_end_ns = now
+            call.executing = False  # not before it has failed: it is counted as soon as it is not at work
             call.respond(failure(call, internal(message)), final=True)
 
     def finalize(self) -> None:

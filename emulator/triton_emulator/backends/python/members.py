@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from triton_emulator.backends.python import triton_python_backend_utils
-from triton_emulator.backends.python.binding import MODULE, Bound, incompatible
+from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, text_of
 from triton_emulator.backends.python.bls import ResponseIterator
 from triton_emulator.backends.python.metrics import Metric, MetricFamily, MetricRegistry
 from triton_emulator.backends.python.requests import BlsAccess, InferenceRequest
@@ -87,12 +87,13 @@ class Logger(Bound):
     @staticmethod
     def log(*args: Any, **kwargs: Any) -> None:
         message, level = bind_arguments(args, kwargs, ("message", "level"), (REQUIRED, LogLevel.INFO))
-        if not isinstance(message, str) or not isinstance(level, LogLevel):
+        text = text_of(message)
+        if text is None or not isinstance(level, LogLevel):
             signature = (
                 "(message: str, level: c_python_backend_utils.Logger.LogLevel = <LogLevel.INFO: 0>) -> None"
             )
             raise incompatible("log", (signature,), args, kwargs)
-        _write(_LEVELS[level.value], message)
+        _write(_LEVELS[level.value], text)
 
     @staticmethod
     def log_info(*args: Any, **kwargs: Any) -> None:
@@ -113,9 +114,10 @@ class Logger(Bound):
 
 def _message(function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     (message,) = bind_arguments(args, kwargs, ("message",), (REQUIRED,))
-    if not isinstance(message, str):
+    text = text_of(message)
+    if text is None:
         raise incompatible(function, ("(message: str) -> None",), args, kwargs)
-    return message
+    return text
 
 
 def _write(level: int, message: str) -> None:
@@ -159,7 +161,7 @@ def members_of(instance: str, server: Server | None, metrics: MetricRegistry) ->
     family = type("MetricFamily", (MetricFamily,), {**own, "_registry": metrics, "_instance": instance})
     utils = ModuleType("triton_python_backend_utils")
     for key, value in vars(triton_python_backend_utils).items():
-        if not key.startswith("_") or key in ("__file__", "__doc__"):
+        if (not key.startswith("_") and value is not Any) or key in ("__file__", "__doc__"):
             setattr(utils, key, value)
     c_utils = ModuleType(MODULE)
     c_utils.__dict__.update(_SHARED, InferenceRequest=request, MetricFamily=family, Logger=Logger)
@@ -181,16 +183,19 @@ def _control(instance: str, server: Server | None) -> dict[str, Callable[..., An
             ) from None
 
     def is_model_ready(*args: Any, **kwargs: Any) -> bool:
-        name, version = bind_arguments(args, kwargs, ("model_name", "model_version"), (REQUIRED, ""))
-        if not isinstance(name, str) or not isinstance(version, str):
+        name, version = map(
+            text_of, bind_arguments(args, kwargs, ("model_name", "model_version"), (REQUIRED, ""))
+        )
+        if name is None or version is None:
             signature = "(model_name: str, model_version: str = '') -> bool"
             raise incompatible("is_model_ready", (signature,), args, kwargs)
         return bool(ask("Failed to check model readiness", lambda server: server.is_ready(name, version)))
 
     def load_model(*args: Any, **kwargs: Any) -> None:
         names = ("model_name", "config", "files")
-        name, config, files = bind_arguments(args, kwargs, names, (REQUIRED, "", None))
-        if not isinstance(name, str) or not isinstance(config, str):
+        model, configuration, files = bind_arguments(args, kwargs, names, (REQUIRED, "", None))
+        name, config = text_of(model), text_of(configuration)
+        if name is None or config is None:
             signature = "(model_name: str, config: str = '', files: object = None) -> None"
             raise incompatible("load_model", (signature,), args, kwargs)
         parameters = _load_parameters(name, config, files)
@@ -198,8 +203,9 @@ def _control(instance: str, server: Server | None) -> dict[str, Callable[..., An
 
     def unload_model(*args: Any, **kwargs: Any) -> None:
         names = ("model_name", "unload_dependents")
-        name, dependents = bind_arguments(args, kwargs, names, (REQUIRED, False))
-        if not isinstance(name, str) or not isinstance(dependents, bool):
+        model, dependents = bind_arguments(args, kwargs, names, (REQUIRED, False))
+        name = text_of(model)
+        if name is None or not isinstance(dependents, bool):
             signature = "(model_name: str, unload_dependents: bool = False) -> None"
             raise incompatible("unload_model", (signature,), args, kwargs)
         ask("Failed to unload model", lambda server: server.unload(name, unload_dependents=dependents))

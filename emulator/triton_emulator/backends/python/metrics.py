@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from triton_emulator.backends.python.binding import MODULE, Bound, cast_error, incompatible
+from triton_emulator.backends.python.binding import MODULE, Bound, cast_error, incompatible, text_of
 from triton_emulator.backends.python.values import REQUIRED, MetricKind, TritonModelException, bind_arguments
 
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -252,8 +252,9 @@ class MetricFamily(Bound):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("name", "description", "kind")
-        name, description, kind = bind_arguments(args, kwargs, names, (REQUIRED,) * 3)
-        if not isinstance(name, str) or not isinstance(description, str) or not isinstance(kind, MetricKind):
+        *texts, kind = bind_arguments(args, kwargs, names, (REQUIRED,) * 3)
+        name, description = map(text_of, texts)
+        if name is None or description is None or not isinstance(kind, MetricKind):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
         try:
             family = self._registry.family(name, description, kind.name.lower())

@@ -7,7 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from triton_emulator.backends.python import bls
-from triton_emulator.backends.python.binding import MODULE, Bound, cast_error, incompatible, is_sequence
+from triton_emulator.backends.python.binding import (
+    MODULE,
+    Bound,
+    cast_error,
+    incompatible,
+    is_sequence,
+    text_of,
+)
 from triton_emulator.backends.python.responses import InferenceResponseSender
 from triton_emulator.backends.python.server import Server
 from triton_emulator.backends.python.tensors import Tensor
@@ -29,6 +36,8 @@ from triton_emulator.protocol.tensor import Tensor as WireTensor
 RELEASE_ALL = 1
 RELEASE_RESCHEDULE = 2
 
+_ANY_VERSION = -1
+
 _NO_TRACE = InferenceTrace._none()
 _PREFERRED = PreferredMemory(MemoryType.TRITONSERVER_MEMORY_CPU)
 #: parameter, its default and the types it takes, in order
@@ -38,7 +47,7 @@ _PARAMETERS: tuple[tuple[str, Any, Any], ...] = (
     ("inputs", REQUIRED, object),
     ("requested_output_names", REQUIRED, object),
     ("model_name", REQUIRED, str),
-    ("model_version", -1, int),
+    ("model_version", _ANY_VERSION, int),
     ("flags", 0, int),
     ("timeout", 0, int),
     ("preferred_memory", _PREFERRED, PreferredMemory),
@@ -85,6 +94,9 @@ class InferenceRequest(Bound):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         values = bind_arguments(args, kwargs, _NAMES, _DEFAULTS)
         named = dict(zip(_NAMES, values, strict=True))
+        named["request_id"], named["model_name"] = text_of(named["request_id"]), text_of(named["model_name"])
+        if is_sequence(named["requested_output_names"]):
+            named["requested_output_names"] = [text_of(name) for name in named["requested_output_names"]]
         if not _fit(named):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
         self._parameters = _parameters_text(named["parameters"])
@@ -171,6 +183,8 @@ class InferenceRequest(Bound):
         if not self._bls.allowed or self._bls.server is None:
             raise TritonModelException("BLS is only supported during the 'execute' function.")
         wire = self._wire
+        if self._call is None:
+            wire.inputs = [tensor._sent() for tensor in self._inputs or ()]
         wire.sequence_start, wire.sequence_end = bool(self._flags & 1), bool(self._flags & 2)
         return (bls.stream if decoupled else bls.run)(self._bls.server, wire)
 
@@ -196,7 +210,8 @@ def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferReq
     correlation = named["correlation_id"]
     if not isinstance(correlation, int | str):
         raise TritonModelException("Correlation ID must be integer or string")
-    if isinstance(correlation, int) and not 0 <= correlation < 1 << 64:
+    fits = 0 <= correlation < 1 << 64 if isinstance(correlation, int) else text_of(correlation) is not None
+    if not fits:
         raise cast_error()
     owner = (
         f"request with id '{named['request_id']}' and model name '{named['model_name']}' should not be empty."
@@ -208,9 +223,9 @@ def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferReq
     version = named["model_version"]
     return InferRequest(
         named["model_name"],
-        str(version) if version > 0 else "",
+        "" if version == _ANY_VERSION else str(version),
         named["request_id"],
-        [tensor._sent() for tensor in named["inputs"]],
+        [],  # taken when it is executed: till then a tensor follows its array
         [RequestedOutput(name, binary=True) for name in sorted(set(named["requested_output_names"]))],
         parameters,
         correlation,
@@ -238,7 +253,7 @@ def _decoupled(
     function: str, request: InferenceRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> bool:
     (value,) = bind_arguments(args, kwargs, ("decoupled",), (False,))
-    if value is not None and not hasattr(value, "__bool__"):
+    if not hasattr(value, "__bool__") or value is None:
         signature = "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object"
         raise incompatible(function, (signature,), (request, *args), kwargs)
     return bool(value)

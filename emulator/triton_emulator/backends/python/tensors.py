@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.backends.python import dlpack
-from triton_emulator.backends.python.binding import MODULE, Bound, incompatible
+from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, text_of
 from triton_emulator.backends.python.triton_python_backend_utils import serialize_byte_tensor
 from triton_emulator.backends.python.values import TritonModelException
 from triton_emulator.protocol.datatypes import Array
@@ -48,10 +48,10 @@ class Tensor(Bound):
         if len(args) != 2 or kwargs or not isinstance(args[1], np.ndarray):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
         name, array = args
-        if name.__class__ is not str:
-            if not isinstance(name, str | bytes | bytearray):
+        if name.__class__ is not str or not name.isascii():
+            name = text_of(name)
+            if name is None:
                 raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
-            name = name if isinstance(name, str) else bytes(name).decode()
         if not name:
             raise TritonModelException("Tensor name cannot be an empty string.")
         datatype = _DATATYPE_BY_DTYPE.get(array.dtype)
@@ -82,22 +82,15 @@ class Tensor(Bound):
     @staticmethod
     def from_dlpack(*args: Any, **kwargs: Any) -> "Tensor":
         """A tensor of a name and a DLPack capsule, or an object that has one. Raises TritonModelException."""
-        if len(args) != 2 or kwargs or not isinstance(args[0], str):
+        name = text_of(args[0]) if len(args) == 2 and not kwargs else None
+        if name is None:
             signature = "(self: str, arg0: object) -> c_python_backend_utils.Tensor"
             raise incompatible("from_dlpack", (signature,), args, kwargs)
-        name, source = args
+        source = args[1]
         if not name:
             raise TritonModelException("Tensor name cannot be an empty string.")
-        if not dlpack.is_capsule(source):
-            if not (hasattr(source, "__dlpack__") and hasattr(source, "__dlpack_device__")):
-                # 2.51: the run of spaces is in the text
-                raise TritonModelException(
-                    "Provided tensor is not supported. Tensor must be a DLPack capsule         "
-                    "or have `__dlpack__` and `__dlpack_device__` attributes"
-                )
-            source = source.__dlpack__()
         try:
-            datatype, shape, content = dlpack.take(source)
+            datatype, shape, content = dlpack.take(dlpack.capsule_of(source))
         except dlpack.DLPackError as error:
             raise TritonModelException(str(error)) from None
         return Tensor._received(WireTensor(name, datatype, shape, data=content))
@@ -106,7 +99,8 @@ class Tensor(Bound):
         """A DLPack capsule over the tensor's memory."""
         if self._datatype == "BYTES":
             raise TritonModelException("DLPack does not have support for string tensors.")
-        array = self._elements()
+        # 2.51: what a tensor came with, not what the model wrote into its numpy array since
+        array = self._elements() if self._wire is None else self._wire.array.copy()
         return dlpack.export(self._datatype, array.shape, array)
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
@@ -148,11 +142,12 @@ class Tensor(Bound):
         )
 
     def _sent(self) -> WireTensor:
-        """The tensor as it leaves the model: a snapshot, for the model may go on writing into its array."""
-        array = self._array
-        if array is None or self._datatype == "BYTES":
-            return self._wire  # type: ignore[return-value]
-        return WireTensor(self._name, self._datatype, array.shape, data=array.tobytes())
+        """The tensor as it leaves the model: as it was when it first left, or came, whatever its array holds now."""
+        wire = self._wire
+        if wire is None:
+            array: Any = self._array
+            wire = self._wire = WireTensor(self._name, self._datatype, array.shape, data=array.tobytes())
+        return wire
 
     def _elements(self) -> Array:
         """The elements (BF16 as uint16), in memory that is the model's own: it may write into it."""

@@ -5,7 +5,7 @@ They behave as the real backend's pybind11 classes do, down to the texts of thei
 
 from typing import Any
 
-from triton_emulator.backends.python.binding import MODULE, Bound, bound_enum, incompatible
+from triton_emulator.backends.python.binding import MODULE, Bound, bound_enum, incompatible, text_of
 
 
 class TritonModelException(Exception):
@@ -55,9 +55,10 @@ class TritonError(Bound):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         message, code = bind_arguments(args, kwargs, ("message", "code"), (REQUIRED, _ErrorCode.INTERNAL))
-        if not isinstance(message, str | bytes) or not isinstance(code, _ErrorCode):
+        text = text_of(message)
+        if text is None or not isinstance(code, _ErrorCode):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
-        self._message = message if isinstance(message, str) else message.decode()
+        self._message = text
         self._code = code
 
     def message(self) -> str:
@@ -89,7 +90,7 @@ class PreferredMemory(Bound):
     """Where a model wants the outputs of a BLS request; accepted, everything here is CPU memory."""
 
     __module__ = MODULE
-    __slots__ = ("device_id", "memory_type")
+    __slots__ = ()
 
     _SIGNATURE = (
         "c_python_backend_utils.PreferredMemory(preferred_memory_type: "
@@ -102,8 +103,6 @@ class PreferredMemory(Bound):
         )
         if not isinstance(memory, MemoryType) or not isinstance(device, int):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
-        self.memory_type = memory
-        self.device_id = device
 
 
 class InferenceTrace(Bound):
