@@ -28,6 +28,8 @@ CONNECTIONS = (1, 16, 64)
 KEY = "sk-benchmark-7Qx2mVn9Lr4T"
 START_TIMEOUT = 90.0
 STREAMS = 60
+# A shorter round would end before LiteLLM has answered 64 connections once.
+LEAST_SECONDS = 3
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "who are u?"}], "max_tokens": 10}
 CONFIG = """\
 model_list:
@@ -104,6 +106,7 @@ class Measured:
 def run(*, rounds: int, seconds: int) -> list[Measured]:
     """Measure every server that can be had, in turn, round by round; the first line is the upstream by itself."""
     require_wrk()
+    seconds = max(seconds, LEAST_SECONDS)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         upstream = stack.enter_context(_upstream())
         servers = [upstream]
@@ -215,8 +218,14 @@ def _litellm(folder: Path, upstream: str) -> AbstractContextManager[Served]:
     config = folder / "litellm.yaml"
     config.write_text(CONFIG.format(upstream=upstream, key=KEY))
     command = [str(environment / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port"]
-    # Without this it asks the network for prices before it starts.
-    extra = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    extra = {
+        # Without this it asks the network for prices before it starts.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        # With each call it asks the network for a chat template: that is to fail at once, which suits it best.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }
     return _started("LiteLLM", lambda port: [*command, str(port)], "/health/liveliness", OPENAI, extra)
 
 
