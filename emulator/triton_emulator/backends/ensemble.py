@@ -20,7 +20,7 @@ from triton_emulator.protocol.tensor import Tensor
 class Members(Protocol):
     """Where the members are. All of it is called on the event loop and raises TritonError."""
 
-    def model(self, name: str, version: str) -> LoadedModel:
+    def model(self, name: str, version: str, namespace: str) -> LoadedModel:
         """The loaded version that a step means."""
 
     def prepare_inner(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
@@ -109,7 +109,7 @@ class _Run:
         asked = {output.name for output in call.request.outputs}
         self._requested = [name for name in self._plan.outputs if not asked or name in asked]
         self._readers: Readers = prune(self._plan, self._requested)
-        self._members: dict[tuple[str, str], LoadedModel] = {}
+        self._members: dict[tuple[str, str, str], LoadedModel] = {}
         #: by ensemble tensor
         self._values = {
             name: _Values(len(readers) + (name in self._requested)) for name, readers in self._readers.items()
@@ -126,9 +126,8 @@ class _Run:
         call.execution = 0
         try:
             for step in self._plan.steps:
-                key = (step.model, step.version)
-                if key not in self._members:
-                    self._members[key] = member = self._executor.members.model(*key)
+                if step.member not in self._members:
+                    self._members[step.member] = member = self._executor.members.model(*step.member)
                     member.hold(call)  # 2.51: what is unloaded meanwhile ends behind this request
         except TritonError as error:
             self._fail(error)
@@ -168,7 +167,7 @@ class _Run:
                 self._fail(error)
 
     def _prepare(self, step: Step, number: int) -> tuple[LoadedModel, Call]:
-        member = self._members[step.model, step.version]
+        member = self._members[step.member]
 
         def take(response: InferResponse | None, final: bool) -> None:
             if final:

@@ -9,12 +9,21 @@ from triton_emulator.repository.model_config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One member. `inputs` and `outputs` are (the member's tensor, the ensemble's tensor)."""
+    """One member. `inputs` and `outputs` are (the member's tensor, the ensemble's tensor).
+
+    `namespace` is the repository that the member is in, "" without model namespacing.
+    """
 
     model: str
     version: str
+    namespace: str
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
+
+    @property
+    def member(self) -> tuple[str, str, str]:
+        """Model, version and namespace: which member it is."""
+        return self.model, self.version, self.namespace
 
 
 #: The steps that read each ensemble tensor, by their numbers.
@@ -41,6 +50,7 @@ class Plan:
             Step(
                 step.model_name,
                 "" if step.model_version < 0 else str(step.model_version),
+                step.model_namespace,
                 tuple(sorted(step.input_map.items())),
                 tuple(sorted(step.output_map.items())),
             )

@@ -100,15 +100,15 @@ class Repository(Generic[LoadedT]):
 
     # --- lookups: no lock ---
 
-    def get(self, name: str, version: str = "") -> LoadedT:
-        """The newest ready version of a model, or the one named.
+    def get(self, name: str, version: str = "", namespace: str = "") -> LoadedT:
+        """The newest ready version of a model, or the one named; `namespace` tells those of one name apart.
 
         Raises NOT_FOUND, UNAVAILABLE or INVALID_ARG with 2.51's text.
         """
         try:
-            return self._lifecycle.ready[name, version].loaded
+            return self._lifecycle.ready[identifier(namespace, name) if namespace else name, version].loaded
         except KeyError:
-            return self._find(name, version).loaded
+            return self._find(name, version, namespace).loaded
 
     def served(self, name: str, version: str = "") -> Served[LoadedT]:
         """As `get`, with the version's number and its completed config."""
@@ -158,9 +158,9 @@ class Repository(Generic[LoadedT]):
             for slots in self._lifecycle.states().values()
         )
 
-    def _find(self, name: str, version: str) -> Served[LoadedT]:
+    def _find(self, name: str, version: str, namespace: str = "") -> Served[LoadedT]:
         wanted = parse_version(version)
-        key = self._identifier(name)
+        key = identifier(namespace, name) if namespace else self._identifier(name)
         slots = self._lifecycle.slots(key)
         unknown = f"Request for unknown model: '{key}'"
         if slots is None:
