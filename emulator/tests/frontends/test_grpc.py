@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import numpy as np
@@ -235,89 +235,10 @@ def test_a_stop_lets_calls_in_flight_finish(tmp_path: Path) -> None:
 # --- the channel ---------------------------------------------------------------------------------------------------
 
 
-class Relay:
-    """Passes one connection on to a port and counts what comes back from there."""
-
-    def __init__(self, target: str) -> None:
-        host, _, port = target.partition(":")
-        self.returned = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._upstream = socket.create_connection((host, int(port)))
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-
-    def _run(self) -> None:
-        with self._listener, self._upstream:
-            client, _ = self._listener.accept()
-            with client:
-                forth = threading.Thread(target=self._pass, args=(client,))
-                forth.start()
-                while data := self._upstream.recv(65536):
-                    self.returned += len(data)
-                    client.sendall(data)
-                forth.join()
-
-    def _pass(self, client: socket.socket) -> None:
-        while data := client.recv(65536):
-            self._upstream.sendall(data)
-        self._upstream.shutdown(socket.SHUT_WR)
-
-
-@pytest.mark.parametrize(
-    ("level", "is_small"), [("none", False), ("low", True), ("medium", True), ("high", True)]
-)
-def test_answers_to_inferences_are_compressed_as_asked_for(
-    repository: Path, level: str, is_small: bool
-) -> None:
-    with (
-        Emulator(repository, grpc_infer_response_compression_level=level) as emulator,
-        Relay(emulator.grpc_url) as relay,
-        channel_to(relay.target) as channel,
-    ):
-        answer = call(channel, "ModelInfer", infer_request(values=(0.0,) * 50_000))
-    assert answer.raw_output_contents[0] == bytes(200_000)
-    assert (relay.returned < 20_000) is is_small
-
-
-def tls(emulator: Emulator, **credentials: bytes) -> grpc.Channel:
-    authority = (CERTIFICATES / "authority.pem").read_bytes()
-    return grpc.secure_channel(
-        emulator.grpc_url, grpc.ssl_channel_credentials(root_certificates=authority, **credentials)
-    )
-
-
 FILES = {
     "grpc_server_cert": str(CERTIFICATES / "server.pem"),
     "grpc_server_key": str(CERTIFICATES / "server.key"),
 }
-
-
-def test_clients_speak_tls_where_asked_for(repository: Path) -> None:
-    with Emulator(repository, grpc_use_ssl=True, **FILES) as emulator:
-        with tls(emulator) as channel:
-            assert call(channel, "ServerLive").live
-        with channel_to(emulator.grpc_url) as plain, pytest.raises(grpc.RpcError):
-            call(plain, "ServerLive")
-
-
-def test_clients_show_a_certificate_where_asked_for(repository: Path) -> None:
-    root = str(CERTIFICATES / "authority.pem")
-    with Emulator(repository, grpc_use_ssl_mutual=True, grpc_root_cert=root, **FILES) as emulator:
-        pair = {
-            "private_key": (CERTIFICATES / "client.key").read_bytes(),
-            "certificate_chain": (CERTIFICATES / "client.pem").read_bytes(),
-        }
-        with tls(emulator, **pair) as channel:
-            assert call(channel, "ServerLive").live
-        with tls(emulator) as channel, pytest.raises(grpc.RpcError):
-            call(channel, "ServerLive")
 
 
 def test_a_certificate_that_is_not_there_is_named(repository: Path) -> None:

@@ -10,14 +10,8 @@ from triton_emulator.settings import Settings
 from triton_emulator.world import World
 
 _INT32_MAX = (1 << 31) - 1
-#: a compression level to what gRPC makes of it for a client that takes everything. 2.51 compresses the answers to
-#: inferences alone; grpc.aio knows only a whole server's setting
-_COMPRESSION = {
-    "none": None,
-    "low": grpc.Compression.Gzip,
-    "medium": grpc.Compression.Gzip,
-    "high": grpc.Compression.Deflate,
-}
+#: gRPC's number of a compression level; it chooses the algorithm among those that the client takes
+_COMPRESSION = {"none": 0, "low": 1, "medium": 2, "high": 3}
 
 
 class CannotListen(Exception):
@@ -32,12 +26,9 @@ class GrpcServer:
 
     def __init__(self, world: World, sessions: Mapping[str, World], address: str, port: int) -> None:
         settings = world.settings
-        compression = _COMPRESSION[settings.grpc_infer_response_compression_level]
         credentials = _credentials(settings)
         self._service = Service(world, sessions)
-        self._server = grpc.aio.server(
-            handlers=(self._service,), options=_options(settings), compression=compression
-        )
+        self._server = grpc.aio.server(handlers=(self._service,), options=_options(settings))
         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
             self.port: int = (
@@ -70,6 +61,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", settings.grpc_http2_max_pings_without_data),
         ("grpc.http2.min_ping_interval_without_data_ms", ping_interval),
         ("grpc.http2.max_ping_strikes", settings.grpc_http2_max_ping_strikes),
+        ("grpc.default_compression_level", _COMPRESSION[settings.grpc_infer_response_compression_level]),
     ]
     if settings.grpc_max_connection_age:
         options.append(("grpc.max_connection_age_ms", settings.grpc_max_connection_age))

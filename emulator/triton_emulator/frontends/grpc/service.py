@@ -1,14 +1,21 @@
 """The methods of the service as a table, and how a call becomes an answer or a status."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
 from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.grpc import health, logging, models, repository, shared_memory, trace
 from triton_emulator.frontends.grpc.infer import model_infer
-from triton_emulator.frontends.grpc.messages import HEALTH, SERVICE, health_class, message_class, parser
+from triton_emulator.frontends.grpc.messages import (
+    HEALTH,
+    SERVICE,
+    health_class,
+    message_class,
+    parser,
+    unparsable,
+)
 from triton_emulator.frontends.grpc.metadata import Gate
 from triton_emulator.frontends.grpc.stream import Stream, model_stream_infer
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
@@ -65,7 +72,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         }
         check = Method(health.check, "health")
         self._handlers[f"/{HEALTH}/Check"] = self._unary(check, parser(health_class("HealthCheckRequest")))
-        self._handlers[f"/{SERVICE}/ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._infer)
+        self._handlers[f"/{SERVICE}/ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer)
         self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
 
@@ -81,23 +88,25 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         gate = self._gate
         handler, category, blocks = method
 
-        async def serve(data: bytes, context: Any) -> bytes:
+        async def serve(_: Any, context: Any) -> bytes:
             try:
-                message = parse(data)
+                message = parse(await _read(context))
                 world = gate.admit(category, context)
                 reply = await aside(handler, world, message) if blocks else handler(world, message)
             except TritonError as error:
-                return _refuse(context, error)
+                return await _refuse(context, error)
+            # 2.51 compresses the answers to inferences alone; grpc.aio's setting is the whole server's
+            context.disable_next_message_compression()
             answer: bytes = reply.SerializeToString()
             return answer
 
-        return grpc.unary_unary_rpc_method_handler(serve)
+        return grpc.stream_unary_rpc_method_handler(serve)
 
-    async def _infer(self, data: bytes, context: Any) -> bytes:
+    async def _infer(self, _: Any, context: Any) -> bytes:
         try:
-            return await model_infer(self._gate, data, context)
+            return await model_infer(self._gate, await _read(context), context)
         except TritonError as error:
-            return _refuse(context, error)
+            return await _refuse(context, error)
 
     async def _stream(self, _: Any, context: Any) -> None:
         try:
@@ -105,17 +114,23 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         except TritonError as fault:
             error = fault
         if error is not None:
-            _refuse(context, error)
+            await _refuse(context, error)
 
 
-def _refuse(context: Any, error: TritonError) -> bytes:
-    """Set a call's status; what is returned is not sent."""
-    context.set_code(GRPC_STATUS[error.code])
-    context.set_details(error.message)
-    return b""
+async def _read(context: Any) -> bytes:
+    """The message of a call that takes one. grpc.aio's own such calls never answer where it does not come."""
+    data: bytes = await context.read()
+    if data is grpc.aio.EOF:
+        raise unparsable()
+    return data
+
+
+async def _refuse(context: Any, error: TritonError) -> NoReturn:
+    """End a call with a status and no message."""
+    await context.abort(GRPC_STATUS[error.code], error.message)
+    raise AssertionError
 
 
 async def _unimplemented(_: Any, context: Any) -> None:
     # 2.51: no details, whatever was asked for
-    context.set_code(_UNIMPLEMENTED)
-    context.set_details("")
+    await context.abort(_UNIMPLEMENTED)

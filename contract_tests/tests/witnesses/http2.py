@@ -1,0 +1,106 @@
+"""A gRPC client made of bytes: it says of HTTP/2 and of gRPC's framing what no gRPC library would let it say."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+DATA, HEADERS, RST_STREAM, SETTINGS = 0, 1, 3, 4
+END_STREAM, END_HEADERS = 1, 4
+ACK = 1
+CANCEL = (8).to_bytes(4, "big")
+NONE: Mapping[str, str] = MappingProxyType({})
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def block(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Headers as HPACK writes them that has no table and no Huffman code."""
+    return b"".join(
+        b"\0" + b"".join(bytes((len(text),)) + text.encode() for text in header) for header in headers
+    )
+
+
+def message(data: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
+    """A gRPC message with its prefix: whether it is compressed, and its length."""
+    return bytes((flag,)) + (len(data) if length is None else length).to_bytes(4, "big") + data
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back on the stream: header blocks as they are, and the messages with their prefixes."""
+
+    headers: bytes = b""
+    data: bytes = b""
+
+    @property
+    def status(self) -> int | None:
+        """gRPC's status; None where there is none."""
+        found = self._value(b"grpc-status")
+        return None if found is None else int(found)
+
+    @property
+    def details(self) -> str:
+        return (self._value(b"grpc-message") or b"").decode()
+
+    @property
+    def compression(self) -> str:
+        """How the first message is compressed, by its flag and its first byte."""
+        return {0: "none", 0x1F: "gzip", 0x78: "deflate"}[self.data[5] if self.data[0] else 0]
+
+    def _value(self, name: bytes) -> bytes | None:
+        # gRPC's encoder writes a header's name as it is when it comes for the first time
+        _, found, rest = self.headers.partition(bytes((len(name),)) + name)
+        return rest[1 : 1 + rest[0]] if found else None
+
+
+def call(address: str, method: str, *pieces: bytes, headers: Mapping[str, str] = NONE) -> Answer:
+    """One call on a connection of its own, its body in so many frames."""
+    with connect(address) as connection:
+        *first, last = pieces
+        sent = [frame(DATA, 0, piece) for piece in first]
+        connection.sendall(b"".join((start(method, headers), *sent, frame(DATA, END_STREAM, last))))
+        return read(connection)
+
+
+def connect(address: str) -> socket.socket:
+    host, _, port = address.partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(PREFACE + frame(SETTINGS, 0, b"", stream=0))
+    return connection
+
+
+def start(method: str, headers: Mapping[str, str] = NONE, *, stream: int = 1) -> bytes:
+    """The frame that begins a call."""
+    usual = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": f"/inference.GRPCInferenceService/{method}",
+        ":authority": "triton",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    return frame(HEADERS, END_HEADERS, block((usual | dict(headers)).items()), stream)
+
+
+def read(connection: socket.socket, stream: int = 1) -> Answer:
+    """Read until the stream, or the connection, has ended; what comes on other streams is passed over."""
+    answer = Answer()
+    with connection.makefile("rb") as file:
+        while head := file.read(9):
+            size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+            payload = file.read(size)
+            if kind == SETTINGS and not flags & ACK:
+                connection.sendall(frame(SETTINGS, ACK, b"", stream=0))
+            if int.from_bytes(head[5:9], "big") != stream:
+                continue
+            if kind == HEADERS:
+                answer.headers += payload
+            elif kind == DATA:
+                answer.data += payload
+            if kind == RST_STREAM or (kind in (HEADERS, DATA) and flags & END_STREAM):
+                break
+    return answer

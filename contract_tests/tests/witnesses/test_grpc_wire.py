@@ -1,0 +1,229 @@
+"""gRPC below its messages, alike on emulator and real server: framing, broken calls, compression, TLS."""
+
+import gzip
+import shutil
+import socket
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
+
+from contract_tests.tests.witnesses.conftest import MODELS, TARGETS, serving
+from contract_tests.tests.witnesses.http2 import (
+    CANCEL,
+    DATA,
+    END_STREAM,
+    RST_STREAM,
+    Answer,
+    call,
+    connect,
+    frame,
+    message,
+    read,
+    start,
+)
+from triton_contract.grpc.messages import build
+from triton_contract.grpc.schema import SERVICE, message_classes
+from triton_contract.targets import Target
+
+CERTIFICATES = Path(__file__).parents[3] / "emulator" / "tests" / "frontends" / "certificates"
+
+
+def infer_request(elements: int = 1) -> bytes:
+    classes = message_classes(f"/{SERVICE}/ModelInfer")
+    assert classes is not None
+    fields = {
+        "model_name": "id_fp32",
+        "inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [elements]}],
+        "raw_input_contents": [{"zeros": 4 * elements}],
+    }
+    data: bytes = build(classes[0](), fields).SerializeToString()
+    return data
+
+
+ONE = infer_request()
+UNPARSABLE = (13, "Unable to parse request", 0)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one model, so that a server starts at once."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(MODELS / "small" / "id_fp32", folder / "id_fp32")
+    return folder
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def address(request: pytest.FixtureRequest, models: Path) -> Iterator[str]:
+    """The gRPC address of each target in turn."""
+    with serving(request.param, models) as target:
+        yield grpc_address(target)
+
+
+def grpc_address(target: Target) -> str:
+    assert target.grpc is not None
+    return target.grpc
+
+
+def seen(answer: Answer) -> tuple[int | None, str, int]:
+    """Status, its text, and how many bytes of messages there are."""
+    return answer.status, answer.details, len(answer.data)
+
+
+# --- framing -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (message(ONE), (0, "", 43)),
+        (message(ONE) * 2, (0, "", 43)),
+        (message(ONE)[:3], UNPARSABLE),
+        (message(ONE)[:-1], UNPARSABLE),
+        (message(ONE, length=0x7FFFFFFF), UNPARSABLE),
+        (b"", UNPARSABLE),
+        (message(b""), (5, "Request for unknown model: '' is not found", 0)),
+    ],
+    ids=[
+        "one message",
+        "a second message is not looked at",
+        "the prefix is cut",
+        "the message is cut",
+        "the prefix promises two gigabytes",
+        "no message",
+        "an empty message",
+    ],
+)
+def test_a_call_that_takes_one_message(address: str, body: bytes, expected: tuple[int, str, int]) -> None:
+    assert seen(call(address, "ModelInfer", body)) == expected
+
+
+def test_a_method_without_fields_still_takes_a_message(address: str) -> None:
+    assert seen(call(address, "ServerLive", message(b""))) == (0, "", 7)
+    assert seen(call(address, "ServerLive", b"")) == UNPARSABLE
+
+
+def test_a_message_comes_in_any_pieces(address: str) -> None:
+    body = message(ONE)
+    pieces = [body[at : at + 1] for at in range(len(body))]
+    assert seen(call(address, "ModelInfer", *pieces)) == (0, "", 43)
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [(b"", 0), (message(ONE) * 2, 148), (message(ONE) + message(ONE)[:8], 74)],
+    ids=["no message", "two messages", "the second is cut"],
+)
+def test_a_stream_answers_what_is_whole(address: str, body: bytes, length: int) -> None:
+    assert seen(call(address, "ModelStreamInfer", body)) == (0, "", length)
+
+
+def test_a_call_that_is_reset_half_way_leaves_the_connection_to_others(address: str) -> None:
+    with connect(address) as connection:
+        for stream, method in ((1, "ModelInfer"), (3, "ModelStreamInfer")):
+            half = frame(DATA, 0, message(ONE)[:20], stream)
+            connection.sendall(start(method, stream=stream) + half + frame(RST_STREAM, 0, CANCEL, stream))
+        connection.sendall(start("ModelInfer", stream=5) + frame(DATA, END_STREAM, message(ONE), stream=5))
+        assert seen(read(connection, stream=5)) == (0, "", 43)
+
+
+def test_connections_that_break_half_way_leave_the_server_to_others(address: str) -> None:
+    for method in ("ModelInfer", "ModelStreamInfer"):
+        for cut in (1, 5, 20):
+            with connect(address) as connection:
+                connection.sendall(start(method) + frame(DATA, 0, message(ONE)[:cut]))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    assert seen(call(address, "ModelInfer", message(ONE))) == (0, "", 43)
+
+
+# --- compression ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compressed"), [("gzip", gzip.compress(ONE)), ("deflate", zlib.compress(ONE))]
+)
+def test_requests_may_be_compressed(address: str, encoding: str, compressed: bytes) -> None:
+    headers = {"grpc-encoding": encoding}
+    assert seen(call(address, "ModelInfer", message(compressed, flag=1), headers=headers)) == (0, "", 43)
+    assert seen(call(address, "ModelInfer", message(ONE), headers=headers)) == (0, "", 43)
+    # the text is that of whatever release of gRPC the server is built with
+    assert call(address, "ModelInfer", message(compressed[:-6], flag=1), headers=headers).status == 13
+
+
+ACCEPTED = ("", "identity", "gzip", "deflate", "identity, deflate, gzip")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("low", ("none", "none", "gzip", "deflate", "gzip")),
+        ("high", ("none", "none", "gzip", "deflate", "deflate")),
+    ],
+)
+@pytest.mark.parametrize("name", TARGETS)
+def test_answers_to_inferences_are_compressed_as_the_client_takes_it(
+    models: Path, name: str, level: str, expected: tuple[str, ...]
+) -> None:
+    with serving(name, models, f"--grpc-infer-response-compression-level={level}") as target:
+        address = grpc_address(target)
+
+        def compressions(method: str, data: bytes) -> tuple[str, ...]:
+            return tuple(
+                call(address, method, message(data), headers={"grpc-accept-encoding": accepted}).compression
+                for accepted in ACCEPTED
+            )
+
+        assert compressions("ModelInfer", infer_request(1000)) == expected
+        assert compressions("ModelStreamInfer", infer_request(1000)) == expected
+        # too small to gain by it; and no inference, however big
+        assert set(compressions("ModelInfer", ONE)) == {"none"}
+        assert set(compressions("ModelConfig", b"\x0a\x07id_fp32")) == {"none"}
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------------
+
+PAIR = (
+    f"--grpc-server-cert={CERTIFICATES / 'server.pem'}",
+    f"--grpc-server-key={CERTIFICATES / 'server.key'}",
+)
+AUTHORITY = str(CERTIFICATES / "authority.pem")
+OWN = {
+    "private_key": str(CERTIFICATES / "client.key"),
+    "certificate_chain": str(CERTIFICATES / "client.pem"),
+}
+
+
+def is_live(address: str, **options: str) -> bool:
+    """Whether the server answers a client that speaks TLS with these options, or plainly where there is none.
+
+    Raises InferenceServerException where they do not come together.
+    """
+    url = address.replace("127.0.0.1", "localhost")  # whom the certificate is for
+    with tritonclient.grpc.InferenceServerClient(
+        url, ssl=bool(options), root_certificates=options.pop("root", None), **options
+    ) as client:
+        return bool(client.is_server_live(client_timeout=10))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_clients_speak_tls_where_asked_for(models: Path, name: str) -> None:
+    with serving(name, models, "--grpc-use-ssl=true", *PAIR) as target:
+        address = grpc_address(target)
+        assert is_live(address, root=AUTHORITY)
+        assert is_live(address, root=AUTHORITY, **OWN)
+        with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+            is_live(address)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_clients_show_a_certificate_where_asked_for(models: Path, name: str) -> None:
+    flags = ("--grpc-use-ssl-mutual=true", f"--grpc-root-cert={AUTHORITY}", *PAIR)
+    with serving(name, models, *flags) as target:
+        address = grpc_address(target)
+        assert is_live(address, root=AUTHORITY, **OWN)
+        for options in ({"root": AUTHORITY}, {}):
+            with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+                is_live(address, **options)
