@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from adapter.tests.driving import Sdk, ask, failure
 from triton_adapter import errors
-from triton_adapter.chat_template import builtin_templates, load_template
+from triton_adapter.chat_template import builtin_templates, load_template, render_chat
+from triton_adapter.openai.requests import read_chat
+from triton_adapter.settings import Settings
 
 CHAT = [
     {"role": "system", "content": "Be terse."},
@@ -151,12 +154,49 @@ def test_what_a_template_refuses_is_told_in_its_words(sdk: Sdk, triton: str) -> 
         "{{ ''.__class__ }}{{ messages.append(1) }}",
         "{% set _ = messages[0].update({'role': 'x'}) %}{{ messages }}",
         "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}{{ os }}",
+        "{{ '{0.__class__.__mro__}'.format(messages) }}",
+        "{{ cycler.__init__.__globals__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ dict.mro() }}",
+        "{{ (lipsum | attr('__globals__')).os }}",
+        "{{ (raise_exception | attr('__globals__')).sys }}",
+        "{{ raise_exception.__globals__.sys }}",
+        "{{ (messages | map(attribute='__class__') | first).mro() }}",
+        "{{ messages.__iter__().x }}",
+        "{{ range(1000000) | list }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ 1 / 0 }}",
     ],
-    ids=["classes", "a list's methods", "a change to a message", "a file"],
+    ids=[
+        "classes",
+        "a list's methods",
+        "a change to a message",
+        "a file",
+        "a module",
+        "a format string",
+        "a global's class",
+        "the template itself",
+        "a type",
+        "an attribute by filter",
+        "a function's globals by filter",
+        "a function's globals",
+        "an attribute by another filter",
+        "a method of an attribute",
+        "a range without an end",
+        "a recursion without an end",
+        "a division by zero",
+    ],
 )
-def test_a_template_cannot_leave_its_sandbox(sdk: Sdk, triton: str, template: str) -> None:
-    error = failure(lambda: prompt(sdk, triton, chat_template=template))
-    assert isinstance(error, errors.BadRequestError)
+def test_a_template_cannot_leave_its_sandbox(template: str) -> None:
+    with pytest.raises(errors.BadRequestError) as caught:
+        rendered(template)
+    assert caught.value.status_code == 400
+
+
+def rendered(template: str) -> str:
+    binding: Any = SimpleNamespace(settings=Settings(chat_template=template))
+    return render_chat(binding, read_chat({"messages": [dict(message) for message in CHAT]}))
 
 
 def test_a_template_may_mark_what_is_generated() -> None:

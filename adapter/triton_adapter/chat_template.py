@@ -104,7 +104,7 @@ def _render(settings: Settings, messages: list[dict[str, Any]], request: Generat
         raise BadRequestError(
             f"the chat template refuses the messages: {error.message}", param="messages"
         ) from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a template is a program: it may fail in any way
         raise BadRequestError("the chat template cannot render the messages", param="messages") from error
 
 
