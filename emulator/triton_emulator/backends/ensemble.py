@@ -101,6 +101,24 @@ _CRASHES = (
 class _Run:
     """One request on its way through the steps."""
 
+    __slots__ = (
+        "_answered",
+        "_call",
+        "_config",
+        "_ended",
+        "_executor",
+        "_infer_ns",
+        "_input_ns",
+        "_members",
+        "_output_ns",
+        "_plan",
+        "_readers",
+        "_requested",
+        "_running",
+        "_sequence",
+        "_values",
+    )
+
     def __init__(self, executor: EnsembleExecutor, call: Call) -> None:
         self._executor = executor
         self._plan = executor.plan
@@ -118,7 +136,7 @@ class _Run:
         self._answered = False
         self._ended = False
         self._sequence = _sequence_parameters(call.request)
-        self._durations = [0, 0, 0]
+        self._input_ns = self._infer_ns = self._output_ns = 0
 
     def start(self) -> None:
         call = self._call
@@ -145,9 +163,13 @@ class _Run:
     def _advance(self, fresh: Sequence[tuple[str, int]]) -> None:
         """Run what the fresh values make ready; answer what is complete; end where nothing runs any more."""
         ready: set[tuple[int, int]] = set()
+        values = self._values
         for name, number in fresh:
             for at in self._readers[name]:
-                if all(number in self._values[source] for _, source in self._plan.steps[at].inputs):
+                for _, source in self._plan.steps[at].inputs:
+                    if number not in values[source]:
+                        break
+                else:
                     ready.add((at, number))
         try:
             prepared = [self._prepare(self._plan.steps[at], number) for at, number in sorted(ready)]
@@ -215,8 +237,10 @@ class _Run:
             call.compute_end_ns,
         )
         if all(marks):
-            for at in range(3):
-                self._durations[at] += marks[at + 1] - marks[at]
+            start, inputs, outputs, end = marks
+            self._input_ns += inputs - start
+            self._infer_ns += outputs - inputs
+            self._output_ns += end - outputs
 
     def _take(self, step: Step, response: InferResponse | None, *, final: bool) -> None:
         if self._ended:
@@ -228,7 +252,9 @@ class _Run:
             if response.error is not None:
                 self._fail(response.error)
                 return
-            if any(key == "sequence_id" and isinstance(value, str) for key, value in response.parameters):
+            if response.parameters and any(
+                key == "sequence_id" and isinstance(value, str) for key, value in response.parameters
+            ):
                 self._fail(internal(_CRASHES))
                 return
             given = {tensor.name: tensor for tensor in response.outputs}
@@ -257,7 +283,8 @@ class _Run:
         complete = None
         for name, number in fresh:
             if name in self._requested:
-                ready = all(number in self._values[other] for other in self._requested)
+                alone = len(self._requested) == 1
+                ready = alone or all(number in self._values[other] for other in self._requested)
                 complete = number if ready else None
         return complete
 
@@ -297,9 +324,9 @@ class _Run:
     def _succeed(self) -> None:
         call = self._call
         call.execution = call.batch_size
-        call.compute_input_end_ns = call.compute_start_ns + self._durations[0]
-        call.compute_output_start_ns = call.compute_input_end_ns + self._durations[1]
-        call.compute_end_ns = call.compute_output_start_ns + self._durations[2]
+        call.compute_input_end_ns = call.compute_start_ns + self._input_ns
+        call.compute_output_start_ns = call.compute_input_end_ns + self._infer_ns
+        call.compute_end_ns = call.compute_output_start_ns + self._output_ns
 
     def _fail(self, error: TritonError) -> None:
         if self._ended:

@@ -126,11 +126,12 @@ class TritonProtocol(HttpToolsProtocol):
         self._header_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if len(name) > _TOKEN_LIMIT or len(value) > _TOKEN_LIMIT or self._header_bytes > _HEADERS_LIMIT:
+        size, width = len(name), len(value)
+        self._header_bytes += size + width
+        if size > _TOKEN_LIMIT or width > _TOKEN_LIMIT or self._header_bytes > _HEADERS_LIMIT:
             self._refuse()
             return
-        if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+        if size == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
