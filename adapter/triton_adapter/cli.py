@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--config", "-c", metavar="FILE", help="LiteLLM's config.yaml")
     made.add_argument("--check", metavar="FILE", help="read a config, tell its mistakes, start nothing")
     made.add_argument("--host", help=f"default: {EVERYWHERE} with a strong master key, {LOCAL} without one")
-    made.add_argument("--port", type=int, default=4000, help="default: 4000")
+    made.add_argument("--port", type=_port, default=4000, help="default: 4000; 0: a free one")
     made.add_argument(
         "--allow-weak-master-key",
         action="store_true",
@@ -38,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
         "--detailed_debug", action="store_true", help="log more; never a key, message or address"
     )
     return made
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port: 0 to 65535")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,6 +107,7 @@ def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
 
 
 def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
+    from triton_adapter.proxy.keys import StoreError
     from triton_adapter.proxy.server import serve
 
     level = logging.DEBUG if given.detailed_debug else logging.INFO if given.debug else logging.WARNING
@@ -116,8 +123,11 @@ def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
     try:
         serve(config, host, given.port, ready, ssl_keyfile=keyfile, ssl_certfile=certfile)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         print(f"triton-proxy: {host}:{given.port} cannot be listened on: {reason}", file=sys.stderr)
+        return 1
+    except StoreError as error:
+        print(f"triton-proxy: {config.database}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -101,6 +101,37 @@ def test_a_port_that_is_taken_is_told_in_one_line(config: Path) -> None:
     assert found.stderr == f"triton-proxy: 127.0.0.1:{port} cannot be listened on: Address already in use\n"
 
 
+@pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
+def test_what_is_no_port_is_told(config: Path, capsys: pytest.CaptureFixture[str], port: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(config), f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"'{port}' is no port: 0 to 65535" in capsys.readouterr().err
+
+
+def test_an_address_that_is_not_this_machines_is_told(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(config), "--host", "192.0.2.1", "--port", "0"]) == 1
+    told = capsys.readouterr().err
+    assert told == "triton-proxy: 192.0.2.1:0 cannot be listened on: Cannot assign requested address\n"
+
+
+@pytest.mark.parametrize(
+    "held", [b"this is no database, but it is long enough to be taken for one" * 9, None]
+)
+def test_a_key_store_that_is_none_is_told(
+    config: Path, capsys: pytest.CaptureFixture[str], held: bytes | None
+) -> None:
+    keys = config.with_name("config.keys.db")
+    if held is None:
+        keys.mkdir()
+    else:
+        keys.write_bytes(held)
+    assert main(["--config", str(config), "--host", "127.0.0.1", "--port", "0"]) == 1
+    assert capsys.readouterr().err.startswith(f"triton-proxy: {keys}: the key store cannot be used; see ")
+
+
 def test_it_serves_and_keeps_its_keys_beside_the_config(config: Path) -> None:
     with running(config) as (process, url):
         made = httpx.post(f"{url}/key/generate", headers=BEARER, json={"key_alias": "x"}).json()

@@ -281,6 +281,12 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
             ],
         ),
         (
+            ONE + "general_settings:\n  database_url: sqlite:////no/such/folder/keys.db\n",
+            [
+                "config.yaml:7: general_settings.database_url: there is no folder /no/such/folder: make it first"
+            ],
+        ),
+        (
             ONE + "general_settings:\n  master_key: os.environ/MK\n",
             [
                 (

@@ -290,6 +290,13 @@ def test_the_file_holds_no_key(whole_upstream: Upstream, tmp_path: Path) -> None
     assert MASTER.encode() not in written
 
 
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    store = KeyStore(str(tmp_path / "keys.db"))
+    store.create(Key("a" * 64, "sk-...aaaa"))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    store.close()
+
+
 def test_what_another_process_changes_is_seen(tmp_path: Path) -> None:
     here, there = (KeyStore(str(tmp_path / "keys.db")) for _ in range(2))
     key = Key(token_id("sk-x"), "sk-...x", rpm_limit=5)
@@ -335,8 +342,9 @@ def test_a_budget_period_that_is_over_is_written_down(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_says_where_to_look(tmp_path: Path) -> None:
-    general = {"master_key": MASTER, "database_url": f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"}
+    general = {"master_key": MASTER, "database_url": f"sqlite:///{tmp_path / 'keys.db'}"}
     with serve(entry("a", "http://127.0.0.1:9"), general_settings=general) as proxy:
+        (tmp_path / "keys.db").mkdir()
         reply = post(proxy, "/key/generate", {})
         assert error_of(reply)[0] == 500
         assert "database_url" in reply.json()["error"]["message"]

@@ -340,13 +340,12 @@ class _Reader:
         url = general.get("database_url")
         if url is None:
             return None
-        if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-            return str(url.removeprefix("sqlite:///"))
-        self.wrong(
-            ("general_settings", "database_url"),
-            "keys are kept in a SQLite file: write database_url: sqlite:///keys.db",
-        )
-        return None
+        where, path = ("general_settings", "database_url"), str(url).removeprefix("sqlite:///")
+        if path in (url, ""):
+            self.wrong(where, "keys are kept in a SQLite file: write database_url: sqlite:///keys.db")
+        elif not File(path).parent.is_dir():
+            self.wrong(where, f"there is no folder {File(path).parent}: make it first")
+        return path
 
 
 def _fallbacks(given: list[dict[str, list[str]]]) -> dict[str, tuple[str, ...]]:

@@ -6,10 +6,12 @@ by `sync`, which also reads what other processes have changed in the same file.
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -114,9 +116,12 @@ class KeyStore:
         self._version = -1
         self._database: sqlite3.Connection | None = None
         if path is None or Path(path).exists():
-            with _told():
-                self._connect()
-                self._load()
+            try:
+                with _told():
+                    self._load()
+            except StoreError:
+                self._shut()
+                raise
 
     @property
     def connected(self) -> bool:
@@ -238,19 +243,27 @@ class KeyStore:
     def close(self) -> None:
         """Write what was used and close the file."""
         self.sync()
+        self._shut()
+
+    def _shut(self) -> None:
         if self._database is not None:
             self._database.close()
             self._database = None
 
     def _connect(self) -> sqlite3.Connection:
         if self._database is None:
+            if self.path is not None:  # what is in it is nobody else's business
+                with suppress(OSError):
+                    os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             database = sqlite3.connect(self.path or ":memory:", timeout=BUSY, check_same_thread=False)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS keys (token_id TEXT PRIMARY KEY, "
-                f"{','.join(name for name in _COLUMNS if name != 'token_id')})"
-            )
+            columns = ",".join(name for name in _COLUMNS if name != "token_id")
+            try:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute("PRAGMA synchronous=NORMAL")
+                database.execute(f"CREATE TABLE IF NOT EXISTS keys (token_id TEXT PRIMARY KEY, {columns})")
+            except sqlite3.Error:
+                database.close()
+                raise
             self._database = database
         return self._database
 

@@ -45,11 +45,16 @@ def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **
 
     `ready` is called with the address once requests are answered.
     """
-    listening = _listen(host, port)
+    proxy = Proxy(config)
+    try:
+        listening = _listen(host, port)
+    except OSError:
+        proxy.store.close()
+        raise
     url = _url(listening)
     if options.get("ssl_certfile"):
         url = url.replace("http:", "https:", 1)
-    server = _Server(uvicorn_config(config, Proxy(config), **options), lambda: ready(url))
+    server = _Server(uvicorn_config(config, proxy, **options), lambda: ready(url))
 
     def stop(signum: int, frame: object) -> None:
         # A second signal ends the waiting for what is under way.
