@@ -1,6 +1,6 @@
-"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [proxy]`: with no names all but the proxy.
+"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [sdk] [proxy]`: with no names all but the proxy.
 
-Each writes its own table: `proxy` into docs/proxy_benchmarks.md, the others into docs/benchmarks.md.
+Each writes its own table: `sdk` and `proxy` into pages of their own in docs/, the others into docs/benchmarks.md.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import grpc, http, proxy, proxy_report, report, startup
+from benchmarks import grpc, http, proxy, proxy_report, report, sdk, startup
 from benchmarks.load import Unmeasured
 from benchmarks.rows import Extent, Row
 
@@ -29,6 +29,10 @@ def _startup(extent: Extent, load: float) -> None:
     report.write("startup", report.startup(startup.run(rounds=extent.rounds), extent, load))
 
 
+def _sdk(extent: Extent, _: float) -> None:
+    sdk.write(sdk.run(rounds=extent.rounds), rounds=extent.rounds)
+
+
 def _proxy(extent: Extent, _: float) -> None:
     found = proxy.run(rounds=extent.rounds, seconds=extent.seconds)
     proxy_report.write(found, rounds=extent.rounds, seconds=extent.seconds)
@@ -44,6 +48,7 @@ PARTS: dict[str, Callable[[Extent, float], None]] = {
     "scheduling": _scheduling,
     "grpc": _grpc,
     "startup": _startup,
+    "sdk": _sdk,
     "proxy": _proxy,
 }
 

@@ -64,13 +64,13 @@ def run(*, rounds: int) -> dict[str, Cost]:
     """Measure every client that can be had."""
     clients = [Client(name, LITELLM if name == "litellm" else Path(sys.executable)) for name in CALLS]
     with _upstream() as server:
-        for client in clients:
-            for _ in range(rounds):
+        for _ in range(rounds):
+            for client in list(clients):
                 try:
                     client.costs.append(_measured(client, f"{server.url}/v2/models/m/generate"))
                 except Unmeasured as reason:
                     print(f"left out: {client.name}: {reason}", file=sys.stderr)
-                    break
+                    clients.remove(client)
     found = {client.name: client.median() for client in clients if client.costs}
     for name, cost in found.items():
         print(
