@@ -238,6 +238,19 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
             ],
         ),
         (
+            ONE + "      fallbacks: [a]\n      mock_response: hi\n",
+            [
+                (
+                    "config.yaml:6: model_list[0].litellm_params.fallbacks:"
+                    " not supported; write router_settings.fallbacks"
+                ),
+                (
+                    "config.yaml:7: model_list[0].litellm_params.mock_response:"
+                    " not supported; answers are Triton's, or the emulator's"
+                ),
+            ],
+        ),
+        (
             ONE + "router_setting: {}\n",
             ["config.yaml:6: router_setting: not supported; write router_settings"],
         ),

@@ -172,6 +172,7 @@ RETRY_POLICY: Mapping[str, str] = {
 _LOGS = "the proxy writes its own log; see --detailed_debug"
 _CACHE = "replies are not cached"
 _COSTS = "costs are not counted; budgets are in requests and tokens"
+_LIMITS = "a key's limits are those of /key/generate"
 _REDIS = "limits and cool-downs are kept in each process"
 WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "": {"credential_list": "Triton takes api_key and extra_headers", "guardrails": "there are none"},
@@ -181,6 +182,13 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "output_cost_per_token": _COSTS,
         "tags": "requests are not routed by tag",
         "base_model": _COSTS,
+        "max_budget": _COSTS,
+        "budget_duration": _COSTS,
+        "default_api_key_rpm_limit": _LIMITS,
+        "default_api_key_tpm_limit": _LIMITS,
+        "merge_reasoning_content_in_choices": "Triton tells no reasoning apart",
+        "region_name": "Triton has none",
+        "use_in_pass_through": "there are no such routes",
         "api_version": "Triton has none",
         "organization": "Triton has none",
     },
@@ -234,6 +242,9 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
         "prompt": "a request brings its own",
         "stream": "a request says whether it wants a stream",
         "base_url": "write api_base",
+        "cooldown_time": "write router_settings.cooldown_time",
+        "fallbacks": "write router_settings.fallbacks",
+        "mock_response": "answers are Triton's, or the emulator's",
         "litellm_credential_name": "write api_key: os.environ/NAME",
     },
     "litellm_settings": {},
