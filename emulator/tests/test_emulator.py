@@ -219,6 +219,15 @@ class TestTheEndpointsThatNameNoModel:
         assert answer.json()["outputs"][0]["shape"][0] == 2
 
 
+def test_the_model_that_answers_takes_most_of_what_litellm_sends(triton_built_in: str) -> None:
+    chosen = {}
+    for endpoint in ("generate", "generate_stream"):
+        body = {"text_input": "hi", "parameters": {"max_tokens": 4, "stream": endpoint == "generate_stream"}}
+        answer = httpx.post(f"{triton_built_in}/{endpoint}", json=body).text
+        chosen[endpoint] = answer.partition('"model_name":"')[2].partition('"')[0]
+    assert chosen == {"generate": "custom_llm", "generate_stream": "trtllm"}
+
+
 def test_strict_routes_know_nothing_but_triton() -> None:
     with Emulator(strict_routes=True) as triton:
         answer = httpx.post(f"{triton.url}/generate", json={"text_input": "hi"})

@@ -1,12 +1,8 @@
 """What a starting server says of itself: its settings as tritonserver's table of options."""
 
+from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.repository.table import render_table
 from triton_emulator.settings import Settings
-
-EXTENSIONS = (
-    "classification sequence model_repository model_repository(unload_dependents) schedule_policy "
-    "model_configuration system_shared_memory cuda_shared_memory binary_tensor_data parameters statistics trace logging"
-)
 
 
 def options_table(settings: Settings) -> str:
@@ -15,7 +11,7 @@ def options_table(settings: Settings) -> str:
     rows = [
         ("server_id", settings.id),
         ("server_version", settings.triton_version),
-        ("server_extensions", EXTENSIONS),
+        ("server_extensions", " ".join(EXTENSIONS)),
         *((f"model_repository_path[{index}]", path) for index, path in enumerate(repositories)),
         ("model_control_mode", f"MODE_{settings.model_control_mode.upper()}"),
         *((f"startup_models_{index}", name) for index, name in enumerate(settings.load_models)),

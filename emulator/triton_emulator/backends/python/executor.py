@@ -58,8 +58,6 @@ class InstanceThread:
 class PythonExecutor:
     """The engine's Executor for one version of a Python model."""
 
-    inline = False
-
     def __init__(
         self, config: ModelConfig, instances: Sequence[Instance], threads: Sequence[InstanceThread]
     ) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from triton_emulator.frontends.grpc.messages import message_class
-from triton_emulator.frontends.http.models import EXTENSIONS
+from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.repository.metadata import metadata_platform
 from triton_emulator.repository.model_config import TensorSpec
 from triton_emulator.repository.schema import Proto

@@ -22,7 +22,8 @@ from triton_emulator.frontends.http.infer import infer, too_large
 from triton_emulator.frontends.http.request import Handler, Request
 from triton_emulator.frontends.session_path import find_world
 from triton_emulator.protocol import routes
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.protocol.json_dialect import JSONTypeError
 from triton_emulator.wire.reply import Reply, untyped
 from triton_emulator.world import World
 
@@ -117,6 +118,8 @@ class HttpApp:
             return handler(request) if len(body) <= LARGE else await aside(handler, request)
         except TritonError as error:
             return typed_error(error)
+        except JSONTypeError as fault:
+            return typed_error(internal(str(fault)))  # 2.51: these routes put no prefix before a wrong type
 
     async def _unrouted(
         self, world: World, path: str, scope: dict[str, Any], receive: Receive, send: Send

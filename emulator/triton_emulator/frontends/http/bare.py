@@ -1,7 +1,8 @@
 """The three endpoints of LiteLLM's Triton page that name no model: `/generate`, `/infer`, `/embeddings`, at any prefix.
 
 A real Triton has no such routes; people put them there with a reverse proxy. Which model answers is set by flag, or is
-the one that fits best what LiteLLM sends: the fewest inputs that it would leave out, no batch dimension, first name.
+the one that fits best what LiteLLM sends: the fewest inputs that it would leave out, then the most that it would fill,
+no batch dimension, first name.
 """
 
 import re
@@ -14,9 +15,10 @@ _PATH = re.compile(r"(?!/v2(?:/|$))(?:/[^/]+)*/(generate|generate_stream|infer|e
 
 #: the name under which `--http-restricted-api` knows these endpoints too
 CATEGORY = "inference"
-#: what LiteLLM sends to each endpoint
+#: what LiteLLM sends to each endpoint and a model may want to know: that it streams, only where it does
 _SENT = {
-    "generate": frozenset({"text_input", "max_tokens", "stream"}),
+    "generate": frozenset({"text_input", "max_tokens"}),
+    "generate_stream": frozenset({"text_input", "max_tokens", "stream"}),
     "infer": frozenset({"text_input", "max_tokens"}),
     "embeddings": frozenset({"input_text"}),
 }
@@ -35,7 +37,7 @@ def choose(endpoint: str, settings: Settings, models: Iterable[ModelConfig]) -> 
     chosen: str = getattr(settings, f"default_{kind}_model")
     if chosen:
         return chosen
-    sent = _SENT[kind]
+    sent = _SENT[endpoint]
     ranked = sorted(
         (
             sum(not spec.optional and spec.name not in sent for spec in config.inputs),

@@ -7,7 +7,7 @@ from typing import TypeVar
 from triton_emulator.engine.log_settings import FORMATS, LogSettings, clamp_level
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.errors import internal, unavailable, unsupported
+from triton_emulator.protocol.errors import unavailable, unsupported
 from triton_emulator.protocol.json_access import Absent, find, parse_document
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -60,9 +60,4 @@ def _given(document: js.Value, key: str) -> js.Value:
 
 def _read(read_as: Callable[[js.Value], T], document: js.Value, key: str) -> T | None:
     value = _given(document, key)
-    if value is None:
-        return None
-    try:
-        return read_as(value)
-    except js.JSONTypeError as fault:
-        raise internal(str(fault)) from None
+    return None if value is None else read_as(value)

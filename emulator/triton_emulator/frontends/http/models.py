@@ -3,24 +3,9 @@
 from triton_emulator.frontends.http.errors import untyped_error
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.protocol.json_dialect import write
 from triton_emulator.wire.reply import Reply, json_reply, untyped
-
-EXTENSIONS = (
-    "classification",
-    "sequence",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "system_shared_memory",
-    "cuda_shared_memory",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-    "trace",
-    "logging",
-)
 
 
 def server_live(request: Request) -> Reply:

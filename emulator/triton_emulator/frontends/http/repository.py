@@ -1,8 +1,5 @@
 """The model repository extension: index, load, unload."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import TritonError, internal, unsupported
@@ -10,15 +7,13 @@ from triton_emulator.protocol.json_access import Absent, find, parse_document
 from triton_emulator.repository.override import decode_base64
 from triton_emulator.wire.reply import Reply, json_reply
 
-T = TypeVar("T")
-
 
 def index(request: Request) -> Reply:
     ready = False
     if request.body:
         wanted = find(parse_document(request.body), "ready")
         if not isinstance(wanted, Absent):
-            ready = _plainly(js.as_bool, wanted)
+            ready = js.as_bool(wanted)
     return json_reply(js.write([dict(row.as_dict()) for row in request.world.repository.index(ready=ready)]))
 
 
@@ -57,7 +52,7 @@ def _load_parameters(held: js.Value) -> dict[str, str | bytes]:
         raise internal("attempt to get members for non-object")
     found: dict[str, str | bytes] = {}
     for key, value in js.members(held):
-        text = _plainly(js.as_string, value)
+        text = js.as_string(value)
         if key == "config":
             found[key] = text
         elif key.startswith("file:"):
@@ -65,11 +60,3 @@ def _load_parameters(held: js.Value) -> dict[str, str | bytes]:
         else:
             raise internal("unexpected error on creating Triton parameter")
     return found
-
-
-def _plainly(read_as: Callable[[js.Value], T], value: js.Value) -> T:
-    """`read_as(value)`; 2.51: these routes put no prefix before a wrong type."""
-    try:
-        return read_as(value)
-    except js.JSONTypeError as fault:
-        raise internal(str(fault)) from None

@@ -5,7 +5,7 @@ import re
 
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.errors import internal, invalid_arg
+from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.json_access import Absent, find, parse_document
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -24,13 +24,10 @@ def system_status(request: Request) -> Reply:
 def system_register(request: Request) -> Reply:
     name = _region_name(request, "system")
     document = parse_document(request.body)
-    try:
-        key = js.as_string(_field(document, "key")).partition("\0")[0]  # 2.51: a C string
-        offset = find(document, "offset")
-        start = 0 if isinstance(offset, Absent) else js.as_uint(offset)
-        byte_size = js.as_uint(_field(document, "byte_size"))
-    except js.JSONTypeError as fault:
-        raise internal(str(fault)) from None
+    key = js.as_string(_field(document, "key")).partition("\0")[0]  # 2.51: a C string
+    offset = find(document, "offset")
+    start = 0 if isinstance(offset, Absent) else js.as_uint(offset)
+    byte_size = js.as_uint(_field(document, "byte_size"))
     request.world.system_shared_memory.register(name, key, start, byte_size)
     return _EMPTY
 
@@ -53,12 +50,9 @@ def cuda_status(request: Request) -> Reply:
 def cuda_register(request: Request) -> Reply:
     name = _region_name(request, "cuda")
     document = parse_document(request.body)
-    try:
-        encoded = js.as_string(js.member(_field(document, "raw_handle"), "b64"))
-        byte_size = js.as_uint(js.member(document, "byte_size"))
-        device_id = js.as_uint(js.member(document, "device_id"))
-    except js.JSONTypeError as fault:
-        raise internal(str(fault)) from None
+    encoded = js.as_string(js.member(_field(document, "raw_handle"), "b64"))
+    byte_size = js.as_uint(js.member(document, "byte_size"))
+    device_id = js.as_uint(js.member(document, "device_id"))
     request.world.cuda_shared_memory.register(name, _decode_base64(encoded), device_id, byte_size)
     return _EMPTY
 

@@ -3,7 +3,7 @@
 from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
+from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
 from triton_emulator.protocol.json_access import Absent, find, parse_document
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -25,18 +25,15 @@ def _changes(body: bytes) -> dict[str, Level | int | None]:
     if not isinstance(find(document, "trace_file"), Absent):
         raise unsupported("trace file location can not be updated through network protocol")
     changes: dict[str, Level | int | None] = {}
-    try:
-        _read_level(find(document, "trace_level"), changes)
-        for name, field, parse in (
-            ("trace_rate", "rate", parse_unsigned),
-            ("trace_count", "count", _count),
-            ("log_frequency", "log_frequency", parse_unsigned),
-        ):
-            value = find(document, name)
-            if not isinstance(value, Absent):
-                changes[field] = None if value is None else parse(name, js.as_string(value))
-    except js.JSONTypeError as fault:
-        raise internal(str(fault)) from None
+    _read_level(find(document, "trace_level"), changes)
+    for name, field, parse in (
+        ("trace_rate", "rate", parse_unsigned),
+        ("trace_count", "count", _count),
+        ("log_frequency", "log_frequency", parse_unsigned),
+    ):
+        value = find(document, name)
+        if not isinstance(value, Absent):
+            changes[field] = None if value is None else parse(name, js.as_string(value))
     return changes
 
 
