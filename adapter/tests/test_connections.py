@@ -11,7 +11,8 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.transport.http1 import HIGH_WATER, Pool
+from triton_adapter.transport.connection import HIGH_WATER
+from triton_adapter.transport.pool import Pool
 from triton_adapter.triton.replies import Reply, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -146,6 +147,31 @@ def test_what_is_no_whole_answer_is_an_error(answer: bytes, kind: type[AdapterEr
         run(lambda pool: pool.send(get(server.url)))
     # Only what had not begun to be answered may be asked again.
     assert caught.value.retryable == (answer == b"")
+
+
+def test_a_head_that_does_not_end_is_a_bad_gateway() -> None:
+    with (
+        served([b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70000]) as server,
+        pytest.raises(errors.BadGatewayError) as caught,
+    ):
+        run(lambda pool: pool.send(get(server.url)))
+    assert caught.value.message == "the upstream's answer begins with headers that do not end"
+
+
+def test_a_body_that_does_not_end_is_a_bad_gateway() -> None:
+    async def main() -> None:
+        pool = Pool(longest=1000)
+        try:
+            assert len((await pool.send(get(server.url))).body) == 1000
+            with pytest.raises(errors.BadGatewayError, match="too long"):
+                await pool.send(get(server.url))
+        finally:
+            await pool.close()
+
+    fits = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(1000)
+    endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"3e9\r\n" + bytes(1001) + b"\r\n"
+    with served([fits, endless]) as server:
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x\n": "a"}, {"x": "\0"}], ids=repr)

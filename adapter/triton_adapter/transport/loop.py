@@ -1,4 +1,4 @@
-"""The asynchronous transport: steps driven on the running event loop, over connections of `http1`."""
+"""The asynchronous transport: steps driven on the running event loop, over a pool of connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from triton_adapter.calls import Together
 from triton_adapter.errors import AdapterError
 from triton_adapter.flow import Flow
 from triton_adapter.target import Steps
-from triton_adapter.transport.http1 import Pool
+from triton_adapter.transport.pool import Pool
 from triton_adapter.triton.replies import Sleep, Wire
 
 SIDE_BY_SIDE = 16

@@ -1,38 +1,27 @@
-"""HTTP/1.1 on asyncio: a pool of kept connections, parsed by httptools. The proxy's hot path, so no layer too many.
+"""One HTTP/1.1 connection on asyncio, parsed by httptools: a request, its answer, the next one.
 
 Bodies come whole, or as a stream that is read piece by piece. Nothing is followed, decoded or repeated here.
 """
 
 import asyncio
-import os
-import re
-import socket
-from collections import deque
-from dataclasses import dataclass
-from functools import lru_cache
 from time import monotonic
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from httptools import HttpParserError, HttpResponseParser
 
-from triton_adapter.errors import (
-    AdapterError,
-    APIConnectionError,
-    APITimeoutError,
-    BadGatewayError,
-    BadRequestError,
-    ServiceUnavailableError,
-)
-from triton_adapter.tls import Tls, context, refusal
+from triton_adapter.errors import AdapterError, APIConnectionError, APITimeoutError, BadGatewayError
+from triton_adapter.transport.place import Place
 from triton_adapter.triton.replies import Reply, Wire
 
-CONNECT_TIMEOUT = 10.0
+if TYPE_CHECKING:
+    from triton_adapter.transport.pool import Pool
+
 # Kept connections are closed after so many seconds without use.
 KEPT = 60.0
 # A stream's unread bytes at which the sender is made to wait.
 HIGH_WATER = 1 << 18
-USER_AGENT = "triton-adapter"
+# An answer's bytes at which its head is taken to have no end.
+LONGEST_HEAD = 1 << 16
 
 
 class Headers(dict[str, str]):
@@ -41,47 +30,6 @@ class Headers(dict[str, str]):
     def get(self, key: str, default: Any = None) -> Any:
         """Return the header's value, or `default`."""
         return super().get(key.lower(), default)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a URL leads: whom to connect to, what to ask for."""
-
-    host: str
-    port: int
-    secure: bool
-    head: str
-    tls: Tls | None = None
-
-    def refusal(self, error: BaseException | None) -> AdapterError | None:
-        """Return what TLS has to do with the end of a connection that has not been answered."""
-        shown = self.tls is not None and self.tls.certificate is not None
-        return refusal(error, secure=self.secure, shown=shown)
-
-
-@lru_cache(maxsize=1024)
-def place(url: str) -> Place:
-    """Read a URL. ValueError if it is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("not an http or https URL")
-    secure = parts.scheme == "https"
-    # As it stands: Triton does not decode percent signs, so what is asked for is what must be sent.
-    path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-    host = parts.netloc.rpartition("@")[2]
-    head = f"{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n"
-    return Place(parts.hostname, parts.port or (443 if secure else 80), secure, head)
-
-
-def request_bytes(wire: Wire, head: str) -> bytes:
-    """Return a request's bytes. ValueError if a header cannot be sent."""
-    lines = [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
-    text = f"{wire.method} {head}{''.join(lines)}"
-    if text.count("\n") != len(lines) + 3 or text.count("\r") != len(lines) + 3 or "\0" in text:
-        raise ValueError("a header with a line break in it")
-    if wire.body is None:
-        return f"{text}\r\n".encode()
-    return f"{text}Content-Length: {len(wire.body)}\r\n\r\n".encode() + wire.body
 
 
 class Source:
@@ -197,6 +145,8 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             return self._drop()  # nobody asked
         self._begun = True
+        if not self._headed:
+            self._unread += len(data)
         if self._silence is not None:
             self._heard = monotonic()
         try:
@@ -210,6 +160,9 @@ class Connection(asyncio.Protocol):
                         "the upstream does not speak HTTP as Triton does: is api_base the address of its HTTP port?"
                     )
                 )
+        else:
+            if not self._headed and self._unread > LONGEST_HEAD:
+                self._fail(BadGatewayError("the upstream's answer begins with headers that do not end"))
         return None
 
     def eof_received(self) -> None:
@@ -245,7 +198,7 @@ class Connection(asyncio.Protocol):
         if status < 200:  # 100: go on
             self._headers = Headers()
             return
-        self._headed = True
+        self._headed, self._unread = True, 0
         self._stream = self._stream and status == 200
         if self._stream:
             self._wake(Reply(200, self._headers, b"", Source(self)))
@@ -256,8 +209,11 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             return
         self._body.append(body)
-        if self._stream:
-            self._unread += len(body)
+        self._unread += len(body)
+        if not self._stream:
+            if self._unread > self._pool.longest:
+                self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
+        else:
             if self._unread > HIGH_WATER and self._transport is not None:
                 self._transport.pause_reading()
             self._wake(None)
@@ -327,86 +283,3 @@ class Connection(asyncio.Protocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
-
-
-class Pool:
-    """Connections by address. As many as are needed: every limit here would be a queue nobody sees."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Place, deque[Connection]] = {}
-        self._all: set[Connection] = set()
-
-    async def send(self, wire: Wire) -> Reply:
-        """Perform one request. An AdapterError if no whole answer came."""
-        try:
-            where = place(wire.url)
-            data = request_bytes(wire, where.head)
-        except ValueError as error:
-            raise BadRequestError("api_base or a header cannot be sent", param="api_base") from error
-        key = _key(where, wire.tls)
-        kept = self._kept.get(key)
-        if kept:
-            now = monotonic()
-            while kept:
-                connection = kept.pop()
-                if not connection.stale(now):
-                    return await connection.ask(wire, data)
-                connection.abort()
-        connection = await self._connect(key, wire)
-        return await connection.ask(wire, data)
-
-    def keep(self, connection: Connection) -> None:
-        """Take back a connection whose answer has ended."""
-        kept = self._kept.get(connection.key)
-        if kept is None:
-            kept = self._kept[connection.key] = deque()
-        kept.append(connection)
-
-    def forget(self, connection: Connection) -> None:
-        """Let go of a connection that is closed."""
-        self._all.discard(connection)
-        kept = self._kept.get(connection.key)
-        if kept is not None and connection in kept:
-            kept.remove(connection)
-
-    async def close(self) -> None:
-        """Close every connection."""
-        self._kept.clear()
-        for connection in list(self._all):
-            connection.abort()
-        await asyncio.sleep(0)
-
-    async def _connect(self, key: Place, wire: Wire) -> Connection:
-        limit = min(CONNECT_TIMEOUT, (wire.silence if wire.stream else wire.timeout) or CONNECT_TIMEOUT)
-        try:
-            async with asyncio.timeout(limit):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self, key),
-                    key.host,
-                    key.port,
-                    ssl=context(key.tls) if key.secure else None,
-                )
-        except TimeoutError as error:
-            raise ServiceUnavailableError("Triton cannot be reached in the time allowed") from error
-        except (OSError, UnicodeError) as error:
-            if (refused := key.refusal(error)) is not None:
-                raise refused from error
-            raise ServiceUnavailableError(
-                f"Triton cannot be reached: {_why(error)}", retry_after=1
-            ) from error
-        self._all.add(connection)
-        return connection
-
-
-def _why(error: OSError | UnicodeError) -> str:
-    """Return why nobody was reached, without the address that the error's own text holds."""
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "its name is unknown"
-    # Where a name has several addresses, the errors of all of them are one text (asyncio).
-    number = error.errno or next(iter(re.findall(r"\[Errno (\d+)\]", str(error))), 0)
-    return os.strerror(int(number)).lower() if number else "the connection failed"
-
-
-@lru_cache(maxsize=1024)
-def _key(where: Place, tls: Tls | None) -> Place:
-    return Place(where.host, where.port, where.secure, "", tls)

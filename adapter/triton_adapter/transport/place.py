@@ -1,0 +1,58 @@
+"""Where a request goes, and its bytes."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from triton_adapter.errors import AdapterError
+from triton_adapter.tls import Tls, refusal
+from triton_adapter.triton.replies import Wire
+
+USER_AGENT = "triton-adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads: whom to connect to, what to ask for."""
+
+    host: str
+    port: int
+    secure: bool
+    head: str
+    tls: Tls | None = None
+
+    def refusal(self, error: BaseException | None) -> AdapterError | None:
+        """Return what TLS has to do with the end of a connection that has not been answered."""
+        shown = self.tls is not None and self.tls.certificate is not None
+        return refusal(error, secure=self.secure, shown=shown)
+
+
+@lru_cache(maxsize=1024)
+def place(url: str) -> Place:
+    """Read a URL. ValueError if it is none."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http or https URL")
+    secure = parts.scheme == "https"
+    # As it stands: Triton does not decode percent signs, so what is asked for is what must be sent.
+    path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    host = parts.netloc.rpartition("@")[2]
+    head = f"{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n"
+    return Place(parts.hostname, parts.port or (443 if secure else 80), secure, head)
+
+
+def request_bytes(wire: Wire, head: str) -> bytes:
+    """Return a request's bytes. ValueError if a header cannot be sent."""
+    lines = [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
+    text = f"{wire.method} {head}{''.join(lines)}"
+    if text.count("\n") != len(lines) + 3 or text.count("\r") != len(lines) + 3 or "\0" in text:
+        raise ValueError("a header with a line break in it")
+    if wire.body is None:
+        return f"{text}\r\n".encode()
+    return f"{text}Content-Length: {len(wire.body)}\r\n\r\n".encode() + wire.body
+
+
+@lru_cache(maxsize=1024)
+def address(where: Place, tls: Tls | None) -> Place:
+    """Return what a connection is kept under."""
+    return Place(where.host, where.port, where.secure, "", tls)
