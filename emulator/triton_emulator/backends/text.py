@@ -152,7 +152,7 @@ class TextExecutor(InlineExecutor):
             limits = row.limits
             if default is not None and limits.max_tokens is None:
                 limits = limits._replace(max_tokens=default)
-            vocabulary = row.prompt.split() or ["0"] if engine else []
+            vocabulary = [f" {token}" for token in row.prompt.split() or ["0"]] if engine else ()
             answers.append(
                 [
                     generator.answer(
@@ -161,12 +161,12 @@ class TextExecutor(InlineExecutor):
                         limits,
                         seed=row.seed,
                         index=index,
-                        vocabulary=[f" {token}" for token in vocabulary],
+                        vocabulary=vocabulary,
                     )
                     for index in range(ask.sequences)
                 ]
             )
-        longest = max((len(answer.tokens) for row in answers for answer in row), default=0)
+        longest = max([len(answer.tokens) for row in answers for answer in row], default=0)
         return Generation(ask, answers, max(longest, 1))
 
     def _reached(self, generation: Generation) -> int:

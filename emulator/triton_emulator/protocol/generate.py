@@ -69,7 +69,7 @@ def _map(
     measured = DATATYPES[spec.datatype].json in ("", "string")
     array = json_tensor.elements(key, spec.datatype, values, 0) if measured else None
     shape = tensor_shape(key, len(values), spec.shape)
-    if any(tensor.name == key for tensor in request.inputs):
+    if request.inputs and any(tensor.name == key for tensor in request.inputs):
         raise invalid_arg(f"{request.log_id}input '{key}' already exists in request")
     if not values:
         request.inputs.append(Tensor(key, spec.datatype, shape, data=b""))
