@@ -193,6 +193,23 @@ def test_a_stream_goes_on_to_its_end_while_nobody_new_is_let_in(tmp_path: Path) 
             assert process.wait(10) == 0
 
 
+def test_a_stream_that_takes_too_long_to_finish_ends_with_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    with Upstream() as upstream:
+        path.write_text(CONFIG.format(url=upstream.url) + "general_settings: {drain_seconds: 0}\n")
+        upstream.answer(*chunked(event(text_output="begun"), end=False), then="hang")
+        with running(path) as (process, url):
+            asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+            with httpx.stream("POST", f"{url}/chat/completions", json=asked) as reply:
+                lines = reply.iter_lines()
+                assert "begun" in next(line for line in lines if "begun" in line)
+                process.send_signal(signal.SIGTERM)
+                (last,) = [line for line in lines if line]
+            assert json.loads(last.removeprefix("data: "))["error"]["code"] == "upstream_unavailable"
+            assert process.wait(10) == 0
+        assert upstream.left.wait(10)
+
+
 def wait_until_refused(url: str) -> None:
     deadline = time.monotonic() + 10
     host, port = url.removeprefix("http://").split(":")

@@ -12,6 +12,12 @@ def test_it_is_alive(proxy: ProxyServer) -> None:
     assert get(proxy, "/health/liveliness").json() == "I'm alive!"
 
 
+@pytest.mark.parametrize("path", ["liveliness", "liveness", "readiness"])
+def test_a_load_balancer_may_ask_for_the_head_alone(proxy: ProxyServer, path: str) -> None:
+    reply = httpx.head(f"{proxy.url}/health/{path}")
+    assert (reply.status_code, reply.content) == (200, b"")
+
+
 def test_it_is_ready_when_triton_is(proxy: ProxyServer) -> None:
     reply = get(proxy, "/health/readiness")
     found = reply.json()

@@ -136,8 +136,8 @@ def test_an_unknown_route_is_404(refusing: ProxyServer, path: str) -> None:
     [
         ("GET", "/v1/chat/completions", "POST"),
         ("PUT", "/embeddings", "POST"),
-        ("POST", "/v1/models", "GET"),
-        ("DELETE", "/health", "GET"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/health", "GET, HEAD"),
         ("GET", "/key/generate", "POST"),
     ],
 )

@@ -97,11 +97,11 @@ def control_app(proxy: Served) -> FastAPI:
         async with proxy.running():
             yield
 
-    app = FastAPI(title="triton-proxy", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="triton-proxy", lifespan=lifespan, openapi_url=None)
     routes = ControlRoutes(proxy)
     for name, paths in PATHS.items():
         for path in paths:
-            app.add_api_route(path, getattr(routes, name), methods=["GET"])
+            app.add_api_route(path, getattr(routes, name), methods=["GET", "HEAD"])
     KeyRoutes(proxy.store, routes.principal).add_to(app)
     app.add_exception_handler(AdapterError, _refused)
     app.add_exception_handler(HTTPException, _missing)
@@ -128,7 +128,8 @@ async def _missing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 405:
         answer = _shown(not_allowed())
-        answer.headers.update(error.headers or {})
+        allowed = (error.headers or {}).get("Allow", "")
+        answer.headers["allow"] = ", ".join(sorted(allowed.split(", ")))
         return answer
     if error.status_code == 404:
         return _shown(BadRequestError("There is no such route", status_code=404, code="unknown_url"))
