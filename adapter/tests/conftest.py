@@ -10,6 +10,8 @@ from adapter.tests.upstream import Upstream
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 
+# Headers that the servers hand to the model, so that a test sees what was sent.
+FORWARDED = "(Authorization|X-Team)"
 MODELS = Path(__file__).resolve().parent / "models"
 
 
@@ -22,11 +24,11 @@ def triton(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "emulator":
         from triton_emulator.emulator import Emulator
 
-        with Emulator(MODELS) as emulator:
+        with Emulator(MODELS, http_header_forward_pattern=FORWARDED) as emulator:
             yield emulator.url
         return
     require_reference()
-    with TritonServer(MODELS) as server:
+    with TritonServer(MODELS, [f"--http-header-forward-pattern={FORWARDED}"]) as server:
         yield server.http_url
 
 

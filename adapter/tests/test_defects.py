@@ -13,7 +13,7 @@ import pytest
 
 from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
 from adapter.tests.upstream import Upstream, chunked, event, http
-from triton_adapter import errors
+from triton_adapter import Target, errors
 
 
 def reported(sdk: Sdk, model: str, triton: str, **params: Any) -> Any:
@@ -54,6 +54,15 @@ def test_D4_the_chat_template_that_is_given_is_used(sdk: Sdk, triton: str) -> No
     reply = sdk.completion("flat", messages, api_base=triton, chat_template="chatml")
     sent = "<|im_start|>system\nBe terse.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert reply.choices[0].message.content == f"You said: {sent}"
+
+
+@pytest.mark.parametrize("name", ["roles", "initial_prompt_value", "final_prompt_value"])
+def test_D4_what_would_shape_the_prompt_elsewhere_is_refused_by_name(
+    sdk: Sdk, triton: str, name: str
+) -> None:
+    error = failure(lambda: sdk.completion("flat", ask("x"), api_base=triton, **{name: "x"}))
+    assert isinstance(error, errors.UnsupportedParameterError)
+    assert error.param == name
 
 
 @pytest.mark.parametrize("model", ["trtllm", "trtllm_stream", "vllm", "flat"])
@@ -244,13 +253,27 @@ def test_D17_usage_is_what_the_backend_counted(sdk: Sdk, triton: str, model: str
     assert chunks[-1].usage.model_dump() == {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
 
 
+def test_D17_a_text_cut_at_the_limit_says_length_in_a_stream(sdk: Sdk, triton: str) -> None:
+    for model in ("trtllm", "trtllm_stream", "vllm", "llmapi"):
+        chunks, error = sdk.collect(model, ask("SAY one two three four"), api_base=triton, max_tokens=2)
+        assert error is None
+        assert (text_of(chunks), ends_of(chunks)) == ("one two", ["length"])
+
+
 def test_D17_usage_that_nobody_counted_says_that_it_is_an_estimate(sdk: Sdk, triton: str) -> None:
     usage = sdk.completion("flat", ask("SAY one two three four"), api_base=triton).usage
     assert usage.estimated is True
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (6, 5, 11)
 
 
-def test_D18_the_key_and_extra_headers_are_sent(sdk: Sdk, upstream: Upstream) -> None:
+def test_D18_the_key_and_extra_headers_reach_triton(sdk: Sdk, triton: str) -> None:
+    params: dict[str, Any] = {"api_key": "k3y", "extra_headers": {"X-Team": "blue"}}
+    for model in ("trtllm", "flat"):  # 2.51 hands headers to the model on infer, not on generate
+        sent = reported(sdk, model, triton, **params)["parameters"]
+        assert (sent["Authorization"], sent["X-Team"]) == ("Bearer k3y", "blue")
+
+
+def test_D18_the_key_and_extra_headers_are_sent_with_every_request(sdk: Sdk, upstream: Upstream) -> None:
     upstream.answer(*chunked(event(text_output="hi")))
     sdk.completion("m", ask("x"), api_base=upstream.url, api_key="k3y", extra_headers={"X-Team": "blue"})
     for request in upstream.received:
@@ -358,6 +381,12 @@ def test_D24_a_server_that_is_slow_times_out(sdk: Sdk, upstream: Upstream) -> No
     assert (error.status_code, error.type) == (504, "upstream_error")
 
 
+def test_D24_a_model_that_never_ends_times_out(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.completion("endless", ask("talk"), api_base=triton, timeout=0.3))
+    assert isinstance(error, errors.APITimeoutError)
+    assert (error.status_code, error.code) == (504, "upstream_timeout")
+
+
 def test_D25_nothing_but_triton_is_asked(sdk: Sdk, upstream: Upstream) -> None:
     for _ in range(3):
         upstream.answer(*chunked(event(text_output="hi")))
@@ -365,6 +394,11 @@ def test_D25_nothing_but_triton_is_asked(sdk: Sdk, upstream: Upstream) -> None:
         sdk.completion("m", ask("x"), api_base=upstream.url)
     paths = [request.path for request in upstream.received]
     assert paths == ["/v2/models/m", "/v2/models/m/config", *["/v2/models/m/generate_stream"] * 3]
+
+
+def test_D26_a_call_gives_up_after_ten_minutes_not_after_a_hundred() -> None:
+    target = Target.of("triton/m", "http://127.0.0.1:9")
+    assert (target.timeout, target.retries) == (600, 2)
 
 
 def test_D26_retries_need_nothing_installed(sdk: Sdk, upstream: Upstream) -> None:
