@@ -7,15 +7,20 @@ import numpy as np
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.tensor import Tensor
 
+#: Datatypes without classes. 2.51 crashes at BYTES; later servers refuse it in these words too.
+_UNSUPPORTED = frozenset({"BOOL", "FP16", "BF16", "BYTES"})
+
 
 def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: bool) -> Tensor:
     """The `classes` highest values of each batch row as a BYTES tensor of shape [batch?, min(classes, row)].
 
     Values print as C's std::to_string does (six decimals for floats). Equal values stay in index order.
-    Raises INVALID_ARG for a BYTES output, as later servers do (2.51 itself crashes).
+    Raises INVALID_ARG for a datatype that has none.
     """
-    if tensor.datatype == "BYTES":
-        raise invalid_arg("class result not available for output due to unsupported type 'BYTES'")
+    if tensor.datatype in _UNSUPPORTED:
+        raise invalid_arg(
+            f"class result not available for output due to unsupported type '{tensor.datatype}'"
+        )
     rows = tensor.shape[0] if batching and tensor.shape else 1
     values = tensor.array.reshape(rows, tensor.count // rows if rows else 0)
     top = min(classes, values.shape[1])
