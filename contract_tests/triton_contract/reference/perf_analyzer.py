@@ -25,7 +25,7 @@ PERF_ANALYZER = Pin(
 #: libraries that it asks for by their plain names; the server's wheel carries them under others
 _LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 #: a machine is never as calm as the program wants it: it is told to be content
-_UNSTABLE = ("--stability-percentage=999", "--max-trials=3")
+_UNSTABLE = ("--stability-percentage=999", "--max-trials=10")
 
 
 _LINES_SHOWN = 20
