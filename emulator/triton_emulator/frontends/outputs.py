@@ -13,9 +13,6 @@ def requested(world: World, model: LoadedModel, request: InferRequest, tensor: T
     output = next((output for output in request.outputs if output.name == tensor.name), None)
     if output is None:
         return tensor
-    if output.classification:
-        labels = model.labels.get(tensor.name, ())
-        return classify(tensor, output.classification, labels, batching=model.config.max_batch_size > 0)
     ref = output.shared_memory
     if ref is not None:
         if tensor.byte_size > ref.byte_size:
@@ -24,4 +21,7 @@ def requested(world: World, model: LoadedModel, request: InferRequest, tensor: T
                 f"should be at least {tensor.byte_size} bytes to hold the results"
             )
         world.system_shared_memory.write(ref, tensor.data)
+    if output.classification:
+        labels = model.labels.get(tensor.name, ())
+        return classify(tensor, output.classification, labels, batching=model.config.max_batch_size > 0)
     return tensor

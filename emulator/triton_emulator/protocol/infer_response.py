@@ -42,7 +42,8 @@ def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
 
     An output in shared memory has neither data nor parameters: the caller has written it into its region.
     """
-    requested = {output.name: output for output in request.outputs} if request.outputs else _ALL
+    # of an output that is asked for twice, the first counts
+    requested = {output.name: output for output in reversed(request.outputs)} if request.outputs else _ALL
     blobs: list[Buffer] = []
     parts: list[bytes] = []
     for tensor in response.outputs:

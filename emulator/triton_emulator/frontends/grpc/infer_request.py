@@ -241,6 +241,7 @@ def _merge(outputs: list[RequestedOutput]) -> None:
         known = first.setdefault(output.name, output)
         known.shared_memory = known.shared_memory or output.shared_memory
         known.classification = known.classification or output.classification
+    outputs[:] = first.values()
 
 
 def _classification(entry: Proto) -> int:

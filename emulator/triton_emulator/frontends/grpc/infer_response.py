@@ -18,7 +18,11 @@ def fill(message: Proto, request: InferRequest, response: InferResponse) -> None
     if response.id:
         message.id = response.id
     outputs, raw = message.outputs, message.raw_output_contents
-    placed = {output.name for output in request.outputs if output.shared_memory is not None}
+    placed = {
+        output.name
+        for output in request.outputs
+        if output.shared_memory is not None and not output.classification
+    }
     for tensor in response.outputs:
         output = outputs.add()
         output.name = tensor.name
