@@ -14,14 +14,14 @@ from triton_contract.reference import DEFAULT_VERSION
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
-def write(name: str, lines: Sequence[str]) -> None:
+def write(name: str, lines: Sequence[str], page: Path = PAGE) -> None:
     """Put `lines` between the marks of that name."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
-    before, found, rest = PAGE.read_text().partition(begin)
+    before, found, rest = page.read_text().partition(begin)
     _, ended, after = rest.partition(end)
     if not (found and ended):
-        raise ValueError(f"{PAGE.name} has no place for '{name}'")
-    PAGE.write_text("".join((before, begin, "\n", *(f"{line}\n" for line in lines), "\n", end, after)))
+        raise ValueError(f"{page.name} has no place for '{name}'")
+    page.write_text("".join((before, begin, "\n", *(f"{line}\n" for line in lines), "\n", end, after)))
 
 
 def rates(rows: Sequence[Row], extent: Extent, load: float) -> list[str]:
@@ -78,10 +78,10 @@ def _line(what: str, emulator: float, triton: float, unit: str, form: str) -> st
 
 def conditions(load: float) -> str:
     """When and where; `load` is the machine's load average before anything was measured."""
-    real_time = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
+    raised = os.sched_getscheduler(0) != os.SCHED_OTHER or os.getpriority(os.PRIO_PROCESS, 0) < 0
     return (
         f"Measured on {dt.datetime.now(dt.UTC).date()} on {machine()}"
-        f"{', all at real-time priority' if real_time else ''}, load average {load:.1f} before; "
+        f"{', everything at a raised priority' if raised else ''}, load average {load:.1f} before; "
         f"Python {platform.python_version()}, uvicorn {version('uvicorn')}, tritonserver {DEFAULT_VERSION}."
     )
 
