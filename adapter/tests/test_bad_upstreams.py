@@ -31,6 +31,7 @@ def test_a_stream_without_its_last_chunk_is_cut_off_not_finished(sdk: Sdk, upstr
     assert ends_of(chunks) == []
     assert isinstance(error, errors.APIConnectionError)
     assert (error.status_code, error.message) == (502, "Triton's answer broke off")
+    assert len(upstream.posts) == 1
 
 
 def test_a_stream_that_is_reset_is_cut_off_not_finished(sdk: Sdk, upstream: Upstream) -> None:

@@ -1,13 +1,19 @@
 """The keywords that are about the call itself, checked before anything is sent."""
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
+from openai.types.chat import ChatCompletionMessage
+from pydantic import BaseModel
 
 import triton_adapter
-from adapter.tests.driving import Sdk, ask, failure
+from adapter.tests.driving import Sdk, ask, failure, read_report
+from adapter.tests.upstream import Upstream
 from triton_adapter import completion, errors
 
+LAST = "{{ messages[-1].content }}"
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
 
@@ -16,9 +22,18 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
     [
         ({"timeout": "long"}, "timeout"),
         ({"timeout": -1}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": (1, 2)}, "timeout"),
         ({"num_retries": 1.5}, "num_retries"),
         ({"max_retries": True}, "max_retries"),
         ({"extra_headers": {"X": b"bytes"}}, "extra_headers"),
+        ({"extra_headers": [("X", "a")]}, "extra_headers"),
+        ({"headers": "X: a"}, "headers"),
+        ({"api_key": 5}, "api_key"),
+        ({"request_id": 5}, "request_id"),
+        ({"allowed_openai_params": 5}, "allowed_openai_params"),
+        ({"metadata": {"a": object()}}, None),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, None),
         ({"custom_llm_provider": "openai"}, "model"),
         ({"chat_template_kwargs": 5}, "chat_template_kwargs"),
         ({"stream_upstream": "yes"}, "stream_upstream"),
@@ -28,11 +43,58 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_a_keyword_that_makes_no_sense_is_refused_by_name(
-    sdk: Sdk, params: dict[str, Any], param: str
+    sdk: Sdk, upstream: Upstream, params: dict[str, Any], param: str | None
 ) -> None:
-    error = failure(lambda: sdk.completion("m", ask("x"), **{"api_base": "http://127.0.0.1:9", **params}))
+    given = {"messages": ask("x"), "api_base": upstream.url, **params}
+    error = failure(lambda: sdk.completion("m", **given))
     assert isinstance(error, errors.BadRequestError)
     assert (error.status_code, error.param) == (400, param)
+
+
+@pytest.mark.parametrize("model", [None, 5, "", "triton/"])
+def test_a_model_that_is_no_name_is_refused(model: Any) -> None:
+    error = failure(lambda: completion(model, ask("x"), api_base="http://127.0.0.1:9"))
+    assert (error.status_code, error.param, error.message) == (400, "model", "model must be 'triton/NAME'")
+
+
+def test_a_replys_message_goes_into_the_next_call_as_it_is(sdk: Sdk, triton: str) -> None:
+    messages: list[Any] = ask('SAY <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')
+    said = sdk.completion(
+        "flat", messages, api_base=triton, tools=TOOLS, chat_template=LAST, tool_parser="hermes"
+    )
+    message = said.choices[0].message
+    theirs = ChatCompletionMessage.model_validate(message.model_dump())
+    answer = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "42"}
+    for each in (message, theirs):
+        reply = sdk.completion("flat", [*messages, each, answer], api_base=triton, chat_template="hermes")
+        sent = reply.choices[0].message.content
+        assert '<|im_start|>assistant\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}' in sent
+
+
+def test_arrays_and_tuples_are_lists_and_numbers(sdk: Sdk, triton: str) -> None:
+    reply = sdk.completion(
+        "trtllm",
+        tuple(ask("REPORT")),
+        api_base=triton,
+        temperature=np.float32(0.5),
+        max_tokens=np.int64(50),
+        stop=("@@", "%%"),
+    )
+    inputs = read_report(reply)["inputs"]
+    assert (inputs["temperature"], inputs["max_tokens"], inputs["stop_words"]) == ([0.5], [50], ["@@", "%%"])
+    found = sdk.embedding("embed", np.array(["a", "bb"]), api_base=triton)
+    assert [item.embedding[0] for item in found.data] == [1, 2]
+
+
+def test_a_class_of_pydantics_is_a_response_format(sdk: Sdk, triton: str) -> None:
+    class Event(BaseModel):
+        name: str
+
+    inputs = read_report(sdk.completion("trtllm", ask("REPORT"), api_base=triton, response_format=Event))[
+        "inputs"
+    ]
+    assert inputs["guided_decoding_guide_type"] == ["json_schema"]
+    assert json.loads(inputs["guided_decoding_guide"][0]) == Event.model_json_schema()
 
 
 def test_base_url_is_another_name_of_api_base(sdk: Sdk, triton: str) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def test_text_for_a_model_of_tokens_needs_a_tokenizer(sdk: Sdk, triton: str, tmp
     assert reply.data[0].embedding == [2, 1, 0, -1]
 
 
-def test_many_texts_go_in_requests_the_model_can_take(sdk: Sdk, whole_upstream: Upstream) -> None:
+def test_many_texts_go_side_by_side_in_requests_the_model_can_take(
+    sdk: Sdk, whole_upstream: Upstream
+) -> None:
     whole_upstream.metadata = {
         "name": "m",
         "inputs": [{"name": "input_text", "datatype": "BYTES", "shape": [-1, 1]}],
@@ -62,7 +65,10 @@ def test_many_texts_go_in_requests_the_model_can_take(sdk: Sdk, whole_upstream: 
     }
     whole_upstream.config = {"max_batch_size": 4}
 
+    together = threading.Barrier(3)  # all of them are under way at the same time
+
     def reply(rows: int) -> bytes:
+        together.wait(10)
         data = json.dumps([float(rows)] * rows)
         return http(
             f'{{"outputs":[{{"name":"embedding","datatype":"FP32","shape":[{rows},1],"data":{data}}}]}}'.encode()

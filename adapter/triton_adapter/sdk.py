@@ -3,12 +3,12 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
+from triton_adapter.arguments import read_arguments
 from triton_adapter.calls import Call
 from triton_adapter.client import AsyncChunks, AsyncClient, Chunks, Client
-from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
 from triton_adapter.openai.objects import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -16,42 +16,9 @@ from triton_adapter.openai.objects import (
     EmbeddingReply,
     Record,
 )
-from triton_adapter.settings import SETTING_TYPES
-from triton_adapter.target import Target
-from triton_adapter.triton.jsontext import dumps
 
 Chunk = TypeVar("Chunk", bound=Record)
 Prompt = str | list[str] | list[int] | list[list[int]]
-# Keywords of a call that are about the call, not about the model.
-_CALL = frozenset(
-    {
-        "allowed_openai_params",
-        "api_base",
-        "api_key",
-        "base_url",
-        "custom_llm_provider",
-        "drop_params",
-        "extra_headers",
-        "headers",
-        "max_retries",
-        "num_retries",
-        "request_id",
-        "retry_delay",
-        "stream_timeout",
-        "timeout",
-    }
-)
-# Keywords of LiteLLM's that are not about a call to Triton -> what takes their place here. False and None pass.
-_ELSEWHERE = {
-    "cache": "replies are not cached here; Triton's response cache is its model's own",
-    "caching": "replies are not cached here; Triton's response cache is its model's own",
-    "context_window_fallback_dict": "the proxy falls back: context_window_fallbacks in its router_settings",
-    "fallbacks": "the proxy falls back: fallbacks in its router_settings",
-    "logger_fn": "use the logging of your program",
-    "mock_response": "answers without a model come from a triton-emulator: start one and name it as api_base",
-    "model_list": "the proxy serves a list of models",
-    "verbose": "use the logging of your program",
-}
 
 
 class Stream(Generic[Chunk]):
@@ -127,7 +94,7 @@ def completion(
     `drop_params`, `allowed_openai_params`, `extra_body` and `request_id`. With `stream=True` the result is iterated.
     An AdapterError says whose fault a failure is; a stream raises it where it happens.
     """
-    target, body, call = _prepared(model, {"messages": messages, "stream": stream, **params})
+    target, body, call = read_arguments(model, {"messages": messages, "stream": stream, **params})
     result = _client().chat(target, body, call)
     if isinstance(result, dict):
         return _built(ChatCompletion, result, call)
@@ -146,7 +113,7 @@ async def acompletion(
     model: str, messages: list[dict[str, Any]], *, stream: bool | None = None, **params: Any
 ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]:
     """Complete a chat without blocking; see `completion`."""
-    target, body, call = _prepared(model, {"messages": messages, "stream": stream, **params})
+    target, body, call = read_arguments(model, {"messages": messages, "stream": stream, **params})
     result = await (await _async_client()).chat(target, body, call)
     if isinstance(result, dict):
         return _built(ChatCompletion, result, call)
@@ -165,7 +132,7 @@ def text_completion(
     model: str, prompt: Prompt, *, stream: bool | None = None, **params: Any
 ) -> Completion | Stream[Completion]:
     """Complete texts: one or several prompts, each with `n` choices; see `completion` for the keywords."""
-    target, body, call = _prepared(model, {"prompt": prompt, "stream": stream, **params})
+    target, body, call = read_arguments(model, {"prompt": prompt, "stream": stream, **params})
     result = _client().completion(target, body, call)
     if isinstance(result, dict):
         return _built(Completion, result, call)
@@ -184,7 +151,7 @@ async def atext_completion(
     model: str, prompt: Prompt, *, stream: bool | None = None, **params: Any
 ) -> Completion | AsyncStream[Completion]:
     """Complete texts without blocking; see `text_completion`."""
-    target, body, call = _prepared(model, {"prompt": prompt, "stream": stream, **params})
+    target, body, call = read_arguments(model, {"prompt": prompt, "stream": stream, **params})
     result = await (await _async_client()).completion(target, body, call)
     if isinstance(result, dict):
         return _built(Completion, result, call)
@@ -193,13 +160,13 @@ async def atext_completion(
 
 def embedding(model: str, input: Prompt, **params: Any) -> EmbeddingReply:
     """Embed texts or token lists; `encoding_format` is float or base64, `dimensions` shortens the vectors."""
-    target, body, call = _prepared(model, {"input": input, **params})
+    target, body, call = read_arguments(model, {"input": input, **params})
     return _built(EmbeddingReply, _client().embedding(target, body, call), call)
 
 
 async def aembedding(model: str, input: Prompt, **params: Any) -> EmbeddingReply:
     """Embed without blocking; see `embedding`."""
-    target, body, call = _prepared(model, {"input": input, **params})
+    target, body, call = read_arguments(model, {"input": input, **params})
     return _built(EmbeddingReply, await (await _async_client()).embedding(target, body, call), call)
 
 
@@ -210,67 +177,6 @@ def _built(kind: type[R], reply: dict[str, Any], call: Call) -> R:
     made = kind.build(reply)
     made._dropped = call.dropped  # noqa: SLF001 - the field is ours
     return made
-
-
-_ASIDE = frozenset({*SETTING_TYPES, *_CALL, *_ELSEWHERE})
-_targets: dict[bytes, Target] = {}
-_MOST_TARGETS = 1024
-
-
-def _prepared(model: str, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any], Call]:
-    """Sort a call's keywords: what is about the target, what about the call, what goes into the body."""
-    provider = given.get("custom_llm_provider")
-    if provider not in (None, "triton") or not model.removeprefix("triton/"):
-        raise BadRequestError("model must be 'triton/NAME'", param="model")
-    for name, instead in _ELSEWHERE.items():
-        if given.get(name):
-            raise UnsupportedParameterError(f"'{name}' is not a parameter here: {instead}", param=name)
-    settings = {name: value for name, value in given.items() if name in SETTING_TYPES and value is not None}
-    request_kwargs = settings.pop("chat_template_kwargs", None)
-    body = {name: value for name, value in given.items() if name not in _ASIDE}
-    body["model"] = model
-    if request_kwargs is not None:
-        body["chat_template_kwargs"] = request_kwargs
-    call = Call(
-        model=model.removeprefix("triton/"),
-        request_id=given.get("request_id"),
-        drop_params=bool(given.get("drop_params")),
-        allowed_params=tuple(given.get("allowed_openai_params") or ()),
-    )
-    return _target(model, settings, given), body, call
-
-
-def _target(model: str, settings: dict[str, Any], given: Mapping[str, Any]) -> Target:
-    api_base = given.get("api_base") or given.get("base_url")
-    if not isinstance(api_base, str):
-        raise MissingParameterError("api_base is required: the URL of the Triton server", param="api_base")
-    headers = {**(given.get("headers") or {}), **(given.get("extra_headers") or {})}
-    limits: dict[str, Any] = {}
-    for name, field, kinds in (
-        ("timeout", "timeout", (int, float)),
-        ("stream_timeout", "silence", (int, float)),
-        ("max_retries", "retries", (int,)),
-        ("num_retries", "retries", (int,)),
-        ("retry_delay", "retry_delay", (int, float)),
-    ):
-        value = given.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-            raise BadRequestError(f"'{name}' must be a number of 0 or more", param=name, code="invalid_value")
-        limits[field] = value
-    try:
-        key = dumps([model, api_base, given.get("api_key"), headers, settings, limits])
-    except TypeError as error:
-        raise BadRequestError("headers and settings must be plain values", param="extra_headers") from error
-    target = _targets.get(key)
-    if target is None:
-        while len(_targets) >= _MOST_TARGETS:
-            _targets.pop(next(iter(_targets)))
-        target = _targets[key] = Target.of(
-            model, api_base, settings=settings, api_key=given.get("api_key"), headers=headers, **limits
-        )
-    return target
 
 
 _lock = threading.Lock()

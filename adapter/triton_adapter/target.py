@@ -26,7 +26,7 @@ Steps = Generator[Any, Any, Any]
 _MISMATCH = re.compile(
     r"unexpected shape|data-type is|unexpected inference (in|out)put|missing required input|input byte size mismatch"
     r"|decoupled transaction policy|exactly 1 response|is not found|no available versions|Unable to parse|^Not Found$"
-    r"|batch-size must be|batch size does not match|has no shape"
+    r"|^no /v2/models|batch-size must be|batch size does not match|has no shape"
 )
 _DECOUPLED = re.compile(r"decoupled transaction policy|exactly 1 response")
 LONGEST_WAIT = 60.0

@@ -9,13 +9,18 @@ from triton_adapter.errors import BadRequestError
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON. BadRequestError if it is nested deeper than can be written, TypeError if it is none."""
+    """Write JSON. BadRequestError if that cannot be done: the value is the caller's."""
     try:
         return orjson.dumps(value)
     except TypeError as error:
-        if "Recursion" not in str(error):
-            raise
-        raise BadRequestError("a value is nested too deeply", code="invalid_value") from error
+        told = str(error)
+        if "Recursion" in told:
+            why = "a value is nested too deeply"
+        elif "surrogates" in told:
+            why = "a text holds half of a surrogate pair, which is no Unicode"
+        else:
+            why = "a value cannot be written as JSON"
+        raise BadRequestError(why, code="invalid_value") from error
 
 
 def loads(text: bytes | str) -> Any:
