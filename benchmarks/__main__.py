@@ -1,6 +1,6 @@
-"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [sdk] [proxy]`: with no names all but the proxy.
+"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [sdk] [proxy] [soak]`: with no names all but the last two.
 
-Each writes its own table: `sdk` and `proxy` into pages of their own in docs/, the others into docs/benchmarks.md.
+Each writes its own table: `sdk`, `proxy` and `soak` into pages of their own in docs, the rest into docs/benchmarks.md.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import grpc, http, proxy, proxy_report, report, sdk, startup
+from benchmarks import grpc, http, proxy, proxy_report, report, sdk, soak, startup
 from benchmarks.load import Unmeasured
 from benchmarks.rows import Extent, Row
 
@@ -38,6 +38,10 @@ def _proxy(extent: Extent, _: float) -> None:
     proxy_report.write(found, rounds=extent.rounds, seconds=extent.seconds)
 
 
+def _soak(_: Extent, load: float) -> None:
+    soak.report(soak.run(), load)
+
+
 def _rates(name: str, rows: list[Row], extent: Extent, load: float) -> None:
     if not extent.only:
         report.write(name, report.rates(rows, extent, load))
@@ -50,13 +54,16 @@ PARTS: dict[str, Callable[[Extent, float], None]] = {
     "startup": _startup,
     "sdk": _sdk,
     "proxy": _proxy,
+    "soak": _soak,
 }
+#: what is measured where nothing is named
+USUAL = [part for part in PARTS if part not in {"proxy", "soak"}]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", choices=[*PARTS, []], help="what to measure; all but the proxy, if not named"
+        "what", nargs="*", choices=[*PARTS, []], help="what to measure; all but proxy and soak, if not named"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds per number, whose median counts")
     parser.add_argument("--seconds", type=int, default=1, help="length of a round")
@@ -65,7 +72,7 @@ def main() -> int:
     extent = Extent(asked.rounds, asked.seconds, asked.only)
     load = os.getloadavg()[0]
     try:
-        for name in asked.what or [part for part in PARTS if part != "proxy"]:
+        for name in asked.what or USUAL:
             print(f"{name}:", flush=True)
             PARTS[name](extent, load)
     except Unmeasured as reason:
