@@ -77,6 +77,11 @@ def text_of(value: Any) -> str | None:
     return None
 
 
+def truth_of(value: Any) -> bool | None:
+    """What pybind11 takes a value for where it wants a bool, None where it refuses it."""
+    return None if value is None or not hasattr(value, "__bool__") else bool(value)
+
+
 def is_sequence(value: Any) -> bool:
     """Whether pybind11 takes a value for a std::vector: a sequence that is not a string."""
     if isinstance(value, list | tuple):

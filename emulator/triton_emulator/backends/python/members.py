@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from triton_emulator.backends.python import triton_python_backend_utils
-from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, text_of
+from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, text_of, truth_of
 from triton_emulator.backends.python.bls import ResponseIterator
 from triton_emulator.backends.python.metrics import Metric, MetricFamily, MetricRegistry
 from triton_emulator.backends.python.requests import BlsAccess, InferenceRequest
@@ -203,9 +203,9 @@ def _control(instance: str, server: Server | None) -> dict[str, Callable[..., An
 
     def unload_model(*args: Any, **kwargs: Any) -> None:
         names = ("model_name", "unload_dependents")
-        model, dependents = bind_arguments(args, kwargs, names, (REQUIRED, False))
-        name = text_of(model)
-        if name is None or not isinstance(dependents, bool):
+        model, whether = bind_arguments(args, kwargs, names, (REQUIRED, False))
+        name, dependents = text_of(model), truth_of(whether)
+        if name is None or dependents is None:
             signature = "(model_name: str, unload_dependents: bool = False) -> None"
             raise incompatible("unload_model", (signature,), args, kwargs)
         ask("Failed to unload model", lambda server: server.unload(name, unload_dependents=dependents))

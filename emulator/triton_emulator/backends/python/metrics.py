@@ -132,12 +132,12 @@ def _braced(labels: Labels) -> str:
 
 
 def _number(value: float) -> str:
-    """A number as prometheus-cpp writes it: 17 significant digits at most, "Nan" and "+Inf"."""
+    """A number as prometheus-cpp writes it: 16 significant digits at most, "Nan" and "+Inf"."""
     if value != value:  # noqa: PLR0124 NaN
         return "Nan"
     if value in (float("inf"), float("-inf")):
         return "+Inf" if value > 0 else "-Inf"
-    return repr(int(value)) if value == int(value) and abs(value) < 1e17 else repr(value)
+    return f"{value:.16g}"
 
 
 class Metric(Bound):

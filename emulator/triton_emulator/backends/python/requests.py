@@ -14,6 +14,7 @@ from triton_emulator.backends.python.binding import (
     incompatible,
     is_sequence,
     text_of,
+    truth_of,
 )
 from triton_emulator.backends.python.responses import InferenceResponseSender
 from triton_emulator.backends.python.server import Server
@@ -253,10 +254,11 @@ def _decoupled(
     function: str, request: InferenceRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> bool:
     (value,) = bind_arguments(args, kwargs, ("decoupled",), (False,))
-    if not hasattr(value, "__bool__") or value is None:
+    decoupled = truth_of(value)
+    if decoupled is None:
         signature = "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object"
         raise incompatible(function, (signature,), (request, *args), kwargs)
-    return bool(value)
+    return decoupled
 
 
 def _unsigned(function: str, request: InferenceRequest, args: tuple[Any, ...]) -> int:

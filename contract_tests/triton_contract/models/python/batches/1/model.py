@@ -1,6 +1,5 @@
-"""Misbehaves towards a batch as the largest number in it says."""
+"""Waits for batches of two, and misbehaves towards a request, or towards both, as a request's number says."""
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
@@ -9,28 +8,27 @@ def number(request):
 
 
 def answer(request):
-    seen = pb_utils.get_input_tensor_by_name(request, "X").as_numpy() + 1
-    return pb_utils.InferenceResponse([pb_utils.Tensor("Y", seen)])
+    plus_one = pb_utils.Tensor("Y", pb_utils.get_input_tensor_by_name(request, "X").as_numpy() + 1)
+    how = number(request)
+    if how == 3:
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError("not this one"))
+    if how == 4:
+        return "a text"
+    if how == 6:  # this one is sent, the other one is returned
+        sender = request.get_response_sender()
+        sender.send(pb_utils.InferenceResponse([plus_one]), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        return None
+    return pb_utils.InferenceResponse([plus_one])
 
 
 class TritonPythonModel:
     def execute(self, requests):
         how = max(map(number, requests))
+        if how == 5:
+            raise ValueError("neither of them")
         answers = [answer(request) for request in requests]
-        if how == 1:  # one response too few
+        if how == 1:
             return answers[:-1]
-        elif how == 2:  # one too many
+        if how == 2:
             return [*answers, answers[0]]
-        elif how == 3:  # an error for the first
-            answers[0] = pb_utils.InferenceResponse(error=pb_utils.TritonError("not this one"))
-        elif how == 4:  # something else for the last
-            answers[-1] = "a text"
-        elif how == 5:
-            raise ValueError("not these")
-        elif how == 6:  # the first is sent, the others are returned
-            requests[0].get_response_sender().send(answers[0], pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-            answers[0] = None
-        elif how == 7:  # all in one
-            whole = np.concatenate([pb_utils.get_input_tensor_by_name(request, "X").as_numpy() for request in requests])
-            answers[0] = pb_utils.InferenceResponse([pb_utils.Tensor("Y", whole)])
         return answers
