@@ -47,7 +47,7 @@ class Pending(Protocol):
 def start(channel: grpc.Channel, step: Rpc) -> Pending:
     """Start the step's call."""
     timeout = step.deadline or step.timeout
-    metadata = tuple((name.lower(), value) for name, value in step.metadata)
+    metadata = tuple(_entry(name.lower(), value) for name, value in step.metadata)
     options: dict[str, Any] = {
         "timeout": timeout,
         "metadata": metadata,
@@ -60,6 +60,11 @@ def start(channel: grpc.Channel, step: Rpc) -> Pending:
     if step.cancel_after is not None:
         call.cancel()
     return _Unary(step, call)
+
+
+def _entry(name: str, value: str) -> tuple[str, str | bytes]:
+    """A pair of metadata. A name that ends so says that the value is bytes, here one for each character."""
+    return name, value.encode("latin-1") if name.endswith("-bin") else value
 
 
 class _Unary:
