@@ -15,6 +15,7 @@ from typing import Any
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.repository import ensemble, override, poll
 from triton_emulator.repository.dependencies import (
+    CIRCULAR,
     Graph,
     dependents,
     graph_errors,
@@ -136,8 +137,10 @@ class Control:
                 self._lifecycle.unload(key)
             results = self._load_in_order(affected - change.removed)
             for key in change.loaded:
-                if results.get(key) is not None:
-                    # 2.51: what failed keeps the times of what was there before it, so that the next load tries again
+                error = results.get(key)
+                if error is not None and not error.startswith(CIRCULAR):
+                    # 2.51: what failed keeps the times of what was there before it, so that the next load tries again,
+                    # but for a cycle, which is not looked at until it changes
                     self._polled[key] = replace(self._polled[key], times=self._polled[key].times_before)
             return change.complete, results
         finally:

@@ -82,6 +82,10 @@ def only_needed_by(ids: Iterable[str], graph: Graph, explicit: Iterable[str]) ->
     return removed
 
 
+#: how the error of an ensemble in a cycle begins
+CIRCULAR = "circular dependency between ensembles"
+
+
 def graph_errors(ids: Iterable[str], graph: Graph) -> dict[str, str]:
     """The ensembles among `ids` that cannot be put together, each with its error."""
     errors: dict[str, str] = {}
@@ -100,7 +104,7 @@ def _cycle(start: str, current: str, graph: Graph, errors: dict[str, str], seen:
     seen.add(current)
     for member in graph[current]:
         if member.id == start:
-            return f"circular dependency between ensembles: {start} -> ... -> {current} -> {start}"
+            return f"{CIRCULAR}: {start} -> ... -> {current} -> {start}"
         if member.id is None or member.id in seen:
             continue
         if error := _cycle(start, member.id, graph, errors, seen):

@@ -270,6 +270,8 @@ class Repository(Generic[LoadedT]):
             raise invalid_arg("".join(failed))
         if not complete:
             raise internal(f"failed to load '{name}', failed to poll from model repository")
+        if not any(self._lifecycle.ready_versions(key) for key in wanted):
+            raise internal(f"failed to load '{name}', no version is available")
 
     def unload(self, name: str, *, unload_dependents: bool = False) -> None:
         """Stop serving a model, with `unload_dependents` the members that came with it too; no error if it is unknown.
