@@ -46,6 +46,53 @@ def test_streams_side_by_side_do_not_mix(triton: str) -> None:
     assert asyncio.run(every()) == [f"a {number} b" for number in range(20)]
 
 
+def test_calls_streams_and_streams_that_are_left_share_connections_and_nothing_else(triton: str) -> None:
+    async def one(number: int) -> str:
+        if number % 3 == 0:
+            return str(
+                (await acompletion("triton/flat", ask(f"SAY {number}"), api_base=triton))
+                .choices[0]
+                .message.content
+            )
+        stream: Any = await acompletion("triton/vllm", ask(f"SAY {number} a b"), api_base=triton, stream=True)
+        text = ""
+        async with stream:
+            async for chunk in stream:
+                text += chunk.choices[0].delta.content or ""
+                if number % 3 == 1 and text:
+                    break
+        return text.removesuffix(" a b")
+
+    async def every() -> list[str]:
+        places = asyncio.Semaphore(32)
+
+        async def placed(number: int) -> str:
+            async with places:
+                return await one(number)
+
+        return await asyncio.gather(*(placed(number) for number in range(300)))
+
+    assert asyncio.run(every()) == [str(number) for number in range(300)]
+
+
+def test_threads_that_stream_and_leave_get_their_own_answers(triton: str) -> None:
+    def one(number: int) -> str:
+        stream: Any = completion(
+            "triton/vllm", ask(f"SAY {number} a b"), api_base=triton, stream=True, n=1 + number % 2
+        )
+        text = ""
+        with stream:
+            for chunk in stream:
+                if chunk.choices[0].index == 0:
+                    text += chunk.choices[0].delta.content or ""
+                if number % 3 == 1 and text:
+                    break
+        return text.removesuffix(" a b")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(one, range(100))) == [str(number) for number in range(100)]
+
+
 def test_the_client_a_proxy_is_built_on_takes_and_gives_dicts(triton: str) -> None:
     async def calls() -> None:
         async with AsyncClient() as client:

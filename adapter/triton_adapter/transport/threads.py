@@ -73,11 +73,10 @@ class ThreadTransport:
             ready = threading.Event()
             self._transport = LoopTransport()
             # Not kept alive by it: a program that ends need not close its client.
-            self._thread = threading.Thread(
-                target=self._main, args=(ready,), name="triton-adapter", daemon=True
-            )
-            self._thread.start()
+            thread = threading.Thread(target=self._main, args=(ready,), name="triton-adapter", daemon=True)
+            thread.start()
             ready.wait()
+            self._thread = thread  # only now: others look at it without the lock
 
     def _main(self, ready: threading.Event) -> None:
         with asyncio.Runner(loop_factory=_make_loop) as runner:
