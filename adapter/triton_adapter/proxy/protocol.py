@@ -19,6 +19,8 @@ from triton_adapter.proxy.http import LATE, error_headers, new_request_id
 LARGEST_HEAD = 64 << 10
 # Bytes per second that buy a body more time.
 SLOWEST = 16 << 10
+# Bytes of an answer that are held back at most.
+GATHERED = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,44 @@ class Bounds:
     head: float = 60.0
     body: float = 60.0
     sending: float = 60.0
+
+
+class Gathered:
+    """A transport's writing, held back until the loop turns: an answer's head and body leave together."""
+
+    __slots__ = ("_loop", "_parts", "_size", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Write with what else is written in this turn."""
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > GATHERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts, self._size = [], 0
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def close(self) -> None:
+        """Close, once all is written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection is closed or about to be."""
+        return self._transport.is_closing()
 
 
 class Waiting(Enum):
@@ -54,6 +94,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self._gathered = Gathered(transport, self.loop)
         self._time(Waiting.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -84,11 +125,17 @@ class Protocol(HttpToolsProtocol):
         """Take note that a head is complete."""
         self._waiting, self._size = Waiting.BODY, 0
         super().on_headers_complete()
+        self.cycle.transport = self._gathered  # type: ignore[assignment]  # all that it needs of one
 
     def on_message_complete(self) -> None:
         """Take note that a request is complete."""
         self._waiting, self._size = Waiting.NOTHING, 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Close, or let the answer that is under way be the last."""
+        self._gathered.flush()
+        super().shutdown()
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to read."""
@@ -139,6 +186,7 @@ class Protocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def _refuse(self, error: AdapterError) -> None:
+        self._gathered.flush()
         cycle: Any = self.cycle  # None before the first request, whatever its type says
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
         if not answering:  # nothing may be written into the middle of an answer
