@@ -253,6 +253,21 @@ def test_leaving_an_awaited_stream_closes_the_upstream_connection(upstream: Upst
     asyncio.run(leave())
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
+def test_an_awaited_stream_that_nobody_holds_any_more_is_left(upstream: Upstream, begun: bool) -> None:
+    async def let_go() -> None:
+        stream: Any = await triton_adapter.acompletion(
+            "triton/m", ask("x"), api_base=upstream.url, stream=True
+        )
+        if begun:
+            await anext(stream)
+        del stream
+        assert await asyncio.to_thread(upstream.left.wait, 5)
+
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    asyncio.run(let_go())
+
+
 def test_cancelling_an_awaited_call_closes_the_upstream_connection(upstream: Upstream) -> None:
     async def cancel() -> None:
         call = triton_adapter.acompletion("triton/m", ask("x"), api_base=upstream.url)

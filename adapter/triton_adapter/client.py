@@ -25,7 +25,6 @@ class Chunks:
 
     def __init__(self, flow: Flow, transport: "ThreadTransport") -> None:
         self._flow = flow
-        self._transport = transport
         self._chunks = transport.chunks(flow)
 
     def __iter__(self) -> Self:
@@ -40,7 +39,8 @@ class Chunks:
     def close(self) -> None:
         """Close the upstream connections. Idempotent."""
         self._chunks.close()  # type: ignore[attr-defined]  # a generator
-        self._transport.leave(self._flow)
+        for source in self._flow.opened:
+            source.leave()
 
     __del__ = close
 
@@ -70,6 +70,10 @@ class AsyncChunks:
         await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
         for source in self._flow.opened:
             source.close()
+
+    def __del__(self) -> None:
+        for source in self._flow.opened:
+            source.leave()
 
 
 class Client:

@@ -4,6 +4,7 @@ Bodies come whole, or as a stream that is read piece by piece. Nothing is follow
 """
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,12 @@ class Source:
             self._connection.close()
             self._give_back()
 
+    def leave(self) -> None:
+        """Close from any thread, without waiting for it: a finalizer may ask for this."""
+        if self._connection is not None:
+            with suppress(RuntimeError):  # its loop is closed, and it with it
+                self._connection.loop.call_soon_threadsafe(self.close)
+
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -67,7 +74,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, pool: "Pool", key: Place) -> None:
         self._pool = pool
         self.key = key
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
         self._busy = False
@@ -92,12 +99,12 @@ class Connection(asyncio.Protocol):
         """Send a request; return its reply, or for a stream its head."""
         self._begin()
         self._busy, self._stream = True, wire.stream
-        waiter = self._waiter = self._loop.create_future()
+        waiter = self._waiter = self.loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
             self._silence = limit if wire.stream else None
             self._heard = monotonic()
-            self._timer = self._loop.call_later(limit, self._late)
+            self._timer = self.loop.call_later(limit, self._late)
         assert self._transport is not None  # noqa: S101 - it is connected
         self._transport.write(data)
         try:
@@ -115,7 +122,7 @@ class Connection(asyncio.Protocol):
                 raise self._error
             if self._complete:
                 return b""
-            self._waiter = self._loop.create_future()
+            self._waiter = self.loop.create_future()
             await self._waiter
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
@@ -266,7 +273,7 @@ class Connection(asyncio.Protocol):
             left = self._heard + self._silence - monotonic()
             # A reader who takes their time is no silence of Triton's.
             if left > 0 or self._body:
-                self._timer = self._loop.call_later(max(left, 0.05), self._late)
+                self._timer = self.loop.call_later(max(left, 0.05), self._late)
                 return
         self._fail(APITimeoutError("Triton did not answer in the time allowed"))
 

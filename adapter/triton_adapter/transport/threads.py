@@ -7,7 +7,6 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import suppress
 from typing import Any
 
 from triton_adapter.flow import Flow
@@ -46,12 +45,6 @@ class ThreadTransport:
         finally:
             if not ended:
                 self._post(batches.aclose())  # type: ignore[attr-defined]  # a generator
-
-    def leave(self, flow: Flow) -> None:
-        """Close the streams that were opened for an answer; without waiting, for a finalizer may ask for it."""
-        for source in flow.opened:
-            with suppress(RuntimeError):  # the loop is closed, and its connections with it
-                self._loop.call_soon_threadsafe(source.close)
 
     def close(self) -> None:
         """Close every connection, and give up what is still under way. Idempotent."""
