@@ -253,7 +253,7 @@ _CLOUDS = (
 )
 _METRICS = (
     _boolean("allow-metrics", "Whether to serve Prometheus metrics."),
-    _no_boolean("allow-gpu-metrics"),
+    _boolean("allow-gpu-metrics", "Whether the metrics of simulated GPUs are among them (--simulated-gpus)."),
     _boolean("allow-cpu-metrics", "Whether the metrics of processor and memory are among them."),
     _string("metrics-address", "The address to listen on. The default is --http-address."),
     _integer("metrics-port", "The port, 8002 unless given; 0 takes a free one."),
@@ -393,6 +393,12 @@ _OURS = (
         "<integer>",
         values.int64,
         "Another seed gives other answers; the same seed gives the same, always.",
+    ),
+    _ours(
+        "simulated-gpus",
+        "<integer>",
+        values.int32,
+        "Show the GPU metrics of so many simulated GPUs: no device is read. The default is none.",
     ),
     _ours(
         "http-max-input-size",

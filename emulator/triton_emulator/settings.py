@@ -78,6 +78,7 @@ class Settings:
 
     # Metrics. An empty address is the HTTP one.
     allow_metrics: bool = True
+    allow_gpu_metrics: bool = True
     allow_cpu_metrics: bool = True
     metrics_address: str = ""
     metrics_port: int = 8002
@@ -108,6 +109,7 @@ class Settings:
     default_embeddings_model: str = ""
     emulator_config: str = ""
     seed: int = 0
+    simulated_gpus: int = 0
 
     #: Flags that were given and mean nothing here, in the order given; the server warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())

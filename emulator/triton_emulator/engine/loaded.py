@@ -60,10 +60,10 @@ class LoadedModel:
             surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
         )
         self.scheduler = self._scheduler(hooks)
+        self.stands_in = not (definition.config.is_ensemble or isinstance(executor, ThreadedExecutor))
         # what stands in for a model answers in the shapes that clients see
-        runs_here = definition.config.is_ensemble or isinstance(executor, ThreadedExecutor)
-        self.reshapes_inputs = runs_here and reshapes_inputs(definition.config)
-        self.reshapes_outputs = runs_here and reshapes_outputs(definition.config)
+        self.reshapes_inputs = not self.stands_in and reshapes_inputs(definition.config)
+        self.reshapes_outputs = not self.stands_in and reshapes_outputs(definition.config)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
 
     def _scheduler(self, hooks: Hooks) -> Scheduler:

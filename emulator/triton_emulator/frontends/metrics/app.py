@@ -6,6 +6,7 @@ from typing import Any
 from triton_emulator.frontends.http.errors import METHOD_NOT_ALLOWED_UNTYPED, NOT_FOUND
 from triton_emulator.frontends.http.generate import Receive, Send
 from triton_emulator.frontends.metrics.families import Cache, ModelRow
+from triton_emulator.frontends.metrics.gpus import GpuReader
 from triton_emulator.frontends.metrics.machine import MachineReader
 from triton_emulator.frontends.metrics.text import MetricsConfig, render
 from triton_emulator.frontends.session_path import find_world
@@ -23,6 +24,7 @@ class MetricsApp:
         self._sessions = sessions
         settings = world.settings
         self._machine = MachineReader(settings.metrics_interval_ms, processor=settings.allow_cpu_metrics)
+        self._gpus = GpuReader(settings.simulated_gpus if settings.allow_gpu_metrics else 0, settings.seed)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         world, path = find_world(scope["raw_path"].decode("latin-1"), self._world, self._sessions)
@@ -40,6 +42,7 @@ class MetricsApp:
     def _body(self, world: World) -> bytes:
         settings = world.settings
         config = MetricsConfig.of(settings.metrics_config, processor=settings.allow_cpu_metrics)
+        loaded = [served.loaded for served in world.repository.all_served()]
         rows = [
             ModelRow(
                 model.metric_labels,
@@ -48,8 +51,12 @@ class MetricsApp:
                 model.config.proto.response_cache.enable,
                 model.summaries,
             )
-            for model in (served.loaded for served in world.repository.all_served())
+            for model in loaded
         ]
         stored = world.response_cache
         cache = None if stored is None else Cache(stored.utilization, len(stored), world.cache_counts)
-        return render(config, rows, world.failures, self._machine.read(), cache, world.model_metrics.lines)
+        busy_ns = sum(model.statistics.compute_infer.ns for model in loaded if model.stands_in)
+        gpus = self._gpus.read(busy_ns)
+        return render(
+            config, rows, world.failures, self._machine.read(), cache, world.model_metrics.lines, gpus
+        )

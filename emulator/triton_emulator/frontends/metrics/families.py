@@ -29,6 +29,19 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU: utilisation from 0 to 1, memory in bytes, power in watts, energy in joules since the start."""
+
+    uuid: str
+    utilization: float
+    memory_total: int
+    memory_used: int
+    power: float
+    power_limit: float
+    energy: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cache:
     """The response cache: how much of it is taken (0 to 1), by how many responses, and what has happened to it."""
 
@@ -54,6 +67,15 @@ class MachineFamily:
     name: str
     help: str
     value: Callable[[Machine], float]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFamily:
+    """A family with a sample for every GPU."""
+
+    name: str
+    help: str
+    value: Callable[[Gpu], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +182,19 @@ PINNED = (
         "Pinned memory pool used memory size, in bytes",
         lambda _: 0,
     ),
+)
+#: names and help texts as they stand in 2.51's library: the reference has no GPU to show them
+GPUS = (
+    GpuFamily("nv_gpu_utilization", "GPU utilization rate [0.0 - 1.0)", lambda gpu: gpu.utilization),
+    GpuFamily("nv_gpu_memory_total_bytes", "GPU total memory, in bytes", lambda gpu: gpu.memory_total),
+    GpuFamily("nv_gpu_memory_used_bytes", "GPU used memory, in bytes", lambda gpu: gpu.memory_used),
+    GpuFamily("nv_gpu_power_usage", "GPU power usage in watts", lambda gpu: gpu.power),
+    GpuFamily("nv_gpu_power_limit", "GPU power management limit in watts", lambda gpu: gpu.power_limit),
+)
+ENERGY = GpuFamily(
+    "nv_energy_consumption",
+    "GPU energy consumption in joules since the Triton Server started",
+    lambda gpu: gpu.energy,
 )
 #: left out by `--allow-cpu-metrics=false`
 PROCESSOR = (

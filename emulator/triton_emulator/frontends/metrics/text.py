@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from triton_emulator.engine.statistics import FailureCounts
 from triton_emulator.engine.summaries import QUANTILES, Summary, parse_quantiles
 from triton_emulator.frontends.metrics import families
-from triton_emulator.frontends.metrics.families import Cache, Machine, ModelFamily, ModelRow, SummaryFamily
+from triton_emulator.frontends.metrics.families import (
+    Cache,
+    Gpu,
+    GpuFamily,
+    Machine,
+    ModelFamily,
+    ModelRow,
+    SummaryFamily,
+)
 
 #: The lines of the models' own families of a kind.
 OwnFamilies = Callable[[str], list[str]]
@@ -39,16 +47,22 @@ def render(
     machine: Machine,
     cache: Cache | None,
     own: OwnFamilies,
+    gpus: Sequence[Gpu] = (),
 ) -> bytes:
     """The body of `GET /metrics`."""
     lines = _of_models(families.SUCCESS, rows, config)
     lines += _failures(failures, config)
     for model_family in (*families.COUNTS, *(families.LATENCIES if config.counters else ())):
         lines += _of_models(model_family, rows, config)
+    lines += _of_gpus(families.ENERGY, gpus, "counter")
     lines += own("counter")
     lines += _head(families.PENDING.name, families.PENDING.help, "gauge", rows)
     lines += [f"{families.PENDING.name}{_labels(row.labels)} {families.PENDING.value(row)}" for row in rows]
-    for gauge in (*families.PINNED, *(families.PROCESSOR if config.processor else ())):
+    for gauge in families.PINNED:
+        lines += _gauge(gauge.name, gauge.help, gauge.value(machine))
+    for gpu_family in families.GPUS:
+        lines += _of_gpus(gpu_family, gpus, "gauge")
+    for gauge in families.PROCESSOR if config.processor else ():
         lines += _gauge(gauge.name, gauge.help, gauge.value(machine))
     if cache is not None:
         for cache_family in families.CACHE:
@@ -66,6 +80,11 @@ def _head(name: str, text: str, kind: str, samples: Sequence[object]) -> list[st
 
 def _gauge(name: str, text: str, value: float) -> list[str]:
     return [*_head(name, text, "gauge", (value,)), f"{name} {value}"]
+
+
+def _of_gpus(family: GpuFamily, gpus: Sequence[Gpu], kind: str) -> list[str]:
+    samples = [f"{family.name}{_labels({'gpu_uuid': gpu.uuid})} {family.value(gpu)}" for gpu in gpus]
+    return _head(family.name, family.help, kind, gpus) + samples
 
 
 def _of_models(family: ModelFamily, rows: Sequence[ModelRow], config: MetricsConfig) -> list[str]:
