@@ -179,13 +179,14 @@ class _Run:
         self._running += len(prepared)
         if not self._answer(fresh):
             return
-        for member, call in prepared:
+        for at, (member, call) in enumerate(prepared):
             if self._ended:
                 return
             call.cancelled = self._call.cancelled
             try:
                 member.submit(call)
             except TritonError as error:
+                self._running -= len(prepared) - at  # neither this step runs nor those behind it
                 self._fail(error)
 
     def _prepare(self, step: Step, number: int) -> tuple[LoadedModel, Call]:
