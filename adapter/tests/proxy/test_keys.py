@@ -242,6 +242,25 @@ def test_limits_can_be_changed_and_taken_away(keyed: ProxyServer) -> None:
         (b"{oops", None, "invalid_json"),
         (b"[]", None, "invalid_json"),
         (b"", None, "invalid_json"),
+        (b"[" * 100_000, None, "invalid_json"),
+        (b"\xff\xfe{}", None, "invalid_json"),
+        (b'{"metadata":{"a":NaN}}', None, "invalid_json"),
+        (b'{"metadata":{"a":1e999}}', None, "invalid_json"),
+        (b'{"metadata":{"a":"\\ud800"}}', None, "invalid_json"),
+        (b'{"metadata":' + b'{"a":' * 200 + b"1" + b"}" * 201, "metadata", "invalid_value"),
+        ({"rpm_limit": 2**63}, "rpm_limit", "invalid_value"),
+        ({"token_budget": 10**40}, "token_budget", "invalid_value"),
+        ({"tpm_limit": True}, "tpm_limit", "invalid_value"),
+        ({"duration": "999999999mo"}, "duration", "invalid_value"),
+        ({"budget_duration": "101000w"}, "budget_duration", "invalid_value"),
+        ({"aliases": {"a": 1}}, "aliases.a", "invalid_value"),
+        (
+            {
+                "key": "sk-\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+            },
+            "key",
+            "invalid_value",
+        ),
     ],
 )
 def test_a_key_that_makes_no_sense_is_a_bad_request(
@@ -350,6 +369,23 @@ def test_a_store_that_cannot_be_written_says_where_to_look(tmp_path: Path) -> No
         assert "database_url" in reply.json()["error"]["message"]
         assert str(tmp_path) not in reply.text
         assert chat(proxy, "nobody").status_code == 404  # the rest goes on
+
+
+def test_a_file_that_somebody_has_spoilt_is_told_and_the_rest_goes_on(
+    keyed: ProxyServer, tmp_path: Path
+) -> None:
+    key = generate(keyed)["key"]
+    keyed.proxy.store.sync()
+    with sqlite3.connect(tmp_path / "keys.db") as database:
+        database.execute("UPDATE keys SET metadata='{oops'")
+    database.close()
+    reply = post(keyed, "/key/update", {"key": key, "rpm_limit": 9})
+    assert error_of(reply)[0] == 500
+    assert "the key store cannot be used" in reply.json()["error"]["message"]
+    assert ask(keyed, key).status_code == 200
+    with sqlite3.connect(tmp_path / "keys.db") as database:
+        database.execute("UPDATE keys SET metadata='{}'")
+    database.close()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from triton_adapter.errors import AdapterError, BadRequestError
+from triton_adapter.errors import AdapterError, BadRequestError, InternalServerError
 from triton_adapter.proxy import health, models
 from triton_adapter.proxy.auth import Authenticator, Principal, require_admin
 from triton_adapter.proxy.config import Config
@@ -106,6 +106,7 @@ def control_app(proxy: Served) -> FastAPI:
     app.add_exception_handler(AdapterError, _refused)
     app.add_exception_handler(HTTPException, _missing)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)  # and then it is raised again, and logged
     return app
 
 
@@ -134,6 +135,10 @@ async def _missing(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return _shown(BadRequestError("There is no such route", status_code=404, code="unknown_url"))
     return _shown(BadRequestError("The request cannot be read", code="invalid_json"))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return _shown(InternalServerError("The proxy failed to answer"))
 
 
 _CODES = {"extra_forbidden": "unsupported_parameter", "missing": "missing_required_parameter"}

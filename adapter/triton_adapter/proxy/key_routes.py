@@ -7,7 +7,7 @@ from secrets import token_urlsafe
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from triton_adapter.errors import (
     AdapterError,
@@ -20,9 +20,30 @@ from triton_adapter.proxy.auth import Principal, require_admin
 from triton_adapter.proxy.keys import Key, KeyStore, StoreError, masked, seconds_of, token_id
 
 Json = dict[str, Any]
-Positive = Annotated[int, Field(ge=1, strict=True)]
+CENTURY = 36525 * 86400
+DEEPEST = 32
+
+
+def _bounded(duration: str) -> str:
+    if seconds_of(duration) > CENTURY:
+        raise ValueError("a duration is a hundred years at most")
+    return duration
+
+
+def _shallow(value: Any, left: int = DEEPEST) -> Any:
+    if isinstance(value, (dict, list)):
+        if left == 0:
+            raise ValueError(f"values are nested {DEEPEST} deep at most")
+        for item in value.values() if isinstance(value, dict) else value:
+            _shallow(item, left - 1)
+    return value
+
+
+# The largest integer that JSON's readers agree on.
+Positive = Annotated[int, Field(ge=1, le=2**53, strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(s|m|h|d|w|mo)$")]
+Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(s|m|h|d|w|mo)$"), AfterValidator(_bounded)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
 # A key that somebody chose has to be hard to guess.
 Secret = Annotated[str, Field(min_length=16, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 
@@ -36,7 +57,7 @@ class Limits(BaseModel):
     duration: Duration | None = None
     models: list[Text] | None = None
     aliases: dict[Text, Text] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     blocked: Annotated[bool, Field(strict=True)] | None = None
     rpm_limit: Positive | None = None
     tpm_limit: Positive | None = None

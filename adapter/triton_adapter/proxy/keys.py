@@ -296,13 +296,13 @@ class KeyStore:
 
 
 class _told:  # noqa: N801 - reads as a word in `with`
-    """Turns SQLite's errors into StoreError."""
+    """Turns SQLite's errors, and those of what it holds, into StoreError."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, (sqlite3.Error, json.JSONDecodeError)):
             raise StoreError(
                 "the key store cannot be used; see general_settings.database_url"
                 " (a SQLite file in a folder that the proxy may write)"
