@@ -13,7 +13,10 @@ from triton_contract.targets import Target, TargetUnavailable, TritonTarget, emu
 MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
 #: what the emulator serves where it is given no repository; the real server loads it as well
 BUILTIN = Path(__file__).parents[3] / "emulator" / "triton_emulator" / "builtin" / "models"
-CHOSEN = ("datatypes/*", "http/echo", "http/labels", "http/err", "http/dec", "http/two", "explicit/versions")
+CHOSEN = (
+    *("datatypes/*", "http/echo", "http/labels", "http/err", "http/dec", "http/two"),
+    *("explicit/versions", "schedulers/seq"),
+)
 TARGETS = ("emulator", "triton")
 
 

@@ -26,12 +26,13 @@ def _perf_analyzer() -> None:
         pytest.skip(message)
 
 
-def successes(server: Target, model: str) -> int:
+def counts(server: Target, model: str) -> tuple[int, int]:
+    """How many requests the model has answered, and how many inferences were in them."""
     with urllib.request.urlopen(
         f"http://{server.http.host}:{server.http.port}/v2/models/{model}/stats"
     ) as answer:
         statistics = json.load(answer)["model_stats"][0]
-    return int(statistics["inference_stats"]["success"]["count"])
+    return int(statistics["inference_stats"]["success"]["count"]), int(statistics["inference_count"])
 
 
 @pytest.mark.parametrize(
@@ -58,14 +59,41 @@ def test_it_gets_through_and_reads_the_statistics(
 ) -> None:
     address = server.grpc if protocol == "grpc" else f"{server.http.host}:{server.http.port}"
     assert address is not None
-    before = successes(server, "id_fp32")
+    before, _ = counts(server, "id_fp32")
     found = measure(
         "id_fp32", protocol, address, concurrency=4, milliseconds=MILLISECONDS, options=(*SHAPE, *options)
     )
     assert found.per_second > 0
     assert 0 < found.p50_us <= found.p99_us
     assert found.server_infer_us > 0
-    assert successes(server, "id_fp32") > before
+    assert counts(server, "id_fp32")[0] > before
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_it_adds_and_subtracts_in_batches(server: Target, protocol: str) -> None:
+    address = server.grpc if protocol == "grpc" else f"{server.http.host}:{server.http.port}"
+    assert address is not None
+    requests, inferences = counts(server, "two")
+    found = measure("two", protocol, address, concurrency=2, milliseconds=MILLISECONDS, options=("-b", "2"))
+    assert found.per_second > 0
+    assert found.server_infer_us > 0
+    more_requests, more_inferences = counts(server, "two")
+    assert more_requests > requests
+    assert more_inferences - inferences == 2 * (more_requests - requests)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options"), [("http", ()), ("grpc", ()), ("grpc", ("--async", "--streaming"))]
+)
+def test_it_sends_sequences(server: Target, protocol: str, options: tuple[str, ...]) -> None:
+    address = server.grpc if protocol == "grpc" else f"{server.http.host}:{server.http.port}"
+    assert address is not None
+    sequences = ("--sequence-length=5", "--input-data=zero")
+    found = measure(
+        "seq", protocol, address, concurrency=2, milliseconds=MILLISECONDS, options=(*sequences, *options)
+    )
+    assert found.per_second > 0
+    assert found.server_infer_us > 0
 
 
 def test_it_loads_an_asynchronous_stream_of_a_decoupled_model(
