@@ -1,6 +1,7 @@
 """Retries as values: how long is waited, for what, how often. Nobody waits here."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -13,7 +14,7 @@ from triton_adapter.target import Steps, Target
 from triton_adapter.triton.replies import Reply, Sleep, read_error
 
 
-def waits(target: Target, failures: list[AdapterError]) -> tuple[list[float], AdapterError | None]:
+def waits(target: Target, failures: Sequence[AdapterError]) -> tuple[list[float], AdapterError | None]:
     """The seconds waited between attempts that fail one after the other, and the error in the end, if there is one."""
     left = list(failures)
 
