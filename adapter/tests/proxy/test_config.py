@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from triton_adapter.openai.parameters import CHECKS
 from triton_adapter.proxy.config import Config, ConfigError
+from triton_adapter.proxy.config_keys import RULES
 from triton_adapter.proxy.config_reader import read_config, read_file
 
 ONE = """\
@@ -396,11 +399,82 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     ["model_list", "litellm_settings", "router_settings", "general_settings", "environment_variables"],
 )
 def test_no_value_of_a_section_is_more_than_a_mistake(section: str, value: Any) -> None:
-    import yaml
-
     document = {**yaml.safe_load(ONE), section: value}
     try:
         found = len(read_config(yaml.safe_dump(document), {}).models)
     except ConfigError as error:
         found = len(error.mistakes)
     assert found > 0
+
+
+VALUES: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2.5,
+        float("nan"),
+        float("inf"),
+        10**400,
+        "",
+        "x",
+        "a\nb",
+        "*",
+        "os.environ/",
+        "\u2028",
+    ),
+    *(
+        [],
+        [None],
+        [[1]],
+        ["m"],
+        {},
+        {"a": 1},
+        {1: 2},
+        {None: None},
+        {"model": None},
+        {"m": ["m"]},
+        [{"m": ["x*"]}],
+    ),
+)
+PLACES: list[tuple[str | int, ...]] = [
+    *(
+        (section, key)
+        for section in ("general_settings", "litellm_settings", "router_settings")
+        for key in RULES[section]
+    ),
+    *(
+        ("model_list", 0, "litellm_params", key)
+        for key in (*RULES["litellm_params"], *CHECKS, "tokenizer", "profile")
+    ),
+    *(("model_list", 0, key) for key in RULES["model"]),
+    ("model_list", 0, "model_info", "id"),
+    ("router_settings", "retry_policy", "TimeoutErrorRetries"),
+    ("environment_variables", "A"),
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_no_value_of_a_key_is_more_than_a_mistake(place: tuple[str | int, ...]) -> None:
+    for value in VALUES:
+        document = {
+            "model_list": [
+                {
+                    "model_name": "m",
+                    "litellm_params": {"model": "triton/m", "api_base": "http://t"},
+                    "model_info": {},
+                }
+            ],
+            "router_settings": {"retry_policy": {}},
+            **{section: {} for section in ("general_settings", "litellm_settings", "environment_variables")},
+        }
+        holder: Any = document
+        for key in place[:-1]:
+            holder = holder[key]
+        holder[place[-1]] = value
+        try:
+            told: list[Any] = [entry.name for entry in read_config(yaml.safe_dump(document), {}).models]
+        except ConfigError as error:
+            told = [mistake.line for mistake in error.mistakes]
+        assert told[0] in ("m", value) or isinstance(told[0], int)

@@ -1,11 +1,12 @@
 """The checks of OpenAI's request parameters, as one table: what a value must be, said in a sentence."""
 
+import sys
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any
 
 from triton_adapter.errors import BadRequestError
 
+LARGEST = sys.float_info.max
 Check = Callable[[Any], bool]
 
 
@@ -16,7 +17,7 @@ def is_int(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Tell a finite number from everything else."""
-    return (is_int(value) or isinstance(value, float)) and isfinite(value)
+    return (is_int(value) or isinstance(value, float)) and -LARGEST <= value <= LARGEST
 
 
 def _between(low: float, high: float) -> Check:

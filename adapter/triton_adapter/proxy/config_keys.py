@@ -5,7 +5,6 @@ is accepted and warned of, one in `REFUSED` is a mistake with a fix; any other k
 """
 
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any
 
 from triton_adapter.openai.parameters import CHECKS, OPENAI_ONLY, SAMPLING
@@ -22,14 +21,18 @@ STRATEGIES = (
 )
 
 
+# More than any number of seconds, bytes or requests that is meant.
+MOST = 1e12
+
+
 def is_int(value: Any) -> bool:
     """Tell an integer from a boolean, which Python counts among them."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Tell a finite number from everything else."""
-    return (is_int(value) or isinstance(value, float)) and isfinite(value)
+    """Tell a number that can be reckoned with from everything else."""
+    return (is_int(value) or isinstance(value, float)) and -MOST < value < MOST
 
 
 def _is_text(value: Any) -> bool:
@@ -69,8 +72,8 @@ def _is_headers(value: Any) -> bool:
 TEXT: Rule = (_is_text, "a string")
 TEXTS: Rule = (_is_texts, "a list of strings")
 FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
-COUNT: Rule = (lambda value: is_int(value) and value >= 0, "an integer of 0 or more")
-LIMIT: Rule = (lambda value: is_int(value) and value >= 1, "an integer of 1 or more")
+COUNT: Rule = (lambda value: is_int(value) and 0 <= value < MOST, "an integer of 0 or more")
+LIMIT: Rule = (lambda value: is_int(value) and 1 <= value < MOST, "an integer of 1 or more")
 WEIGHT: Rule = (lambda value: is_number(value) and value >= 0, "a number of 0 or more")
 SECONDS: Rule = (lambda value: is_number(value) and value > 0, "a number of seconds above 0")
 PAUSE: Rule = (lambda value: is_number(value) and value >= 0, "a number of seconds")

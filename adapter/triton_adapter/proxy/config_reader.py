@@ -185,7 +185,11 @@ class _Reader:
         self.extras(here, settings, defaults)
         if "model" in known:
             self.model_name((*here, "model"), known["model"], found.get("model_name", ""))
-        if len(self.mistakes) > before or not {"model", "api_base"} <= known.keys():
+        if (
+            len(self.mistakes) > before
+            or "model_name" not in found
+            or not {"model", "api_base"} <= known.keys()
+        ):
             return None
         timeout = known.get("timeout") or shared.get("timeout") or shared.get("request_timeout")
         silence = known.get("stream_timeout") or shared.get("stream_timeout")
