@@ -54,3 +54,12 @@ def test_a_scalar_and_an_empty_array_pass() -> None:
         tensor = Tensor.from_dlpack("x", Tensor("x", array))
         assert tensor.shape() == list(array.shape)
         assert tensor.as_numpy().tolist() == array.tolist()
+
+
+def test_a_numpy_array_is_warned_of_and_a_capsule_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    Tensor.from_dlpack("x", Tensor("y", np.zeros(2)))
+    assert caplog.messages == []
+    Tensor.from_dlpack("x", np.zeros(2))
+    assert caplog.messages == [
+        "tritonserver 2.51 ends a model's process that gives numpy's own arrays to Tensor.from_dlpack()"
+    ]
