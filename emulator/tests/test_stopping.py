@@ -47,6 +47,35 @@ SLOW = (
         open({gone!r}, "w").close()
 """
 )
+#: starts a thread that never ends and that its process would wait for
+BUSY = (
+    GOOD
+    + """
+    def initialize(self, args):
+        import threading
+        threading.Thread(target=threading.Event().wait).start()
+"""
+)
+#: asks a model that never answers, from a thread of a pool
+ASKS = """
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    async def execute(self, requests):
+        tensor = pb_utils.get_input_tensor_by_name(requests[0], "I")
+        await pb_utils.InferenceRequest(
+            model_name="stuck", inputs=[tensor], requested_output_names=["O"]
+        ).async_exec()
+"""
+STUCK = (
+    GOOD
+    + """
+    def execute(self, requests):
+        import threading
+        open({begun!r}, "w").close()
+        threading.Event().wait()
+"""
+)
 HALF_REQUESTS = {
     "a head": b"POST /v2/models/good/infer HTTP/1.1\r\nHost: x\r\nContent-Le",
     "a body": b"POST /v2/models/good/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n0123456789",
@@ -191,3 +220,31 @@ def test_a_model_that_is_loaded_after_the_end_is_finalised_all_the_same(
     client.join()
     with Path(go).open("w"):
         Path(gone).open().close()
+
+
+def test_a_thread_that_a_model_has_left_behind_keeps_no_process(repository: Path) -> None:
+    add_model(repository, "busy", BUSY)
+    with command(repository) as process:
+        port(process)
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate()
+    assert process.returncode == 0
+    assert "successfully unloaded 'busy' version 1" in printed
+
+
+def test_a_model_that_waits_for_another_for_ever_keeps_no_process(repository: Path, tmp_path: Path) -> None:
+    begun = pipe(tmp_path, "begun")
+    add_model(repository, "asks", ASKS)
+    add_model(repository, "stuck", STUCK.format(begun=begun))
+    with command(repository, "--exit-timeout-secs=0") as process:
+        address = ("127.0.0.1", port(process))
+        body = b'{"inputs":[{"name":"I","datatype":"FP32","shape":[1],"data":[1]}]}'
+        with socket.create_connection(address) as client:
+            client.sendall(
+                b"POST /v2/models/asks/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            Path(begun).open().close()
+            process.send_signal(signal.SIGTERM)
+            _, printed = process.communicate()
+    assert process.returncode == 1
+    assert "Exit timeout expired. Exiting immediately." in printed

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from triton_emulator.command_line import CommandLine, HelpAsked, UsageError, parse
@@ -50,7 +51,16 @@ def _serve(line: CommandLine) -> int:
     log.install(LogSettings.of(settings))
     for name in settings.ignored_flags:
         _LOG.warning("--%s has no effect in the emulator", name)
-    return serve(settings)
+    code = serve(settings)
+    _leave_behind(code)
+    return code
+
+
+def _leave_behind(code: int) -> None:
+    """End the process here and now where models have left threads: the interpreter would wait for some of them."""
+    if threading.active_count() > 1:
+        logging.shutdown()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,9 @@ class Emulator:
         self._thread.start()
         try:
             self._run(self._server.start())
-        except BaseException:
+        except BaseException as fault:
+            if not isinstance(fault, Exception):  # Ctrl-C, for one
+                self._server.hurry()
             self.stop()
             raise
         return self
@@ -172,17 +174,17 @@ class Emulator:
             work.close()
             raise RuntimeError("the emulator is not started")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # Ctrl-C while models load
-            raise
+        return future.result()
 
     def _end(self) -> None:
         thread, self._thread = self._thread, None
         self._loop.call_soon_threadsafe(self._loop.stop)
         if thread is not None:
             thread.join()
+        if left := asyncio.all_tasks(self._loop):  # a start that was broken off
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(left))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()

@@ -119,7 +119,7 @@ class Server:
                 metrics = _bind("Metrics", address, settings.metrics_port, "--metrics-port", reuse=False)
                 sockets.append(metrics)
             self.world = World(settings, asyncio.get_running_loop())
-            error = await self._load(self.world)
+            error = await aside(self.world.start)
             _LOG.info("%s", self.world.repository.status_table())
             _LOG.info("%s", options_table(settings))
             if error is not None:
@@ -140,13 +140,6 @@ class Server:
         if metrics is not None:
             self.metrics_address = metrics.getsockname()[:2]
             await self._listen(MetricsApp(self.world, self.sessions), metrics)
-
-    async def _load(self, world: World) -> Exception | None:
-        try:
-            return await aside(world.start)
-        except asyncio.CancelledError:
-            self._grace = 0  # whoever breaks off a start does not want to wait for what it was loading
-            raise
 
     async def _listen(self, app: Any, sock: socket.socket) -> None:
         listener = HttpServer(app, sock)
@@ -188,6 +181,10 @@ class Server:
         world = self.sessions.pop(session, None)
         if world is not None:
             await aside(world.close, self.settings.exit_timeout_secs)
+
+    def hurry(self) -> None:
+        """Have `close` wait for nothing; may be called on any thread."""
+        self._grace = 0
 
     async def close(self) -> bool:
         """Drain: finish what is in flight, unload the models; False where the exit timeout did not suffice.
