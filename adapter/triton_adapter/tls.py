@@ -49,10 +49,11 @@ def context(tls: Tls | None) -> ssl.SSLContext:
     return made
 
 
-def refusal(error: BaseException | None, *, secure: bool, shown: bool) -> AdapterError | None:
+def refusal(error: BaseException | None, *, secure: bool, shown: bool, agreed: bool) -> AdapterError | None:
     """Return what a connection's end before any answer means for TLS; None if that has nothing to do with it.
 
-    `shown` says that a certificate was shown. A server that wants one may say so, or just leave.
+    `shown` says that a certificate was shown, `agreed` that the handshake was over on this side. A server that wants a
+    certificate refuses only then (TLS 1.3), and may say so or just leave.
     """
     if not secure:
         return None
@@ -68,12 +69,12 @@ def refusal(error: BaseException | None, *, secure: bool, shown: bool) -> Adapte
         if reason in ("wrong version number", "record layer failure"):
             hint = ": the server speaks no TLS there"
         return APIConnectionError(f"TLS with Triton failed ({reason}){hint}", code="upstream_tls")
-    if isinstance(error, ConnectionResetError):  # while hands are shaken
+    if isinstance(error, ConnectionResetError) and not agreed:
         return APIConnectionError(
             "the server broke off before TLS was agreed on: does it speak http there?",
             code="upstream_tls",
             retryable=True,
         )
-    if error is None or isinstance(error, ssl.SSLError):
+    if error is None or agreed or isinstance(error, ssl.SSLError):
         return APIConnectionError(f"the connection to Triton broke{hint}", retryable=True)
     return None

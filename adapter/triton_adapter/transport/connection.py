@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
             self._end(keep=False)
         elif self._begun:
             self._fail(APIConnectionError("Triton's answer broke off"))
-        elif (refused := self.key.refusal(exc)) is not None:
+        elif (refused := self.key.refusal(exc, agreed=True)) is not None:
             self._fail(refused)
         else:
             self._fail(APIConnectionError("the connection to Triton broke", retryable=True))

@@ -21,10 +21,10 @@ class Place:
     head: str
     tls: Tls | None = None
 
-    def refusal(self, error: BaseException | None) -> AdapterError | None:
+    def refusal(self, error: BaseException | None, *, agreed: bool) -> AdapterError | None:
         """Return what TLS has to do with the end of a connection that has not been answered."""
         shown = self.tls is not None and self.tls.certificate is not None
-        return refusal(error, secure=self.secure, shown=shown)
+        return refusal(error, secure=self.secure, shown=shown, agreed=agreed)
 
 
 @lru_cache(maxsize=1024)

@@ -79,7 +79,7 @@ class Pool:
         except TimeoutError as error:
             raise ServiceUnavailableError("Triton cannot be reached in the time allowed") from error
         except (OSError, UnicodeError) as error:
-            if (refused := key.refusal(error)) is not None:
+            if (refused := key.refusal(error, agreed=False)) is not None:
                 raise refused from error
             raise ServiceUnavailableError(
                 f"Triton cannot be reached: {_why(error)}", retry_after=1
