@@ -77,7 +77,10 @@ class PolicyQueue:
         }
 
     def __len__(self) -> int:
-        return sum(map(len, self._levels.values()))
+        count = 0
+        for level in self._levels.values():
+            count += len(level.waiting) + len(level.delayed)
+        return count
 
     def add(self, call: Call, now: int) -> None:
         """Raises UNAVAILABLE where the queue of the request's priority is full."""
