@@ -1,11 +1,12 @@
 """A gRPC client made of bytes: it says of HTTP/2 and of gRPC's framing what no gRPC library would let it say."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
-DATA, HEADERS, RST_STREAM, SETTINGS = 0, 1, 3, 4
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 END_STREAM, END_HEADERS = 1, 4
 ACK = 1
 CANCEL = (8).to_bytes(4, "big")
@@ -27,6 +28,13 @@ def block(headers: Iterable[tuple[str, str]]) -> bytes:
 def message(data: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
     """A gRPC message with its prefix: whether it is compressed, and its length."""
     return bytes((flag,)) + (len(data) if length is None else length).to_bytes(4, "big") + data
+
+
+class Frame(NamedTuple):
+    kind: int
+    flags: int
+    payload: bytes
+    stream: int
 
 
 @dataclass(slots=True)
@@ -89,18 +97,24 @@ def start(method: str, headers: Mapping[str, str] = NONE, *, stream: int = 1) ->
 def read(connection: socket.socket, stream: int = 1) -> Answer:
     """Read until the stream, or the connection, has ended; what comes on other streams is passed over."""
     answer = Answer()
+    for each in frames(connection):
+        if each.stream != stream:
+            continue
+        if each.kind == HEADERS:
+            answer.headers += each.payload
+        elif each.kind == DATA:
+            answer.data += each.payload
+        if each.kind == RST_STREAM or (each.kind in (HEADERS, DATA) and each.flags & END_STREAM):
+            break
+    return answer
+
+
+def frames(connection: socket.socket) -> Iterator[Frame]:
+    """The server's frames until it closes the connection. Its settings are acknowledged, its pings are not."""
     with connection.makefile("rb") as file:
         while head := file.read(9):
-            size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
-            payload = file.read(size)
-            if kind == SETTINGS and not flags & ACK:
+            payload = file.read(int.from_bytes(head[:3], "big"))
+            found = Frame(head[3], head[4], payload, int.from_bytes(head[5:9], "big"))
+            if found.kind == SETTINGS and not found.flags & ACK:
                 connection.sendall(frame(SETTINGS, ACK, b"", stream=0))
-            if int.from_bytes(head[5:9], "big") != stream:
-                continue
-            if kind == HEADERS:
-                answer.headers += payload
-            elif kind == DATA:
-                answer.data += payload
-            if kind == RST_STREAM or (kind in (HEADERS, DATA) and flags & END_STREAM):
-                break
-    return answer
+            yield found

@@ -13,14 +13,18 @@ from tritonclient.utils import InferenceServerException
 
 from contract_tests.tests.witnesses.conftest import MODELS, TARGETS, serving
 from contract_tests.tests.witnesses.http2 import (
+    ACK,
     CANCEL,
     DATA,
     END_STREAM,
+    GOAWAY,
+    PING,
     RST_STREAM,
     Answer,
     call,
     connect,
     frame,
+    frames,
     message,
     read,
     start,
@@ -181,6 +185,42 @@ def test_answers_to_inferences_are_compressed_as_the_client_takes_it(
         # too small to gain by it; and no inference, however big
         assert set(compressions("ModelInfer", ONE)) == {"none"}
         assert set(compressions("ModelConfig", b"\x0a\x07id_fp32")) == {"none"}
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+
+KEEPALIVE = (
+    "--grpc-keepalive-time=500",
+    "--grpc-keepalive-timeout=500",
+    "--grpc-keepalive-permit-without-calls=true",
+    "--grpc-http2-max-pings-without-data=0",
+    "--grpc-http2-max-ping-strikes=1",
+)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_connection_that_answers_no_pings_is_closed_and_one_that_pings_too_often(
+    models: Path, name: str
+) -> None:
+    with serving(name, models, *KEEPALIVE) as target:
+        with connect(grpc_address(target)) as silent:
+            kinds = [each.kind for each in frames(silent) if not each.flags & ACK]
+        assert PING in kinds
+        with connect(grpc_address(target)) as eager:
+            eager.sendall(frame(PING, 0, bytes(8), stream=0) * 6)
+            [farewell] = [each for each in frames(eager) if each.kind == GOAWAY]
+        enhance_your_calm = (11).to_bytes(4, "big")
+        assert farewell.payload[4:] == enhance_your_calm + b"too_many_pings"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_connection_that_grows_too_old_is_closed(models: Path, name: str) -> None:
+    flags = ("--grpc-max-connection-age=200", "--grpc-max-connection-age-grace=200")
+    with serving(name, models, *flags) as target:
+        with connect(grpc_address(target)) as connection:
+            farewells = [each.payload for each in frames(connection) if each.kind == GOAWAY]
+        # first that nothing new is taken, then the end; the reason's text is that of the release of gRPC
+        assert [int.from_bytes(each[4:8], "big") for each in farewells] == [0, 2]
 
 
 # --- TLS -----------------------------------------------------------------------------------------------------------

@@ -250,24 +250,6 @@ def test_a_certificate_that_is_not_there_is_named(repository: Path) -> None:
         pass
 
 
-def test_a_client_that_keeps_its_connection_too_long_is_sent_away(repository: Path) -> None:
-    with (
-        Emulator(repository, grpc_max_connection_age=100) as emulator,
-        channel_to(emulator.grpc_url) as channel,
-    ):
-        states: list[grpc.ChannelConnectivity] = []
-        idle = threading.Event()
-
-        def note(state: grpc.ChannelConnectivity) -> None:
-            states.append(state)
-            if grpc.ChannelConnectivity.READY in states and state is grpc.ChannelConnectivity.IDLE:
-                idle.set()
-
-        channel.subscribe(note, try_to_connect=True)
-        assert idle.wait(10)
-        assert call(channel, "ServerLive").live  # it may come again
-
-
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_big_message_is_no_matter(emulator: Emulator, size: int) -> None:
     values = (1.0,) * (size * 2_000_000)

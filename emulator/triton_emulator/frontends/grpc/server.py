@@ -57,6 +57,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(settings.reuse_grpc_port)),
         ("grpc.keepalive_time_ms", settings.grpc_keepalive_time),
         ("grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout),
+        ("grpc.http2.ping_timeout_ms", settings.grpc_keepalive_timeout),
         ("grpc.keepalive_permit_without_calls", int(settings.grpc_keepalive_permit_without_calls)),
         ("grpc.http2.max_pings_without_data", settings.grpc_http2_max_pings_without_data),
         ("grpc.http2.min_ping_interval_without_data_ms", ping_interval),
