@@ -69,14 +69,21 @@ def request(value: int = 7) -> bytes:
 class Stream:
     """A stream that stays open until it is ended or cancelled."""
 
-    def __init__(self, channel: grpc.Channel, *requests: bytes, timeout: float = 20) -> None:
+    def __init__(
+        self, channel: grpc.Channel, *requests: bytes, timeout: float = 20, metadata: Any = None
+    ) -> None:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for each in requests:
-            self._requests.put(each)
-        self.call: Any = channel.stream_stream(METHOD)(iter(self._requests.get, None), timeout=timeout)
+            self.send(each)
+        self.call: Any = channel.stream_stream(METHOD)(
+            iter(self._requests.get, None), timeout=timeout, metadata=metadata
+        )
 
     def read(self) -> Any:
         return message_class("ModelStreamInferResponse").FromString(next(self.call))
+
+    def send(self, data: bytes) -> None:
+        self._requests.put(data)
 
     def end(self) -> None:
         self._requests.put(None)
@@ -234,3 +241,19 @@ def half_a_request(emulator: Emulator) -> socket.socket:
         + frame(0, 0, message[: len(message) // 2])
     )
     return connection
+
+
+# --- sessions ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_outlives_its_session_and_says_so(emulator: Emulator, version: Path) -> None:
+    (version / "go").touch()
+    with grpc.insecure_channel(emulator.grpc_url) as channel:
+        with emulator.session() as session:
+            stream = Stream(channel, request(), metadata=tuple(session.grpc_headers.items()))
+            assert [output(stream.read()) for _ in range(2)] == [7, 0]
+        stream.send(request())
+        assert stream.read().error_message == "Request for unknown model: 'dec' has no available versions"
+        stream.end()
+        assert stream.status() == (grpc.StatusCode.OK, "")
+        assert successes(channel) == 0
