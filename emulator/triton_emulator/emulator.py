@@ -174,6 +174,8 @@ class Emulator:
             work.close()
             raise RuntimeError("the emulator is not started")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while not future.done():  # in turns: a Ctrl-C that comes just before a wait is not seen by it
+            concurrent.futures.wait((future,), timeout=0.5)
         return future.result()
 
     def _end(self) -> None:
