@@ -77,3 +77,41 @@ def test_many_versions_and_numbers_beyond_64_bits_are_taken_as_they_are(reposito
     repository = serve(repository_folder)
     repository.start()
     assert repository.ready_versions("many") == [-5, *range(1, 101)]
+
+
+COMMENT = "# nothing to be seen here, move along\n"
+TEN_MEGABYTES = {
+    "of comments": COMMENT * (10_000_000 // len(COMMENT)),
+    "of one text": f'parameters {{ key: "long" value {{ string_value: "{"x" * 10_000_000}" }} }}\n',
+}
+
+
+@pytest.mark.parametrize("text", TEN_MEGABYTES.values(), ids=TEN_MEGABYTES.keys())
+def test_a_configuration_of_ten_megabytes_is_one_like_any_other(repository_folder: Path, text: str) -> None:
+    write_model(repository_folder, "large", BATCHING + text)
+    repository = serve(repository_folder)
+    assert repository.start() is None
+    assert repository.get("large").config.max_batch_size == repository.get("good").config.max_batch_size
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        (TEN_MEGABYTES["of comments"] + "max_batch_size: many\n", ":17: Couldn't parse integer: many"),
+        ("parameters { " * 800_000, ' has no field named "parameters".'),
+        ("\0" * 10_000_000, ""),
+    ],
+    ids=["wrong at its end", "never closed", "of zeros"],
+)
+def test_a_broken_configuration_of_ten_megabytes_is_a_problem_of_that_model_alone(
+    repository_folder: Path, text: str, fault: str
+) -> None:
+    write_model(repository_folder, "large", BATCHING + text)
+    repository = serve(repository_folder)
+    assert repository.start() is not None
+    assert repository.problems["large"].startswith(
+        "Poll failed for model directory 'large': failed to read text proto from "
+    )
+    assert fault in repository.problems["large"]
+    assert len(repository.problems["large"]) < 1000
+    assert repository.get("good").version == 1
