@@ -8,36 +8,41 @@ from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter.proxy.server import ProxyServer
 
 
-def connect(proxy: ProxyServer, *, stream: bool) -> socket.socket:
-    """Send a chat request and wait for nothing."""
+def connect(proxy: ProxyServer) -> socket.socket:
     host, port = proxy.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def ask(connection: socket.socket, *, stream: bool) -> None:
+    """Send a chat request and wait for nothing."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream})
-    connection = socket.create_connection((host, int(port)), timeout=10)
     head = f"POST /chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}\r\n"
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-    return connection
 
 
 def test_a_client_that_leaves_before_its_answer_cancels_the_request(whole_upstream: Upstream) -> None:
     whole_upstream.answer(then="hang")
     with serve(entry("m", whole_upstream.url)) as proxy:
-        connection = connect(proxy, stream=False)
+        connection = connect(proxy)
         whole_upstream.on_post = connection.close
+        ask(connection, stream=False)
         assert whole_upstream.left.wait(10)
 
 
 def test_a_client_that_leaves_before_a_streams_first_text_cancels_it(upstream: Upstream) -> None:
     upstream.answer(then="hang")
     with serve(entry("m", upstream.url)) as proxy:
-        connection = connect(proxy, stream=True)
+        connection = connect(proxy)
         upstream.on_post = connection.close
+        ask(connection, stream=True)
         assert upstream.left.wait(10)
 
 
 def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> None:
     upstream.answer(*chunked(event(text_output="a"), end=False), then="hang")
     with serve(entry("m", upstream.url)) as proxy:
-        with connect(proxy, stream=True) as connection:
+        with connect(proxy) as connection:
+            ask(connection, stream=True)
             seen = b""
             while b'"content":"a"' not in seen:
                 seen += connection.recv(4096)
@@ -47,12 +52,14 @@ def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> No
 def test_who_left_is_counted_and_the_deployment_is_free_again(upstream: Upstream) -> None:
     upstream.answer(then="hang")
     with serve(entry("m", upstream.url, max_parallel_requests=1)) as proxy:
-        connection = connect(proxy, stream=False)
+        connection = connect(proxy)
         upstream.on_post = connection.close
+        ask(connection, stream=False)
         assert upstream.left.wait(10)
         upstream.on_post = lambda: None
         upstream.answer(*chunked(event(text_output="a")))
-        with connect(proxy, stream=True) as again:
+        with connect(proxy) as again:
+            ask(again, stream=True)
             assert again.recv(100).startswith(b"HTTP/1.1 200 OK")
         left = 'triton_proxy_requests_total{route="chat/completions",model="m",status="499"} 1'
         assert left in get(proxy, "/metrics").text
