@@ -136,6 +136,24 @@ def test_a_request_that_waits_too_long_is_dropped_when_a_batch_is_asked_for() ->
     assert [(one.request.id, error.message) for one, error in b.dropped] == [("a", "Request timeout expired")]
 
 
+def test_every_half_second_a_queue_with_a_policy_is_looked_at_though_no_instance_is_free() -> None:
+    b = batcher("default_queue_policy { default_timeout_microseconds: 600000 }", largest=1)
+    for name, ms in (("a", 0), ("b", 100)):
+        b.add(call(name), ms * MILLISECOND)
+    assert b.tick_ns == 500 * MILLISECOND
+    b.tick(500 * MILLISECOND)
+    assert b.dropped == []
+    b.tick(1000 * MILLISECOND)
+    assert [one.request.id for one, _ in b.dropped] == ["a", "b"]
+    assert b.tick_ns == 0
+
+
+def test_a_queue_without_a_policy_needs_no_clock() -> None:
+    b = batcher()
+    b.add(call("a"), 0)
+    assert b.tick_ns == 0
+
+
 @pytest.mark.parametrize(
     ("timeout", "age_ms", "dropped"),
     [(50_000, 60, True), (50_000, 40, False), (900_000, 101, True), (0, 99, False)],

@@ -53,6 +53,7 @@ class BatchSizes:
 
     def choose(self, batch: _Batch, waiting: Iterable[Call], now: int, deadline: int = 0) -> _Choice:
         """What of `waiting` joins `batch` now. `deadline` is when the first of them gets too old, 0 for never."""
+        largest_preferred = self.largest_preferred
         count = pending = best = 0
         full = stop = closed = False
         first = batch.calls[0] if batch.calls else None
@@ -62,7 +63,7 @@ class BatchSizes:
             if first is None:
                 first = call
             else:
-                if batch.size + pending + size > self.largest_preferred and not best:
+                if batch.size + pending + size > largest_preferred and not best:
                     best = count
                     full = True
                 if batch.size + pending + size > self.largest:
@@ -81,7 +82,7 @@ class BatchSizes:
             return _Choice(best, full or self.delay_ns == 0, closed)
         if not count:
             return _Choice(0, full, closed)
-        if stop or batch.size + pending >= self.largest_preferred:
+        if stop or batch.size + pending >= largest_preferred:
             return _Choice(count, full=True, closed=closed)
         if late or not self.delay_ns or (not full and batch.size and batch.size not in self.preferred):
             return _Choice(count, full, closed)
@@ -89,6 +90,10 @@ class BatchSizes:
         if deadline:
             wait = min(wait, max(deadline - now, 1000))
         return _Choice(0, full, closed, wait)
+
+
+#: 2.51: so often a queue with policies is looked at while all instances are busy
+_LOOK_NS = 500_000_000
 
 
 class DynamicBatcher:
@@ -119,6 +124,8 @@ class DynamicBatcher:
         """Queue a request. Raises UNAVAILABLE where the queue is full."""
         call.queued_ns = now
         self._queue.add(call, now)
+        if not self._ahead and not self.tick_ns:
+            self.tick_ns = now + _LOOK_NS
         self._form(now)
 
     def take(self, instance: int, now: int) -> list[Call]:
@@ -143,7 +150,9 @@ class DynamicBatcher:
         """A batch has run."""
 
     def tick(self, now: int) -> None:
-        """Nothing happens by the clock alone."""
+        """Drop what is too old or cancelled, although no instance asks for a batch."""
+        self.dropped += self._queue.sweep(now)
+        self.tick_ns = now + _LOOK_NS if len(self._queue) else 0
 
     def _form_now(self, now: int) -> list[Call]:
         self._wake = 0

@@ -1,0 +1,29 @@
+"""With X = 1 it waits until a gate waits, with X = 2 it opens that gate."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{os.getppid()}"
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        FOLDER.mkdir(exist_ok=True)
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        if x.item() == 1:
+            path = FOLDER / "waits"
+            while not path.exists():
+                time.sleep(0.002)
+            path.unlink()
+        else:
+            (FOLDER / "open").touch()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("COUNT", x)])
