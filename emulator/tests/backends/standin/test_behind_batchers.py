@@ -1,0 +1,43 @@
+"""What stands in for a model is scheduled as the model would be."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from triton_emulator import Emulator
+
+CONFIG = """
+backend: "onnxruntime"
+max_batch_size: 2
+input { name: "X" data_type: TYPE_INT32 dims: [ 1 ] }
+output { name: "Y" data_type: TYPE_INT32 dims: [ 1 ] }
+sequence_batching { %s }
+"""
+
+
+def ask(url: str, **parameters: object) -> tuple[int, object]:
+    tensor = {"name": "X", "datatype": "INT32", "shape": [1, 1], "data": [1]}
+    answer = httpx.post(f"{url}/v2/models/m/infer", json={"parameters": parameters, "inputs": [tensor]})
+    body = answer.json()
+    return answer.status_code, body.get("error") or body["outputs"][0]["shape"]
+
+
+@pytest.mark.parametrize("strategy", ["direct {}", "oldest { max_candidate_sequences: 2 }"])
+def test_a_stand_in_behind_a_sequence_batcher_asks_for_sequences(tmp_path: Path, strategy: str) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "config.pbtxt").write_text(CONFIG % strategy)
+    with Emulator(tmp_path) as triton:
+        assert ask(triton.url) == (
+            400, "inference request to model 'm' must specify a non-zero or non-empty correlation ID",
+        )  # fmt: skip
+        assert ask(triton.url, sequence_id=5) == (
+            400,
+            (
+                "inference request for sequence 5 to model 'm' must specify the START flag on the first request of "
+                "the sequence"
+            ),
+        )
+        assert ask(triton.url, sequence_id=5, sequence_start=True) == (200, [1, 1])
+        assert ask(triton.url, sequence_id=5) == (200, [1, 1])
+        assert ask(triton.url, sequence_id=5, sequence_end=True) == (200, [1, 1])
