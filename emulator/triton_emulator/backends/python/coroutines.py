@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
 from typing import Any
+
+_Coroutine = Coroutine[Any, Any, Any] | Generator[Any, Any, Any]
 
 
 class CoroutineThread:
@@ -15,7 +17,7 @@ class CoroutineThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
+    def start(self, coroutine: _Coroutine) -> "Future[Any]":
         """Run a coroutine on the loop; its result is in the future.
 
         2.51: one that raises SystemExit or KeyboardInterrupt ends the loop, and its request is never answered.
@@ -45,9 +47,9 @@ class CoroutineThread:
         loop.close()
 
 
-async def _settle(coroutine: Coroutine[Any, Any, Any], outcome: "Future[Any]") -> None:
+async def _settle(coroutine: _Coroutine, outcome: "Future[Any]") -> None:
     try:
-        # a task of its own: a generator counts as a coroutine too, but cannot be awaited
-        outcome.set_result(await asyncio.ensure_future(coroutine))
+        # a generator counts as a coroutine too, but only a task can run it
+        outcome.set_result(await (asyncio.Task(coroutine) if isinstance(coroutine, Generator) else coroutine))
     except BaseException as error:  # noqa: BLE001  (for whoever reads the outcome)
         outcome.set_exception(error)
