@@ -185,17 +185,20 @@ def test_what_is_not_http_is_400(refusing: ProxyServer, sent: bytes) -> None:
 
 
 def test_names_of_dropped_parameters_make_no_header_lines(proxy: ProxyServer) -> None:
-    reply = chat(proxy, "flat", drop_params=True, **{"a\r\nx-evil: 1": 1, "\u043a,\u043b": 1})
+    evil: dict[str, Any] = {"a\r\nx-evil: 1": 1, "\u043a,\u043b": 1}
+    reply = chat(proxy, "flat", drop_params=True, **evil)
     assert reply.status_code == 200
     assert reply.headers["x-litellm-dropped-params"] == "a%0D%0Ax-evil%3A%201,%D0%BA%2C%D0%BB"
     assert "x-evil" not in reply.headers
-    many = chat(proxy, "flat", drop_params=True, **{f"parameter-{number}": 1 for number in range(2000)})
+    parameters: dict[str, Any] = {f"parameter-{number}": 1 for number in range(2000)}
+    many = chat(proxy, "flat", drop_params=True, **parameters)
     assert many.status_code == 200
     assert len(many.headers["x-litellm-dropped-params"]) < 2100
 
 
 def test_a_name_without_end_is_not_given_back_whole(proxy: ProxyServer) -> None:
-    reply = chat(proxy, "flat", **{"x" * 100_000: 1})
+    endless: dict[str, Any] = {"x" * 100_000: 1}
+    reply = chat(proxy, "flat", **endless)
     assert error_of(reply) == (400, "x" * 200 + "...", "unsupported_parameter")
     assert len(reply.content) < 5000
 
