@@ -92,7 +92,7 @@ class BatchSizes:
         return _Choice(0, full, closed, wait)
 
 
-#: 2.51: so often a queue with policies is looked at while all instances are busy
+#: 2.51: so long after the last arrival, and then so often, a queue with policies is looked at while nothing runs it
 _LOOK_NS = 500_000_000
 
 
@@ -124,7 +124,7 @@ class DynamicBatcher:
         """Queue a request. Raises UNAVAILABLE where the queue is full."""
         call.queued_ns = now
         self._queue.add(call, now)
-        if not self._ahead and not self.tick_ns:
+        if not self._ahead:
             self.tick_ns = now + _LOOK_NS
         self._form(now)
 
@@ -151,8 +151,9 @@ class DynamicBatcher:
 
     def tick(self, now: int) -> None:
         """Drop what is too old or cancelled, although no instance asks for a batch."""
-        self.dropped += self._queue.sweep(now)
-        self.tick_ns = now + _LOOK_NS if len(self._queue) else 0
+        if now >= self.tick_ns:
+            self.dropped += self._queue.sweep(now)
+            self.tick_ns = now + _LOOK_NS if len(self._queue) else 0
 
     def _form_now(self, now: int) -> list[Call]:
         self._wake = 0
