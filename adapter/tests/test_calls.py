@@ -32,7 +32,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
         ({"api_key": 5}, "api_key"),
         ({"request_id": 5}, "request_id"),
         ({"allowed_openai_params": 5}, "allowed_openai_params"),
-        ({"metadata": {"a": object()}}, None),
+        ({"metadata": {"a": ...}}, None),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, None),
         ({"custom_llm_provider": "openai"}, "model"),
         ({"chat_template_kwargs": 5}, "chat_template_kwargs"),
