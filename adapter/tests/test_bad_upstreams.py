@@ -1,6 +1,7 @@
 """Upstreams that are broken, slow or no Triton at all: each is told for what it is, and nothing leaks."""
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -333,3 +334,66 @@ def test_leaving_a_stream_of_several_choices_closes_every_connection(upstream: U
     for _ in range(3):
         upstream.answer(*chunked(ONE, end=False), then="hang")
     asyncio.run(leave())
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "a count that is a word": {"num_output_tokens": "many"},
+    "a count that is no number": {"num_output_tokens": float("nan")},
+    "a count below zero": {"num_output_tokens": -1},
+    "a count without bound": {"num_input_tokens": float("inf")},
+    "a count that is a list of lists": {"num_input_tokens": [[1]]},
+    "a choice below the first": {"sequence_index": -1},
+    "a choice above the last": {"sequence_index": 128},
+    "half of a surrogate pair": {"text_output": "\ud83d"},
+    "a token without candidates": {"logprobs": "[{}]"},
+    "a token whose text is a number": {"logprobs": '[{"1":{"logprob":-1,"decoded_token":5}}]'},
+    "a token whose probability is out of bounds": {"logprobs": '[{"1":{"logprob":%s}}]' % ("1" * 400)},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_an_event_with_a_wrong_value_is_a_bad_gateway(
+    sdk: Sdk, upstream: Upstream, wrong: dict[str, Any], stream: bool
+) -> None:
+    assert upstream.metadata is not None
+    given = ("sampling_parameters", "return_logprobs", "return_num_input_tokens", "return_num_output_tokens")
+    for name in given:
+        upstream.metadata["inputs"].append(
+            {"name": name, "datatype": "BYTES" if name == given[0] else "BOOL", "shape": [1]}
+        )
+        upstream.config["input"].append({"name": name, "optional": True})
+    upstream.metadata["outputs"] += [
+        {"name": name, "datatype": "BYTES", "shape": [1]}
+        for name in ("logprobs", "num_input_tokens", "num_output_tokens")
+    ]
+    upstream.answer(*chunked(b"data: " + json.dumps({"text_output": "x", **wrong}).encode() + b"\n\n"))
+    asked: dict[str, Any] = {"api_base": upstream.url, "logprobs": True, "profile": "vllm"}
+    if stream:
+        _, error = sdk.collect("m", ask("x"), **asked)
+    else:
+        error = failure(lambda: sdk.completion("m", ask("x"), **asked))
+    assert isinstance(error, errors.BadGatewayError)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_batch_size": float("inf")},
+        {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [float("inf")]}]},
+        {"inputs": [{"name": "x", "datatype": ["BYTES"], "shape": [1]}]},
+        {"inputs": [{"name": 5, "datatype": "BYTES", "shape": [1]}]},
+    ],
+    ids=[
+        "a batch without bound",
+        "a length without bound",
+        "a datatype in a list",
+        "a name that is a number",
+    ],
+)
+def test_metadata_with_a_wrong_value_is_a_bad_gateway(sdk: Sdk, upstream: Upstream, wrong: Any) -> None:
+    assert upstream.metadata is not None
+    upstream.metadata.update(wrong)
+    upstream.config.update(wrong)
+    error = failure(lambda: sdk.completion("m", ask("x"), api_base=upstream.url))
+    assert isinstance(error, errors.BadGatewayError)

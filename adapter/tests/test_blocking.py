@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from adapter.tests.driving import ask
 from adapter.tests.upstream import Upstream, chunked, event
-from triton_adapter import Call, Client, Target, completion
+from triton_adapter import Call, Client, Target, completion, errors
 
 ONE = event(text_output="one")
 
@@ -106,6 +107,56 @@ def test_a_stream_that_nobody_holds_any_more_is_left(upstream: Upstream, begun: 
         next(stream)
     del stream
     assert upstream.left.wait(5)
+
+
+def test_closing_a_stream_frees_the_thread_that_waits_for_its_next_chunk(upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+    stream: Any = completion("triton/m", ask("x"), api_base=upstream.url, stream=True)
+    assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", "one"]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, stream)
+        while not stream._chunks._chunks.gi_running:
+            pass
+        stream.close()
+        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+            waiting.result(10)
+    assert upstream.left.wait(5)
+
+
+NO_FILES = """
+import os, resource
+from triton_adapter import completion, errors
+from triton_adapter.client import Client
+import triton_adapter.transport.threads
+
+def failure():
+    try:
+        completion("triton/m", [{"role": "user", "content": "x"}], api_base="http://127.0.0.1:1", num_retries=0)
+    except errors.ServiceUnavailableError as error:
+        return error.message
+
+files = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True:
+        files.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+print(failure())
+for file in files:
+    os.close(file)
+print(failure())
+"""
+
+
+def test_a_program_without_a_file_to_spare_is_told_so_and_goes_on_once_it_has_some() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NO_FILES], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ended.stdout.splitlines() == [
+        "no event loop could be made: too many open files?",
+        "Triton cannot be reached: connection refused",
+    ]
 
 
 def test_an_interrupt_ends_the_wait_and_the_request(upstream: Upstream) -> None:

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from triton_adapter.errors import BadGatewayError
+from triton_adapter.errors import BadGatewayError, BadRequestError
 from triton_adapter.triton.codec import Tensor, decode_infer, encode_infer
 
 
@@ -91,3 +91,29 @@ def test_binary_data_that_is_too_short_is_the_upstreams_fault() -> None:
     head = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[2],"parameters":{"binary_data_size":8}}]}'
     with pytest.raises(BadGatewayError, match="ends before its binary data does"):
         decode_infer({"Inference-Header-Content-Length": str(len(head))}, head + b"1234")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        '"datatype":"FP32","shape":[1],"parameters":{"binary_data_size":3}',
+        '"datatype":"FP32","shape":[2],"parameters":{"binary_data_size":4}',
+        '"datatype":"FP99","shape":[1],"parameters":{"binary_data_size":4}',
+        '"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":3}',
+        '"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":5}',
+        '"datatype":"FP32","shape":"1","data":[1]',
+        '"datatype":["FP32"],"shape":[1],"data":[1]',
+        '"datatype":"FP32","shape":[-1],"data":[1]',
+        '"datatype":"FP32","shape":[1],"data":"1"',
+    ],
+)
+def test_a_tensor_that_is_not_what_it_says_is_the_upstreams_fault(output: str) -> None:
+    head = f'{{"outputs":[{{"name":"y",{output}}}]}}'.encode()
+    with pytest.raises(BadGatewayError):
+        decode_infer({"Inference-Header-Content-Length": str(len(head))}, head + b"\x09\0\0\0a")
+
+
+@pytest.mark.parametrize("datatype, value", [("FP16", 1e6), ("BF16", 1e300)])
+def test_a_number_that_a_datatype_cannot_hold_is_the_callers_fault(datatype: str, value: float) -> None:
+    with pytest.raises(BadRequestError, match=f"'x' is {datatype}: the number is too large"):
+        encode_infer([Tensor("x", datatype, [1], [value])])

@@ -236,6 +236,47 @@ def test_closing_a_stream_that_has_ended_leaves_the_next_request_alone() -> None
     assert server.accepted == 1
 
 
+def test_leaving_a_stream_that_has_come_whole_while_the_sender_was_held_up_leaves_the_next_request_alone() -> (
+    None
+):
+    size = HIGH_WATER + 1
+
+    async def read(pool: Pool) -> bytes:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        connection = reply.source._connection
+        while not connection._complete:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert connection._unread == size
+        reply.source.close()
+        body: bytes = (await pool.send(get(server.url))).body
+        return body
+
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    with served([whole, OK]) as server:
+        assert run(read) == b"ok"
+    assert server.accepted == 1
+
+
+def test_an_answer_that_changes_the_protocol_is_no_answer_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    changed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI"
+    with served([changed]) as server, pytest.raises(errors.BadGatewayError, match="does not speak HTTP"):
+        run(lambda pool: pool.send(get(server.url)))
+    assert caplog.records == []
+
+
+def test_a_stream_that_was_left_does_not_look_as_if_it_had_ended() -> None:
+    async def read(pool: Pool) -> None:
+        reply = await pool.send(get(server.url, stream=True, silence=10))
+        reply.source.close()
+        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+            await reply.source.read()
+
+    with served([b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc"]) as server:
+        run(read)
+
+
 def test_what_came_of_a_stream_before_it_broke_is_read_first() -> None:
     async def read(pool: Pool) -> list[bytes]:
         reply = await pool.send(get(server.url, stream=True, silence=10))

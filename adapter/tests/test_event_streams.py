@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triton_adapter.errors import BadGatewayError
+from triton_adapter.triton import sse
 from triton_adapter.triton.sse import EventReader
 
 STREAM = (
@@ -86,3 +87,11 @@ def test_what_is_no_event_stream_is_the_upstreams_fault(stream: bytes) -> None:
 def test_any_bytes_are_events_or_the_upstreams_fault(stream: bytes) -> None:
     with suppress(BadGatewayError):
         read(stream)
+
+
+def test_an_event_of_lines_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "LONGEST_LINE", 100)
+    reader = EventReader()
+    assert list(reader.feed(b'data: {"a":1}\n\n' * 20)) == [{"a": 1}] * 20
+    with pytest.raises(BadGatewayError, match="an event without an end"):
+        list(reader.feed(b"data: x\n" * 20))

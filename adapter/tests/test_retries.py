@@ -68,6 +68,25 @@ def test_a_retry_after_may_be_a_date_to_come() -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "inf",
+        "nan",
+        "1e999",
+        "Mon, 99999999999999999999 Jan 2026 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:00 -9999999999999999999999",
+        "soon",
+    ],
+)
+def test_a_retry_after_that_says_nothing_is_as_none(said: str) -> None:
+    assert busy(said).retry_after is None
+
+
+def test_a_retry_after_of_ages_is_cut_to_what_can_be_written() -> None:
+    assert busy("1e300").retry_after == 1e9
+
+
+@pytest.mark.parametrize(
     "said", ["600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)]
 )
 def test_more_than_a_minute_is_not_waited(said: str) -> None:

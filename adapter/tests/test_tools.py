@@ -1,6 +1,7 @@
 """Tools: shown by the template, called in the text, read by the parser, whole and in streams."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +40,9 @@ TEXTS = [
     ("hermes", '<tool_call>\n{"name": "time", "arguments": {}}', "", [TIME]),
     ("hermes", '<tool_call>\n{"name": "time", "arguments": "{}"}\n</tool_call>', "", [TIME]),
     ("hermes", "1 < 2 and <tool", "1 < 2 and <tool", []),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {"at": ' + "1" * 40 + "}}</tool_call>", "", [("time", {"at": int("1" * 40)})]),  # noqa: E501
+    ("hermes", '<tool_call>{"name": "time", "arguments": {"at": "\\ud800"}}</tool_call>', "", [("time", {"at": "\ud800"})]),  # noqa: E501
+    ("hermes", '<tool_call>{"name": "time", "arguments": "\\ud800"}</tool_call>', '<tool_call>{"name": "time", "arguments": "\\ud800"}</tool_call>', []),  # noqa: E501
     ("hermes", "<tool_call>nonsense</tool_call> and more", "<tool_call>nonsense</tool_call> and more", []),
 ]  # fmt: skip
 
@@ -101,6 +105,41 @@ def test_no_cut_changes_what_is_read(form: str, text: str, data: st.DataObject) 
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
     parts = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
     assert parsed(form, parts) == parsed(form, list(text)) == parsed(form, [text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>{"name": "time", "arguments": {"at": ' + "1" * 5000 + "}}</tool_call>",
+        "<tool_call>" + "[" * 20_000,
+    ],
+    ids=["an integer that Python does not read", "brackets by the thousand"],
+)
+def test_what_looks_like_a_call_and_cannot_be_read_is_text(text: str) -> None:
+    assert parsed("hermes", [text]) == (text, [])
+
+
+def test_a_long_call_that_comes_in_small_parts_is_read_once_not_with_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[int] = []
+    read = FORMATS["hermes"].read
+
+    def counted(text: str, at: int) -> Any:
+        reads.append(len(text))
+        return read(text, at)
+
+    counting = replace(FORMATS["hermes"], read=counted)
+    monkeypatch.setitem(FORMATS, "hermes", counting)
+    written = json.dumps({"name": "time", "arguments": {"code": "if (x) { y[0] }\n" * 500}})
+    text, calls = parsed("hermes", [*pairs("<tool_call>" + written), "</tool_call>"])
+    assert (text, calls) == ("", [("time", {"code": "if (x) { y[0] }\n" * 500})])
+    assert len(reads) < 5
+
+
+def pairs(text: str) -> list[str]:
+    """A text in parts of two letters."""
+    return [text[at : at + 2] for at in range(0, len(text), 2)]
 
 
 def test_one_call_is_kept_where_several_are_not_allowed() -> None:

@@ -173,7 +173,7 @@ class Answer:
     def feed(self, lane: Lane, piece: Piece) -> Iterator[Delta]:
         """Take one response of a lane."""
         if piece.prompt_tokens is not None:
-            lane.prompt_tokens = int(piece.prompt_tokens)
+            lane.prompt_tokens = piece.prompt_tokens
         for at, text in enumerate(piece.texts):
             place = at if piece.index is None else piece.index
             if place >= lane.expected and len(self.lanes) > 1:
@@ -183,7 +183,7 @@ class Answer:
             if choice is None:
                 choice = self._open(index, lane)
             if piece.counts is not None:
-                choice.counts.append(int(piece.counts[min(at, len(piece.counts) - 1)]))
+                choice.counts.append(piece.counts[min(at, len(piece.counts) - 1)])
             if choice.done:
                 continue
             if piece.finish:

@@ -4,6 +4,7 @@ The low-level methods take an OpenAI body as a dict and give dicts: the proxy is
 """
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,10 +38,11 @@ class Chunks:
             raise labelled(error, self._flow.request_id, self._flow.upstream)  # noqa: B904 - the same error
 
     def close(self) -> None:
-        """Close the upstream connections. Idempotent."""
-        self._chunks.close()  # type: ignore[attr-defined]  # a generator
+        """Close the upstream connections. Idempotent; another thread that waits for a chunk gets an AdapterError."""
         for source in self._flow.opened:
             source.leave()
+        with suppress(ValueError):  # another thread is in it
+            self._chunks.close()  # type: ignore[attr-defined]  # a generator
 
     __del__ = close
 

@@ -72,7 +72,7 @@ def read_model(metadata: Mapping[str, Any], config: Mapping[str, Any] | None) ->
             decoupled=bool(policy.get("decoupled")),
             backend=str((config or {}).get("backend") or metadata.get("platform") or ""),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadGatewayError("the model's metadata or config is not that of a v2 server") from error
 
 
@@ -81,7 +81,10 @@ def _specs(items: Any, batch: int, optional: Any) -> dict[str, TensorSpec]:
     for item in items:
         shape = tuple(int(length) for length in item["shape"])
         dims = shape[1:] if batch else shape
-        specs[item["name"]] = TensorSpec(item["name"], item["datatype"], dims, item["name"] in optional)
+        name, datatype = item["name"], item["datatype"]
+        if not (isinstance(name, str) and isinstance(datatype, str)):
+            raise TypeError("a tensor's name and datatype are strings")
+        specs[name] = TensorSpec(name, datatype, dims, name in optional)
     return specs
 
 

@@ -279,8 +279,10 @@ def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
         vector = array("f", value or ())
     except (TypeError, ValueError, OverflowError) as error:
         raise BadGatewayError("the model's reply holds no embedding") from error
-    tokens = events[0].get("num_input_tokens")
-    return [vector], tokens if is_int(tokens) else None
+    if not vector:
+        raise BadGatewayError("the model's reply holds no embedding")
+    tokens: Any = events[0].get("num_input_tokens")
+    return [vector], tokens if is_int(tokens) and 0 <= tokens < 2**53 else None
 
 
 def _usage(asked: Asked, told: int | None, settings: Settings) -> dict[str, Any]:

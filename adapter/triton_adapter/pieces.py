@@ -26,6 +26,9 @@ FINISH_REASONS = {
     "content_filter": "content_filter",
 }
 
+# OpenAI's largest `n`.
+MOST_CHOICES = 128
+
 
 @dataclass(slots=True)
 class Piece:
@@ -60,8 +63,8 @@ def from_event(binding: Binding, event: Mapping[str, Any]) -> Piece:
     return Piece(
         texts,
         [_reason(word) for word in _list(event, roles.get("finish_reason"))],
-        next(iter(_list(event, roles.get("prompt_tokens"))), None),
-        _list(event, roles.get("completion_tokens")) or None,
+        next(iter(_counts(event, roles.get("prompt_tokens"))), None),
+        _counts(event, roles.get("completion_tokens")) or None,
         _logprobs(binding, event, len(texts)),
         _index(event),
     )
@@ -69,13 +72,27 @@ def from_event(binding: Binding, event: Mapping[str, Any]) -> Piece:
 
 def _index(event: Mapping[str, Any]) -> int | None:
     index = event.get("sequence_index")
-    return index if isinstance(index, int) else None
+    if not isinstance(index, int):
+        return None
+    if not 0 <= index < MOST_CHOICES:
+        raise BadGatewayError("the model's reply belongs to a choice that there cannot be")
+    return index
 
 
 def _list(event: Mapping[str, Any], name: str | None) -> list[Any]:
     if name is None or (value := event.get(name)) is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def _counts(event: Mapping[str, Any], name: str | None) -> list[int]:
+    try:
+        counts = [int(value) for value in _list(event, name)]
+    except (TypeError, ValueError, OverflowError):
+        counts = [-1]
+    if not all(0 <= count < 2**53 for count in counts):
+        raise BadGatewayError(f"the model's '{name}' is no number of tokens")
+    return counts
 
 
 def _reason(word: Any) -> str | None:
@@ -97,11 +114,13 @@ def _logprobs(binding: Binding, event: Mapping[str, Any], choices: int) -> list[
         size = len(values) // max(1, choices)
         rows = [values[at * size : (at + 1) * size] for at in range(max(1, choices))]
         return [[("", float(number), {}) for number in row] for row in rows]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise BadGatewayError("the model's log probabilities cannot be read") from error
 
 
 def _vllm_token(token: Mapping[str, Any]) -> tuple[str, float, dict[str, float]]:
     entries = [(entry.get("decoded_token") or "", float(entry["logprob"])) for entry in token.values()]
+    if not all(isinstance(text, str) for text, _ in entries):
+        raise TypeError("a token's text is a string")
     chosen = entries[0]  # vLLM lists the sampled token first
     return (*chosen, dict(sorted(entries, key=lambda entry: -entry[1])))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from triton_adapter.errors import BadRequestError
 from triton_adapter.triton.jsontext import dumps
 
 # What a reader answers: where the call ends and the call; WAIT: more text is needed; NONE: there is no call here.
@@ -30,6 +31,33 @@ class ToolCall:
 
 
 Found = tuple[int, list[ToolCall]]
+
+
+class Brackets:
+    """Counts the brackets of JSON text as it comes, those in strings left out: `depth` of them are open."""
+
+    __slots__ = ("_escaped", "_inside", "depth")
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._inside = self._escaped = False
+
+    def feed(self, text: str) -> bool:
+        """Take text; tell whether every bracket was closed again somewhere in it."""
+        closed = False
+        for character in text:
+            if self._escaped:
+                self._escaped = False
+            elif self._inside:
+                self._escaped, self._inside = character == "\\", character != '"'
+            elif character == '"':
+                self._inside = self.depth > 0
+            elif character in "{[":
+                self.depth += 1
+            elif character in "}]" and self.depth:
+                self.depth -= 1
+                closed |= self.depth == 0
+        return closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +85,14 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
     except json.JSONDecodeError as error:
         broken = error.pos < len(text.rstrip()) - 1 and not _inside_string(text, at)
         return NONE if broken and _closed(text, at) else WAIT
+    except (ValueError, RecursionError):  # an integer of thousands of digits, brackets by the thousand
+        return NONE
     return end, value
 
 
 def _closed(text: str, at: int) -> bool:
     """Tell whether the braces opened at `at` are closed again: then what failed to parse never will."""
-    depth, inside, escaped = 0, False, False
-    for character in text[at:]:
-        if escaped:
-            escaped = False
-        elif inside:
-            escaped, inside = character == "\\", character != '"'
-        elif character == '"':
-            inside = True
-        elif character in "{[":
-            depth += 1
-        elif character in "}]":
-            depth -= 1
-            if depth == 0:
-                return True
-    return False
+    return Brackets().feed(text[at:])
 
 
 def _inside_string(text: str, at: int) -> bool:
@@ -88,8 +104,17 @@ def _call(value: Any) -> ToolCall | None:
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
     if isinstance(arguments, str):  # some models write the arguments as JSON text already
-        return ToolCall(value["name"], arguments)
-    return ToolCall(value["name"], dumps(arguments).decode())
+        half = any("\ud800" <= letter <= "\udfff" for letter in arguments)  # of a pair: no text
+        return None if half else ToolCall(value["name"], arguments)
+    return ToolCall(value["name"], _written(arguments))
+
+
+def _written(arguments: Any) -> str:
+    """Return arguments as JSON text, also what the model may write and orjson does not: integers of any size."""
+    try:
+        return dumps(arguments).decode()
+    except BadRequestError:
+        return json.dumps(arguments, separators=(",", ":"))
 
 
 def _object_call(text: str, at: int) -> Found | str:
@@ -135,7 +160,7 @@ def _mistral_calls(text: str, at: int) -> Found | str:
     found = read_json(text, end)
     if isinstance(found, str):
         return found
-    return found[0], [ToolCall(named[0], dumps(found[1]).decode())]
+    return found[0], [ToolCall(named[0], _written(found[1]))]
 
 
 def _skip(text: str, at: int) -> int:

@@ -8,7 +8,7 @@ import string
 from collections.abc import Collection
 
 from triton_adapter.stopping import longest_overlap
-from triton_adapter.tools.formats import WAIT, Format, ToolCall
+from triton_adapter.tools.formats import WAIT, Brackets, Format, ToolCall
 
 _ALPHABET = string.ascii_letters + string.digits
 Parsed = tuple[str, list[ToolCall]]
@@ -20,6 +20,7 @@ class ToolParser:
     __slots__ = (
         "_again",
         "_blank",
+        "_brackets",
         "_buffer",
         "_calling",
         "_format",
@@ -40,11 +41,16 @@ class ToolParser:
         self._blank = True  # nothing but blanks since the start, or since the last call: they are held back
         self._again = False  # a call has just ended, and another may follow without a marker
         self._open = ""  # the marker that began the calls, shown if they are none
+        self._brackets: Brackets | None = None  # of a call that is not over before they are closed
         self.calls = 0
 
     def feed(self, text: str) -> Parsed:
         """Take text; return the text to show and the calls that are complete."""
         self._buffer += text
+        # A long call that comes token by token is not read anew with each of them.
+        if self._brackets is not None and not self._brackets.feed(text):
+            return "", []
+        self._brackets = None
         return self._advance(final=False)
 
     def end(self) -> Parsed:
@@ -110,6 +116,9 @@ class ToolParser:
         """Return text, calls and whether there may be more in the buffer."""
         found = self._format.read(self._buffer, 0)
         if found == WAIT and not final:
+            brackets = Brackets()
+            brackets.feed(self._buffer)
+            self._brackets = brackets if brackets.depth else None
             return "", [], False
         if found == WAIT and self._format.closing:  # the model stopped without its closing tag
             found = self._format.read(self._buffer + self._format.closing, 0)

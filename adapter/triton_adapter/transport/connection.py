@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from triton_adapter.errors import AdapterError, APIConnectionError, APITimeoutError, BadGatewayError
 from triton_adapter.transport.place import Place
@@ -36,14 +36,17 @@ class Headers(dict[str, str]):
 class Source:
     """A stream that is open: read it to its end, or close it. Its connection is another request's afterwards."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_error")
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
+        self._error: AdapterError | None = None
 
     async def read(self) -> bytes:
         """Return the next bytes, empty at the end."""
         if self._connection is None:
+            if self._error is not None:  # to be left is no end
+                raise self._error
             return b""
         data = await self._connection.read()
         if not data:
@@ -54,6 +57,7 @@ class Source:
         """Leave the stream: the connection is closed, unless the answer came to an end. Idempotent."""
         if self._connection is not None:
             self._connection.close()
+            self._error = self._connection.error
             self._give_back()
 
     def leave(self) -> None:
@@ -91,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._unread = 0
         self._begun = self._headed = self._complete = self._keep = False
-        self._error: AdapterError | None = None
+        self.error: AdapterError | None = None
 
     # --- requests
 
@@ -118,8 +122,8 @@ class Connection(asyncio.Protocol):
     async def read(self) -> bytes:
         """Return the next bytes of a stream, empty at its end."""
         while not self._body:
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             if self._complete:
                 return b""
             self._waiter = self.loop.create_future()
@@ -141,6 +145,8 @@ class Connection(asyncio.Protocol):
         if self._complete and self._keep:
             self._keep = False
             self._kept_since = monotonic()
+            if self._unread > HIGH_WATER and self._transport is not None:  # it was left without being read
+                self._transport.resume_reading()
             self._pool.keep(self)
 
     # --- asyncio's callbacks
@@ -158,7 +164,7 @@ class Connection(asyncio.Protocol):
             self._heard = monotonic()
         try:
             self._parser.feed_data(data)
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             if self._headed:
                 self._fail(APIConnectionError("Triton's answer broke off"))
             else:
@@ -248,7 +254,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, error: AdapterError) -> None:
         self._finish()
-        self._error = error
+        self.error = error
         if self._waiter is not None and not self._waiter.done():
             if self._stream and self._headed:
                 self._waiter.set_result(None)  # `read` raises it, once what came before is read

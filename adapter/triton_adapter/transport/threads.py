@@ -9,6 +9,7 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from triton_adapter.errors import ServiceUnavailableError
 from triton_adapter.flow import Flow
 from triton_adapter.target import Steps
 from triton_adapter.transport.loop import LoopTransport
@@ -69,11 +70,16 @@ class ThreadTransport:
             thread = threading.Thread(target=self._main, args=(ready,), name="triton-adapter", daemon=True)
             thread.start()
             ready.wait()
+            if not hasattr(self, "_loop"):
+                raise ServiceUnavailableError("no event loop could be made: too many open files?")
             self._thread = thread  # only now: others look at it without the lock
 
     def _main(self, ready: threading.Event) -> None:
-        with asyncio.Runner(loop_factory=_make_loop) as runner:
-            runner.run(self._serve(ready))
+        try:
+            with asyncio.Runner(loop_factory=_make_loop) as runner:
+                runner.run(self._serve(ready))
+        except OSError:
+            ready.set()  # who waits finds no loop
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

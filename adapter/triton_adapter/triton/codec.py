@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from triton_adapter.errors import BadGatewayError
+from triton_adapter.errors import BadGatewayError, BadRequestError
 from triton_adapter.triton.jsontext import dumps, loads
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -120,6 +120,9 @@ def decode_infer(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
         found, offset = {}, split
         for item in head["outputs"]:
             data: Any
+            name, datatype, shape = item["name"], item["datatype"], item["shape"]
+            if not (isinstance(name, str) and isinstance(datatype, str) and all(n >= 0 for n in shape)):
+                raise TypeError("no description of a tensor")
             size = (item.get("parameters") or {}).get("binary_data_size")
             if size is None:
                 data = _flat(item["data"])
@@ -127,13 +130,24 @@ def decode_infer(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
                 data, offset = body[offset : offset + size], offset + size
                 if len(data) != size:
                     raise BadGatewayError("Triton's reply ends before its binary data does")
-            found[item["name"]] = Tensor(item["name"], item["datatype"], item["shape"], data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                _check_size(datatype, shape, data)
+            found[name] = Tensor(name, datatype, shape, data)
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise BadGatewayError("the reply is not an infer response of Triton's") from error
     return found
 
 
+def _check_size(datatype: str, shape: list[int], data: bytes) -> None:
+    """Raise ValueError, KeyError or struct.error unless binary data is what datatype and shape say."""
+    if datatype == "BYTES":
+        _split_bytes(data)
+    elif len(data) != prod(shape) * (2 if datatype == "BF16" else struct.calcsize(CODES[datatype])):
+        raise ValueError("not the size that the shape says")
+
+
 def _flat(data: list[Any]) -> list[Any]:
+    if not isinstance(data, list):
+        raise TypeError("data is a list")
     # Triton writes flat data; other v2 servers nest it by shape.
     while data and isinstance(data[0], list):
         data = [element for row in data for element in row]
@@ -141,9 +155,17 @@ def _flat(data: list[Any]) -> list[Any]:
 
 
 def _pack(tensor: Tensor) -> bytes:
-    if tensor.datatype == "FP16":
-        return struct.pack(f"<{len(tensor.data)}e", *tensor.data)
-    wide = struct.pack(f"<{len(tensor.data)}f", *tensor.data)
+    code = "e" if tensor.datatype == "FP16" else "f"
+    try:
+        wide = struct.pack(f"<{len(tensor.data)}{code}", *tensor.data)
+    except OverflowError as error:
+        raise BadRequestError(
+            f"the model's input '{tensor.name}' is {tensor.datatype}: the number is too large for it",
+            param=tensor.name,
+            code="invalid_value",
+        ) from error
+    if code == "e":
+        return wide
     return b"".join(wide[at + 2 : at + 4] for at in range(0, len(wide), 4))
 
 
@@ -151,6 +173,8 @@ def _split_bytes(data: bytes) -> list[bytes]:
     items, at = [], 0
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
+        if at + 4 + length > len(data):
+            raise ValueError("a string ends behind the data")
         items.append(bytes(data[at + 4 : at + 4 + length]))
         at += 4 + length
     return items

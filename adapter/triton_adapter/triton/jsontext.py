@@ -34,6 +34,9 @@ def loads(text: bytes | str) -> Any:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
         try:
-            return json.loads(text)
+            found = json.loads(text)
+            # Half of a surrogate pair is a UnicodeEncodeError, which is a ValueError: nobody could be told of it.
+            json.dumps(found, ensure_ascii=False).encode()
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+        return found

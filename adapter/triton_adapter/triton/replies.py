@@ -6,6 +6,7 @@ body, never by the Content-Type. The status is Triton's; a model's failure is 40
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from triton_adapter.errors import (
@@ -19,6 +20,8 @@ from triton_adapter.tls import Tls
 from triton_adapter.triton.jsontext import loads
 
 JSON = {"Content-Type": "application/json"}
+# A Retry-After of more seconds than these says no more than that.
+LONGEST_PAUSE = 1e9
 
 
 @dataclass(slots=True)
@@ -100,13 +103,15 @@ def _seconds(text: str | None) -> float | None:
     if not text:
         return None
     try:
-        return max(0.0, float(text))
+        found = float(text)
+        return min(max(0.0, found), LONGEST_PAUSE) if isfinite(found) else None
     except ValueError:
         pass
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
     try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        return min(max(0.0, seconds), LONGEST_PAUSE)
+    except (ValueError, TypeError, OverflowError):
         return None

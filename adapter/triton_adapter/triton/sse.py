@@ -17,11 +17,12 @@ LONGEST_LINE = 64 * 1024 * 1024
 class EventReader:
     """Reads `data: {json}` events, however the bytes are cut."""
 
-    __slots__ = ("_data", "_rest")
+    __slots__ = ("_data", "_rest", "_size")
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Yield the events completed by `data`. BadGatewayError, in its place, if one is no JSON object."""
@@ -33,6 +34,9 @@ class EventReader:
             line = raw.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
+                self._size += len(line)
+                if self._size > LONGEST_LINE:
+                    raise BadGatewayError("the event stream holds an event without an end")
             elif not line and self._data:
                 yield self._event()
             elif line and line[:1] not in b":" and line.split(b":", 1)[0] not in (b"event", b"id", b"retry"):
@@ -46,7 +50,7 @@ class EventReader:
             raise BadGatewayError("the event stream ends in the middle of an event")
 
     def _event(self) -> dict[str, Any]:
-        text, self._data = b"\n".join(self._data), []
+        text, self._data, self._size = b"\n".join(self._data), [], 0
         try:
             event = loads(text)
         except ValueError as error:
