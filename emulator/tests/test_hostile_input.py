@@ -143,6 +143,20 @@ def test_a_body_beyond_the_limit_is_read_and_refused(server: Process) -> None:
     )
 
 
+def test_shapes_of_a_hundred_thousand_dims_are_refused_and_forgotten(server: Process) -> None:
+    count = 100_000
+    before = server.resident_bytes
+    for first in range(100, 130):  # remembered, each would hold 4 MB; and their exact product has a megabyte
+        dims = list(range(first * count, (first + 1) * count))
+        entry = {"name": "IN", "datatype": "FP32", "shape": dims, "parameters": {"binary_data_size": 0}}
+        status, message = error_of(server.post(INFER, {"inputs": [entry]}))
+        assert status == 400
+        assert "unexpected shape for input 'IN' for model 'plain'. Expected [-1], got [" in message
+    assert server.resident_bytes < before + 60 * MIB
+    entry = {"name": "IN", "datatype": "FP32", "shape": dims * 10, "data": [1]}
+    assert server.post(INFER, {"inputs": [entry]})[0] in {400, 500}  # with exact numbers it takes minutes
+
+
 def test_a_length_that_no_memory_could_hold_costs_nothing(server: Process) -> None:
     before = server.resident_bytes
     with server.connect() as connection:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
-from triton_emulator.protocol.datatypes import Buffer, element_count
+from triton_emulator.protocol.datatypes import Buffer
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.json_access import (
     ABSENT,
@@ -100,6 +100,7 @@ def parameter_value(key: str, value: "js.Value | Absent") -> Parameter:
 
 
 _INT64_MAX = 2**63 - 1
+_UINT64_MAX = 2**64 - 1
 
 
 def _read_parameters(holder: js.Value, request: InferRequest) -> None:
@@ -162,7 +163,7 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         if name in names:
             raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
         names.add(name)
-        if plain is not None and (count := _signed(element_count(shape))):
+        if plain is not None and (count := _product(shape)):
             array = json_tensor.elements(name, datatype, values, count)
             request.inputs.append(Tensor(name, datatype, shape, array=array))
             continue
@@ -233,7 +234,15 @@ def _element_count(shape: list[int]) -> int:
     """2.51: a shape without dims has no element, a dim of -1 makes it -1, and a product may wrap around."""
     if -1 in shape:
         return -1
-    return _signed(element_count(shape)) if shape else 0
+    return _product(shape) if shape else 0
+
+
+def _product(shape: list[int]) -> int:
+    """Wrapped at each step: the exact product of a hundred thousand dims takes seconds."""
+    count = 1
+    for dim in shape:
+        count = count * dim & _UINT64_MAX
+    return _signed(count)
 
 
 def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:

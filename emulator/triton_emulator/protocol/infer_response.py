@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.datatypes import DATATYPES, Buffer
-from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.datatypes import DATATYPES, Array, Buffer
+from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
 
@@ -22,12 +22,25 @@ class InferBody:
 def json_data(tensor: Tensor) -> bytes:
     """A tensor's elements as a flat JSON array; raises TritonError for the types that JSON cannot carry."""
     if tensor.datatype == "BYTES":
-        return js.write_strings(tensor.array.ravel().tolist())
+        return js.write_strings(_elements(tensor).ravel().tolist())
     if not DATATYPES[tensor.datatype].json:
         raise invalid_arg(
             f"sending {tensor.datatype} data via JSON is not supported. Please use the binary data format for output"
         )
-    return js.write_array(tensor.array)
+    return js.write_array(_elements(tensor))
+
+
+def _elements(tensor: Tensor) -> Array:
+    """As many as the shape promises; `reshape` may promise others than the model has given. Raises INTERNAL."""
+    try:
+        return tensor.array
+    except ValueError:
+        there, promised = tensor.element_total, tensor.count
+        if (
+            tensor.datatype == "BYTES" and there > promised
+        ):  # 2.51 leaves out the rest of the strings, of them alone
+            return tensor.renamed(tensor.name, (there,)).array[:promised]
+        raise internal(f"output tensor shape does not match size of output for '{tensor.name}'") from None
 
 
 def json_parameters(parameters: Sequence[tuple[str, Parameter]]) -> bytes:
