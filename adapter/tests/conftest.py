@@ -7,6 +7,7 @@ import pytest
 
 from adapter.tests.driving import Sdk
 from adapter.tests.upstream import Upstream
+from triton_adapter import arguments
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 
@@ -41,6 +42,7 @@ def sdk(request: pytest.FixtureRequest) -> Sdk:
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     """An upstream that sends what the test tells it to; its model `m` is decoupled."""
+    forget_targets()
     with Upstream() as server:
         yield server
 
@@ -48,5 +50,11 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def whole_upstream() -> Iterator[Upstream]:
     """The same, with a model that answers once."""
+    forget_targets()
     with Upstream(decoupled=False) as server:
         yield server
+
+
+def forget_targets() -> None:
+    """Forget what other tests' upstreams told of their models: one may have had the same port."""
+    arguments._targets.clear()

@@ -64,10 +64,22 @@ class Settings:
             ):
                 names = " or ".join(kind.__name__ for kind in kinds)
                 raise BadRequestError(f"setting '{key}' must be of type {names}", param=key)
+            words = WORDS.get(key)
+            if value is not None and words is not None and value not in words:
+                raise BadRequestError(f"setting '{key}' must be one of {', '.join(words)}", param=key)
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise BadRequestError(f"setting '{key}' must be 1 or more", param=key)
         chosen = {key: value for key, value in given.items() if value is not None}
         return cls(**chosen) if chosen else DEFAULTS
 
 
+# What some of them may say.
+WORDS: dict[str, tuple[str, ...]] = {
+    "profile": ("trtllm", "trtllm_llmapi", "vllm", "custom"),
+    "operation": ("infer", "generate", "embeddings"),
+    "tool_parser": ("llama3", "mistral", "hermes", "qwen"),
+    "pooling": ("mean", "cls", "last"),
+}
 SETTING_TYPES: dict[str, tuple[type, ...]] = {
     item.name: (dict,)
     if "Mapping" in str(item.type)

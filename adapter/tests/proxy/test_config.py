@@ -1,5 +1,6 @@
 """LiteLLM's config.yaml: what it means, and that every mistake in it is told with its line and its fix."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,61 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
         ("a: [\n", ["config.yaml:2: this is not YAML: expected the node content, but found '<stream end>'"]),
         ("a: 1\na: 2\n", ["config.yaml:2: this is not YAML: 'a' is given twice"]),
         ("\x00", ["config.yaml: this is not YAML: the file holds characters that YAML does not allow"]),
+        (
+            ONE + "general_settings:\n  master_key: 2026-13-45\n",
+            [
+                (
+                    "config.yaml:7: this is not YAML: this looks like a value of type timestamp, and is none:"
+                    " put it in quotes"
+                )
+            ],
+        ),
+        (
+            ONE + "      timeout: !!int soon\n",
+            [
+                "config.yaml:6: this is not YAML: this looks like a value of type int, and is none: put it in quotes"
+            ],
+        ),
+        (
+            ONE + f"    model_info: {{id: 0x{'f' * 5000}}}\n",
+            ["config.yaml:6: this is not YAML: a number of so many digits is no number that is meant"],
+        ),
+        ("a: " + "[" * 3000, ["config.yaml: this is not YAML: brackets are nested too deeply"]),
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+            + "".join(f"{two}: &{two} [{','.join([f'*{one}'] * 10)}]\n" for one, two in pairwise("abcdefgh")),
+            ["config.yaml:1: this is not YAML: there are more than 100000 values; aliases count each time"],
+        ),
+        *(
+            (
+                f"{ONE}      {key}: {value}\n",
+                [f"config.yaml:6: model_list[0].litellm_params.{key}: {told}"],
+            )
+            for key, value, told in (
+                (
+                    "profile",
+                    "tensorrt",
+                    "setting 'profile' must be one of trtllm, trtllm_llmapi, vllm, custom",
+                ),
+                ("operation", "ask", "setting 'operation' must be one of infer, generate, embeddings"),
+                (
+                    "tool_parser",
+                    "llama",
+                    "setting 'tool_parser' must be one of llama3, mistral, hermes, qwen",
+                ),
+                ("pooling", "max", "setting 'pooling' must be one of mean, cls, last"),
+                ("default_max_tokens", "-5", "setting 'default_max_tokens' must be 1 or more"),
+                ("tokenizer", "/nowhere.json", "the configured tokenizer cannot be read"),
+                (
+                    "chat_template",
+                    "'{{ a'",
+                    (
+                        "the chat template does not compile: unexpected end of template,"
+                        " expected 'end of print statement'."
+                    ),
+                ),
+            )
+        ),
         ("general_settings: {}\n", ["config.yaml:1: there is no model_list: nothing could be served"]),
         ("model_list: []\n", ["config.yaml:1: model_list: must be a list of models"]),
         (

@@ -299,3 +299,19 @@ def test_a_request_may_come_byte_by_byte(proxy: ProxyServer) -> None:
         reply = b"".join(iter(lambda: connection.recv(4096), b""))
     assert reply.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b'"content":"hello"' in reply
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_http(
+    proxy: ProxyServer, protocol: str
+) -> None:
+    host, port = proxy.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": "flat", "messages": HELLO}).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}\r\n"
+        f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(head.encode() + body)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")

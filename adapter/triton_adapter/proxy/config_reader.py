@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path as File
 from typing import Any
 
+from triton_adapter.chat_template import load_template
 from triton_adapter.errors import AdapterError
 from triton_adapter.openai.parameters import checked
 from triton_adapter.proxy.config import Config, ConfigError, Mistake, ModelEntry, RouterConfig
@@ -23,8 +24,11 @@ from triton_adapter.proxy.config_keys import (
 from triton_adapter.proxy.yaml_lines import Document, Path, YamlError, load
 from triton_adapter.settings import SETTING_TYPES, Settings
 from triton_adapter.target import Target
+from triton_adapter.tokens import load_tokenizer
 
 ENVIRON = "os.environ/"
+# Settings that may name a file -> what reads it.
+FILES: Mapping[str, Callable[[str], Any]] = {"chat_template": load_template, "tokenizer": load_tokenizer}
 DEFAULT_TIMEOUT = 600.0
 
 
@@ -250,6 +254,8 @@ class _Reader:
                     continue
                 if key in settings:
                     Settings.read({key: value})
+                    if value and key in FILES:
+                        FILES[key](value)
                 elif value is not None:
                     checked(key, value)
             except AdapterError as error:

@@ -4,6 +4,7 @@ What is not HTTP, or not in time, is answered with OpenAI's error object too, an
 """
 
 import asyncio
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -17,6 +18,9 @@ from triton_adapter.proxy.http import LATE, error_headers, new_request_id
 
 # Bytes of a request's line and headers; of a request that is not a connection's first, after its first segment.
 LARGEST_HEAD = 64 << 10
+# Nothing is changed to here, and the parser takes no body of a request that wants it: Java's own client asks for h2c
+# with the first request of every connection.
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 # Bytes per second that buy a body more time.
 SLOWEST = 16 << 10
 # Bytes of an answer that are held back at most.
@@ -107,6 +111,8 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, as long as what is waited for comes in time, and a head is of a decent size."""
         self._size += len(data)
+        if self._waiting is not Waiting.BODY and b"pgrade:" in data:
+            data = _UPGRADE.sub(b"\r\nIgnored:", data)
         super().data_received(data)
         waiting = self._waiting
         if waiting is not self._timed:

@@ -6,6 +6,9 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
+# What no config that is meant holds: an alias of aliases of aliases is a line to write and hours to read.
+MOST_VALUES = 100_000
+MOST_BITS = 1 << 13
 
 
 class YamlError(ValueError):
@@ -36,7 +39,7 @@ def load(text: str) -> Document:
     """Read one document. YamlError if that cannot be done."""
     document = Document(None)
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is not None:
@@ -47,13 +50,40 @@ def load(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlError(error.problem or error.context or "", mark.line + 1 if mark else None) from error
+    except RecursionError as error:
+        raise YamlError("brackets are nested too deeply", None) from error
     except yaml.YAMLError as error:
         raise YamlError("the file holds characters that YAML does not allow", None) from error
     return document
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which lets a date of month 13 and the like be any kind of exception."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except YamlError:
+            raise
+        except (ValueError, KeyError, AttributeError, OverflowError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise YamlError(
+                f"this looks like a value of type {kind}, and is none: put it in quotes", _line(node)
+            ) from error
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise YamlError("a number of so many digits is no number that is meant", _line(node))
+        return value
+
+
+def _line(node: Any) -> int:
+    line: int = node.start_mark.line + 1
+    return line
+
+
 def _walk(node: Any, path: Path, lines: dict[Path, int], around: tuple[Any, ...]) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > MOST_VALUES:
+        raise YamlError(f"there are more than {MOST_VALUES} values; aliases count each time", _line(node))
     if node in around:
         raise YamlError("an alias stands inside of what it names", node.start_mark.line + 1)
     around = (*around, node)
