@@ -397,3 +397,42 @@ def test_metadata_with_a_wrong_value_is_a_bad_gateway(sdk: Sdk, upstream: Upstre
     upstream.config.update(wrong)
     error = failure(lambda: sdk.completion("m", ask("x"), api_base=upstream.url))
     assert isinstance(error, errors.BadGatewayError)
+
+
+def test_closing_an_awaited_stream_frees_the_task_that_waits_for_its_next_chunk(upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE, end=False), then="hang")
+
+    async def main() -> None:
+        stream = await triton_adapter.acompletion("triton/m", ask("x"), api_base=upstream.url, stream=True)
+        assert [(await anext(stream)).choices[0].delta.content for _ in range(2)] == ["", "one"]
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await stream.close()
+        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+            await waiting
+
+    asyncio.run(main())
+    assert upstream.left.wait(5)
+
+
+def test_a_header_goes_once_however_its_name_is_written(sdk: Sdk, upstream: Upstream) -> None:
+    upstream.answer(*chunked(ONE))
+    own = {"authorization": "Bearer own", "content-type": "application/json", "HOST": "models.example"}
+    sdk.completion("m", ask("x"), api_base=upstream.url, api_key="key", extra_headers=own)
+    sent = [
+        (name, value)
+        for name, value in upstream.posts[0].headers.items()
+        if name.lower() in own or name == "Host"
+    ]
+    assert sorted(sent) == [
+        ("Authorization", "Bearer own"),
+        ("Content-Type", "application/json"),
+        ("Host", "models.example"),
+    ]
+
+
+def test_a_header_cannot_say_how_long_the_body_is(sdk: Sdk, upstream: Upstream) -> None:
+    error = failure(
+        lambda: sdk.completion("m", ask("x"), api_base=upstream.url, extra_headers={"content-length": "0"})
+    )
+    assert (error.status_code, error.param) == (400, "extra_headers")

@@ -80,6 +80,13 @@ def test_a_request_is_sent_as_it_is_meant() -> None:
     assert (reply.status, reply.body, reply.headers.get("CONTENT-LENGTH")) == (200, b"ok", "2")
 
 
+def test_a_callers_own_host_and_agent_are_sent_in_the_place_of_ours() -> None:
+    own = {"Host": "models.example", "User-Agent": "mine"}
+    with served([OK]) as server:
+        run(lambda pool: pool.send(get(server.url, headers=own)))
+    assert server.requests == [b"GET / HTTP/1.1\r\nHost: models.example\r\nUser-Agent: mine\r\n\r\n"]
+
+
 def test_a_connection_is_kept_for_the_next_request() -> None:
     async def twice(pool: Pool) -> list[bytes]:
         return [(await pool.send(get(server.url))).body for _ in range(2)]

@@ -68,10 +68,11 @@ class AsyncChunks:
         return self._flow.answer.usage()
 
     async def aclose(self) -> None:
-        """Close the upstream connections. Idempotent."""
-        await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
+        """Close the upstream connections. Idempotent; another task that waits for chunks gets an AdapterError."""
         for source in self._flow.opened:
             source.close()
+        with suppress(RuntimeError):  # another task is in it
+            await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
 
     def __del__(self) -> None:
         for source in self._flow.opened:

@@ -10,6 +10,7 @@ from triton_adapter.discovery import ModelInfo, discover
 from triton_adapter.errors import (
     AdapterError,
     APIConnectionError,
+    BadRequestError,
     NotFoundError,
     PermissionDeniedError,
     RequestError,
@@ -30,6 +31,7 @@ _MISMATCH = re.compile(
 )
 _DECOUPLED = re.compile(r"decoupled transaction policy|exactly 1 response")
 LONGEST_WAIT = 60.0
+_OURS = {name.lower(): name for name in ("Authorization", "Content-Type", "Host", "User-Agent")}
 
 
 @dataclass(slots=True)
@@ -78,7 +80,11 @@ class Target:
         if (chosen.ssl_verify, chosen.ssl_certificate) != (None, None):
             tls = Tls(chosen.ssl_verify is None or chosen.ssl_verify, chosen.ssl_certificate, chosen.ssl_key)
             context(tls)  # a file that cannot be used is told now
-        return cls(endpoint, name, chosen, {**sent, **(headers or {})}, tls=tls, **rest)
+        # A name in other letters is the same header, which goes once.
+        own = {_OURS.get(header.lower(), header): text for header, text in (headers or {}).items()}
+        if not {"content-length", "transfer-encoding"}.isdisjoint(map(str.lower, own)):
+            raise BadRequestError("a body's length cannot be set by a header", param="extra_headers")
+        return cls(endpoint, name, chosen, {**sent, **own}, tls=tls, **rest)
 
     @property
     def version(self) -> str | None:
