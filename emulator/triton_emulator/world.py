@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from time import time_ns
+from time import monotonic_ns, time_ns
 
 from triton_emulator import builtin
 from triton_emulator.backends import python as python_backend
@@ -52,6 +52,7 @@ class World:
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
+        self.made_ns = monotonic_ns()
         self._thread = threading.get_ident()
         self.mailbox = Mailbox(loop)
         self.system_shared_memory = SystemSharedMemory()

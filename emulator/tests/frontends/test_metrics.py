@@ -1,11 +1,12 @@
 """The metrics that the reference cannot show: those of GPUs."""
 
 from pathlib import Path
+from time import monotonic_ns
 
 import httpx
 import pytest
 
-from triton_emulator import Emulator
+from triton_emulator import Emulator, Session
 from triton_emulator.frontends.metrics.gpus import GpuReader, gpu_uuid
 
 FAMILIES = [
@@ -43,7 +44,7 @@ def test_there_are_none_unless_they_are_asked_for(tmp_path: Path, options: dict[
 
 
 def test_a_gpu_is_at_work_while_what_it_stands_for_is() -> None:
-    gpus = GpuReader(1, seed=3)
+    gpus = GpuReader(1, seed=3, since_ns=monotonic_ns())
     [idle] = gpus.read(0)
     assert (idle.uuid, idle.utilization, idle.power) == (gpu_uuid(3, 0), 0.0, 70.0)
     [busy] = gpus.read(10**15)
@@ -52,3 +53,23 @@ def test_a_gpu_is_at_work_while_what_it_stands_for_is() -> None:
     assert busy.energy > idle.energy
     [idle_again] = gpus.read(10**15)
     assert idle_again.utilization == 0.0
+
+
+def test_the_work_of_one_session_is_none_of_another(tmp_path: Path) -> None:
+    def utilization(session: Session) -> float:
+        lines = gpu_lines(httpx.get(session.metrics_url).text)
+        return float(next(line for line in lines if line.startswith("nv_gpu_utilization{")).split()[-1])
+
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "config.pbtxt").write_text(
+        """
+        backend: "onnxruntime"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 1 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 1000 ] }
+        """
+    )
+    asked = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1], "data": [1]}]}
+    with Emulator(tmp_path, simulated_gpus=1) as triton, triton.session() as busy, triton.session() as idle:
+        assert httpx.post(f"{busy.url}/v2/models/m/infer", json=asked).is_success
+        assert utilization(busy) > 0
+        assert [utilization(idle), utilization(busy)] == [0.0, 0.0]

@@ -115,7 +115,7 @@ class Instance:
         request that waits for a sender outside of `execute` never gets one.
         """
         self._ended = True
-        self._refuse([*self._running, *self._open])
+        self._refuse([*self._running, *self._open.copy()])  # copied at once: other threads may be at it
 
     def _refuse(self, calls: Sequence[Call]) -> None:
         for call in calls:
@@ -126,10 +126,13 @@ class Instance:
 
     def execute(self, calls: Sequence[Call]) -> None:
         """Run the model over the calls and answer them."""
+        self._running = (
+            calls  # first: what another thread of the model ends from now on is answered there, or here
+        )
         if self._ended:
             self._refuse(calls)
+            self._running = ()
             return
-        self._running = calls
         self.space.take_place()
         now = time_ns()
         requests = []

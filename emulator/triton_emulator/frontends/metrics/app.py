@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from triton_emulator.frontends.http.errors import METHOD_NOT_ALLOWED_UNTYPED, NOT_FOUND
 from triton_emulator.frontends.http.generate import Receive, Send
@@ -24,7 +25,7 @@ class MetricsApp:
         self._sessions = sessions
         settings = world.settings
         self._machine = MachineReader(settings.metrics_interval_ms, processor=settings.allow_cpu_metrics)
-        self._gpus = GpuReader(settings.simulated_gpus if settings.allow_gpu_metrics else 0, settings.seed)
+        self._gpus: WeakKeyDictionary[World, GpuReader] = WeakKeyDictionary()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         world, path = find_world(scope["raw_path"].decode("latin-1"), self._world, self._sessions)
@@ -56,7 +57,16 @@ class MetricsApp:
         stored = world.response_cache
         cache = None if stored is None else Cache(stored.utilization, len(stored), world.cache_counts)
         busy_ns = sum(model.statistics.compute_infer.ns for model in loaded if model.stands_in)
-        gpus = self._gpus.read(busy_ns)
+        gpus = self._gpus_of(world).read(busy_ns)
         return render(
             config, rows, world.failures, self._machine.read(), cache, world.model_metrics.lines, gpus
         )
+
+    def _gpus_of(self, world: World) -> GpuReader:
+        """Each session has GPUs of its own: the work of one says nothing of another's."""
+        reader = self._gpus.get(world)
+        if reader is None:
+            settings = world.settings
+            count = settings.simulated_gpus if settings.allow_gpu_metrics else 0
+            reader = self._gpus[world] = GpuReader(count, settings.seed, world.made_ns)
+        return reader

@@ -22,11 +22,11 @@ def gpu_uuid(seed: int, number: int) -> str:
 
 
 class GpuReader:
-    """Keeps the last reading, for the utilisation and the energy since then."""
+    """Keeps the last reading, for the utilisation and the energy since then; `since_ns` stands for the first."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, since_ns: int) -> None:
         self._uuids = [gpu_uuid(seed, number) for number in range(count)]
-        self._read_ns = monotonic_ns()
+        self._read_ns = since_ns
         self._busy_ns = 0
         self._joules = 0.0
 
