@@ -87,7 +87,9 @@ def test_a_retry_after_of_ages_is_cut_to_what_can_be_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)]
+    "said",
+    ["600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)],
+    ids=["seconds", "a date"],
 )
 def test_more_than_a_minute_is_not_waited(said: str) -> None:
     found, error = waits(target(retries=5), [busy(said, 429)])

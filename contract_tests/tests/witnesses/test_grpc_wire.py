@@ -147,7 +147,9 @@ def test_connections_that_break_half_way_leave_the_server_to_others(address: str
 
 
 @pytest.mark.parametrize(
-    ("encoding", "compressed"), [("gzip", gzip.compress(ONE)), ("deflate", zlib.compress(ONE))]
+    ("encoding", "compressed"),
+    [("gzip", gzip.compress(ONE)), ("deflate", zlib.compress(ONE))],
+    ids=["gzip", "deflate"],
 )
 def test_requests_may_be_compressed(address: str, encoding: str, compressed: bytes) -> None:
     headers = {"grpc-encoding": encoding}
