@@ -131,6 +131,12 @@ def test_an_error_says_what_to_do(sdk: Sdk, triton: str, params: dict[str, Any],
     assert told in error.message
 
 
+def test_a_parameter_of_openais_is_no_slip_for_another(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.completion("flat", ask("x"), api_base=triton, logprobs=True))
+    assert (error.status_code, error.param) == (400, "logprobs")
+    assert "Did you mean" not in error.message
+
+
 @pytest.mark.parametrize("port", ["grpc", "metrics"])
 def test_another_port_of_tritons_is_told_from_its_http_port(sdk: Sdk, port: str) -> None:
     from triton_emulator.emulator import Emulator

@@ -148,7 +148,7 @@ def _refuse(
     else:
         from difflib import get_close_matches
 
-        near = [] if name in CHECKS else get_close_matches(name, CHECKS, 1, 0.8)
+        near = [] if name in CHECKS or name == "logprobs" else get_close_matches(name, CHECKS, 1, 0.8)
         meant = f" Did you mean '{near[0]}'?" if near else ""
         raise UnsupportedParameterError(
             f"'{name}' cannot reach model '{binding.info.name}': it has no input for it.{meant} Leave it out, map it "
