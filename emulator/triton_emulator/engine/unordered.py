@@ -5,14 +5,32 @@ an error names. Derived from the published behaviour of GCC's container: a new n
 its bucket is empty, else behind the node before its bucket's first; the bucket count grows along a list of primes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 _MASK = (1 << 64) - 1
 _MULTIPLIER = 0xC6A4A7935BD1E995
 _SEED = 0xC70F6907
 #: bucket counts of the container as it grows, and so the sizes at which it rehashes
-_PRIMES = (13, 29, 59, 127, 257, 541, 1109, 2357, 5087, 10273, 20753, 42043)
+_PRIMES = (
+    13,
+    29,
+    59,
+    127,
+    257,
+    541,
+    1109,
+    2357,
+    5087,
+    10273,
+    20753,
+    42043,
+    85229,
+    172933,
+    351061,
+    712697,
+    1447153,
+)
 
 
 def string_hash(data: bytes) -> int:
@@ -37,27 +55,30 @@ def walk(names: Iterable[str]) -> list[str]:
 
 
 def _walk(names: tuple[str, ...]) -> list[str]:
-    listed: list[tuple[int, str]] = []
-    buckets = _PRIMES[0]
+    nodes = _Nodes(_PRIMES[0])
     for count, name in enumerate(names, start=1):
-        if count > buckets:
-            buckets = next((prime for prime in _PRIMES if prime >= count), buckets)
-            listed = _rehash(listed, buckets)
-        _insert(listed, (string_hash(name.encode("utf-8", "surrogateescape")), name), buckets)
-    return [name for _, name in listed]
+        if count > nodes.buckets:
+            grown = _Nodes(next((prime for prime in _PRIMES if prime >= count), _MASK))
+            for node in nodes.walk():
+                grown.insert(node)
+            nodes = grown
+        nodes.insert((string_hash(name.encode("utf-8", "surrogateescape")), name))
+    return [name for _, name in nodes.walk()]
+
+
+class _Nodes:
+    """The container's list, bucket by bucket: a bucket's nodes stand together, the latest first."""
+
+    def __init__(self, buckets: int) -> None:
+        self.buckets = buckets
+        self._rows: dict[int, list[tuple[int, str]]] = {}
+
+    def insert(self, node: tuple[int, str]) -> None:
+        self._rows.setdefault(node[0] % self.buckets, []).append(node)
+
+    def walk(self) -> Iterator[tuple[int, str]]:
+        for row in reversed(self._rows.values()):
+            yield from reversed(row)
 
 
 _remembered = lru_cache(maxsize=1024)(_walk)
-
-
-def _insert(listed: list[tuple[int, str]], node: tuple[int, str], buckets: int) -> None:
-    bucket = node[0] % buckets
-    at = next((at for at, other in enumerate(listed) if other[0] % buckets == bucket), 0)
-    listed.insert(at, node)
-
-
-def _rehash(listed: list[tuple[int, str]], buckets: int) -> list[tuple[int, str]]:
-    fresh: list[tuple[int, str]] = []
-    for node in listed:
-        _insert(fresh, node, buckets)
-    return fresh
