@@ -126,6 +126,22 @@ def test_a_stop_lets_a_stream_finish_what_is_in_flight(emulator: Emulator, versi
         stopping.join()
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
+def test_a_call_whose_message_never_comes_holds_up_no_stop(version: Path, method: str) -> None:
+    """2.51 waits for it for ever, whatever its exit timeout."""
+    with Emulator(version.parents[1], exit_timeout_secs=3600) as emulator:
+        before = left(emulator)
+        messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        with grpc.insecure_channel(emulator.grpc_url) as channel:
+            call = channel.stream_unary(METHOD.replace("ModelStreamInfer", method)).future(
+                iter(messages.get, None)
+            )
+            until(lambda: left(emulator).tasks > before.tasks)
+            emulator.stop()
+            assert (call.code(), call.details()) == (grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+            messages.put(None)
+
+
 # --- the client's end ----------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The methods of the service as a table, and how a call becomes an answer or a status."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -17,7 +18,7 @@ from triton_emulator.frontends.grpc.messages import (
     unparsable,
 )
 from triton_emulator.frontends.grpc.metadata import Gate
-from triton_emulator.frontends.grpc.stream import Stream, model_stream_infer
+from triton_emulator.frontends.grpc.stream import Stream, model_stream_infer, shutting_down
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.repository.schema import Proto
 from triton_emulator.world import World
@@ -59,6 +60,9 @@ METHODS: dict[str, Method] = {
     "LogSettings": Method(logging.settings, "logging"),
 }
 
+#: seconds for messages that are under way when the server stops
+_LAST_MESSAGE_S = 0.5
+
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Serves one world, and each session's world to calls whose metadata names it."""
@@ -66,6 +70,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
         self._gate = Gate(world, sessions)
         self._streams: set[Stream] = set()
+        #: the calls whose message has yet to come
+        self._readers: set[asyncio.Task[Any]] = set()
+        self._draining = False
         self._handlers = {
             f"/{SERVICE}/{name}": self._unary(method, parser(message_class(f"{name}Request")))
             for name, method in METHODS.items()
@@ -80,9 +87,15 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         return self._handlers.get(details.method, self._unknown)
 
     def drain(self) -> None:
-        """Take nothing more from the streams that are open, and end each once it is answered."""
+        """Soon wait for no message; take nothing more from open streams, and end each once it is answered."""
         for stream in self._streams:
             stream.drain()
+        asyncio.get_running_loop().call_later(_LAST_MESSAGE_S, self._stop_reading)
+
+    def _stop_reading(self) -> None:
+        self._draining = True
+        for reader in self._readers:
+            reader.cancel()
 
     def _unary(self, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
         gate = self._gate
@@ -90,7 +103,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
         async def serve(_: Any, context: Any) -> bytes:
             try:
-                message = parse(await _read(context))
+                message = parse(await self._read(context))
                 world = gate.admit(category, context)
                 reply = await aside(handler, world, message) if blocks else handler(world, message)
             except TritonError as error:
@@ -104,7 +117,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     async def _infer(self, _: Any, context: Any) -> bytes:
         try:
-            return await model_infer(self._gate, await _read(context), context)
+            return await model_infer(self._gate, await self._read(context), context)
         except TritonError as error:
             return await _refuse(context, error)
 
@@ -116,13 +129,24 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         if error is not None:
             await _refuse(context, error)
 
-
-async def _read(context: Any) -> bytes:
-    """The message of a call that takes one. grpc.aio's own such calls never answer where it does not come."""
-    data: bytes = await context.read()
-    if data is grpc.aio.EOF:
-        raise unparsable()
-    return data
+    async def _read(self, context: Any) -> bytes:
+        """The message of a call that takes one. grpc.aio's own such calls never answer where it does not come."""
+        if self._draining:
+            raise shutting_down()
+        reader = asyncio.current_task()
+        assert reader is not None  # noqa: S101
+        self._readers.add(reader)
+        try:
+            data: bytes = await context.read()
+        except asyncio.CancelledError:
+            if self._draining:
+                raise shutting_down() from None
+            raise
+        finally:
+            self._readers.discard(reader)
+        if data is grpc.aio.EOF:
+            raise unparsable()
+        return data
 
 
 async def _refuse(context: Any, error: TritonError) -> NoReturn:

@@ -49,7 +49,7 @@ def _strict(metadata: Any) -> bool:
     return any(key == "triton_grpc_error" and value == "true" for key, value in metadata)
 
 
-def _shutting_down() -> TritonError:
+def shutting_down() -> TritonError:
     # in the words of later versions
     return unavailable("GRPC server is shutting down and has stopped accepting new requests.")
 
@@ -97,7 +97,7 @@ class Stream:
                 return
             if not self._in_flight:
                 if self._draining:
-                    self.error = _shutting_down()
+                    self.error = shutting_down()
                 if self._draining or not self._reading:
                     return
             self._wake = asyncio.get_running_loop().create_future()
