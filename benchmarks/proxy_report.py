@@ -19,7 +19,7 @@ Written by `ci/benchmark proxy`; do not edit. All of them stand in front of the 
 run, check a key on every request, and are loaded in turn by the same program (`wrk`, one thread), round by round; a
 number is the median of {rounds} rounds of {seconds} seconds. The upstream answers at once and always the same, so
 that what is seen is what the proxies take. nginx only compares the key and passes bytes on: it translates nothing.
-LiteLLM asks huggingface.co for a chat template with each call: here it is refused at once, which suits it best.
+LiteLLM asks a model hub for a chat template with each call: here it is refused at once, which suits it best.
 
 Measured on {date} on {machine}, load average {load:.0f} at the end; Python {python},
 uvicorn {uvicorn}. Machines are noisy, and the load generator and the upstream share this one's cores: the ratios and

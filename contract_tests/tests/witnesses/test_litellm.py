@@ -1,7 +1,7 @@
 """The LiteLLM SDK makes the calls of its Triton page: of the bare endpoints, and of a model's own, on both servers.
 
 LiteLLM runs in an environment of its own, where its pins clash with nothing, and cannot reach the network: it asks
-huggingface.co about every model it is told of, and a proxy that refuses at once takes the place of that.
+a model hub about every model it is told of, and a proxy that refuses at once takes the place of that.
 """
 
 import json
