@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -54,7 +55,14 @@ def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **
     url = _url(listening)
     if options.get("ssl_certfile"):
         url = url.replace("http:", "https:", 1)
-    server = _Server(uvicorn_config(config, proxy, **options), lambda: ready(url))
+
+    def begun() -> None:
+        # What is loaded stays: the collector need not walk through it while requests wait.
+        gc.collect()
+        gc.freeze()
+        ready(url)
+
+    server = _Server(uvicorn_config(config, proxy, **options), begun)
 
     def stop(signum: int, frame: object) -> None:
         # A second signal ends the waiting for what is under way.
