@@ -46,6 +46,13 @@ def test_an_api_base_that_is_no_url_is_refused(api_base: str) -> None:
     assert caught.value.param == "api_base"
 
 
+def test_a_user_in_an_api_base_is_refused_since_it_would_not_be_sent() -> None:
+    with pytest.raises(BadRequestError, match="extra_headers") as caught:
+        parse_api_base("http://user:secret@h/generate")
+    assert caught.value.param == "api_base"
+    assert "secret" not in str(caught.value)
+
+
 def test_no_api_base_is_a_missing_parameter() -> None:
     with pytest.raises(MissingParameterError):
         parse_api_base(" ")

@@ -55,6 +55,12 @@ def parse_api_base(api_base: str) -> Endpoint:
         valid = False
     if not valid or any(character in text for character in "\"'<> \t\n"):
         raise BadRequestError("api_base is not an http or https URL", param="api_base")
+    if "@" in parts.netloc:
+        raise BadRequestError(
+            "api_base holds a user and a password, which are not sent: "
+            "give them as extra_headers={'Authorization': 'Basic ...'}",
+            param="api_base",
+        )
     query = f"?{parts.query}" if parts.query else ""
     path = parts.path.rstrip("/")
     operation = None
