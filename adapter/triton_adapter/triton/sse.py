@@ -17,18 +17,24 @@ LONGEST_LINE = 64 * 1024 * 1024
 class EventReader:
     """Reads `data: {json}` events, however the bytes are cut."""
 
-    __slots__ = ("_data", "_rest", "_size")
+    __slots__ = ("_data", "_length", "_pieces", "_size")
 
     def __init__(self) -> None:
-        self._rest = b""
+        # Of the line that has not ended, joined once it has: a long one comes in very many.
+        self._pieces: list[bytes] = []
+        self._length = 0
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Yield the events completed by `data`. BadGatewayError, in its place, if one is no JSON object."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > LONGEST_LINE:
+        lines: list[bytes] = []
+        if b"\n" in data:
+            *lines, data = b"".join((*self._pieces, data)).split(b"\n")
+            self._pieces, self._length = [], 0
+        self._pieces.append(data)
+        self._length += len(data)
+        if self._length > LONGEST_LINE:
             raise BadGatewayError("the event stream holds a line without an end")
         for raw in lines:
             line = raw.removesuffix(b"\r")
@@ -44,9 +50,10 @@ class EventReader:
 
     def end(self) -> None:
         """Tell the reader that the bytes are over. BadGatewayError if they stop inside an event."""
-        if self._rest.lstrip().startswith(b"{") and (message := triton_message(self._rest)) is not None:
+        rest = b"".join(self._pieces)
+        if rest.lstrip().startswith(b"{") and (message := triton_message(rest)) is not None:
             raise BadGatewayError(message)  # an error without an event around it
-        if self._rest or self._data:
+        if rest or self._data:
             raise BadGatewayError("the event stream ends in the middle of an event")
 
     def _event(self) -> dict[str, Any]:
