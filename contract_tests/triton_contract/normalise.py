@@ -21,7 +21,7 @@ Normaliser = Callable[[Response], Response]
 
 _STATISTICS_TIMES = re.compile(rb'("ns"|"last_inference"):\d+')
 _DURATIONS = re.compile(rb',?"ns":\d+')
-_MODEL_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/(?=[^/\s"\\]+/\d+/[^/\s"\\]+\.py\b)')
+_MODEL_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/(?=[^/\s"\\]+/(?:\d+/[^/\s"\\]+\.py\b|warmup/))')
 _METRIC_TIME = re.compile(
     rb"(?m)^(nv_(?:\w+_duration_us|\w+_summary_us(?:_sum)?|cache_\w*duration\w*|cache_\w+_summary_per_model(?:_sum)?|"
     rb"cpu_\w+|pinned_memory_pool_used_bytes)"
