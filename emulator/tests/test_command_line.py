@@ -343,6 +343,14 @@ def test_help_is_no_failure_and_shows_every_flag(capsys: pytest.CaptureFixture[s
     assert all(len(line.expandtabs()) <= 120 for line in shown.splitlines())
 
 
+def test_help_says_what_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    entries = capsys.readouterr().out.split("\n  --")[1:]
+    silent = {entry.split()[0] for entry in entries if "Has no effect here." in " ".join(entry.split())}
+    assert silent == {flag.name for flag in FLAGS if flag.use is Use.IGNORED}
+    assert {"rate-limit", "rate-limit-resource", "backend-config", "host-policy"} <= silent
+
+
 def test_the_words_of_a_refusal_are_the_last_thing_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([SENTINEL]) == 1
     shown = capsys.readouterr().err.splitlines()

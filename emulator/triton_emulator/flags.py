@@ -78,8 +78,8 @@ def _string(name: str, help_: str) -> Flag:
     return _one(name, "<string>", values.text, help_)
 
 
-def _ignored(name: str, hint: str, convert: Callable[[str], object] = values.text, help_: str = "") -> Flag:
-    return Flag(name, hint, convert, help_ or "Has no effect here.", use=Use.IGNORED)
+def _ignored(name: str, hint: str, convert: Callable[[str], object] = values.text) -> Flag:
+    return Flag(name, hint, convert, "", use=Use.IGNORED)
 
 
 def _no_integer(name: str) -> Flag:
@@ -301,7 +301,7 @@ _RATE_LIMITER = (
         "rate-limit",
         "<string>",
         values.one_of("execution_count", "off", name="rate-limit", fold=True),
-        "How instances are chosen: execution_count or off.",
+        "How instances are chosen: execution_count or off. Shown at the start.",
     ),
     _many(
         "rate-limit-resource",

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from triton_emulator.flags import GROUPS, Flag
+from triton_emulator.flags import GROUPS, Flag, Use
 
 _EXAMPLES = """Examples:
   triton-emulator
@@ -25,5 +25,6 @@ def usage() -> str:
 
 def _entry(flag: Flag) -> str:
     head = f"  --{flag.name} {flag.hint}".rstrip()
-    lines = textwrap.wrap(flag.help, width=72, break_on_hyphens=False, break_long_words=False)
+    text = f"{flag.help} Has no effect here.".lstrip() if flag.use is Use.IGNORED else flag.help
+    lines = textwrap.wrap(text, width=72, break_on_hyphens=False, break_long_words=False)
     return "\n\t".join((head, *lines)) + "\n"
