@@ -30,8 +30,6 @@ class Target(Protocol):
     """A server under test."""
 
     name: str
-    owns_server: bool
-    """Whether we start and stop it, so that it can have any repository and flags."""
 
     def start(self, repository: Path, flags: Sequence[str]) -> None: ...
     def stop(self) -> None: ...
@@ -51,8 +49,6 @@ class Target(Protocol):
 
 class TritonTarget:
     """The real tritonserver from its wheel."""
-
-    owns_server = True
 
     def __init__(self, version: str = DEFAULT_VERSION, ports: Ports | None = None) -> None:
         self.name = "triton"
@@ -106,8 +102,6 @@ class TritonTarget:
 
 class EmulatorTarget:
     """The emulator as a user starts it: its command, in a process of its own."""
-
-    owns_server = True
 
     def __init__(self, command: Sequence[str] = (), ports: Ports | None = None) -> None:
         self.name = "emulator"
@@ -169,8 +163,6 @@ class EmulatorTarget:
 
 class UrlTarget:
     """A server that somebody else runs; it serves one repository, with flags that we do not know."""
-
-    owns_server = False
 
     def __init__(self, url: str) -> None:
         self.name = url

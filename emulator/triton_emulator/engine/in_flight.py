@@ -7,9 +7,8 @@ class InFlight:
     """A count of requests that can be closed; may be used on any thread."""
 
     def __init__(self) -> None:
-        self._lock = (
-            threading.Lock()
-        )  # entered itself: a condition's own `with` costs a request half a microsecond
+        # Entered itself: a condition's own `with` costs a request half a microsecond.
+        self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._count = 0
         self._closed = False
