@@ -16,21 +16,28 @@ FORWARDED = "(Authorization|X-Team)"
 MODELS = Path(__file__).resolve().parent / "models"
 
 
-@pytest.fixture(
-    scope="session",
-    params=["emulator", pytest.param("triton", marks=pytest.mark.xdist_group("the adapter's real server"))],
-)
-def triton(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a Triton that serves `models`: the emulator, then the real server."""
-    if request.param == "emulator":
-        from triton_emulator.emulator import Emulator
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """The URL of an emulator that serves `models`."""
+    from triton_emulator.emulator import Emulator
 
-        with Emulator(MODELS, http_header_forward_pattern=FORWARDED) as emulator:
-            yield emulator.url
-        return
+    with Emulator(MODELS, http_header_forward_pattern=FORWARDED) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="session")
+def real_triton() -> Iterator[str]:
+    """The URL of a real server that serves `models`: started once, however often the tests go from one to the other."""
     require_reference()
     with TritonServer(MODELS, [f"--http-header-forward-pattern={FORWARDED}"]) as server:
         yield server.http_url
+
+
+@pytest.fixture(scope="session", params=["emulator", "triton"])
+def triton(request: pytest.FixtureRequest) -> str:
+    """The URL of a Triton that serves `models`: the emulator, then the real server."""
+    url: str = request.getfixturevalue("emulator" if request.param == "emulator" else "real_triton")
+    return url
 
 
 @pytest.fixture(params=["blocking", "awaiting"])
