@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,26 @@ pytest_collect_file = Sybil(
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Let one worker run a whole file: its servers start once. The documents share one, as they share ports."""
+    """Let one worker run a whole file: its servers start once. The documents share one, as they share ports; the proof,
+    half of all the time, is cut between groups of cases, whose servers are their own.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path: str = super()._split_scope(nodeid)
+        if path.endswith("/test_emulator_equals_triton.py"):
+            case = nodeid.partition("[")[2].removesuffix("]")
+            return f"{path} {proof_parts()[case]}"
         return "documents" if path.endswith(".md") else path
+
+
+@cache
+def proof_parts() -> dict[str, int]:
+    """Which part of the proof a case is in, by the case's id."""
+    from contract_tests.tests.test_emulator_equals_triton import (
+        PART_OF,  # only who shares the tests out wants it
+    )
+
+    return PART_OF
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:

@@ -1,8 +1,8 @@
 """The proof: every case, against the real server and the emulator side by side.
 
 Where the real server cannot be had (and this is not CI), its recorded answers stand in for it. One pair of servers
-per repository and flags; the next group's pair starts while this group's cases run. Select with `-m proof`, or one
-case with `-k`.
+per repository and flags; the next group's pair starts while this group's cases run. Two workers share the groups (the
+root's conftest.py). Select with `-m proof`, or one case with `-k`.
 """
 
 from collections.abc import Iterator
@@ -18,18 +18,21 @@ from triton_contract.http.load import load_cases
 from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable
 from triton_contract.reference.installation import install
 from triton_contract.reference.pytest_support import in_ci, require_reference
-from triton_contract.runner import LiveSide, Pair, RecordedSide, Side, groups_of
+from triton_contract.runner import LiveSide, Pair, RecordedSide, Side, groups_of, parts_of
 from triton_contract.targets import EmulatorTarget, TargetUnavailable, TritonTarget, emulator_command
 
-CASES = [case for _, members in groups_of(load_cases()) for case in members]
 Group = tuple[str, tuple[str, ...]]
+PARTS = parts_of(groups_of(load_cases()), 2)
+PART_OF = {case.id: part for part, groups in enumerate(PARTS) for _, members in groups for case in members}
+CASES = [case for groups in PARTS for _, members in groups for case in members]
 
 
 class Bench:
-    """The pair of the group in hand, and the next one on its way."""
+    """The pair of the group in hand, and the next one of its part on its way."""
 
-    def __init__(self, groups: list[Group]) -> None:
-        self._groups = groups
+    def __init__(self, cases: list[Case]) -> None:
+        self._parts = {case.group: PART_OF[case.id] for case in cases}
+        self._groups = list(self._parts)
         self._pool = ThreadPoolExecutor(2)
         self._pairs: dict[Group, Future[Pair]] = {}
 
@@ -38,8 +41,9 @@ class Bench:
             other for other in self._pairs if self._groups.index(other) < self._groups.index(group)
         ]:
             self._end(other)
-        following = self._groups[self._groups.index(group) + 1 :][:1]
-        for each in (group, *following):
+        later = self._groups[self._groups.index(group) + 1 :]
+        following = [other for other in later if self._parts[other] == self._parts[group]]
+        for each in (group, *following[:1]):
             if each not in self._pairs:
                 self._pairs[each] = self._pool.submit(_start, each)
         return self._pairs[group].result()
@@ -82,7 +86,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
         for item in request.session.items
         if hasattr(item, "callspec") and "case" in item.callspec.params
     ]
-    bench = Bench(list(dict.fromkeys(case.group for case in chosen if isinstance(case, Case))))
+    bench = Bench([case for case in chosen if isinstance(case, Case)])
     try:
         yield bench
     finally:

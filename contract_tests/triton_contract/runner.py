@@ -270,6 +270,23 @@ def groups_of(cases: Iterable[Case]) -> list[Group]:
     return sorted(groups, key=lambda group: -len(group[1]))
 
 
+def parts_of(groups: Sequence[Group], count: int) -> list[list[Group]]:
+    """The groups shared out over that many who work side by side, about as long each; large groups first."""
+    parts: list[list[Group]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for group in sorted(groups, key=_seconds, reverse=True):
+        lightest = loads.index(min(loads))
+        parts[lightest].append(group)
+        loads[lightest] += _seconds(group)
+    return parts
+
+
+def _seconds(group: Group) -> float:
+    """About how long a group takes: a real server's start is what does."""
+    starts = sum(bool(case.needs_fresh_server or case.isolated or case.edits) for case in group[1])
+    return 2.0 * (1 + starts) + 0.04 * len(group[1])
+
+
 def run_pairs(
     cases: Iterable[Case],
     pair: Callable[[], Pair],
@@ -352,6 +369,7 @@ __all__ = [
     "TargetUnavailable",
     "fits_url",
     "groups_of",
+    "parts_of",
     "record",
     "run_pairs",
 ]
