@@ -39,7 +39,7 @@ from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 from triton_emulator.repository.schema import Proto
-from triton_emulator.repository.versions import parse_version
+from triton_emulator.repository.versions import LATEST, parse_version
 from triton_emulator.settings import Settings
 
 #: seconds after which a decoupled model that is still at work behind its last response is looked at again
@@ -258,16 +258,16 @@ class World:
 
         Raises INVALID_ARG where nothing of that name or version is ready.
         """
-        parse_version(version)
+        number = parse_version(version)
         served = self.repository.all_served()
-        if name:
+        if name:  # 2.51: a version without a name is not looked at
             served = [entry for entry in served if entry.name == name]
             if len({entry.source.id for entry in served}) != 1:  # 2.51: two of one name are none here
                 raise invalid_arg(f"requested model '{name}' is not available")
-        if version:
-            served = [entry for entry in served if entry.version == int(version)]
-            if not served:
-                raise invalid_arg(f"requested model version is not available for model '{name}'")
+            if number != LATEST:
+                served = [entry for entry in served if entry.version == number]
+                if not served:
+                    raise invalid_arg(f"requested model version is not available for model '{name}'")
         return [entry.loaded.statistics.value(entry.name, entry.version) for entry in served]
 
     # --- HTTP's flags ---
