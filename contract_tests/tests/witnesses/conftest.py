@@ -28,7 +28,7 @@ ABORTED = ["UNAVAILABLE", "Socket closed", "Connection refused", "Connection res
 def pytest_itemcollected(item: pytest.Item) -> None:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "triton" in callspec.params.values():
-        item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=ABORTED))
+        item.add_marker(pytest.mark.flaky(reruns=5, only_rerun=ABORTED))
 
 
 @pytest.fixture(autouse=True)
