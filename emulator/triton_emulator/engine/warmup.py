@@ -37,6 +37,11 @@ def samples_of(definition: ModelDefinition) -> list[Sample]:
     for entry in definition.config.proto.model_warmup:
         if not entry.batch_size:
             continue  # 2.51: a batch size of 0, which is the default, is no request at all
+        for name, setting in sorted(entry.inputs.items()):
+            if -1 in setting.dims:
+                raise invalid_arg(
+                    f"warmup setting expects all variable-size dimensions are specified for input '{name}'"
+                )
         inputs: list[Tensor] = []
         controls: list[Tensor] = []
         for name, setting in sorted(entry.inputs.items()):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.repository import autocomplete, validate, validate_io
 from triton_emulator.repository.override import TemporaryFolder
 from triton_emulator.repository.pbtxt import ConfigError, read_config
@@ -66,6 +66,7 @@ def read_model(
     else:
         provided = strict or path.exists()
         config = read_config(path) if provided else new_config()
+    _refuse_agents(config)
     complete_config(name, directory, config, strict=strict)
     return PolledModel(name, directory, config, config_provided=provided, times=times)
 
@@ -78,6 +79,14 @@ def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) 
     if strict:
         validate_io.check_tensors(config)
     validate.check_name(config, name)
+
+
+def _refuse_agents(config: Proto) -> None:
+    """No repository agent is installed with the server that is emulated, not even NVIDIA's own "checksum"."""
+    for agent in config.model_repository_agents.agents:
+        raise internal(f"unable to find 'libtritonrepoagent_{agent.name}.so' for repo agent '{agent.name}'")
+    if config.HasField("model_repository_agents"):
+        raise invalid_arg("'model_repository_agents' names no agent")  # 2.51 crashes
 
 
 def config_path(directory: Path, config_name: str) -> Path:

@@ -19,7 +19,7 @@ from triton_emulator.backends.python.responses import InferenceResponse, failure
 from triton_emulator.backends.python.server import Server
 from triton_emulator.backends.python.triton_python_backend_utils import ModelConfig
 from triton_emulator.engine.model import Call, LoadError, ModelDefinition
-from triton_emulator.protocol.errors import internal
+from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferResponse
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ class Instance:
         self._coroutines = CoroutineThread(name)
         self._decoupled = definition.config.decoupled
         self._outputs = frozenset(spec.name for spec in definition.config.outputs)
+        config = definition.config
+        self._may_lack_inputs = config.max_batch_size > 0 and all(spec.optional for spec in config.inputs)
         members = members_of(name, server, metrics or MetricRegistry())
         self._bls = members.bls
         self._received = members.request._received
@@ -133,6 +135,9 @@ class Instance:
             self._refuse(calls)
             self._running = ()
             return
+        if self._may_lack_inputs and self._lacks_inputs(calls):
+            self._running = ()
+            return
         self.space.take_place()
         now = time_ns()
         requests = []
@@ -151,6 +156,18 @@ class Instance:
         else:
             self._answer(calls, requests, answers)
         self._running = ()
+
+    def _lacks_inputs(self, calls: Sequence[Call]) -> bool:
+        """Whether a request without any tensor is among them: 2.51 takes a batch's size from its first inputs."""
+        bare = next((c.request for c in calls if not c.request.inputs and not c.request.controls), None)
+        if bare is None:
+            return False
+        error = invalid_arg(f"{bare.log_id}out of bounds index 0: request has 0 inputs")
+        for call in calls:
+            call.failed = True
+            call.execution = 0
+            call.respond(failure(call, error), final=True)
+        return True
 
     def _answer(
         self,
