@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
-from triton_adapter.tools import FORMATS, ToolParser
+from triton_adapter.tools import FORMATS, ToolCall, ToolParser, joined
+from triton_adapter.tools.formats import HEAD_LIMIT
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
@@ -20,8 +21,8 @@ TOOLS = [
 ]
 # Passes the last message on, so that a test can say what the model answers.
 ECHO = "{{ messages[-1].content }}"
-WEATHER = ("weather", {"city": "Zürich {"})
-TIME: tuple[str, dict[str, str]] = ("time", {})
+WEATHER = ("weather", '{"city": "Zürich {"}')
+TIME = ("time", "{}")
 
 TEXTS = [
     ("llama3", '{"name": "weather", "parameters": {"city": "Zürich {"}}', "", [WEATHER]),
@@ -29,19 +30,27 @@ TEXTS = [
     ("llama3", '{"name": "weather", "parameters": {"city": "Zürich {"}}; {"name": "time", "parameters": {}}', "", [WEATHER, TIME]),  # noqa: E501
     ("llama3", '{"answer": 42} is the answer', '{"answer": 42} is the answer', []),
     ("llama3", '{"name": "launch", "parameters": {}}', '{"name": "launch", "parameters": {}}', []),
-    ("llama3", '{"name": "weather", "parameters": {"ci', '{"name": "weather", "parameters": {"ci', []),
+    ("llama3", '{"name": "weather", "parameters": {"ci', "", [("weather", '{"ci')]),
+    ("llama3", '{"name": "weather", "parameters": ', '{"name": "weather", "parameters": ', []),
+    ("llama3", '{"type": "function", "name": "time", "strict": true, "parameters": {}, "id": "7"}', "", [TIME]),
+    ("llama3", '{"parameters": {}, "name": "time"}; {"name": "time"}', "", [TIME, TIME]),
+    ("llama3", '{"name": "time", "parameters": {}};;', "", [TIME]),
+    ("llama3", '{"name": "time", "parameters": {}, and so on', ", and so on", [TIME]),
+    ("llama3", '{"name": "time", "parameters": {"at": now}}', "", [("time", '{"at": now}')]),
     ("llama3", "It is {sunny}.", "It is {sunny}.", []),
     ("mistral", '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Zürich {"}}, {"name": "time", "arguments": {}}]', "", [WEATHER, TIME]),  # noqa: E501
     ("mistral", '[{"name": "time", "arguments": {}}]', "", [TIME]),
     ("mistral", 'Let me see.[TOOL_CALLS]weather[ARGS]{"city": "Zürich {"}[TOOL_CALLS]time[ARGS]{}', "Let me see.", [WEATHER, TIME]),  # noqa: E501
+    ("mistral", '[TOOL_CALLS]time[ARGS][1, "]"]', "", [("time", '[1,"]"]')]),
+    ("mistral", '[{"name": "time", "arguments": {}}, {"arguments": {}, "name": "time"}, {"name": "launch", "arguments": {}}]', ' {"name": "launch", "arguments": {}}]', [TIME, TIME]),  # noqa: E501
     ("mistral", "[1, 2, 3]", "[1, 2, 3]", []),
     ("mistral", "I would [TOOL_CALLS", "I would [TOOL_CALLS", []),
     ("hermes", 'Let me see.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich {"}}\n</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>', "Let me see.\n", [WEATHER, TIME]),  # noqa: E501
     ("hermes", '<tool_call>\n{"name": "time", "arguments": {}}', "", [TIME]),
     ("hermes", '<tool_call>\n{"name": "time", "arguments": "{}"}\n</tool_call>', "", [TIME]),
     ("hermes", "1 < 2 and <tool", "1 < 2 and <tool", []),
-    ("hermes", '<tool_call>{"name": "time", "arguments": {"at": ' + "1" * 40 + "}}</tool_call>", "", [("time", {"at": int("1" * 40)})]),  # noqa: E501
-    ("hermes", '<tool_call>{"name": "time", "arguments": {"at": "\\ud800"}}</tool_call>', "", [("time", {"at": "\ud800"})]),  # noqa: E501
+    ("hermes", '<tool_call>{"name": "time", "arguments": {"at": ' + "1" * 40 + "}}</tool_call>", "", [("time", '{"at": ' + "1" * 40 + "}")]),  # noqa: E501
+    ("hermes", '<tool_call>{"name": "time", "arguments": {"at": "\\ud800"}}</tool_call>', "", [("time", '{"at": "\\ud800"}')]),  # noqa: E501
     ("hermes", '<tool_call>{"name": "time", "arguments": "\\ud800"}</tool_call>', '<tool_call>{"name": "time", "arguments": "\\ud800"}</tool_call>', []),  # noqa: E501
     ("hermes", "<tool_call>nonsense</tool_call> and more", "<tool_call>nonsense</tool_call> and more", []),
 ]  # fmt: skip
@@ -54,11 +63,13 @@ CALLS = {
 }
 
 
-def parsed(form: str, parts: list[str], *, single: bool = False) -> tuple[str, list[tuple[str, Any]]]:
+def parsed(form: str, parts: list[str], *, single: bool = False) -> tuple[str, list[tuple[str, str]]]:
     parser = ToolParser(FORMATS[form], {"weather", "time"}, single=single)
     found = [parser.feed(part) for part in parts] + [parser.end()]
-    calls = [(call.name, json.loads(call.arguments)) for _, calls in found for call in calls]
-    return "".join(text for text, _ in found), calls
+    calls: list[ToolCall] = []
+    for _, new in found:
+        joined(calls, new)
+    return "".join(text for text, _ in found), [(call.name, call.arguments) for call in calls]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +108,10 @@ PIECES = [
     "[ARGS]",
     "time",
     "and",
+    '{"name": "time", "arguments": ',
+    '"name": "time", ',
+    '"id": 7, ',
+    '[{"',
 ]
 
 
@@ -107,10 +122,30 @@ def test_no_cut_changes_what_is_read(form: str, text: str, data: st.DataObject) 
     assert parsed(form, parts) == parsed(form, list(text)) == parsed(form, [text])
 
 
+@given(
+    st.sampled_from(sorted(CALLS)),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text('ab{}[]",\\ü'),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('a"}'), inner, max_size=3),
+        max_leaves=8,
+    ),
+    st.booleans(),
+    st.data(),
+)
+def test_whatever_the_arguments_are_no_cut_changes_them(
+    form: str, value: Any, escaped: bool, data: st.DataObject
+) -> None:
+    written = json.dumps({"city": value}, ensure_ascii=escaped)
+    text = CALLS[form].replace('{"city": "Zürich"}', written)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    parts = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
+    assert parsed(form, parts) == parsed(form, list(text)) == ("", [("weather", written)])
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        '<tool_call>{"name": "time", "arguments": {"at": ' + "1" * 5000 + "}}</tool_call>",
+        '<tool_call>{"arguments": {"at": ' + "1" * 5000 + '}, "name": "time"}</tool_call>',
         "<tool_call>" + "[" * 20_000,
     ],
     ids=["an integer that Python does not read", "brackets by the thousand"],
@@ -119,22 +154,33 @@ def test_what_looks_like_a_call_and_cannot_be_read_is_text(text: str) -> None:
     assert parsed("hermes", [text]) == (text, [])
 
 
+@pytest.mark.parametrize(
+    "order, compact",
+    [
+        ('"name": "time", "arguments": ARGUMENTS', None),
+        ('"arguments": ARGUMENTS, "name": "time"', (",", ":")),
+    ],
+    ids=["name first", "arguments first"],
+)
 def test_a_long_call_that_comes_in_small_parts_is_read_once_not_with_each(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, order: str, compact: tuple[str, str] | None
 ) -> None:
     reads: list[int] = []
     read = FORMATS["hermes"].read
 
-    def counted(text: str, at: int) -> Any:
+    def counted(text: str) -> Any:
         reads.append(len(text))
-        return read(text, at)
+        return read(text)
 
     counting = replace(FORMATS["hermes"], read=counted)
     monkeypatch.setitem(FORMATS, "hermes", counting)
-    written = json.dumps({"name": "time", "arguments": {"code": "if (x) { y[0] }\n" * 500}})
-    text, calls = parsed("hermes", [*pairs("<tool_call>" + written), "</tool_call>"])
-    assert (text, calls) == ("", [("time", {"code": "if (x) { y[0] }\n" * 500})])
-    assert len(reads) < 5
+    written = json.dumps({"code": "if (x) { y[0] }\n" * 500})
+    whole = f"<tool_call>{{{order}}}</tool_call>".replace("ARGUMENTS", written)
+    assert parsed("hermes", pairs(whole)) == (
+        "",
+        [("time", json.dumps(json.loads(written), separators=compact))],
+    )
+    assert sum(length > HEAD_LIMIT for length in reads) < 5
 
 
 def pairs(text: str) -> list[str]:
@@ -145,6 +191,60 @@ def pairs(text: str) -> list[str]:
 def test_one_call_is_kept_where_several_are_not_allowed() -> None:
     text = '<tool_call>{"name": "time", "arguments": {}}</tool_call>' * 2
     assert parsed("hermes", [text], single=True) == ("", [TIME])
+
+
+@pytest.mark.parametrize(
+    "form, text",
+    [
+        *CALLS.items(),
+        ("mistral", '[TOOL_CALLS]weather[ARGS]{"city": "Zürich"}'),
+        ("llama3", '{"type": "function", "name": "weather", "parameters": {"city": "Zürich"}}'),
+    ],
+    ids=[*CALLS, "mistral by name", "llama3 with a type"],
+)
+def test_arguments_grow_with_every_letter_that_the_model_writes(form: str, text: str) -> None:
+    parser = ToolParser(FORMATS[form], {"weather"})
+    written = '{"city": "Zürich"}'
+    begin = text.index(written)
+    (first,) = [part for letter in text[:begin] + "{" for part in parser.feed(letter)[1]]
+    assert (first.index, first.name, first.arguments) == (0, "weather", "{")
+    for letter in written[1:]:
+        (part,) = parser.feed(letter)[1]
+        assert (part.index, part.name, part.arguments) == (0, "", letter)
+    assert [parser.feed(letter) for letter in text[begin + len(written) :]] == [("", [])] * (
+        len(text) - begin - len(written)
+    )
+    assert parser.end() == ("", [])
+    assert not parser.cut
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_of_no_tool_is_shown_as_soon_as_its_name_is_known(form: str) -> None:
+    parser = ToolParser(FORMATS[form], {"time"})
+    text = CALLS[form]
+    known = text.index("{", text.index("weather"))
+    assert parser.feed(text[: known + 1])[0] == text[: known + 1]
+
+
+@pytest.mark.parametrize("form", CALLS)
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_call_that_the_limit_cuts_off_ends_with_length(
+    sdk: Sdk, triton: str, form: str, streamed: bool
+) -> None:
+    text = CALLS[form].replace("Zürich", "Zürich on the Limmat and more")
+    tokens = text[: text.index(" on")].count(" ") + 1
+    asked = {
+        "api_base": triton, "tools": TOOLS, "chat_template": ECHO, "tool_parser": form, "max_tokens": tokens
+    }  # fmt: skip
+    if streamed:
+        chunks, error = sdk.collect("vllm", ask(f"SAY {text}"), **asked)
+        assert error is None
+        deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+        found = ("".join(delta.function.arguments for delta in deltas), ends_of(chunks))
+    else:
+        choice = sdk.completion("trtllm", ask(f"SAY {text}"), **asked).choices[0]
+        found = (choice.message.tool_calls[0].function.arguments, [choice.finish_reason])
+    assert found == ('{"city": "Zürich', ["length"])
 
 
 @pytest.mark.parametrize("form", CALLS)
@@ -171,7 +271,9 @@ def test_a_call_in_a_stream_sent_byte_by_byte(sdk: Sdk, upstream: Upstream, form
     assert error is None
     assert (text_of(chunks), ends_of(chunks)) == ("", ["tool_calls"])
     deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
-    assert json.loads("".join(delta.function.arguments for delta in deltas)) == {"city": "Zürich"}
+    arguments = [delta.function.arguments for delta in deltas]
+    assert json.loads("".join(arguments)) == {"city": "Zürich"}
+    assert (arguments[0], max(map(len, arguments))) == ("", 3)
 
 
 @pytest.mark.parametrize("form", CALLS)

@@ -14,7 +14,7 @@ from triton_adapter.pieces import Piece
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.stopping import StopCutter
 from triton_adapter.tokens import count, split
-from triton_adapter.tools import ToolCall, ToolParser
+from triton_adapter.tools import CallPart, ToolCall, ToolParser, joined
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Delta:
 
     index: int
     text: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
+    calls: list[CallPart] = field(default_factory=list)
     logprobs: list[Any] = field(default_factory=list)
     offset: int = 0
     finish_reason: str | None = None
@@ -103,7 +103,7 @@ class Choice:
             text, calls = self.parser.end()
             delta = Delta(self.index, delta.text + text, [*delta.calls, *calls])
             self.text += text
-            self.calls += calls
+            joined(self.calls, calls)
         self.done = True
         return self._with_tokens(delta, every=self.cutter is None or not self.cutter.hit)
 
@@ -123,7 +123,7 @@ class Choice:
             return Delta(self.index, text)
         text, calls = self.parser.feed(text)
         self.text += text
-        self.calls += calls
+        joined(self.calls, calls)
         return Delta(self.index, text, calls)
 
     def _without_echo(self, text: str) -> str:
@@ -213,8 +213,11 @@ class Answer:
         return all(choice is not None and choice.done for choice in found)
 
     def _finish_reason(self, choice: Choice) -> str:
-        """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit."""
-        if choice.calls:
+        """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit.
+
+        A call that was cut off is told as such, as OpenAI does: its arguments are no JSON.
+        """
+        if choice.calls and not (choice.parser and choice.parser.cut):
             return "tool_calls"
         if choice.finish is not None:
             return choice.finish

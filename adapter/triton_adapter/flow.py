@@ -63,7 +63,7 @@ class Flow:
     opened: list[Any] = field(default_factory=list)
     error: AdapterError | None = None
     _readers: dict[int, EventReader] = field(default_factory=dict)
-    _calls: dict[int, int] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
 
     @property
     def lanes(self) -> list[Lane]:
@@ -129,17 +129,16 @@ class Flow:
     def _add(self, chunks: list[Json], deltas: Iterable[Delta]) -> None:
         for delta in deltas:
             index = delta.index
-            if index not in self._calls:
-                self._calls[index] = 0
+            if index not in self._begun:
+                self._begun.add(index)
                 self._open(chunks, index)
             for choice in self._choices(delta):
                 self._put(chunks, choice)
-            self._calls[index] += len(delta.calls)
 
     def _choices(self, delta: Delta) -> list[Json]:
         logprobs, top = self.request.logprobs is not None, self.request.logprobs or 0
         if self.form.chat:
-            return replies.chat_delta(delta, self._calls[delta.index], logprobs=logprobs, top=top)
+            return replies.chat_delta(delta, logprobs=logprobs, top=top)
         return replies.text_delta(delta, logprobs=logprobs, top=top)
 
     def _open(self, chunks: list[Json], index: int) -> None:

@@ -29,18 +29,20 @@ def chat_chunk(head: Json, choices: list[Json], usage: Json | None, *, include_u
     return chunk
 
 
-def chat_delta(delta: Delta, seen_calls: int, *, logprobs: bool, top: int) -> list[Json]:
+def chat_delta(delta: Delta, *, logprobs: bool, top: int) -> list[Json]:
     """Return the choices of the chunks for a delta: its text, its tool calls, its end."""
     found = []
     kept = chat_logprobs(delta.logprobs, top) if logprobs and delta.logprobs else None
     if delta.text or kept:
         found.append(_chat_choice(delta.index, {"content": delta.text}, kept))
-    for at, call in enumerate(delta.calls):
-        begin = {"index": seen_calls + at, "id": call.id, "type": "function"}
-        function = {"name": call.name, "arguments": ""}
-        found.append(_chat_choice(delta.index, {"tool_calls": [{**begin, "function": function}]}, None))
-        rest = {"index": seen_calls + at, "function": {"arguments": call.arguments}}
-        found.append(_chat_choice(delta.index, {"tool_calls": [rest]}, None))
+    for call in delta.calls:
+        if call.name:  # OpenAI's own stream begins a call with its name and no arguments
+            begin = {"index": call.index, "id": call.id, "type": "function"}
+            function = {"name": call.name, "arguments": ""}
+            found.append(_chat_choice(delta.index, {"tool_calls": [{**begin, "function": function}]}, None))
+        if call.arguments:
+            rest = {"index": call.index, "function": {"arguments": call.arguments}}
+            found.append(_chat_choice(delta.index, {"tool_calls": [rest]}, None))
     if delta.finish_reason is not None:
         found.append({**_chat_choice(delta.index, {}, None), "finish_reason": delta.finish_reason})
     return found

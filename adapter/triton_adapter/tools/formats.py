@@ -1,7 +1,7 @@
 """How families of models write tool calls, as a table. Pure.
 
-A format says where calls begin (`markers`, or the very start of the text: `openings`) and reads one call from a
-position. A detokenizer that skips special tokens removes some markers, hence the openings.
+A format says where calls begin (`markers`, or the very start of the text: `openings`) and reads one call from the
+start of a text. A detokenizer that skips special tokens removes some markers, hence the openings.
 """
 
 import json
@@ -13,12 +13,26 @@ from typing import Any
 from triton_adapter.errors import BadRequestError
 from triton_adapter.triton.jsontext import dumps
 
-# What a reader answers: where the call ends and the call; WAIT: more text is needed; NONE: there is no call here.
+# What a reader answers where it finds no call: WAIT: more text is needed; NONE: there is none here.
 WAIT = "wait"
 NONE = "none"
+# A call whose name is not known within so many characters is read when it is whole.
+HEAD_LIMIT = 1024
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
 _DECODER = json.JSONDecoder()
+# `{"name": "...", "arguments": {`, other simple members before either; nothing but JSON, so that it and the reader of
+# whole calls never disagree.
+_MEMBERS = (
+    r'(?:"(?!(?:name|arguments|parameters)")[^"\\\x00-\x1f]*"_:_'
+    r'(?:"[^"\\\x00-\x1f]*"|-?(?:0|[1-9][0-9]*)|true|false|null)_,_)*'
+)
+_HEAD = re.compile(
+    rf'{{_{_MEMBERS}"name"_:_"([^"\\\x00-\x1f]+)"_,_{_MEMBERS}"(?:arguments|parameters)"_:_(?={{)'.replace(
+        "_", r"[ \t\r\n]*"
+    )
+)
+_BRACKETS = {False: re.compile(r'["{}\[\]]'), True: re.compile(r'["\\]')}  # outside and inside of strings
 
 
 @dataclass(slots=True)
@@ -30,7 +44,20 @@ class ToolCall:
     id: str = ""
 
 
-Found = tuple[int, list[ToolCall]]
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of a call: its arguments, an object, follow at `end`, and come as the model writes them.
+
+    `bare` says that nothing belongs to the call behind them, `listed` that it is the first of a JSON list.
+    """
+
+    end: int
+    name: str
+    bare: bool = False
+    listed: bool = False
+
+
+Found = tuple[int, list[ToolCall]]  # where the calls end, and the calls
 
 
 class Brackets:
@@ -42,22 +69,30 @@ class Brackets:
         self.depth = 0
         self._inside = self._escaped = False
 
-    def feed(self, text: str) -> bool:
-        """Take text; tell whether every bracket was closed again somewhere in it."""
-        closed = False
-        for character in text:
+    def close(self, text: str) -> int:
+        """Take text up to where every bracket is closed again, and return that place, or -1 if none is."""
+        at = 0
+        while at < len(text):
             if self._escaped:
                 self._escaped = False
-            elif self._inside:
+                at += 1
+                continue
+            match = _BRACKETS[self._inside].search(text, at)
+            if match is None:
+                break
+            at = match.end()
+            character = match[0]
+            if self._inside:
                 self._escaped, self._inside = character == "\\", character != '"'
             elif character == '"':
                 self._inside = self.depth > 0
             elif character in "{[":
                 self.depth += 1
-            elif character in "}]" and self.depth:
+            elif self.depth:
                 self.depth -= 1
-                closed |= self.depth == 0
-        return closed
+                if self.depth == 0:
+                    return at
+        return -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +103,7 @@ class Format:
     markers: tuple[str, ...]
     openings: tuple[str, ...]
     between: str
-    read: Callable[[str, int], Found | str]
+    read: Callable[[str], Head | Found | str]
     closing: str = ""
     id_length: int = 24
 
@@ -92,7 +127,7 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
 
 def _closed(text: str, at: int) -> bool:
     """Tell whether the braces opened at `at` are closed again: then what failed to parse never will."""
-    return Brackets().feed(text[at:])
+    return Brackets().close(text[at:]) >= 0
 
 
 def _inside_string(text: str, at: int) -> bool:
@@ -117,8 +152,12 @@ def _written(arguments: Any) -> str:
         return json.dumps(arguments, separators=(",", ":"))
 
 
-def _object_call(text: str, at: int) -> Found | str:
-    """Read `{"name": ..., "arguments" or "parameters": {...}}`."""
+def read_object(text: str, at: int = 0) -> Head | Found | str:
+    """Read `{"name": ..., "arguments" or "parameters": {...}}`, or as much of it as says what is called."""
+    at = _skip(text, at)
+    head = _HEAD.match(text, at, at + HEAD_LIMIT)
+    if head is not None:
+        return Head(head.end(), head[1])
     found = read_json(text, at)
     if isinstance(found, str):
         return found
@@ -126,24 +165,42 @@ def _object_call(text: str, at: int) -> Found | str:
     return (found[0], [call]) if call else NONE
 
 
-def _hermes_call(text: str, at: int) -> Found | str:
-    """Read an object call and its closing tag."""
-    found = _object_call(text, at)
-    if isinstance(found, str):
-        return found
-    end = _skip(text, found[0])
-    tag = "</tool_call>"
-    if text.startswith(tag, end):
-        return end + len(tag), found[1]
-    return WAIT if tag.startswith(text[end:]) else (end, found[1])
+def read_rest(text: str) -> int | str:
+    """Find the end of a call's object behind its arguments: other members may stand there."""
+    at = _skip(text, 0)
+    if at >= len(text):
+        return WAIT
+    if text[at] == "}":
+        return at + 1
+    member = _skip(text, at + 1)
+    if text[at] != "," or not '"'.startswith(text[member : member + 1]):
+        return NONE
+    found = read_json("{" + text[at + 1 :], 0)
+    return found if isinstance(found, str) else found[0] + at
 
 
-def _mistral_calls(text: str, at: int) -> Found | str:
+def read_separator(text: str, closing: str, *, listed: bool) -> tuple[int, bool] | str:
+    """Find where the next call may begin, and whether it is the next of a list."""
+    at = _skip(text, 0)
+    if listed:
+        if at >= len(text):
+            return WAIT
+        return (at + 1, text[at] == ",") if text[at] in ",]" else (0, False)
+    if closing and text.startswith(closing, at):
+        return at + len(closing), False
+    return WAIT if closing.startswith(text[at:]) and closing else (0, False)
+
+
+def _mistral_calls(text: str) -> Head | Found | str:
     """Read `[{...}, {...}]`, or the newer `name[ARGS]{...}`; a detokenizer may have taken `[ARGS]` away."""
-    at = _skip(text, at)
+    at = _skip(text, 0)
     if at >= len(text):
         return WAIT
     if text[at] == "[":
+        first = _skip(text, at + 1)
+        head = _HEAD.match(text, first, first + HEAD_LIMIT)
+        if head is not None:
+            return Head(head.end(), head[1], listed=True)
         found = read_json(text, at)
         if isinstance(found, str):
             return found
@@ -157,6 +214,9 @@ def _mistral_calls(text: str, at: int) -> Found | str:
     if "[ARGS]".startswith(text[end:]) and len(text) - end < len("[ARGS]"):
         return WAIT
     end += len("[ARGS]") if text.startswith("[ARGS]", end) else 0
+    end = _skip(text, end)
+    if text.startswith("{", end):
+        return Head(end, named[0], bare=True)
     found = read_json(text, end)
     if isinstance(found, str):
         return found
@@ -171,9 +231,9 @@ def _skip(text: str, at: int) -> int:
 FORMATS: dict[str, Format] = {
     item.name: item
     for item in (
-        Format("llama3", ("<|python_tag|>",), ("{",), ";", _object_call),
+        Format("llama3", ("<|python_tag|>",), ("{",), ";", read_object),
         Format("mistral", ("[TOOL_CALLS]",), ('[{"',), "[TOOL_CALLS]", _mistral_calls, id_length=9),
-        Format("hermes", ("<tool_call>",), (), "<tool_call>", _hermes_call, closing="</tool_call>"),
+        Format("hermes", ("<tool_call>",), (), "<tool_call>", read_object, closing="</tool_call>"),
     )
 }
 FORMATS["qwen"] = FORMATS["hermes"]
