@@ -14,7 +14,7 @@ from triton_contract.targets import Target
 
 #: what both servers serve
 REPOSITORY = Path(__file__).with_name("models")
-CONNECTIONS = (1, 16)
+CONNECTIONS = (1, 16, 64)
 
 Load = TypeVar("Load")
 #: Loads a server over so many connections for so many seconds.
