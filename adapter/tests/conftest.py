@@ -1,5 +1,6 @@
 """The servers that the adapter's tests call: the emulator and the real Triton, over one model repository."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def triton(request: pytest.FixtureRequest) -> str:
     """The URL of a Triton that serves `models`: the emulator, then the real server."""
     url: str = request.getfixturevalue("emulator" if request.param == "emulator" else "real_triton")
     return url
+
+
+@pytest.fixture(autouse=True)
+def no_forward_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever proxy the machine is behind is not asked."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(params=["blocking", "awaiting"])

@@ -54,14 +54,15 @@ class TlsGateway:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there, back = await asyncio.open_connection(self._host, self._port)
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+            await asyncio.gather(copy(reader, back), copy(there, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass bytes on until they end."""
     try:
         while data := await reader.read(65536):
             writer.write(data)

@@ -61,6 +61,19 @@ def test_a_client_without_a_certificate_is_told_that_it_needs_one(sdk: Sdk, stri
     assert error.message.endswith("if the server asks for a client's certificate, name it as ssl_certificate")
 
 
+def test_a_certificate_that_is_renewed_is_used_by_the_next_connection(
+    sdk: Sdk, gateway: str, tmp_path: Path
+) -> None:
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(Path(CLIENT_ALONE).read_bytes())  # trusts a stranger alone
+    asked = {"api_base": gateway, "ssl_verify": str(authority), "num_retries": 0}
+    assert failure(lambda: sdk.completion("flat", ask("x"), **asked)).code == "upstream_certificate"
+    authority.write_text("half a file")
+    assert failure(lambda: sdk.completion("flat", ask("x"), **asked)).code == "upstream_certificate"
+    authority.write_bytes(Path(AUTHORITY).read_bytes())
+    assert sdk.completion("flat", ask("x"), **asked).choices[0].message.content
+
+
 def test_https_where_http_is_spoken_is_told(sdk: Sdk, triton: str) -> None:
     address = triton.replace("http:", "https:")
     error = failure(lambda: sdk.completion("flat", ask("x"), api_base=address, num_retries=0))

@@ -2,7 +2,7 @@
 
 import ssl
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
 
 from triton_adapter.errors import AdapterError, APIConnectionError, BadRequestError
 
@@ -19,12 +19,46 @@ class Tls:
     key: str | None = None
 
 
-@lru_cache(maxsize=64)
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+# By its settings, each with the state of the files that it was made of.
+_made: dict[Tls | None, tuple[_Stamp, ssl.SSLContext]] = {}
+MOST = 64
+
+
 def context(tls: Tls | None) -> ssl.SSLContext:
     """Return the context of a connection; without settings it trusts what the system trusts.
 
-    BadRequestError names the setting whose file cannot be used.
+    It is made anew when a file of its settings has changed: certificates are renewed while programs run.
+    BadRequestError names the setting whose file cannot be used; one that worked before goes on working.
     """
+    paths = (tls.verify, tls.certificate, tls.key) if tls is not None else ()
+    stamp = tuple(_stamp(path) for path in paths)
+    known = _made.get(tls)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    try:
+        made = _context(tls)
+    except BadRequestError:
+        if known is None:
+            raise
+        return known[1]  # the files are being replaced: looked at again by the next connection
+    if len(_made) >= MOST:
+        _made.clear()
+    _made[tls] = stamp, made
+    return made
+
+
+def _stamp(path: str | bool | None) -> tuple[int, int, int] | None:
+    if not isinstance(path, str):
+        return None
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _context(tls: Tls | None) -> ssl.SSLContext:
     if tls is None:
         return ssl.create_default_context()
     try:

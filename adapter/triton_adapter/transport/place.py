@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from triton_adapter.errors import AdapterError
 from triton_adapter.tls import Tls, refusal
+from triton_adapter.transport.forward import Routes, Via
 from triton_adapter.triton.replies import Wire
 
 USER_AGENT = "triton-adapter"
@@ -13,13 +14,14 @@ USER_AGENT = "triton-adapter"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a URL leads: whom to connect to, what to ask for."""
+    """Where a URL leads: whom to connect to, through which proxy, what to ask for."""
 
     host: str
     port: int
     secure: bool
     head: str
     tls: Tls | None = None
+    via: Via | None = None
 
     def refusal(self, error: BaseException | None, *, agreed: bool) -> AdapterError | None:
         """Return what TLS has to do with the end of a connection that has not been answered."""
@@ -28,8 +30,8 @@ class Place:
 
 
 @lru_cache(maxsize=1024)
-def place(url: str) -> Place:
-    """Read a URL. ValueError if it is none."""
+def place(url: str, routes: Routes | None = None) -> Place:
+    """Read a URL. ValueError if it is none; APIConnectionError if the proxy on the way cannot be used."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an http or https URL")
@@ -37,13 +39,20 @@ def place(url: str) -> Place:
     # As it stands: Triton does not decode percent signs, so what is asked for is what must be sent.
     path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
     host = parts.netloc.rpartition("@")[2]
+    port = parts.port or (443 if secure else 80)
+    via = routes and routes.via(parts.scheme, parts.hostname, port)
+    if via is not None and not secure:
+        path = f"http://{host}{path}"
     head = f"{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n"
-    return Place(parts.hostname, parts.port or (443 if secure else 80), secure, head)
+    return Place(parts.hostname, port, secure, head, via=via)
 
 
-def request_bytes(wire: Wire, head: str) -> bytes:
+def request_bytes(wire: Wire, where: Place) -> bytes:
     """Return a request's bytes. ValueError if a header cannot be sent."""
+    head = where.head
     lines = [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
+    if where.via is not None and where.via.credentials and not where.secure:
+        lines.append(where.via.header)
     ends = len(lines) + 3
     for name in ("Host", "User-Agent"):
         if name in wire.headers:  # the caller's own, a gateway's name for the server
@@ -61,4 +70,4 @@ def request_bytes(wire: Wire, head: str) -> bytes:
 @lru_cache(maxsize=1024)
 def address(where: Place, tls: Tls | None) -> Place:
     """Return what a connection is kept under."""
-    return Place(where.host, where.port, where.secure, "", tls)
+    return Place(where.host, where.port, where.secure, "", tls, where.via)

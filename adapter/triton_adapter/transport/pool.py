@@ -10,6 +10,7 @@ from time import monotonic
 from triton_adapter.errors import BadRequestError, ServiceUnavailableError
 from triton_adapter.tls import context
 from triton_adapter.transport.connection import Connection
+from triton_adapter.transport.forward import Tunnel, environment
 from triton_adapter.transport.place import Place, address, place, request_bytes
 from triton_adapter.triton.replies import Reply, Wire
 
@@ -23,14 +24,15 @@ class Pool:
 
     def __init__(self, longest: int = LONGEST_BODY) -> None:
         self.longest = longest
+        self._routes = environment()
         self._kept: dict[Place, deque[Connection]] = {}
         self._all: set[Connection] = set()
 
     async def send(self, wire: Wire) -> Reply:
         """Perform one request. An AdapterError if no whole answer came."""
         try:
-            where = place(wire.url)
-            data = request_bytes(wire, where.head)
+            where = place(wire.url, self._routes)
+            data = request_bytes(wire, where)
         except ValueError as error:
             raise BadRequestError("api_base or a header cannot be sent", param="api_base") from error
         key = address(where, wire.tls)
@@ -70,21 +72,39 @@ class Pool:
         limit = min(CONNECT_TIMEOUT, (wire.silence if wire.stream else wire.timeout) or CONNECT_TIMEOUT)
         try:
             async with asyncio.timeout(limit):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self, key),
-                    key.host,
-                    key.port,
-                    ssl=context(key.tls) if key.secure else None,
-                )
+                connection = await self._connected(key)
         except TimeoutError as error:
             raise ServiceUnavailableError("Triton cannot be reached in the time allowed") from error
         except (OSError, UnicodeError) as error:
             if (refused := key.refusal(error, agreed=False)) is not None:
                 raise refused from error
+            whom = "Triton" if key.via is None else "the proxy on the way to Triton"
             raise ServiceUnavailableError(
-                f"Triton cannot be reached: {_why(error)}", retry_after=1
+                f"{whom} cannot be reached: {_why(error)}", retry_after=1
             ) from error
         self._all.add(connection)
+        return connection
+
+    async def _connected(self, key: Place) -> Connection:
+        loop = asyncio.get_running_loop()
+        if key.via is None or not key.secure:
+            host, port = (key.host, key.port) if key.via is None else (key.via.host, key.via.port)
+            tls = context(key.tls) if key.secure else None
+            return (await loop.create_connection(lambda: Connection(self, key), host, port, ssl=tls))[1]
+        via = key.via
+        transport, tunnel = await loop.create_connection(
+            lambda: Tunnel(via, key.host, key.port), via.host, via.port
+        )
+        try:
+            await tunnel.agreed
+            connection = Connection(self, key)
+            secured = await loop.start_tls(transport, connection, context(key.tls), server_hostname=key.host)
+        except BaseException:
+            transport.abort()
+            raise
+        if secured is None:  # it was closed as soon as it was there
+            raise ConnectionResetError
+        connection.connection_made(secured)
         return connection
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from triton_adapter.errors import (
     BY_STATUS,
     AdapterError,
+    APIConnectionError,
     BadGatewayError,
     BadRequestError,
     InternalServerError,
@@ -87,6 +88,13 @@ def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | N
     if status < 400:
         kind, status = BadGatewayError, 502
         message = f"the upstream answered {reply.status}, which Triton never does"
+    if status == 407:  # no Triton asks for it: it is not the client of ours who has to show something
+        return APIConnectionError(
+            "the proxy on the way to Triton wants other credentials than the environment names",
+            code="upstream_proxy",
+            request_id=request_id,
+            upstream=upstream,
+        )
     if status == 408:
         status = 504
     return kind(
