@@ -6,7 +6,7 @@ from typing import Any
 
 from triton_emulator.protocol.errors import not_found
 from triton_emulator.repository.autocomplete import complete_policies
-from triton_emulator.repository.override import parse_json_config
+from triton_emulator.repository.json_config import parse_json_config
 from triton_emulator.repository.schema import Proto
 
 

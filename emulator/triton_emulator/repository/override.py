@@ -1,18 +1,16 @@
 """Loading with a config or files in the request: the parameters of a load, checked and put into a temporary folder."""
 
 import base64
-import json
 import posixpath
-import re
 import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
-from triton_emulator.repository.schema import Proto, fields_newer_than_2_51, new_config, pool
+from triton_emulator.repository.json_config import parse_json_config
+from triton_emulator.repository.schema import Proto
 
 CONFIG = "config"
 FILE_PREFIX = "file:"
@@ -23,7 +21,6 @@ _NAME_MAX = 255  # bytes in one part of a path
 _NOT_BASE64 = bytes(
     byte for byte in range(256) if not (chr(byte).isalnum() and byte < 128) and byte not in b"+/"
 )
-_ENUM_WORD = re.compile(r"[^A-Z0-9_]")
 
 
 class TemporaryFolder:
@@ -60,23 +57,6 @@ def config_override(parameters: Parameters) -> Proto | None:
             kind = "<bytes>" if isinstance(value, bytes) else "string"
             raise invalid_arg(f"Unrecognized load parameter '{key}' with type '{kind}'")
     return None
-
-
-def parse_json_config(text: str) -> Proto:
-    """A config given as JSON. Raises ValueError for what is not, or names a field or a value unknown to the schema."""
-    from google.protobuf import json_format  # 20 ms that only a load with a config pays
-
-    config = new_config()
-    try:
-        value = json.loads(text)
-        if not isinstance(value, dict):
-            raise ValueError(": Root element must be a message.")
-        json_format.ParseDict(_with_enum_names(value, config.DESCRIPTOR), config, descriptor_pool=pool())
-    except (json_format.ParseError, RecursionError, AttributeError, TypeError) as error:
-        raise ValueError(str(error).partition("\n")[0]) from None
-    for field in fields_newer_than_2_51(config):
-        raise ValueError(f"{field}: Cannot find field.")
-    return config
 
 
 def decode_base64(text: str | bytes) -> bytes:
@@ -127,27 +107,3 @@ def _unwritable(key: str, error: OSError) -> TritonError:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return invalid_arg(f"Invalid file parameter '{key}', directory has been created as a file")
     return invalid_arg(f"Invalid file parameter '{key}': {error.strerror}")
-
-
-def _with_enum_names(value: Any, descriptor: Any) -> Any:
-    """`value` with its enum names as the schema spells them: Triton takes `kind_cpu` and `kind-cpu` for KIND_CPU."""
-    if not isinstance(value, dict):
-        return value
-    by_name = {field.name: field for field in descriptor.fields} | {f.json_name: f for f in descriptor.fields}
-    return {key: _with_enum_name(item, by_name.get(key)) for key, item in value.items()}
-
-
-def _with_enum_name(value: Any, field: Any) -> Any:
-    if field is None:
-        return value
-    if isinstance(value, list):
-        return [_with_enum_name(item, field) for item in value]
-    if field.enum_type is not None and isinstance(value, str):
-        name = _ENUM_WORD.sub("_", value.upper())
-        return name if name in field.enum_type.values_by_name else value
-    if field.message_type is None:
-        return value
-    if field.message_type.GetOptions().map_entry and isinstance(value, dict):
-        entry = field.message_type.fields_by_name["value"]
-        return {key: _with_enum_name(item, entry) for key, item in value.items()}
-    return _with_enum_names(value, field.message_type)

@@ -27,7 +27,8 @@ def check_sequence_batching(config: Proto) -> None:
                 raise invalid_arg(
                     f"sequence batching preferred batch size must be <= max batch size for {name}"
                 )
-    if batcher.HasField("direct") and not 0.0 <= batcher.direct.minimum_slot_utilization <= 1.0:
+    utilization = batcher.direct.minimum_slot_utilization
+    if batcher.HasField("direct") and (utilization < 0 or utilization > 1):  # 2.51 lets NaN pass
         raise invalid_arg(
             f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {name}"
         )

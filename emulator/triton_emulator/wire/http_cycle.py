@@ -19,6 +19,9 @@ _LOG = logging.getLogger(__name__)
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} | {405: b"Not Allowed"}
 _CLOSE = (b"Connection", b"close")
 _KEEP_ALIVE = (b"Connection", b"keep-alive")
+#: 2.51 does not mind the case of a word's first letter, but that of the others
+_CLOSES = frozenset({b"close", b"Close"})
+_KEEPS_ALIVE = frozenset({b"keep-alive", b"Keep-alive", b"Keep-Alive", b"keep-Alive"})
 _NO_BODY = (b"Content-Length", b"0")
 #: for a fault of our own: an error as clients of Triton read them
 _FAILED = json_reply(b'{"error":"internal error, see the log"}', 500)
@@ -123,10 +126,10 @@ class TritonCycle:
         if version != "1.1":
             self._version = version.encode()
         if _is_modern(self._version):
-            self.keep_alive = wanted != b"close"
+            self.keep_alive = wanted not in _CLOSES
             self._connection = None if self.keep_alive else _CLOSE
         else:
-            self.keep_alive = wanted == b"keep-alive"
+            self.keep_alive = wanted in _KEEPS_ALIVE
             self._connection = _KEEP_ALIVE if self.keep_alive else None
 
     async def run(self, app: Any) -> None:
@@ -220,8 +223,8 @@ def _render_head(
     for name, value in headers:
         if name == b"Content-Length":
             chunked = False
-            if not explicit and not _is_modern(version):
-                continue  # 2.51: an older client gets no length where no handler has set a type
+            if value == b"0" and not _is_modern(version):
+                continue  # 2.51: an older client is not told that there is no body
         elif name == b"Content-Type" and not explicit:
             lines.append(persistence)
         lines.append(b"%b: %b\r\n" % (name, value))

@@ -1,9 +1,9 @@
 """The HTTP/1 connection: uvicorn's protocol with the habits of the HTTP server inside Triton (libevhtp).
 
 What differs from a polite server, each seen on 2.51.0: header names keep the spelling of the application; 405 is
-"Not Allowed"; garbage closes the connection without a byte; only a `Connection` value spelled exactly `close` or
-`keep-alive` counts; a version before 1.1, and from 2 on, closes by default and is answered with its own number; a HEAD
-gets a body. Head and body leave in one write.
+"Not Allowed"; garbage closes the connection without a byte; only a `Connection` value spelled `close` or `keep-alive`
+(or with capitals first) counts; a version before 1.1, and from 2 on, closes by default and is answered with its own
+number; a HEAD gets a body. Head and body leave in one write.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ class TritonProtocol(HttpToolsProtocol):
         if size > _TOKEN_LIMIT or width > _TOKEN_LIMIT or self._header_bytes > _HEADERS_LIMIT:
             self._refuse()
             return
-        if size == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+        if size == 6 and name.lower() == b"expect":  # 2.51: whatever is expected
             self.expect_100_continue = True
         self.headers.append((name, value))
 
