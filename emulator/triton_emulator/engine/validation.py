@@ -96,13 +96,13 @@ def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelCo
                 f"for '{config.name}'"
             )
         if batch == 0:
-            batch = tensor.shape[0]
+            # 2.51 keeps a batch's size unsigned in 32 bits, and compares with all 64
+            batch = tensor.shape[0] % _UINT32
         elif tensor.shape[0] != batch:
             raise invalid_arg(
                 f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
             )
-    batch %= _UINT32  # gRPC may say -1: 2.51 keeps a batch's size unsigned and compares it signed
-    if config.max_batch_size < batch <= _INT32_MAX:
+    if config.max_batch_size < batch <= _INT32_MAX:  # 2.51 compares signed: gRPC may say -1
         raise invalid_arg(
             f"{request.log_id}inference request batch-size must be <= {config.max_batch_size} for '{config.name}'"
         )
@@ -129,6 +129,8 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
     if shape and min(shape) < 0:  # gRPC may say so
         _check_dims_are_given(request, tensor, spec, config)
         shape = (shape[0] % _UINT32, *shape[1:]) if batching else shape
+    if batching and shape[0] >= _UINT32:
+        tensor.shape = shape = (shape[0] % _UINT32, *shape[1:])
     if batching and shape[0] == 0:
         # 2.51: a batch of none is measured, and given to the model, as if it had no batch dimension
         tensor.shape = shape = shape[1:]

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
 from triton_emulator.protocol.datatypes import Buffer
-from triton_emulator.protocol.errors import internal, invalid_arg
+from triton_emulator.protocol.errors import internal, invalid_arg, unsupported
 from triton_emulator.protocol.json_access import (
     ABSENT,
     Absent,
@@ -53,16 +53,14 @@ def parse_infer(body: Buffer, header_length: int, model_name: str, regions: Regi
     else:
         view = memoryview(body)
         document, tail = parse_document(view[:header_length]), view[header_length:]
-    identifier = find(document, "id")
-    if not isinstance(identifier, Absent):
-        request.id = read(as_text, identifier, "id")
-    parameters = find(document, "parameters")
-    if not isinstance(parameters, Absent):
-        _read_parameters(parameters, request)
+    members = document if isinstance(document, dict) else {}
+    if "id" in members:
+        request.id = read(as_text, members["id"], "id")
+    if "parameters" in members:
+        _read_parameters(members["parameters"], request)
     _read_inputs(document, request, tail, regions)
-    outputs = find(document, "outputs")
-    if not isinstance(outputs, Absent):
-        _read_outputs(outputs, request, regions)
+    if "outputs" in members:
+        _read_outputs(members["outputs"], request, regions)
     return request
 
 
@@ -110,7 +108,7 @@ def _read_parameters(holder: js.Value, request: InferRequest) -> None:
                 if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
                     request.sequence_id = value
                 else:
-                    request.sequence_id = read(as_text, value, key)
+                    request.sequence_id = sequence_label(read(as_text, value, key))
             case "sequence_start":
                 request.sequence_start = read(js.as_bool, value, key)
             case "sequence_end":
@@ -129,6 +127,14 @@ def _read_parameters(holder: js.Value, request: InferRequest) -> None:
                 request.parameters[key] = parameter_value(key, value)
 
 
+def sequence_label(text: str) -> str:
+    """A sequence id that is a text. Raises UNSUPPORTED where it is too long."""
+    if len(text) * 4 > _LABEL_BYTES and len(text.encode("utf-8", "surrogateescape")) > _LABEL_BYTES:
+        raise unsupported(f"string correlation ID cannot be longer than {_LABEL_BYTES} characters")
+    return text
+
+
+_LABEL_BYTES = 128
 _SOURCES = ("binary_data_size", "shared_memory_region")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from triton_emulator.frontends.grpc.messages import mapping
 from triton_emulator.protocol.datatypes import DATATYPES, Buffer, encode_bytes
 from triton_emulator.protocol.errors import TritonError, invalid_arg
-from triton_emulator.protocol.infer_request import Regions
+from triton_emulator.protocol.infer_request import Regions, sequence_label
 from triton_emulator.protocol.messages import InferRequest, RequestedOutput, SharedMemoryRef
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.schema import Proto
@@ -62,7 +62,7 @@ def _sequence_id(request: InferRequest, value: Proto) -> None:
     if kind == "int64_param":
         request.sequence_id = value.int64_param % _UINT64
     elif kind == "string_param":
-        request.sequence_id = c_string(value.string_param)
+        request.sequence_id = sequence_label(c_string(value.string_param))
     else:
         raise _wrong_type("sequence_id", "int64_param or string_param")
 

@@ -50,5 +50,5 @@ def _count(name: str, text: str) -> int:
     count = parse_count(name, text)
     if count < -1:
         # 2.51: a space before the number over gRPC, none over HTTP
-        raise invalid_arg(f"Unable to parse 'trace_count'. Expecting value >= -1, got: {count}")
+        raise invalid_arg(f"Unable to parse 'trace_count'. Expecting value >= -1, got: {text}")
     return count

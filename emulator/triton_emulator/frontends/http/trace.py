@@ -3,7 +3,7 @@
 from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
+from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.protocol.json_access import Absent, find, parse_document
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -59,10 +59,6 @@ def _names(value: js.Value) -> list[str]:
 def _count(name: str, text: str) -> int:
     count = parse_count(name, text)
     if count < -1:
-        raise _too_low(count)
+        # 2.51: no space before the number over HTTP, one over gRPC
+        raise invalid_arg(f"Unable to parse 'trace_count'. Expecting value >= -1, got:{text}")
     return count
-
-
-def _too_low(count: int) -> TritonError:
-    # 2.51: no space before the number over HTTP, one over gRPC
-    return invalid_arg(f"Unable to parse 'trace_count'. Expecting value >= -1, got:{count}")
