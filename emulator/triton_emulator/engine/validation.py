@@ -220,17 +220,23 @@ def incomplete_string(tensor: Tensor) -> TritonError | None:
     try:
         _ = tensor.array
     except TruncatedElement as fault:
-        return invalid_arg(
-            f"incomplete string data for inference input '{tensor.name}', expecting string of length {fault.length} "
-            f"but only {fault.available} bytes available"
-        )
+        return _broken_off(tensor, fault.length, fault.available)
     except TruncatedLength:
         return None
     return None
 
 
+def _broken_off(tensor: Tensor, length: int, available: int) -> TritonError:
+    return invalid_arg(
+        f"incomplete string data for inference input '{tensor.name}', expecting string of length {length} "
+        f"but only {available} bytes available"
+    )
+
+
 def wrong_string_count(tensor: Tensor) -> TritonError | None:
-    """What the backend finds in a BYTES tensor that a scheduler made: more elements than its shape has, or fewer."""
+    """What the backend finds in a BYTES tensor that a scheduler made: more or fewer elements than its shape has, or one
+    that breaks off.
+    """
     data, at, count, expected = memoryview(tensor.data), 0, 0, element_count(tensor.shape)
     while at < len(data):
         if count == expected:
@@ -238,7 +244,11 @@ def wrong_string_count(tensor: Tensor) -> TritonError | None:
                 f"unexpected number of string elements {count + 1} for inference input '{tensor.name}', "
                 f"expecting {expected}"
             )
-        at += 4 + int.from_bytes(data[at : at + 4], "little")
+        length = int.from_bytes(data[at : at + 4], "little")
+        at += 4
+        if length > len(data) - at:
+            return _broken_off(tensor, length, len(data) - at)
+        at += length
         count += 1
     if count == expected:
         return None
