@@ -107,7 +107,7 @@ def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
 
 
 def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
-    from triton_adapter.proxy.keys import StoreError
+    from triton_adapter.proxy.key_file import StoreError
     from triton_adapter.proxy.server import serve
 
     level = logging.DEBUG if given.detailed_debug else logging.INFO if given.debug else logging.WARNING

@@ -11,7 +11,8 @@ import pytest
 
 from adapter.tests.proxy.serving import MASTER, chat, entry, error_of, get, post, serve
 from adapter.tests.upstream import Upstream, http
-from triton_adapter.proxy.keys import Key, KeyStore, seconds_of, token_id
+from triton_adapter.proxy.key_store import KeyStore, run
+from triton_adapter.proxy.keys import seconds_of, token_id
 from triton_adapter.proxy.server import ProxyServer
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
@@ -109,7 +110,7 @@ def test_a_key_gets_a_new_secret_and_stays_what_it_is(keyed: ProxyServer, tmp_pa
     again = post(keyed, "/key/regenerate", {"key": renewed["token_id"], "new_key": "sk-chosen-9876543210"})
     assert again.json()["key"] == "sk-chosen-9876543210"
     # Who reads the file next finds it under its new name, with what was used.
-    keyed.proxy.store.sync()
+    run(keyed.proxy.store.syncing())
     stored = KeyStore(str(tmp_path / "keys.db"))
     assert stored.keys[token_id("sk-chosen-9876543210")].requests_used == 2
     assert len(stored.keys) == 1
@@ -309,57 +310,6 @@ def test_the_file_holds_no_key(whole_upstream: Upstream, tmp_path: Path) -> None
     assert MASTER.encode() not in written
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
-    store = KeyStore(str(tmp_path / "keys.db"))
-    store.create(Key("a" * 64, "sk-...aaaa"))
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-    store.close()
-
-
-def test_what_another_process_changes_is_seen(tmp_path: Path) -> None:
-    here, there = (KeyStore(str(tmp_path / "keys.db")) for _ in range(2))
-    key = Key(token_id("sk-x"), "sk-...x", rpm_limit=5)
-    here.create(key)
-    there.sync()
-    seen = there.keys[key.token_id]
-    assert (seen.rpm_limit, seen.meter.rpm) == (5, 5)
-    there.use(seen, 2, 30)
-    there.sync()
-    here.use(key, 1, 10)
-    here.sync()
-    there.sync()
-    assert (key.requests_used, key.tokens_used) == (seen.requests_used, seen.tokens_used) == (3, 40)
-    here.delete([key.token_id])
-    there.sync()
-    assert there.keys == {}
-    here.close()
-    there.close()
-
-
-def test_a_budget_period_that_is_over_is_written_down(tmp_path: Path) -> None:
-    store = KeyStore(str(tmp_path / "keys.db"))
-    past = time.time() - 10
-    key = Key(
-        token_id("sk-x"),
-        "sk-...x",
-        token_budget=5,
-        tokens_used=9,
-        budget_duration="1h",
-        budget_reset_at=past,
-    )
-    store.create(key)
-    store.sync()
-    assert key.tokens_used == 0
-    assert key.budget_reset_at == past + 3600
-    store.close()
-    with sqlite3.connect(tmp_path / "keys.db") as database:
-        assert database.execute("SELECT tokens_used, budget_reset_at FROM keys").fetchone() == (
-            0,
-            past + 3600,
-        )
-    database.close()
-
-
 def test_a_store_that_cannot_be_written_says_where_to_look(tmp_path: Path) -> None:
     general = {"master_key": MASTER, "database_url": f"sqlite:///{tmp_path / 'keys.db'}"}
     with serve(entry("a", "http://127.0.0.1:9"), general_settings=general) as proxy:
@@ -375,7 +325,7 @@ def test_a_file_that_somebody_has_spoilt_is_told_and_the_rest_goes_on(
     keyed: ProxyServer, tmp_path: Path
 ) -> None:
     key = generate(keyed)["key"]
-    keyed.proxy.store.sync()
+    run(keyed.proxy.store.syncing())
     with sqlite3.connect(tmp_path / "keys.db") as database:
         database.execute("UPDATE keys SET metadata='{oops'")
     database.close()

@@ -33,7 +33,8 @@ from triton_adapter.proxy.http import (
     respond,
 )
 from triton_adapter.proxy.inference import CHAT, EMBED, TEXT, Inference, Operation, log_surprise, now_seconds
-from triton_adapter.proxy.keys import KeyStore, StoreError
+from triton_adapter.proxy.key_file import StoreError
+from triton_adapter.proxy.key_store import KeyStore
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Router
 
@@ -143,7 +144,7 @@ class Proxy:
                 await asyncio.gather(syncing, return_exceptions=True)
                 await self._health.close()
                 with suppress(StoreError):
-                    self.store.close()
+                    await self.store.aclose()
 
     @property
     def health(self) -> HealthCheck:
@@ -156,7 +157,7 @@ class Proxy:
         while True:
             await asyncio.sleep(SYNC)
             try:
-                self.store.sync()
+                await self.store.perform(self.store.syncing())
             except StoreError as error:
                 log.warning("%s", error)
 

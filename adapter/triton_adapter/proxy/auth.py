@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from triton_adapter.errors import AuthenticationError, PermissionDeniedError, RateLimitError
 from triton_adapter.proxy.config import Config, Mistake
-from triton_adapter.proxy.keys import Key, KeyStore
+from triton_adapter.proxy.key_store import KeyStore
+from triton_adapter.proxy.keys import Key
 
 SHORTEST = 16
 # What documentation, examples and habit put where a secret should be.
@@ -107,11 +108,11 @@ def require_admin(principal: Principal) -> None:
         raise PermissionDeniedError("Only the master key may do this")
 
 
-def check_budget(key: Key) -> None:
+def check_budget(key: Key, store: KeyStore) -> None:
     """Raise QuotaError if a key's budget is used up."""
     if key.request_budget is None and key.token_budget is None:
         return
-    key.reset_due_budget(time.time())
+    store.begin_due_period(key, time.time())
     for used, budget, what in (
         (key.requests_used, key.request_budget, "requests"),
         (key.tokens_used, key.token_budget, "tokens"),

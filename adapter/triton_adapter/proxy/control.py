@@ -16,7 +16,7 @@ from triton_adapter.proxy.config import Config
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.http import error_headers, read_headers
 from triton_adapter.proxy.key_routes import KeyRoutes
-from triton_adapter.proxy.keys import KeyStore
+from triton_adapter.proxy.key_store import KeyStore
 
 
 class Served(Protocol):

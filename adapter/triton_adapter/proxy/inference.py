@@ -162,7 +162,7 @@ class Inference:
                 code="model_not_allowed",
             )
         exchange.label = group.label
-        check_budget(key)
+        check_budget(key, self.auth.store)
         now = monotonic()
         if refusal := key.meter.refusal(now):
             raise RateLimitError(f"This API key is at its limit of {refusal[0]}", retry_after=refusal[1])

@@ -17,7 +17,9 @@ from triton_adapter.errors import (
     PermissionDeniedError,
 )
 from triton_adapter.proxy.auth import Principal, require_admin
-from triton_adapter.proxy.keys import Key, KeyStore, StoreError, masked, seconds_of, token_id
+from triton_adapter.proxy.key_file import StoreError
+from triton_adapter.proxy.key_store import KeyStore, Operation
+from triton_adapter.proxy.keys import Key, masked, seconds_of, token_id
 
 Json = dict[str, Any]
 CENTURY = 36525 * 86400
@@ -134,44 +136,35 @@ class KeyRoutes:
         for name, value in _columns(given, now).items():
             setattr(key, name, value)
         key.__post_init__()
-        try:
-            self._store.create(key)
-        except (ValueError, StoreError) as error:
-            raise _told(error) from error
+        await self._performed(self._store.creating(key))
         # The only time that anybody sees it.
         return {"key": secret, **shown(key)}
 
     async def update(self, given: ChangedKey) -> Json:
-        return self._changed(given.key, _columns(given, time.time()))
+        return await self._changed(given.key, _columns(given, time.time()))
 
     async def regenerate(self, given: RenewedKey) -> Json:
         """Give a key a new secret: what it may do and has used stays, the old secret is refused from now on."""
         changes = _columns(given, time.time())
-        changed = self._changed(given.key, changes)
+        changed = await self._changed(given.key, changes)
         secret = given.new_key or new_secret()
-        try:
-            key = self._store.rename(changed["token_id"], secret)
-        except (ValueError, StoreError) as error:
-            raise _told(error) from error
+        key = await self._performed(self._store.renaming(changed["token_id"], secret))
         if key is None:
             raise _unknown()
         return {"key": secret, **shown(key)}
 
     async def block(self, given: NamedKey) -> Json:
-        return self._changed(given.key, {"blocked": True})
+        return await self._changed(given.key, {"blocked": True})
 
     async def unblock(self, given: NamedKey) -> Json:
-        return self._changed(given.key, {"blocked": False})
+        return await self._changed(given.key, {"blocked": False})
 
     async def delete(self, given: NamedKeys) -> Json:
         if not given.keys and not given.key_aliases:
             raise BadRequestError("'keys' or 'key_aliases' must name a key", param="keys")
         aliased = [self._store.by_alias(alias) for alias in given.key_aliases]
         found = [*map(identifier, given.keys), *(key.token_id for key in aliased if key is not None)]
-        try:
-            deleted = self._store.delete(found)
-        except StoreError as error:
-            raise _told(error) from error
+        deleted = await self._performed(self._store.deleting(found))
         if not deleted:
             raise NotFoundError("There is no such key", param="keys", code="key_not_found")
         return {"deleted_keys": deleted}
@@ -215,14 +208,17 @@ class KeyRoutes:
             "total_pages": -(-len(keys) // size),
         }
 
-    def _changed(self, name: str, changes: dict[str, Any]) -> Json:
-        try:
-            key = self._store.update(identifier(name), changes)
-        except (ValueError, StoreError) as error:
-            raise _told(error) from error
+    async def _changed(self, name: str, changes: dict[str, Any]) -> Json:
+        key = await self._performed(self._store.updating(identifier(name), changes))
         if key is None:
             raise _unknown()
         return shown(key)
+
+    async def _performed(self, operation: Operation) -> Any:
+        try:
+            return await self._store.perform(operation)
+        except (ValueError, StoreError) as error:
+            raise _told(error) from error
 
 
 def new_secret() -> str:

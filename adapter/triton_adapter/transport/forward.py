@@ -40,7 +40,7 @@ class Routes:
 
     def via(self, scheme: str, host: str, port: int) -> Via | None:
         """Return the proxy for an address, None for none. APIConnectionError if what is named is no http proxy."""
-        from urllib.request import proxy_bypass_environment
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # it is there
 
         said = dict(self.said)
         url = said.get(scheme) or said.get("all")

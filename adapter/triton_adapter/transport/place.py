@@ -40,7 +40,7 @@ def place(url: str, routes: Routes | None = None) -> Place:
     path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
     host = parts.netloc.rpartition("@")[2]
     port = parts.port or (443 if secure else 80)
-    via = routes and routes.via(parts.scheme, parts.hostname, port)
+    via = None if routes is None else routes.via(parts.scheme, parts.hostname, port)
     if via is not None and not secure:
         path = f"http://{host}{path}"
     head = f"{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n"
