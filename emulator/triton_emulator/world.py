@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 
 from triton_emulator import builtin
 from triton_emulator.backends import python as python_backend
@@ -209,7 +209,7 @@ class World:
 
     def count(self, call: Call, model: LoadedModel) -> None:
         """Count a request that no client waits for; may be called on any thread."""
-        event = self._event(call)
+        event = RequestEvent.of(call)
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._record, event, model)
 
@@ -219,7 +219,7 @@ class World:
             # 2.51: a decoupled model that raises after its last response has failed
             self.loop.call_later(_AGAIN_S, self.finish, call, model)
             return
-        self._record(self._event(call), model)
+        self._record(RequestEvent.of(call), model)
 
     def _record(self, event: RequestEvent, model: LoadedModel) -> None:
         model.statistics.fold(event)
@@ -229,29 +229,6 @@ class World:
             model.summaries.fold(event)
         if event.cache is not None:
             self.cache_counts.fold(event.cache)
-
-    @staticmethod
-    def _event(call: Call) -> RequestEvent:
-        now = time_ns()
-        start = call.queue_start_ns
-        begin = call.compute_start_ns or now
-        inputs = call.compute_input_end_ns or begin
-        outputs = call.compute_output_start_ns or inputs
-        end = call.compute_end_ns or outputs
-        return RequestEvent(
-            batch_size=call.batch_size,
-            failed=call.failed,
-            failures=call.failures or (("BACKEND",) if call.failed else ()),
-            end_ms=now // 1_000_000,
-            total_ns=now - start,
-            queue_ns=begin - start,
-            input_ns=inputs - begin,
-            infer_ns=outputs - inputs,
-            output_ns=end - outputs,
-            executions=1 if call.execution else 0,
-            execution_batch=call.execution,
-            cache=call.cache,
-        )
 
     def statistics(self, name: str, version: str) -> list[js.Value]:
         """The entries of `model_stats`: of one version, of a model's ready versions, or with "" of every ready model.

@@ -39,7 +39,7 @@ def folded(*events: RequestEvent) -> dict[str, int]:
         "success": statistics.success.count,
         "fail": statistics.fail.count,
         "queue": statistics.queue.count,
-        "infer": statistics.compute_infer.count,
+        "infer": statistics.compute.count,
         "hit": statistics.cache_hit.count,
         "miss": statistics.cache_miss.count,
     }

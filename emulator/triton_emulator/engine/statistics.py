@@ -6,9 +6,10 @@ success, a model that raises is a failure; `inference_count` counts batch rows, 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from time import time_ns
+from typing import NamedTuple, Self
 
-from triton_emulator.engine.model import CacheUse
+from triton_emulator.engine.model import CacheUse, Call
 from triton_emulator.protocol import json_dialect as js
 
 #: why a request failed, in the words of the metrics
@@ -35,6 +36,30 @@ class RequestEvent(NamedTuple):
     executions: int
     execution_batch: int
     cache: CacheUse | None = None
+
+    @classmethod
+    def of(cls, call: Call) -> Self:
+        """The event of a call that has just ended."""
+        now = time_ns()
+        start = call.queue_start_ns
+        begin = call.compute_start_ns or now
+        inputs = call.compute_input_end_ns or begin
+        outputs = call.compute_output_start_ns or inputs
+        end = call.compute_end_ns or outputs
+        return cls(
+            call.batch_size,
+            call.failed,
+            call.failures or (("BACKEND",) if call.failed else ()),
+            now // 1_000_000,
+            now - start,
+            begin - start,
+            inputs - begin,
+            outputs - inputs,
+            end - outputs,
+            1 if call.execution else 0,
+            call.execution,
+            call.cache,
+        )
 
     @property
     def cache_hit_ns(self) -> int | None:
@@ -65,12 +90,27 @@ class Duration:
 
 
 @dataclass(slots=True)
-class BatchStatistics:
-    """The executions of one batch size."""
+class Compute:
+    """How many requests or executions were computed, and for how many nanoseconds in all: input, model, output."""
 
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
+    count: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+
+    def add(self, event: RequestEvent) -> None:
+        self.count += 1
+        self.input_ns += event.input_ns
+        self.infer_ns += event.infer_ns
+        self.output_ns += event.output_ns
+
+    def values(self) -> dict[str, js.Value]:
+        """The three entries that Triton makes of it."""
+        return {
+            "compute_input": {"count": self.count, "ns": self.input_ns},
+            "compute_infer": {"count": self.count, "ns": self.infer_ns},
+            "compute_output": {"count": self.count, "ns": self.output_ns},
+        }
 
 
 class FailureCounts:
@@ -126,12 +166,11 @@ class ModelStatistics:
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
     queue: Duration = field(default_factory=Duration)
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
+    compute: Compute = field(default_factory=Compute)
     cache_hit: Duration = field(default_factory=Duration)
     cache_miss: Duration = field(default_factory=Duration)
-    batches: dict[int, BatchStatistics] = field(default_factory=dict)
+    #: executions by batch size
+    batches: dict[int, Compute] = field(default_factory=dict)
 
     def fold(self, event: RequestEvent) -> None:
         """Count one request."""
@@ -141,25 +180,21 @@ class ModelStatistics:
             self.execution_count += event.executions
             batch = self.batches.get(event.execution_batch)
             if batch is None:
-                batch = self.batches[event.execution_batch] = BatchStatistics()
-            batch.compute_input.add(event.input_ns)
-            batch.compute_infer.add(event.infer_ns)
-            batch.compute_output.add(event.output_ns)
+                batch = self.batches[event.execution_batch] = Compute()
+            batch.add(event)
         for _ in event.failures:
             self.fail.add(event.total_ns)
-        if (miss_ns := event.cache_miss_ns) is not None:
+        if event.cache is not None and (miss_ns := event.cache_miss_ns) is not None:
             self.cache_miss.add(miss_ns)
         if event.failed:
             return
         self.success.add(event.total_ns)
         self.queue.add(event.queue_ns)
-        if (hit_ns := event.cache_hit_ns) is not None:
+        if event.cache is not None and (hit_ns := event.cache_hit_ns) is not None:
             self.cache_hit.add(hit_ns)
             return
         self.inference_count += event.batch_size
-        self.compute_input.add(event.input_ns)
-        self.compute_infer.add(event.infer_ns)
-        self.compute_output.add(event.output_ns)
+        self.compute.add(event)
 
     def value(self, name: str, version: int) -> js.Value:
         """The entry of `model_stats` in Triton's key order."""
@@ -173,21 +208,13 @@ class ModelStatistics:
                 "success": self.success.value(),
                 "fail": self.fail.value(),
                 "queue": self.queue.value(),
-                "compute_input": self.compute_input.value(),
-                "compute_infer": self.compute_infer.value(),
-                "compute_output": self.compute_output.value(),
+                **self.compute.values(),
                 "cache_hit": self.cache_hit.value(),
                 "cache_miss": self.cache_miss.value(),
             },
             "response_stats": {},
             "batch_stats": [
-                {
-                    "batch_size": size,
-                    "compute_input": batch.compute_input.value(),
-                    "compute_infer": batch.compute_infer.value(),
-                    "compute_output": batch.compute_output.value(),
-                }
-                for size, batch in sorted(self.batches.items())
+                {"batch_size": size, **batch.values()} for size, batch in sorted(self.batches.items())
             ],
             "memory_usage": [],
         }

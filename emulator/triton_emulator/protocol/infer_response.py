@@ -1,7 +1,6 @@
 """An InferResponse to the body of an HTTP answer: a JSON header, and binary tensors behind it where asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from triton_emulator.protocol import json_dialect as js
@@ -9,14 +8,6 @@ from triton_emulator.protocol.datatypes import DATATYPES, Array, Buffer
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
-
-
-@dataclass(slots=True)
-class InferBody:
-    """`header` is the JSON, `blobs` the binary tensors in the order of the outputs (empty ones left out)."""
-
-    header: bytes
-    blobs: tuple[Buffer, ...]
 
 
 def json_data(tensor: Tensor) -> bytes:
@@ -50,7 +41,7 @@ def json_parameters(parameters: Sequence[tuple[str, Parameter]]) -> bytes:
     )
 
 
-def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
+def render_infer(request: InferRequest, response: InferResponse) -> tuple[bytes, list[Buffer]]:
     """The answer to `request`. Outputs stand in the order in which the backend made them.
 
     An output in shared memory has neither data nor parameters: the caller has written it into its region.
@@ -74,7 +65,7 @@ def render_infer(request: InferRequest, response: InferResponse) -> InferBody:
     parameters = b'"parameters":%b,' % json_parameters(response.parameters) if response.parameters else b""
     model = _model(response.model_name, response.model_version)
     header = b'{%b%b%b"outputs":[%b]}' % (identifier, model, parameters, b",".join(parts))
-    return InferBody(header, tuple(blobs))
+    return header, blobs
 
 
 _ALL: dict[str, RequestedOutput] = {}

@@ -7,7 +7,7 @@ import asyncio
 import http
 import logging
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -72,41 +72,33 @@ class TritonCycle:
     __slots__ = (
         "_chunked",
         "_connection",
-        "_expect_continue",
         "_head",
-        "_on_response",
         "_pieces",
-        "_size",
         "_started",
         "_version",
         "disconnected",
+        "expect_continue",
         "flow",
         "keep_alive",
         "message_event",
         "more_body",
         "response_complete",
         "scope",
+        "size",
         "transport",
     )
 
-    def __init__(
-        self,
-        scope: Any,
-        transport: asyncio.Transport,
-        flow: FlowControl,
-        on_response: Callable[[], None],
-        *,
-        expect_continue: bool,
-    ) -> None:
+    def __init__(self, scope: dict[str, Any], transport: asyncio.Transport, flow: FlowControl) -> None:
         self.scope = scope
         self.transport = transport
         self.flow = flow
-        self._on_response = on_response
-        self._expect_continue = expect_continue
+        #: whether the client waits for the word to send its body
+        self.expect_continue = False
         #: set when a piece of the body has come, the answer has gone or the connection is lost
         self.message_event = _News()
         self._pieces: list[bytes] = []
-        self._size = 0
+        #: bytes of the body that have come and are not read yet
+        self.size = 0
         self.more_body = True
         self.disconnected = False
         self.keep_alive = True
@@ -132,6 +124,11 @@ class TritonCycle:
             self.keep_alive = wanted in _KEEPS_ALIVE
             self._connection = _KEEP_ALIVE if self.keep_alive else None
 
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether the head asks for nothing of the connection but to be kept, as is the rule since 1.1."""
+        return self._version == b"1.1" and self._connection is None and not self.expect_continue
+
     async def run(self, app: Any) -> None:
         """Let the application answer; where it fails, the log has why and the client gets a 500 or is cut off."""
         try:
@@ -148,16 +145,22 @@ class TritonCycle:
     def received(self, piece: bytes) -> None:
         """A piece of the body has come."""
         self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > HIGH_WATER_LIMIT:
+        self.size += len(piece)
+        if self.size > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         self.message_event.set()
 
+    def received_whole(self, body: bytes) -> None:
+        """The whole body has come."""
+        self._pieces.append(body)
+        self.more_body = False
+        self.message_event.there = True
+
     async def receive(self) -> dict[str, Any]:
         """ASGI's receive; the first one sends the client that asked for it the word to go on."""
-        if self._expect_continue and not self.transport.is_closing():
+        if self.expect_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._expect_continue = False
+        self.expect_continue = False
         if not (self.disconnected or self.response_complete):
             self.flow.resume_reading()
             if not self.message_event.there:
@@ -167,7 +170,7 @@ class TritonCycle:
             return {"type": "http.disconnect"}
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces, self._size = [], 0
+        self._pieces, self.size = [], 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:
@@ -178,7 +181,7 @@ class TritonCycle:
             return
         if message["type"] == "http.response.start":
             self._started = True
-            self._expect_continue = False
+            self.expect_continue = False
             headers = message["headers"]
             self._head, self._chunked = _render_head(
                 self._version, self._connection, message["status"], headers
@@ -201,7 +204,8 @@ class TritonCycle:
             self.message_event.set()
             if not self.keep_alive:
                 self.transport.close()
-            self._on_response()
+            elif not self.transport.is_closing():
+                self.flow.resume_reading()  # and no timer: Triton never closes an idle connection
 
 
 def _is_modern(version: bytes) -> bool:

@@ -55,6 +55,11 @@ _BLOCKING: dict[str, Handler] = {
 _match = lru_cache(maxsize=4096)(routes.match)
 
 
+@lru_cache(maxsize=4096)
+def _text(raw_path: bytes) -> str:
+    return raw_path.decode("utf-8", "surrogateescape")
+
+
 class ClientGone(Exception):
     """The client left before its request was whole."""
 
@@ -69,34 +74,28 @@ class HttpApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        path = scope["raw_path"].decode("utf-8", "surrogateescape")
-        world, path = find_world(path, self._world, self._sessions)
-        if world is None:
-            await _send(send, NOT_FOUND)
-            return
-        matched = _match(path)
+        world, path = find_world(_text(scope["raw_path"]), self._world, self._sessions)
         try:
-            if matched is None:
-                reply = await self._unrouted(world, path, scope, receive, send)
-            else:
-                reply = await self._routed(world, path, matched, scope, receive, send)
+            reply = NOT_FOUND if world is None else await self._answer(world, path, scope, receive, send)
         except ClientGone:
             return
         if reply is not None:
-            await _send(send, reply)
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            await send({"type": "http.response.body", "body": reply.body})
 
-    async def _routed(
-        self,
-        world: World,
-        path: str,
-        matched: tuple[routes.Route, routes.Groups],
-        scope: dict[str, Any],
-        receive: Receive,
-        send: Send,
+    async def _answer(
+        self, world: World, path: str, scope: dict[str, Any], receive: Receive, send: Send
     ) -> Reply | None:
+        message = await receive()
+        if message["type"] == "http.disconnect" or message.get("more_body"):
+            body = await _read_on(message, receive, world)
+        else:
+            body = message["body"] if len(message["body"]) <= world.settings.http_max_input_size else None
+        matched = _match(path)
+        if matched is None:
+            return await self._unrouted(world, path, scope, body, receive, send)
         route, groups = matched
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        body = await _read_body(receive, world)
         if world.restricted and (missing := world.restriction(route.category, headers)):
             return _restricted(missing)
         if scope["method"] not in route.methods:
@@ -122,9 +121,14 @@ class HttpApp:
             return typed_error(internal(str(fault)))  # 2.51: these routes put no prefix before a wrong type
 
     async def _unrouted(
-        self, world: World, path: str, scope: dict[str, Any], receive: Receive, send: Send
+        self,
+        world: World,
+        path: str,
+        scope: dict[str, Any],
+        body: bytes | None,
+        receive: Receive,
+        send: Send,
     ) -> Reply | None:
-        body = await _read_body(receive, world)
         endpoint = None if world.settings.strict_routes else bare.match(path)
         if endpoint is None:
             return NOT_FOUND
@@ -148,19 +152,13 @@ def _restricted(header: str) -> Reply:
     return untyped(403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % header.encode())
 
 
-async def _read_body(receive: Receive, world: World) -> bytes | None:
-    """The whole body; None where it is larger than allowed (it is then read to its end and dropped)."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    if not message.get("more_body"):
-        body: bytes = message["body"]
-        return body if len(body) <= world.settings.http_max_input_size else None
+async def _read_on(message: dict[str, Any], receive: Receive, world: World) -> bytes | None:
+    """The whole body, `message` being its start; None where it is larger than allowed (it is read to its end)."""
     limit = world.settings.http_max_input_size
-    parts = [message["body"]]
-    size = len(message["body"])
-    while message.get("more_body"):
-        message = await receive()
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
         if message["type"] == "http.disconnect":
             raise ClientGone
         size += len(message["body"])
@@ -168,9 +166,7 @@ async def _read_body(receive: Receive, world: World) -> bytes | None:
             parts.append(message["body"])
         else:
             parts.clear()
+        more = message.get("more_body", False)
+        if more:
+            message = await receive()
     return b"".join(parts) if size <= limit else None
-
-
-async def _send(send: Send, reply: Reply) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await send({"type": "http.response.body", "body": reply.body})

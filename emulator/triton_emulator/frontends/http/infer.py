@@ -5,7 +5,7 @@ error before the first moment or after the second calls itself text/plain, one i
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from triton_emulator.engine.loaded import LoadedModel
 from triton_emulator.engine.model import Call
@@ -26,45 +26,41 @@ T = TypeVar("T")
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
-class _Head(NamedTuple):
-    """What the headers say of the body and of the answer's coding."""
-
-    encoding: str
-    accept: str
-    header_length: bytes | None
+#: how long the names of those headers are: to look at the length spares the other headers a lower()
+_LENGTHS = frozenset({15, 16, 31})
 
 
-def _head(headers: list[tuple[bytes, bytes]]) -> _Head:
+def _head(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, bytes | None]:
+    """What the headers say: the body's coding, the codings that the client takes, the length of the JSON."""
     encoding, accept = "identity", ""
     header_length = None
     for key, value in headers:
-        size = len(key)  # three lengths to look at spare the other headers a lower()
-        if size == 16 and key.lower() == b"content-encoding":
-            encoding = value.decode("latin-1")
-        elif size == 15 and key.lower() == b"accept-encoding":
-            accept = value.decode("latin-1")
-        elif size == 31 and key.lower() == b"inference-header-content-length":
-            header_length = value
-    return _Head(encoding, accept, header_length)
+        if len(key) in _LENGTHS:
+            name = key.lower()
+            if name == b"content-encoding":
+                encoding = value.decode("latin-1")
+            elif name == b"accept-encoding":
+                accept = value.decode("latin-1")
+            elif name == b"inference-header-content-length":
+                header_length = value
+    return encoding, accept, header_length
 
 
 async def infer(
     world: World, name: str, version: str, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> Reply:
     """Answer an inference request; `headers` are the client's, with their spelling."""
-    head = _head(headers)
+    encoding, accept, length = _head(headers)
     try:
         model = world.model(name, version)
         if model.config.decoupled:
             raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
         world.trace.sample(name)
-        if head.encoding != "identity":
-            if head.encoding not in compression.CODINGS:
+        if encoding != "identity":
+            if encoding not in compression.CODINGS:
                 return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
             body = await _aside(len(body), _decompressed, world, body)
-        header_length = (
-            len(body) if head.header_length is None else _header_length(head.header_length, len(body))
-        )
+        header_length = len(body) if length is None else _header_length(length, len(body))
     except TritonError as error:
         return untyped_error(error)
     with world.system_shared_memory.lease() as regions:
@@ -92,7 +88,7 @@ async def infer(
             return untyped_error(error)
         finally:
             world.finish(call, model)
-    if head.accept and (coding := compression.choose(head.accept)):
+    if accept and (coding := compression.choose(accept)):
         return await _aside(len(reply.body), _compressed, reply, coding)
     return reply
 
@@ -152,8 +148,7 @@ def _answer(world: World, model: LoadedModel, call: Call, response: InferRespons
         except TritonError:
             call.failed = True
             raise
-    rendered = render_infer(request, response)
-    header, blobs = rendered.header, rendered.blobs
+    header, blobs = render_infer(request, response)
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
     return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)

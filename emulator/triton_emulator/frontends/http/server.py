@@ -7,7 +7,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from triton_emulator.wire.http_protocol import TritonProtocol
+from triton_emulator.wire.http_protocol import KnownHead, TritonProtocol
 
 #: Triton never closes an idle connection
 _KEEP_ALIVE_SECONDS = 7 * 24 * 3600
@@ -40,8 +40,10 @@ class HttpServer:
         # the callable itself: uvicorn would wrap it to rewrite proxies' headers, which Triton does not know
         config.loaded_app = self._app
 
+        heads: dict[bytes, KnownHead] = {}
+
         def protocol() -> TritonProtocol:
-            return TritonProtocol(config=config, server_state=self._state, app_state={}, _loop=loop)
+            return TritonProtocol(heads, config=config, server_state=self._state, app_state={}, _loop=loop)
 
         self._server = await loop.create_server(protocol, sock=self._socket, backlog=2048)
 

@@ -56,7 +56,7 @@ class MetricsApp:
         ]
         stored = world.response_cache
         cache = None if stored is None else Cache(stored.utilization, len(stored), world.cache_counts)
-        busy_ns = sum(model.statistics.compute_infer.ns for model in loaded if model.stands_in)
+        busy_ns = sum(model.statistics.compute.infer_ns for model in loaded if model.stands_in)
         gpus = self._gpus_of(world).read(busy_ns)
         return render(
             config, rows, world.failures, self._machine.read(), cache, world.model_metrics.lines, gpus

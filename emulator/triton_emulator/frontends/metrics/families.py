@@ -129,17 +129,17 @@ LATENCIES = (
     ModelFamily(
         "nv_inference_compute_input_duration_us",
         "Cumulative compute input duration in microseconds (does not include cached requests)",
-        lambda row: row.statistics.compute_input.ns // 1000,
+        lambda row: row.statistics.compute.input_ns // 1000,
     ),
     ModelFamily(
         "nv_inference_compute_infer_duration_us",
         "Cumulative compute inference duration in microseconds (does not include cached requests)",
-        lambda row: row.statistics.compute_infer.ns // 1000,
+        lambda row: row.statistics.compute.infer_ns // 1000,
     ),
     ModelFamily(
         "nv_inference_compute_output_duration_us",
         "Cumulative inference compute output duration in microseconds (does not include cached requests)",
-        lambda row: row.statistics.compute_output.ns // 1000,
+        lambda row: row.statistics.compute.output_ns // 1000,
     ),
     ModelFamily(
         "nv_cache_num_hits_per_model",
