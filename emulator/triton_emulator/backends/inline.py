@@ -50,11 +50,8 @@ class InlineExecutor:
 
     def execute(self, calls: Sequence[Call], instance: int) -> None:
         """Answer the calls, each one for itself."""
-        together = len(calls)
         for call in calls:
-            call.execution = together
-            together = 0
-            call.compute_start_ns = call.compute_input_end_ns = time_ns()
+            call.compute_input_end_ns = time_ns()
             self.guard(call, self.answer)
 
     def finalize(self) -> None:

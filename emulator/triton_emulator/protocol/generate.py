@@ -79,24 +79,26 @@ def _map(
     request.inputs.append(Tensor(key, spec.datatype, shape, array=array))
 
 
-def tensor_shape(name: str, count: int, spec: Sequence[int]) -> list[int]:
+def tensor_shape(name: str, count: int, spec: Sequence[int]) -> tuple[int, ...]:
     """The shape that `count` values take: fixed dims take their share, the innermost -1 takes the rest."""
+    shape = _fitted(count, tuple(spec))
+    if shape is None:
+        raise invalid_arg(f"The schema can not convert input '{name}' to tensor with proper shape")
+    return shape
+
+
+@lru_cache(maxsize=1024)
+def _fitted(count: int, spec: tuple[int, ...]) -> tuple[int, ...] | None:
     shape = list(spec)
     for dim in shape:
         if dim > 0:
             if count % dim:
-                raise _no_shape(name)
+                return None
             count //= dim
     for at in range(len(shape) - 1, -1, -1):
         if shape[at] == -1:
             shape[at], count = count, 1
-    if count != 1:
-        raise _no_shape(name)
-    return shape
-
-
-def _no_shape(name: str) -> TritonError:
-    return invalid_arg(f"The schema can not convert input '{name}' to tensor with proper shape")
+    return tuple(shape) if count == 1 else None
 
 
 def render_generate(response: InferResponse) -> bytes:

@@ -10,6 +10,7 @@ from triton_emulator.backends import standin
 from triton_emulator.backends.inline import Hooks
 from triton_emulator.backends.settings import Settings
 from triton_emulator.engine.model import Call, Executor, ModelDefinition
+from triton_emulator.engine.scheduler import execute
 from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
@@ -105,7 +106,7 @@ class Model:
             raise AssertionError("an inline stand-in never leaves the event loop's thread")
 
         exchange = Exchange(Call(request, 1, deliver, post))
-        self.executor.execute([exchange.call], 0)
+        execute(self.executor, [exchange.call], 0)
         return exchange
 
     def ask(self, inputs: Given, **options: Any) -> Exchange:

@@ -41,3 +41,14 @@ def test_a_stand_in_behind_a_sequence_batcher_asks_for_sequences(tmp_path: Path,
         assert ask(triton.url, sequence_id=5, sequence_start=True) == (200, [1, 1])
         assert ask(triton.url, sequence_id=5) == (200, [1, 1])
         assert ask(triton.url, sequence_id=5, sequence_end=True) == (200, [1, 1])
+
+
+def test_the_execution_of_a_request_of_two_rows_is_one_of_two(tmp_path: Path) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "config.pbtxt").write_text(CONFIG.replace("sequence_batching { %s }", ""))
+    tensor = {"name": "X", "datatype": "INT32", "shape": [2, 1], "data": [1, 2]}
+    with Emulator(tmp_path) as triton:
+        httpx.post(f"{triton.url}/v2/models/m/infer", json={"inputs": [tensor]}).raise_for_status()
+        (statistics,) = httpx.get(f"{triton.url}/v2/models/m/stats").json()["model_stats"]
+    assert (statistics["inference_count"], statistics["execution_count"]) == (2, 1)
+    assert [batch["batch_size"] for batch in statistics["batch_stats"]] == [2]

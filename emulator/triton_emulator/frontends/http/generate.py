@@ -73,10 +73,6 @@ def _read(body: bytes, name: str, model: LoadedModel) -> InferRequest:
     return map_generate(parse_document(body), name, model.inputs)
 
 
-async def _rendered(response: InferResponse) -> tuple[int, bytes]:
-    return await aside(_render, response) if is_large(response) else _render(response)
-
-
 def _render(response: InferResponse) -> tuple[int, bytes]:
     """The status and the JSON of one response."""
     error = response.error
@@ -98,7 +94,7 @@ async def _single(responses: Responses, send: Send) -> None:
     while not final:
         response, final = await responses.next()
         if response is not None:
-            found.append(await _rendered(response))
+            found.append(await aside(_render, response) if is_large(response) else _render(response))
     status, body = found[0] if found else (200, _NOT_ONE)
     await send(_start(status, JSON_TYPE))
     await send({"type": "http.response.body", "body": body if len(found) == 1 else _NOT_ONE})
@@ -112,7 +108,7 @@ async def _stream(call: Call, responses: Responses, send: Send, receive: Receive
             response, final = await responses.next()
             if response is None:
                 continue
-            status, body = await _rendered(response)
+            status, body = await aside(_render, response) if is_large(response) else _render(response)
             if not started:
                 started = True
                 await send(_start(status, _EVENT_TYPE))
