@@ -1,5 +1,6 @@
 """Text completions: prompts in every form, echo, log probabilities, streams."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+import triton_adapter
 from adapter.tests.driving import Sdk, ask, failure, read_report, text_of
+from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
+from triton_adapter.transport import loop
 
 
 @pytest.fixture
@@ -47,6 +51,40 @@ def test_streams_of_several_prompts_keep_their_indexes(sdk: Sdk, triton: str) ->
     chunks, error = sdk.collect_text("vllm", ["SAY a b", "SAY c d"], api_base=triton, n=2)
     assert error is None
     assert [text_of(chunks, index) for index in range(4)] == ["a b", "a b", "c d", "c d"]
+
+
+def test_so_do_more_of_them_than_are_read_at_a_time(
+    sdk: Sdk, triton: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "STREAMS", 2)
+    chunks, error = sdk.collect_text("vllm", [f"SAY {word}" for word in "abcdefg"], api_base=triton)
+    assert error is None
+    assert [text_of(chunks, index) for index in range(7)] == list("abcdefg")
+
+
+def test_no_more_streams_of_one_answer_are_open_at_a_time(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "STREAMS", 2)
+    for _ in range(3):
+        upstream.answer(*chunked(event(text_output="a"), end=False), then="hang")
+
+    async def begin() -> None:
+        stream: Any = await triton_adapter.atext_completion(
+            "triton/m", ["x", "y", "z"], api_base=upstream.url, stream=True
+        )
+        seen = {(await anext(stream)).choices[0].index, (await anext(stream)).choices[0].index}
+        assert seen == {0, 1}
+        assert len(upstream.posts) == 2
+        await stream.aclose()
+
+    asyncio.run(begin())
+
+
+def test_a_call_that_would_become_very_many_requests_is_refused(sdk: Sdk, upstream: Upstream) -> None:
+    error = failure(lambda: sdk.text_completion("m", ["x"] * 1025, api_base=upstream.url, n=2))
+    assert (error.status_code, error.param) == (400, "prompt")
+    assert upstream.posts == []
 
 
 def test_tokens_are_text_to_a_model_of_text(sdk: Sdk, triton: str, tokenizer: str) -> None:

@@ -87,6 +87,11 @@ def test_smaller_requests_can_be_asked_for(sdk: Sdk, triton: str) -> None:
     assert [item.embedding for item in reply.data] == VECTORS
 
 
+def test_a_call_that_would_become_very_many_requests_is_refused(sdk: Sdk, triton: str) -> None:
+    error = failure(lambda: sdk.embedding("embed", ["a"] * 2049, api_base=triton, max_batch_size=1))
+    assert (error.status_code, error.param) == (400, "input")
+
+
 def test_dimensions_shorten_and_keep_the_length_of_one(sdk: Sdk, triton: str) -> None:
     (item,) = sdk.embedding("embed", "xxx", api_base=triton, dimensions=2).data
     assert item.embedding == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)])

@@ -13,7 +13,7 @@ from typing import Any
 
 from triton_adapter.answers import Answer, Lane
 from triton_adapter.chat_template import render_chat
-from triton_adapter.errors import AdapterError, BadGatewayError, NotFoundError
+from triton_adapter.errors import AdapterError, BadGatewayError, BadRequestError, NotFoundError
 from triton_adapter.flow import Flow, Form, chat_form, labelled, text_form
 from triton_adapter.openai.requests import Generation, read_chat, read_completion
 from triton_adapter.pieces import Piece, from_event, from_tensors
@@ -34,6 +34,9 @@ from triton_adapter.triton.jsontext import loads
 from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, refuse_error
 from triton_adapter.triton.sse import EventReader
 
+# Requests to Triton that one call may become.
+MOST_REQUESTS = 2048
+
 
 @dataclass(slots=True)
 class Call:
@@ -51,6 +54,16 @@ class Together:
     """An effect: run these steps side by side; the result is the list of theirs, in order."""
 
     steps: list[Steps]
+
+
+def check_requests(number: int, param: str) -> None:
+    """Raise BadRequestError if one call would become more requests to Triton than are let through."""
+    if number > MOST_REQUESTS:
+        raise BadRequestError(
+            f"'{param}' would make {number} requests to this model; one call may make {MOST_REQUESTS} at most",
+            param=param,
+            code="invalid_value",
+        )
 
 
 def chat(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
@@ -83,6 +96,7 @@ def _attempt(target: Target, binding: Any, request: Generation, call: Call, form
     shared = sampling(binding, request, drop=call.drop_params, allowed=call.allowed_params)
     call.dropped[:] = [*call.dropped, *(name for name in shared.dropped if name not in call.dropped)]
     per_lane = request.n if shared.native_n else 1
+    check_requests(len(prompts) * (request.n // per_lane), "prompt")
     lanes, wires = [], []
     streaming = request.stream and not (binding.bare and binding.by_infer)
     for at, prompt in enumerate(prompts):

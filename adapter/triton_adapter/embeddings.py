@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
-from triton_adapter.calls import Call, Together
+from triton_adapter.calls import Call, Together, check_requests
 from triton_adapter.embedding_plan import COMPANIONS, NUMBERS, OUTPUTS, Plan, make_plan
 from triton_adapter.errors import (
     AdapterError,
@@ -65,6 +65,7 @@ def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
 
 def _attempt(target: Target, asked: Asked, call: Call) -> Steps:
     plan = make_plan(target.info, target)
+    check_requests(-(-len(asked.inputs) // plan.rows), "input")
     inputs = [_adapted(plan, item, at, target.settings) for at, item in enumerate(asked.inputs)]
     extra = _extra(plan, asked, call, target.settings.fixed_inputs)
     wires = []

@@ -301,6 +301,24 @@ def test_a_request_may_come_byte_by_byte(proxy: ProxyServer) -> None:
     assert b'"content":"hello"' in reply
 
 
+@pytest.mark.parametrize("name", ["Upgrade", "UPGRADE"])
+def test_nor_is_it_another_protocol_when_the_network_cuts_the_header_that_asks(
+    proxy: ProxyServer, name: str
+) -> None:
+    host, port = proxy.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": "flat", "messages": HELLO}).encode()
+    begin = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}"
+    header = f"\r\nConnection: Upgrade\r\n{name}: h2c\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for parts in (header, [header[:35], header[35:]]):
+            connection.sendall(begin.encode())
+            for part in parts:
+                connection.sendall(part.encode())
+            connection.sendall(body)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_http(
     proxy: ProxyServer, protocol: str

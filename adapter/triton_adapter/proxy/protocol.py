@@ -21,6 +21,8 @@ LARGEST_HEAD = 64 << 10
 # Nothing is changed to here, and the parser takes no body of a request that wants it: Java's own client asks for h2c
 # with the first request of every connection.
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+# The same, cut by the end of a segment behind its first letter.
+_CUT = re.compile(rb"(?<=\r\n)u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?\Z", re.IGNORECASE)
 # Bytes per second that buy a body more time.
 SLOWEST = 16 << 10
 # Bytes of an answer that are held back at most.
@@ -92,6 +94,8 @@ class Protocol(HttpToolsProtocol):
         self._size = 0  # of what has come of it
         self._since = self.loop.time()
         self._begun = False
+        # Of a head that comes in several segments: its last bytes that were passed on, and those that were not yet.
+        self._passed = self._held = b""
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
 
@@ -111,9 +115,12 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, as long as what is waited for comes in time, and a head is of a decent size."""
         self._size += len(data)
-        if self._waiting is not Waiting.BODY and b"pgrade:" in data:
-            data = _UPGRADE.sub(b"\r\nIgnored:", data)
-        super().data_received(data)
+        if self._waiting is not Waiting.BODY and (
+            self._passed or b"upgrade:" in data.lower() or b"\r\n\r\n" not in data
+        ):
+            data = self._without_upgrade(data)
+        if data:
+            super().data_received(data)
         waiting = self._waiting
         if waiting is not self._timed:
             self._time(waiting)
@@ -121,6 +128,15 @@ class Protocol(HttpToolsProtocol):
             self._refuse(
                 BadRequestError("The headers are too large", status_code=431, code="headers_too_large")
             )
+
+    def _without_upgrade(self, data: bytes) -> bytes:
+        passed, held = self._passed, self._held
+        text = _UPGRADE.sub(b"\r\nIgnored:", passed + held + data)
+        cut = None if b"\r\n\r\n" in text else _CUT.search(text)
+        end = len(text) if cut is None else cut.start()
+        self._held = text[end:]
+        self._passed = b"" if b"\r\n\r\n" in text else text[:end][-3:]
+        return text[len(passed) : end]
 
     def on_message_begin(self) -> None:
         """Take note that a head has begun."""

@@ -12,6 +12,8 @@ from triton_adapter.transport.pool import Pool
 from triton_adapter.triton.replies import Sleep, Wire
 
 SIDE_BY_SIDE = 16
+# Streams of one answer that are read at a time: as many as OpenAI lets a prompt have choices.
+STREAMS = 128
 QUEUED = 16
 
 
@@ -71,9 +73,13 @@ class LoopTransport:
     async def _merged(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
         queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(QUEUED)
         done: set[int] = set()
-        tasks = [
-            asyncio.create_task(self._pump(at, opening, queue)) for at, opening in enumerate(flow.openings)
-        ]
+        places = asyncio.Semaphore(STREAMS)
+
+        async def placed(at: int, opening: Steps) -> None:
+            async with places:
+                await self._pump(at, opening, queue)
+
+        tasks = [asyncio.create_task(placed(at, opening)) for at, opening in enumerate(flow.openings)]
         try:
             left = len(tasks)
             while left:
