@@ -15,11 +15,11 @@ from typing import Any
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.repository import ensemble, override, poll
 from triton_emulator.repository.dependencies import (
-    CIRCULAR,
     Graph,
     dependents,
     graph_errors,
     graph_of,
+    is_of_graph,
     only_needed_by,
     steps,
 )
@@ -138,9 +138,9 @@ class Control:
             results = self._load_in_order(affected - change.removed)
             for key in change.loaded:
                 error = results.get(key)
-                if error is not None and not error.startswith(CIRCULAR):
+                if error is not None and not is_of_graph(error):
                     # 2.51: what failed keeps the times of what was there before it, so that the next load tries again,
-                    # but for a cycle, which is not looked at until it changes
+                    # but for a cycle or a member that is not there: it is not looked at until it changes
                     self._polled[key] = replace(self._polled[key], times=self._polled[key].times_before)
             return change.complete, results
         finally:
@@ -252,13 +252,14 @@ class Control:
             complete = complete and bool(models) and None not in models
             for model in models:
                 if model is not None:
-                    waiting += [member for member, _ in steps(model.config)]
                     known = self._polled.get(model.id)
                     explicit = name in wanted or (known is not None and known.explicit)
-                    if wanted.get(name) or self._differs(model):
+                    if known is None or wanted.get(name) or self._differs(model):
                         loaded[model.id] = replace(model, explicit=explicit)
+                        waiting += [member for member, _ in steps(model.config)]
                     else:
-                        unchanged.add(model.id)
+                        unchanged.add(model.id)  # 2.51: its members are those that it was loaded with
+                        waiting += [member for member, _ in steps(known.config)]
         return _Change(loaded, unchanged=frozenset(unchanged), complete=complete)
 
     def _differs(self, model: PolledModel) -> bool:

@@ -82,8 +82,13 @@ def only_needed_by(ids: Iterable[str], graph: Graph, explicit: Iterable[str]) ->
     return removed
 
 
-#: how the error of an ensemble in a cycle begins
-CIRCULAR = "circular dependency between ensembles"
+_CIRCULAR = "circular dependency between ensembles"
+_LACKS = "contains models that are not available or ambiguous"
+
+
+def is_of_graph(error: str) -> bool:
+    """Whether it is one of `graph_errors`."""
+    return error.startswith(_CIRCULAR) or _LACKS in error
 
 
 def graph_errors(ids: Iterable[str], graph: Graph) -> dict[str, str]:
@@ -93,7 +98,7 @@ def graph_errors(ids: Iterable[str], graph: Graph) -> dict[str, str]:
     for key in ordered:
         missing = next((member.name for member in graph[key] if member.id is None), None)
         if missing is not None:
-            errors[key] = f"ensemble {key} contains models that are not available or ambiguous: {missing}"
+            errors[key] = f"ensemble {key} {_LACKS}: {missing}"
     for key in ordered:
         if key not in errors and (error := _cycle(key, key, graph, errors, set())):
             errors[key] = error
@@ -104,7 +109,7 @@ def _cycle(start: str, current: str, graph: Graph, errors: dict[str, str], seen:
     seen.add(current)
     for member in graph[current]:
         if member.id == start:
-            return f"{CIRCULAR}: {start} -> ... -> {current} -> {start}"
+            return f"{_CIRCULAR}: {start} -> ... -> {current} -> {start}"
         if member.id is None or member.id in seen:
             continue
         if error := _cycle(start, member.id, graph, errors, seen):
