@@ -243,6 +243,23 @@ def test_closing_a_stream_that_has_ended_leaves_the_next_request_alone() -> None
     assert server.accepted == 1
 
 
+def test_a_stream_that_comes_whole_as_its_reader_leaves_frees_its_connection() -> None:
+    async def read(pool: Pool) -> bytes:
+        asking = asyncio.ensure_future(pool.send(get(server.url, stream=True, silence=10)))
+        while not any(connection._complete for connection in pool._all):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        asking.cancel()  # it has an answer, and has not seen it yet
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        body: bytes = (await pool.send(get(server.url))).body
+        assert len(pool._all) == 1
+        return body
+
+    with served([STREAMED, OK]) as server:
+        assert run(read) == b"ok"
+    assert server.accepted == 1
+
+
 def test_leaving_a_stream_that_has_come_whole_while_the_sender_was_held_up_leaves_the_next_request_alone() -> (
     None
 ):

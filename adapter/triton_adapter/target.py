@@ -29,6 +29,8 @@ _MISMATCH = re.compile(
     r"|decoupled transaction policy|exactly 1 response|is not found|no available versions|Unable to parse|^Not Found$"
     r"|^no /v2/models|batch-size must be|batch size does not match|has no shape"
 )
+# What stands for itself in a path, whichever gateway reads it on the way: a client may have chosen it (a wildcard).
+_NAME = re.compile(r"[^\x00-\x20/\\?#%\"'<>\x7f]+")
 _DECOUPLED = re.compile(r"decoupled transaction policy|exactly 1 response")
 LONGEST_WAIT = 60.0
 _OURS = {name.lower(): name for name in ("Authorization", "Content-Type", "Host", "User-Agent")}
@@ -72,7 +74,7 @@ class Target:
         chosen = settings if isinstance(settings, Settings) else Settings.read(settings or {})
         sent = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         name = endpoint.model or model.removeprefix("triton/")
-        if not name or any(character in name for character in "/?# \"'<>\r\n"):
+        if name in (".", "..") or not _NAME.fullmatch(name):
             raise NotFoundError(
                 f"'{name}' cannot be the name of a model on Triton: write triton/NAME", param="model"
             )

@@ -320,3 +320,14 @@ def test_names_that_clients_make_up_are_not_kept_for_ever() -> None:
     for at in range(1500):
         catalog.find(f"m{at}")
     assert len(catalog._matched) == 1024
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".", "..%2f..%2fother", "..\\other", "a\tb", "a\u0001", "a b", "a/b", "a?b", "a#b", "a%62"],
+    ids=repr,
+)
+def test_a_wildcard_leads_to_models_alone(whole_upstream: Upstream, name: str) -> None:
+    with serve(entry("wild/*", whole_upstream.url, "*")) as proxy:
+        assert error_of(chat(proxy, f"wild/{name}")) == (404, "model", "model_not_found")
+    assert whole_upstream.received == []

@@ -116,6 +116,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             if self._waiter is waiter:  # else it is another request's by now
                 self.close()
+                self.give_back()  # a stream that had just ended, which nobody will read
             raise
         return reply
 
