@@ -300,10 +300,10 @@ class _RepositorySettings:
 
     def __init__(self, settings: Settings, paths: list[Path]) -> None:
         self._one = _named_file(Path(settings.emulator_config)) if settings.emulator_config else None
-        self._by_path = {path.resolve(): ModelSettings.read(path / FILE_NAME) for path in paths}
+        self._by_path = {path: ModelSettings.read(path / FILE_NAME) for path in paths}
 
     def of(self, name: str, directory: Path) -> dict[str, object]:
-        source = self._one or self._by_path.get(directory.resolve().parent)
+        source = self._one or self._by_path.get(directory.parent)
         return source.for_model(name) if source is not None else {}
 
 

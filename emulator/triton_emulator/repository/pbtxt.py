@@ -1,6 +1,7 @@
 """Reading `config.pbtxt`: protobuf's text format, and one clear error where it is broken."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -10,6 +11,10 @@ from triton_emulator.repository.schema import Proto, fields_newer_than_2_51, new
 _POSITION = re.compile(r"^(\d+):(\d+) : (.*)$", re.DOTALL)
 #: text_format quotes the whole offending line before what is wrong with it
 _QUOTED_LINE = re.compile(r"^'.*': ", re.DOTALL)
+
+
+#: characters of a text up to which it is remembered: tests load the same repository again and again
+_REMEMBERED = 1 << 14
 
 
 class ConfigError(Exception):
@@ -27,13 +32,24 @@ def parse_config(text: str, path: Path = Path("config.pbtxt")) -> Proto:
     """The `ModelConfig` message that `text` describes. Raises ConfigError; `path` is for its message only."""
     config = new_config()
     try:
-        text_format.Parse(text, config, descriptor_pool=pool())
+        if len(text) <= _REMEMBERED:
+            config.CopyFrom(_parsed(text))
+        else:
+            text_format.Parse(text, config, descriptor_pool=pool())
     except text_format.ParseError as error:
         raise _config_error(path, error) from None
     except (RecursionError, UnicodeError) as error:
         raise ConfigError(path, str(error)) from None
     for field in fields_newer_than_2_51(config):
         raise ConfigError(path, f"field '{field}' is unknown to this version of Triton")
+    return config
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Proto:
+    """To be copied, not changed."""
+    config = new_config()
+    text_format.Parse(text, config, descriptor_pool=pool())
     return config
 
 

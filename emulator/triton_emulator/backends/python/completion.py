@@ -17,6 +17,6 @@ def auto_complete(definition: ModelDefinition) -> dict[str, Any] | None:
     file: Path = model_file(definition)
     probe = Instance(definition, definition.name, file)
     try:
-        return probe.auto_complete(config_json(definition.config.proto).decode())
+        return probe.auto_complete(lambda: config_json(definition.config.proto).decode())
     finally:
         probe.space.close()

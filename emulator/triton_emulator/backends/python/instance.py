@@ -67,11 +67,14 @@ class Instance:
         self._class = self._loading(lambda: self.space.import_module(module_name).TritonPythonModel)
         members.complete(file.parent)
 
-    def auto_complete(self, config_json: str) -> dict[str, Any] | None:
-        """The configuration that the model's `auto_complete_config` returns, None where it has no such function."""
+    def auto_complete(self, config_json: Callable[[], str]) -> dict[str, Any] | None:
+        """The configuration that the model's `auto_complete_config` returns, None where it has no such function.
+
+        `config_json` makes the text of the one that it starts from.
+        """
         if not hasattr(self._class, "auto_complete_config"):
             return None
-        config = ModelConfig(config_json)
+        config = ModelConfig(config_json())
         returned = self._loading(lambda: self._class.auto_complete_config(config))
         if not isinstance(returned, ModelConfig):
             raise LoadError(

@@ -44,19 +44,19 @@ def scheduler_for(definition: ModelDefinition, executor: Executor, hooks: Hooks)
 
 def _scheduler(definition: ModelDefinition, executor: Executor, hooks: Hooks) -> Scheduler:
     config = definition.config
-    threaded = isinstance(executor, ThreadedExecutor)
-    if not _is_sequence(config) and (not threaded or not config.proto.HasField("dynamic_batching")):
-        return (
-            QueueScheduler(executor) if isinstance(executor, ThreadedExecutor) else InlineScheduler(executor)
-        )
-    batcher: Batcher = (
-        _sequences(definition, executor.instances)
-        if _is_sequence(config)
-        else DynamicBatcher.of(config, executor.instances)
-    )
+    sequences = _is_sequence(config)
     if isinstance(executor, ThreadedExecutor):
+        if not (sequences or config.proto.HasField("dynamic_batching")):
+            return QueueScheduler(executor)
+        batcher: Batcher = (
+            _sequences(definition, executor.instances)
+            if sequences
+            else DynamicBatcher.of(config, executor.instances)
+        )
         return ThreadedBatches(executor, batcher, hooks.later, hooks.count)
-    return InlineBatches(executor, batcher, hooks.later)
+    if not sequences:
+        return InlineScheduler(executor)
+    return InlineBatches(executor, _sequences(definition, executor.instances), hooks.later)
 
 
 def _is_sequence(config: ModelConfig) -> bool:
