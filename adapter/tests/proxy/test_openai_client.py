@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from adapter.tests.proxy.serving import MASTER
+from adapter.tests.proxy.serving import MASTER, entry, serve
 from triton_adapter.proxy.server import ProxyServer
 
 Ask = Callable[..., Any]
@@ -195,3 +195,33 @@ def test_many_at_a_time_get_their_own_answers(proxy: ProxyServer) -> None:
             return await asyncio.gather(*map(whole, range(20)), *map(streamed, range(20)))
 
     assert asyncio.run(ask_all()) == [*map(str, range(20)), *(f"{at} and {at}" for at in range(20))]
+
+
+def test_tool_calls_grow_as_the_client_follows_them(triton: str) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    tool: Any = {
+        "type": "function",
+        "function": {"name": "weather", "strict": True, "parameters": parameters},
+    }
+    calls = [
+        f'<tool_call> {{"name": "weather", "arguments": {{"city": "{city}"}}}} </tool_call>'
+        for city in ("Zürich on the Limmat", "Bern")
+    ]
+    said: Any = messages("SAY Let me see. " + " ".join(calls))
+    model = entry("t", triton, "vllm", chat_template="{{ messages[-1].content }}", tool_parser="hermes")
+    with (
+        serve(model) as proxy,
+        openai.OpenAI(api_key=MASTER, base_url=proxy.url) as client,
+        client.chat.completions.stream(model="t", messages=said, tools=[tool], max_tokens=99) as stream,
+    ):
+        grown = [event.arguments for event in stream if event.type == "tool_calls.function.arguments.delta"]
+        choice = stream.get_final_completion().choices[0]
+    assert '{"city": "Zürich on' in grown
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", "Let me see. ")
+    parsed = [call.function.parsed_arguments for call in choice.message.tool_calls or ()]
+    assert parsed == [{"city": "Zürich on the Limmat"}, {"city": "Bern"}]

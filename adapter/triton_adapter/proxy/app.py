@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 from urllib.parse import unquote
@@ -143,8 +143,10 @@ class Proxy:
                 syncing.cancel()
                 await asyncio.gather(syncing, return_exceptions=True)
                 await self._health.close()
-                with suppress(StoreError):
+                try:
                     await self.store.aclose()
+                except StoreError as error:
+                    log.warning("what keys used last is not written down: %s", error)
 
     @property
     def health(self) -> HealthCheck:
