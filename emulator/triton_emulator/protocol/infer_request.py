@@ -255,16 +255,13 @@ def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
     if isinstance(parameters, Absent):
         return None
     region = find(parameters, "shared_memory_region")
-    if isinstance(region, Absent):
-        return None
-    name = read(as_text, region, "shared_memory_region")
-    offset = find(parameters, "shared_memory_offset")
-    size = find(parameters, "shared_memory_byte_size")
-    return SharedMemoryRef(
-        name,
-        0 if isinstance(offset, Absent) else read(js.as_uint, offset, "shared_memory_offset"),
-        0 if isinstance(size, Absent) else read(js.as_uint, size, "shared_memory_byte_size"),
+    name = "" if isinstance(region, Absent) else read(as_text, region, "shared_memory_region")
+    # 2.51 reads these without a region, too
+    offset, size = (
+        0 if isinstance(value := find(parameters, key), Absent) else read(js.as_uint, value, key)
+        for key in ("shared_memory_offset", "shared_memory_byte_size")
     )
+    return None if isinstance(region, Absent) else SharedMemoryRef(name, offset, size)
 
 
 def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> None:
@@ -281,7 +278,8 @@ def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regio
     _check_shared_memory_alone(parameters)
     classes = find(parameters, "classification")
     if not isinstance(classes, Absent):
-        output.classification = _set(js.as_uint, classes, "classification")
+        # 2.51 keeps 32 bits of it, and none of them set is no classification
+        output.classification = _set(js.as_uint, classes, "classification") % (1 << 32)
     if (ref := _shared_memory(parameters)) is not None:
         regions.check(ref)
         output.shared_memory = ref
