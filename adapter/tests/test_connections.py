@@ -4,14 +4,14 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.transport.connection import HIGH_WATER
+from triton_adapter.transport.connection import HIGH_WATER, KEPT
 from triton_adapter.transport.pool import Pool
 from triton_adapter.triton.replies import Reply, Wire
 
@@ -331,6 +331,30 @@ def test_a_reader_who_takes_their_time_holds_the_sender_up() -> None:
 
     with served([answer + bytes(size)]) as server:
         assert run(read) == size
+
+
+def test_connections_that_only_a_rush_needed_are_closed_when_they_are_old() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(EOFError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(OK)
+        writer.close()
+
+    async def rush(pool: Pool) -> list[int]:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            wire = get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await asyncio.gather(*(pool.send(wire) for _ in range(3)))
+            (kept,) = pool._kept.values()
+            for connection in list(kept)[:2]:
+                connection.kept_since -= KEPT + 1
+            found = [len(pool._all)]
+            await pool.send(wire)
+            while len(pool._all) > len(kept):  # noqa: ASYNC110 - closed, and not yet told so
+                await asyncio.sleep(0)
+            await pool.close()
+            return [*found, len(kept)]
+
+    assert run(rush) == [3, 1]
 
 
 def test_requests_side_by_side_have_a_connection_each() -> None:

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._silence: float | None = None
         self._heard = 0.0
-        self._kept_since = 0.0
+        self.kept_since = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         """Let other requests have the connection, once a stream's bytes have been read."""
         if self._complete and self._keep:
             self._keep = False
-            self._kept_since = monotonic()
+            self.kept_since = monotonic()
             if self._unread > HIGH_WATER and self._transport is not None:  # it was left without being read
                 self._transport.resume_reading()
             self._pool.keep(self)
@@ -291,7 +291,7 @@ class Connection(asyncio.Protocol):
     def stale(self, now: float) -> bool:
         """Tell whether a kept connection should not be used again."""
         transport = self._transport
-        return transport is None or transport.is_closing() or now - self._kept_since > KEPT
+        return transport is None or transport.is_closing() or now - self.kept_since > KEPT
 
     def abort(self) -> None:
         """Close at once."""

@@ -53,6 +53,9 @@ class Pool:
         if kept is None:
             kept = self._kept[connection.key] = deque()
         kept.append(connection)
+        # The last one kept is the next one asked: those that only a rush needed grow old at the other end.
+        while kept[0].stale(connection.kept_since):
+            kept.popleft().abort()
 
     def forget(self, connection: Connection) -> None:
         """Let go of a connection that is closed."""
