@@ -267,3 +267,15 @@ def test_an_ensemble_shows_the_labels_of_the_member_that_writes_an_output(reposi
             for name in ("add_one", "over")
         ]
     assert [answer.json()["outputs"][0]["data"] for answer in found] == [["9:1:dog", "2:0:cat"]] * 2
+
+
+def test_the_classes_of_an_output_without_elements_are_refused_over_http(repository: Path) -> None:
+    """2.51 crashes at them; over gRPC it answers with none."""
+    outputs = [{"name": "OUT", "parameters": {"classification": 1}}]
+    inputs = [{"name": "IN", "datatype": "INT32", "shape": [0], "data": []}]
+    with Emulator(repository, allow_grpc=False) as triton:
+        answer = httpx.post(
+            f"{triton.url}/v2/models/add_one/infer", json={"inputs": inputs, "outputs": outputs}
+        )
+    assert answer.status_code == 400
+    assert answer.text == '{"error":"class result not available for output \'OUT\', which has no elements"}'

@@ -17,7 +17,7 @@ from triton_emulator.protocol import compression
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.infer_response import render_infer
-from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
 from triton_emulator.world import World
 
@@ -144,6 +144,7 @@ def _answer(world: World, model: LoadedModel, call: Call, response: InferRespons
         raise response.error
     if request.outputs:
         try:
+            _check_classes(request, response)
             response.outputs = [requested(world, model, request, tensor) for tensor in response.outputs]
         except TritonError:
             call.failed = True
@@ -152,3 +153,11 @@ def _answer(world: World, model: LoadedModel, call: Call, response: InferRespons
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
     return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)
+
+
+def _check_classes(request: InferRequest, response: InferResponse) -> None:
+    """2.51 crashes at the classes of an output without elements, over HTTP alone."""
+    classified = [output.name for output in request.outputs if output.classification]
+    for tensor in response.outputs if classified else ():
+        if tensor.name in classified and not tensor.count:
+            raise invalid_arg(f"class result not available for output '{tensor.name}', which has no elements")
