@@ -157,7 +157,9 @@ def _answer(world: World, model: LoadedModel, call: Call, response: InferRespons
 
 def _check_classes(request: InferRequest, response: InferResponse) -> None:
     """2.51 crashes at the classes of an output without elements, over HTTP alone."""
-    classified = [output.name for output in request.outputs if output.classification]
-    for tensor in response.outputs if classified else ():
-        if tensor.name in classified and not tensor.count:
+    if not any(output.classification for output in request.outputs):
+        return
+    first = {output.name: output for output in reversed(request.outputs)}
+    for tensor in response.outputs:
+        if not tensor.count and tensor.name in first and first[tensor.name].classification:
             raise invalid_arg(f"class result not available for output '{tensor.name}', which has no elements")
