@@ -69,3 +69,9 @@ def test_a_config_of_a_megabyte_is_read() -> None:
     entry = 'parameters {{ key: "k{}" value {{ string_value: "{}" }} }}\n'
     config = parse_config("".join(entry.format(number, "x" * 1000) for number in range(1000)))
     assert len(config.parameters) == 1000
+
+
+def test_a_config_is_the_readers_own_though_its_text_is_parsed_once() -> None:
+    first = parse_config('name: "m"')
+    first.name = "changed"
+    assert parse_config('name: "m"').name == "m"

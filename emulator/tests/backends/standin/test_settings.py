@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
+from triton_emulator import Emulator
 from triton_emulator.backends.settings import BEHAVIOURS, FILE_NAME, KEYS, Settings, SettingsError
 
 
@@ -167,3 +169,22 @@ EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split()[-1])
 def test_every_example_of_the_documentation_can_be_read(example: str) -> None:
     assert Settings.parse(example).models
+
+
+def test_a_repositorys_file_holds_for_a_model_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "1").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "config.pbtxt").write_text(
+        """
+        backend: "python"
+        input { name: "X" data_type: TYPE_INT32 dims: 1 }
+        output { name: "Y" data_type: TYPE_INT32 dims: 1 }
+        """
+    )
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "m").symlink_to(tmp_path / "elsewhere")
+    (repository / FILE_NAME).write_text("models: {m: {behaviour: identity}}")
+    tensor = {"name": "X", "datatype": "INT32", "shape": [1], "data": [7]}
+    with Emulator(repository) as triton:
+        answer = httpx.post(f"{triton.url}/v2/models/m/infer", json={"inputs": [tensor]})
+    assert answer.json()["outputs"][0]["data"] == [7]
