@@ -54,7 +54,7 @@ class Pool:
             kept = self._kept[connection.key] = deque()
         kept.append(connection)
         # The last one kept is the next one asked: those that only a rush needed grow old at the other end.
-        while kept[0].stale(connection.kept_since):
+        while kept and kept[0].stale(connection.kept_since):
             kept.popleft().abort()
 
     def forget(self, connection: Connection) -> None:
