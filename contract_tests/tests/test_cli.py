@@ -123,6 +123,13 @@ def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: P
     assert "4 cases have no recorded answer, left out (first: infer/adds)" in done.output
 
 
+@pytest.mark.parametrize("topic", ["metrics/model-*", "statistics/ensemble/*"])
+def test_the_emulator_equals_recordings_made_elsewhere(topic: str) -> None:
+    """Their answers name files (`/models/plain/1/model.py`) that lie somewhere else here."""
+    done = invoke("run", "--target", "emulator", "--only", topic)
+    assert done.exit_code == 0, done.output
+
+
 def test_the_judge_agrees_with_itself_and_survives_its_crash(cases: Path, tmp_path: Path) -> None:
     require_reference()
     results = tmp_path / "results.json"

@@ -14,7 +14,7 @@ from .http.case import Case
 from .http.client import Exchange, Response
 from .http.operations import operation_of
 from .http.play import Observation
-from .normalise import BY_OPERATION, normalise
+from .normalise import ALWAYS, BY_OPERATION, normalise
 
 AXES = ("status", "headers", "spelling", "body", "framing", "statistics")
 _ANSWER_LIMIT = 300
@@ -80,8 +80,8 @@ def _waited_in_vain(case: Case, expected: Observation) -> str | None:
 
 
 def normalisers_of(case: Case) -> tuple[str, ...]:
-    """Those of the case's operation, then its own."""
-    return (*BY_OPERATION.get(operation_of(case), ()), *case.normalise)
+    """Those of all cases, those of the case's operation, then its own."""
+    return (*ALWAYS, *BY_OPERATION.get(operation_of(case), ()), *case.normalise)
 
 
 def _exchange(case: Case, expected: Exchange, actual: Exchange) -> dict[str, Verdict]:

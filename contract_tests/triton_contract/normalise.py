@@ -1,7 +1,7 @@
 """What two honest answers may differ in: times, places, order that nobody promised. One table, by name.
 
-A normaliser is a pure function from a response to a response. Those of BY_OPERATION apply to every case
-of the operation; a case may name more. An answer that is equal only after one of them is reported so.
+A normaliser is a pure function from a response to a response. Those of ALWAYS apply to every case, those of
+BY_OPERATION to the operation's; a case may name more. An answer that is equal only after one of them is reported so.
 """
 
 from __future__ import annotations
@@ -87,19 +87,14 @@ NORMALISERS: dict[str, Normaliser] = {
     "body": lambda response: replace(response, body=b"", chunks=()),
 }
 
+ALWAYS = ("repository-path",)
+"""Where the files lie is no server's doing, and the recordings do not say."""
+
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "statistics": ("statistics-times",),
     "metrics": ("metrics-times", "sample-order"),
-    "infer": ("repository-path", "decoded"),
-    "generate": ("repository-path",),
-    "generate_stream": ("repository-path",),
-    "repository index": ("repository-path",),
-    "model load": ("repository-path",),
+    "infer": ("decoded",),
     "grpc/ModelStatistics": ("statistics-times", "durations"),
-    "grpc/ModelInfer": ("repository-path",),
-    "grpc/ModelStreamInfer": ("repository-path",),
-    "grpc/RepositoryIndex": ("repository-path",),
-    "grpc/RepositoryModelLoad": ("repository-path",),
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from .http.case import Case
 from .http.client import Exchange, Response
 from .http.play import Observation
-from .normalise import normalise
+from .normalise import ALWAYS, normalise
 
 FOLDER = Path(__file__).parent / "recordings"
 
@@ -104,7 +104,7 @@ def _exchange_to_json(exchange: Exchange) -> dict[str, Any]:
         node["extra"] = _bytes_to_json(exchange.extra)
     if exchange.response is not None:
         # The place of a model file is the recording machine's own; nobody else can have it.
-        response = normalise(exchange.response, ("repository-path",))
+        response = normalise(exchange.response, ALWAYS)
         node |= {
             "version": response.version,
             "status": response.status,

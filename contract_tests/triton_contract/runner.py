@@ -33,8 +33,8 @@ RECORD_PAUSE = 0.1
 server counts its first decoupled request some 40 ms after its answer."""
 DEATH_SECONDS = 2.0
 DEATHS = 10
-"""How often the reference may die in one case before it counts. A server of 2.51 aborts by chance, more often the busier
-its machine is: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
+"""How often the reference may die in one case before it counts. A server of 2.51 aborts by chance, the more often the
+busier its machine: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
 `pb_utils.load_model` that failed (freeing its message throws; nearly every server within its first few such loads).
 """
 _HARMLESS = ("silent", SHARED_MEMORY)
