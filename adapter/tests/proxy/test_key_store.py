@@ -263,3 +263,57 @@ def test_a_limit_holds_however_many_ask_at_once(whole_upstream: Upstream, path: 
         statuses = asyncio.run(asking(proxy.url, made["key"]))
     assert statuses == [429] * 17 + [200] * 3
     assert len(whole_upstream.posts) == 3
+
+
+def test_a_new_end_of_a_period_that_has_just_begun_does_not_bring_its_past_back(
+    store: KeyStore, path: Path
+) -> None:
+    key = new_key(token_budget=5, tokens_used=9, budget_duration="1h", budget_reset_at=time.time() - 10)
+    run(store.creating(key))
+    check_budget(key, store)
+    store.use(key, 1, 2)
+    later = time.time() + 86400
+    run(store.updating(key.token_id, {"budget_duration": "1d", "budget_reset_at": later}))
+    with written_elsewhere(path) as other:
+        other.execute("UPDATE keys SET rpm_limit=9")
+    run(store.syncing())
+    assert (key.rpm_limit, key.tokens_used, key.budget_reset_at) == (9, 2, later)
+    assert stored(path, key, "requests_used", "tokens_used", "budget_reset_at") == (1, 2, later)
+
+
+def test_nor_does_its_having_none(store: KeyStore, path: Path) -> None:
+    key = new_key(token_budget=5, tokens_used=9, budget_duration="1h", budget_reset_at=time.time() - 10)
+    run(store.creating(key))
+    check_budget(key, store)
+    run(store.updating(key.token_id, {"budget_duration": None, "budget_reset_at": None}))
+    run(store.syncing())
+    assert (key.tokens_used, stored(path, key, "tokens_used", "budget_reset_at")) == (0, (0, None))
+
+
+def test_a_row_that_is_no_key_is_told_as_the_files_mistake(store: KeyStore, path: Path) -> None:
+    key = new_key()
+    run(store.creating(key))
+    store.use(key, 1, 2)
+    with written_elsewhere(path) as other:
+        other.execute("UPDATE keys SET metadata=NULL")
+    with pytest.raises(StoreError):
+        run(store.syncing())
+    with written_elsewhere(path) as other:
+        other.execute("UPDATE keys SET metadata='{}'")
+    run(store.syncing())
+    assert stored(path, key, "requests_used", "tokens_used") == (1, 2)
+
+
+def test_a_store_that_is_used_again_on_another_event_loop_sees_what_others_wrote(path: Path) -> None:
+    store = KeyStore(str(path))
+    key = new_key()
+
+    async def used(*operations: Any) -> None:
+        await asyncio.gather(*map(store.perform, operations))
+        await store.aclose()
+
+    asyncio.run(used(store.creating(key), store.syncing(), store.syncing()))
+    with written_elsewhere(path) as other:
+        other.execute("UPDATE keys SET rpm_limit=9")
+    asyncio.run(used(store.syncing(), store.syncing(), store.syncing()))
+    assert key.rpm_limit == 9

@@ -88,7 +88,7 @@ class KeyFile:
         with self._opened() as database:
             database.executemany(
                 "UPDATE keys SET requests_used=0, tokens_used=0, budget_reset_at=?"
-                " WHERE token_id=? AND budget_reset_at=?",
+                " WHERE token_id=? AND budget_reset_at IS ?",
                 [(after, identifier, before) for identifier, (before, after) in begun.items()],
             )
             database.executemany(
@@ -111,7 +111,7 @@ class KeyFile:
                 database = self._database or self._open()
                 with database:
                     yield database
-            except (sqlite3.Error, json.JSONDecodeError) as error:
+            except (sqlite3.Error, TypeError, ValueError) as error:
                 raise StoreError(
                     "the key store cannot be used; see general_settings.database_url"
                     " (a SQLite file in a folder that the proxy may write)"
@@ -130,6 +130,8 @@ class KeyFile:
         except sqlite3.Error:
             database.close()
             raise
+        if self.path is not None:
+            self._version = -1  # it counts what others write from here on
         self._database = database
         return database
 

@@ -93,8 +93,9 @@ class KeyStore:
             yield partial(self._file.update, identifier, changes)
         for name, value in changes.items():
             setattr(key, name, value)
-        if "budget_reset_at" in changes:
-            self._begun.pop(identifier, None)
+        if "budget_reset_at" in changes and identifier in self._begun:
+            # The period has begun already: all that changes is its end, which is written.
+            self._begun[identifier] = (changes["budget_reset_at"], changes["budget_reset_at"])
         key.__post_init__()
         return key
 
@@ -187,6 +188,7 @@ class KeyStore:
                 self._thread.shutdown()
                 self._thread = None
             self._file.close()
+            self._turn = asyncio.Lock()  # the one of another event loop that may use the store
 
     def close(self) -> None:
         """Close a store that no event loop uses."""
