@@ -160,6 +160,21 @@ def test_a_proxy_that_refuses_is_told_from_triton(
     assert (error.status_code, error.code, error.message) == (502, "upstream_proxy", message)
 
 
+@pytest.mark.parametrize(
+    "answer, asked",
+    [(b"HTTP/1.1 503 Later\r\n\r\n", 2), (b"", 2), (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1)],
+    ids=["it reaches nobody", "it breaks off", "it is not allowed"],
+)
+def test_a_tunnel_that_may_be_had_later_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, asked: int
+) -> None:
+    with ForwardProxy("http://127.0.0.1:9", answer=answer) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        error = failure(SECURED)
+    assert (error.status_code, error.code, error.retryable) == (502, "upstream_proxy", asked > 1)
+    assert len(proxy.heads) == asked
+
+
 @pytest.mark.parametrize("api_base", [NAMED, SECURED])
 def test_a_proxy_that_is_not_there_is_told_from_triton(
     monkeypatch: pytest.MonkeyPatch, api_base: str

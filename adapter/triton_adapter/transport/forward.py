@@ -101,15 +101,18 @@ class Tunnel(asyncio.Protocol):
         status = head.split(b" ", 2)[1:2]
         if not head.startswith(b"HTTP/1.") or status != [b"200"]:
             told = status[0].decode() if status and status[0].isdigit() and len(status[0]) == 3 else ""
-            self._refused(f"refuses to connect ({told})" if told else "does not speak HTTP")
+            # 5xx: it did not reach Triton, which may be back soon; without a proxy that is worth another try too.
+            why = f"refuses to connect ({told})" if told else "does not speak HTTP"
+            self._refused(why, retryable=told.startswith("5"))
         elif rest:  # a server waits for TLS to begin: these are the proxy's own
             self._refused("says more than it was asked")
         elif not self.agreed.done():
             self.agreed.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._refused("broke the connection")
+        self._refused("broke the connection", retryable=True)
 
-    def _refused(self, why: str) -> None:
+    def _refused(self, why: str, *, retryable: bool = False) -> None:
         if not self.agreed.done():
-            self.agreed.set_exception(APIConnectionError(f"the proxy on the way to Triton {why}", code=CODE))
+            message = f"the proxy on the way to Triton {why}"
+            self.agreed.set_exception(APIConnectionError(message, retryable=retryable, code=CODE))
