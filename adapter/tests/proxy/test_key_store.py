@@ -290,16 +290,22 @@ def test_nor_does_its_having_none(store: KeyStore, path: Path) -> None:
     assert (key.tokens_used, stored(path, key, "tokens_used", "budget_reset_at")) == (0, (0, None))
 
 
-def test_a_row_that_is_no_key_is_told_as_the_files_mistake(store: KeyStore, path: Path) -> None:
-    key = new_key()
+@pytest.mark.parametrize(
+    "column, broken, whole",
+    [("metadata", None, "{}"), ("models", "[", "[]"), ("requests_used", None, 1), ("budget_duration", "ever", None)],
+)  # fmt: skip
+def test_a_row_that_is_no_key_is_told_as_the_files_mistake(
+    store: KeyStore, path: Path, column: str, broken: Any, whole: Any
+) -> None:
+    key = new_key(budget_reset_at=1.0)
     run(store.creating(key))
     store.use(key, 1, 2)
     with written_elsewhere(path) as other:
-        other.execute("UPDATE keys SET metadata=NULL")
+        other.execute(f"UPDATE keys SET {column}=?", (broken,))  # noqa: S608
     with pytest.raises(StoreError):
         run(store.syncing())
     with written_elsewhere(path) as other:
-        other.execute("UPDATE keys SET metadata='{}'")
+        other.execute(f"UPDATE keys SET {column}=?", (whole,))  # noqa: S608
     run(store.syncing())
     assert stored(path, key, "requests_used", "tokens_used") == (1, 2)
 

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from triton_adapter.proxy.keys import Key
+from triton_adapter.proxy.keys import Key, seconds_of
 
 # Seconds to wait for another process that writes.
 BUSY = 5.0
@@ -55,6 +55,10 @@ class KeyFile:
                 for name in _STRUCTURED:
                     row[name] = json.loads(row[name])
                 row["blocked"] = bool(row["blocked"])
+                # Checked here, where it is told: elsewhere it would end what keeps the store in step.
+                row.update({name: int(row[name]) for name in ("requests_used", "tokens_used")})
+                if row["budget_duration"] is not None:
+                    seconds_of(row["budget_duration"])
                 found.append(row)
             self._version = version
             return found
