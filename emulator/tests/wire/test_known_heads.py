@@ -12,6 +12,8 @@ POST = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
 KEEP = b"GET /keep HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
 CLOSE = b"GET /close HTTP/1.1\r\nConnection: close\r\n\r\n"
+SHOUT = b"GET /shout HTTP/1.1\r\nConnection: CLOSE\r\n\r\n"
+UPGRADE = b"FOO /foo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 CHUNKS = b"POST /chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
 
@@ -29,10 +31,10 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
-async def _talk(turns: list[tuple[list[bytes], bytes]]) -> list[bytes]:
+async def _talk(turns: list[tuple[list[bytes], bytes]], app: Any = echo) -> list[bytes]:
     """Per turn its pieces are sent, each read by the server before the next, and what comes up to `]` is collected."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = HttpServer(echo, listener)
+    server = HttpServer(app, listener)
     await server.start()
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -85,10 +87,38 @@ async def _talk(turns: list[tuple[list[bytes], bytes]]) -> list[bytes]:
             [([KEEP], b"[/keep  1]"), ([KEEP], b"[/keep  1]"), ([CLOSE], b"[/close  1]")],
             id="asked to be kept",
         ),
+        pytest.param(
+            [([SHOUT], b"[/shout  1]"), ([GET], b"[/echo  1]"), ([SHOUT], b"[/shout  1]")],
+            id="behind a head that asks in vain to be closed",
+        ),
+        pytest.param(
+            [([UPGRADE], b"[/foo  2]"), ([GET], b"[/echo  1]")],
+            id="behind an upgrade by an unknown method",
+        ),
+        pytest.param([([GET + b"junk\r\n\r\n"], b"[/echo  1]")], id="before garbage"),
+        pytest.param([([CLOSE + b"{}"], b"[/close  1]")], id="the last, before garbage"),
     ],
 )
 def test_each_request_is_answered_for_itself(turns: list[tuple[list[bytes], bytes]]) -> None:
     assert asyncio.run(_talk(turns)) == [answer for _, answer in turns]
+
+
+@pytest.mark.parametrize(
+    ("size", "remembered"),
+    [pytest.param(500, True, id="a usual head"), pytest.param(1100, False, id="a long head")],
+)
+def test_only_heads_of_the_usual_size_are_remembered(size: int, remembered: bool) -> None:
+    scopes: list[dict[str, Any]] = []
+
+    async def watched(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await echo(scope, receive, send)
+
+    head = b"GET /echo HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * size)
+    answers = asyncio.run(_talk([([head], b""), ([head], b"")], watched))
+    assert answers == [b"[/echo  1]"] * 2
+    first, second = scopes
+    assert (first["headers"] is second["headers"]) == remembered
 
 
 def test_a_connection_that_is_to_close_closes_each_time() -> None:

@@ -27,9 +27,11 @@ _HEADERS_LIMIT = 1 << 20
 
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-#: bytes of a whole request up to which its head is looked up, and the number of heads that are remembered
+#: bytes of a whole request up to which its head is looked up
 _SMALL = 1 << 13
+#: how many heads are remembered, and up to which size: many short headers take fifty times their bytes
 _HEADS = 1024
+_HEAD = 1 << 10
 
 
 class KnownHead(NamedTuple):
@@ -51,6 +53,8 @@ class TritonProtocol(HttpToolsProtocol):
     _ignored = False
     #: nothing on this connection is answered any more
     _mute = False
+    #: garbage has come behind a request that was whole
+    _spoilt = False
     #: the request's target where the parser was given another
     _target = b""
     #: a request whose head has just come
@@ -72,9 +76,9 @@ class TritonProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _loosen(self) -> None:
-        """Accept what libevhtp accepts."""
+        """Accept what libevhtp accepts, and leave to us which requests are the last ones of a connection."""
         self.parser.set_dangerous_leniencies(
-            lenient_headers=True, lenient_chunked_length=True, lenient_version=True
+            lenient_headers=True, lenient_chunked_length=True, lenient_version=True, lenient_keep_alive=True
         )
 
     def shutdown(self) -> None:
@@ -108,7 +112,10 @@ class TritonProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._between = False  # answered as the plain request that it also is, and the last one
         except httptools.HttpParserError:
-            self._read_again(data)
+            if self._unstarted is None or self._unstarted.more_body:
+                self._read_again(data)
+            else:  # 2.51: garbage behind a whole request is not seen before more of it comes
+                self._between, self._spoilt = False, True
         else:
             if blank and self._unstarted is not None:
                 self._remember(head, len(body), self._unstarted)
@@ -118,7 +125,7 @@ class TritonProtocol(HttpToolsProtocol):
 
     def _remember(self, head: bytes, length: int, cycle: TritonCycle) -> None:
         """Know a head again, if it is the only one in what has come, its body is whole and as it is on the wire."""
-        if cycle.more_body or cycle.size != length or not cycle.is_ordinary:
+        if len(head) > _HEAD or cycle.more_body or cycle.size != length or not cycle.is_ordinary:
             return
         if len(self._heads) >= _HEADS:
             self._heads.clear()
@@ -143,10 +150,11 @@ class TritonProtocol(HttpToolsProtocol):
 
     def _read_again(self, data: bytes) -> None:
         """2.51 takes any word for a method, refusing it as it refuses PATCH, and any bytes in a path, up to a NUL."""
-        line = _REQUEST_LINE.match(data) if self._idle else None
+        line = _REQUEST_LINE.match(data) if self._idle and not self._spoilt else None
         if line is None:
             # 2.51: a request line without a version is waited on for ever
-            self._mute = self._mute or (self._idle and _NO_VERSION.match(data) is not None)
+            waited_on = self._idle and not self._spoilt and _NO_VERSION.match(data) is not None
+            self._mute = self._mute or waited_on
             if not self._mute:
                 self.transport.close()
             return
@@ -157,6 +165,8 @@ class TritonProtocol(HttpToolsProtocol):
         self._target = target.partition(b"\0")[0]
         try:
             self.parser.feed_data(known + b" /" + data[line.end() :])
+        except httptools.HttpParserUpgrade:
+            self._between = False
         except httptools.HttpParserError:
             self.transport.close()
         finally:

@@ -55,11 +55,6 @@ _BLOCKING: dict[str, Handler] = {
 _match = lru_cache(maxsize=4096)(routes.match)
 
 
-@lru_cache(maxsize=4096)
-def _text(raw_path: bytes) -> str:
-    return raw_path.decode("utf-8", "surrogateescape")
-
-
 class ClientGone(Exception):
     """The client left before its request was whole."""
 
@@ -74,7 +69,7 @@ class HttpApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        world, path = find_world(_text(scope["raw_path"]), self._world, self._sessions)
+        world, path = find_world(scope["path"], self._world, self._sessions)
         try:
             reply = NOT_FOUND if world is None else await self._answer(world, path, scope, receive, send)
         except ClientGone:
