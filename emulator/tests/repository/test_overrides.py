@@ -45,6 +45,7 @@ def test_a_config_in_the_request_is_used_until_the_files_change(tmp_path: Path) 
         '{"backend":"python","max_batch_size":"x"}', '{"backend":"python","max_batch_size":-1}',
         '{"backend":"python","model_metrics":{}}', '{"backend":"python","input":[{"data_type":"TYPE_NOPE"}]}',
         '{"input":' + "[" * 5000 + "]" * 5000 + "}",
+        '{"sequence_batching":{"direct":{"minimum_slot_utilization":"' + "1" * 500_000 + 'x"}}}',
     ],
 )  # fmt: skip
 def test_a_config_that_is_none_is_an_internal_error_and_changes_nothing(tmp_path: Path, config: str) -> None:

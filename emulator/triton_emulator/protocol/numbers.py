@@ -14,9 +14,10 @@ def stoi(text: str, low: int = -(1 << 31), high: int = (1 << 31) - 1) -> int:
     match = _INTEGER.match(text)
     if match is None:
         raise ValueError(text)
-    if len(match[1].lstrip("+-0")) > _MOST_DIGITS:
+    digits = match[1].lstrip("+-0")
+    if len(digits) > _MOST_DIGITS:
         raise OverflowError(text)
-    value = int(match[1])
+    value = int(digits or "0") * (-1 if match[1][0] == "-" else 1)
     if not low <= value <= high:
         raise OverflowError(text)
     return value

@@ -14,7 +14,8 @@ from triton_emulator.repository.lenient_json import Pairs, parse
 from triton_emulator.repository.schema import Proto, fields_newer_than_2_51, new_config
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_ENUM_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "0"), False
 )
@@ -131,6 +132,8 @@ def _float(field: Any, value: Any) -> float:
 
 def _integer(field: Any, value: Any) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value):
+        if value[0] == "-" and field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64):
+            raise ValueError(f"{field.name}: not negative: {value!r}")  # "-0" neither
         return int(value)
     if isinstance(value, bool | str) or value != int(value):
         raise ValueError(f"{field.name}: no integer: {value!r}")
@@ -141,9 +144,9 @@ def _enum(field: Any, value: Any) -> int:
     values = field.enum_type.values_by_name
     if not isinstance(value, str):
         return _integer(field, value)
-    for name in (value, value.upper().replace("-", "_")):
-        if name in values:
-            return int(values[name].number)
+    name = value.upper().replace("-", "_")
+    if _ENUM_NAME.fullmatch(value) and name in values:
+        return int(values[name].number)
     number = _integer(field, value)
     if number not in field.enum_type.values_by_number:
         raise ValueError(f"{field.name}: no such value: {value!r}")

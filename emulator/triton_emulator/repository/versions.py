@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from triton_emulator.protocol.errors import internal, invalid_arg
+from triton_emulator.protocol.numbers import stoi
 from triton_emulator.repository.schema import Proto
 
 _LOG = logging.getLogger(__name__)
@@ -63,13 +64,13 @@ def parse_version(text: str) -> int:
     """The version a request names, LATEST for an empty string. Raises INVALID_ARG as 2.51 words it."""
     if not text:
         return LATEST
-    number = _LEADING_NUMBER.match(text)
-    if number is None or not -_INT64_MAX - 1 <= int(number[1]) <= _INT64_MAX:
+    try:
+        version = stoi(text, -_INT64_MAX - 1, _INT64_MAX)
+    except (ValueError, OverflowError):
         raise invalid_arg(
             f"failed to get model version from specified version string '{text}' (details: stol), "
             "version should be an integral value > 0"
-        )
-    version = int(number[1])
+        ) from None
     if version < 0:
         raise invalid_arg(
             f"invalid model version specified '{text}' , version should be an integral value > 0"

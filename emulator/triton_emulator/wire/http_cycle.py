@@ -22,7 +22,6 @@ _KEEP_ALIVE = (b"Connection", b"keep-alive")
 #: 2.51 does not mind the case of a word's first letter, but that of the others
 _CLOSES = frozenset({b"close", b"Close"})
 _KEEPS_ALIVE = frozenset({b"keep-alive", b"Keep-alive", b"Keep-Alive", b"keep-Alive"})
-_NO_BODY = (b"Content-Length", b"0")
 #: for a fault of our own: an error as clients of Triton read them
 _FAILED = json_reply(b'{"error":"internal error, see the log"}', 500)
 
@@ -115,6 +114,7 @@ class TritonCycle:
         for name, value in headers:
             if len(name) == 10 and name.lower() == b"connection":
                 wanted = value
+                break  # 2.51: the first of several
         if version != "1.1":
             self._version = version.encode()
         if _is_modern(self._version):
@@ -159,7 +159,7 @@ class TritonCycle:
     async def receive(self) -> dict[str, Any]:
         """ASGI's receive; the first one sends the client that asked for it the word to go on."""
         if self.expect_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(b"HTTP/%b 100 Continue\r\n\r\n" % self._version)
         self.expect_continue = False
         if not (self.disconnected or self.response_complete):
             self.flow.resume_reading()
@@ -221,14 +221,14 @@ def _render_head(
     persistence = b"%b: %b\r\n" % connection if connection else b""
     lines = [b"HTTP/%b %d %b\r\n" % (version, status, _PHRASES.get(status, b"Unknown"))]
     chunked = True
-    if headers and headers[0] == _NO_BODY:
-        lines.append(persistence)  # 2.51: an empty answer names the connection first
-        persistence = b""
     for name, value in headers:
         if name == b"Content-Length":
             chunked = False
-            if value == b"0" and not _is_modern(version):
-                continue  # 2.51: an older client is not told that there is no body
+            if value == b"0":
+                lines.append(persistence)  # 2.51: an empty answer names the connection before it
+                persistence = b""
+                if not _is_modern(version):
+                    continue  # 2.51: an older client is not told that there is no body
         elif name == b"Content-Type" and not explicit:
             lines.append(persistence)
         lines.append(b"%b: %b\r\n" % (name, value))
