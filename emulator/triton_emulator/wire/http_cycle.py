@@ -110,18 +110,15 @@ class TritonCycle:
 
     def decide_persistence(self, version: str, headers: list[tuple[bytes, bytes]]) -> None:
         """Whether the connection outlives the answer, and which Connection header the answer has."""
-        wanted = b""
-        for name, value in headers:
-            if len(name) == 10 and name.lower() == b"connection":
-                wanted = value
-                break  # 2.51: the first of several
+        # 2.51: any of several
+        wanted = {value for name, value in headers if len(name) == 10 and name.lower() == b"connection"}
         if version != "1.1":
             self._version = version.encode()
         if _is_modern(self._version):
-            self.keep_alive = wanted not in _CLOSES
+            self.keep_alive = wanted.isdisjoint(_CLOSES)
             self._connection = None if self.keep_alive else _CLOSE
         else:
-            self.keep_alive = wanted in _KEEPS_ALIVE
+            self.keep_alive = not wanted.isdisjoint(_KEEPS_ALIVE)
             self._connection = _KEEP_ALIVE if self.keep_alive else None
 
     @property
