@@ -108,8 +108,10 @@ _MORE_TRIES = 2
 
 
 def _depends_on_the_clock(case: Case) -> bool:
-    """Whether requests of the case wait for one another in a batcher or a queue, which have delays and timeouts."""
-    return any(getattr(step, "in_background", None) for step in case.steps)
+    """Whether requests of the case wait for one another in a batcher or a queue, which have delays and timeouts, or it
+    reads counters, which the real server writes one by one after its answer.
+    """
+    return any(getattr(s, "in_background", None) or getattr(s, "port", None) == "metrics" for s in case.steps)
 
 
 def _differences(bench: Bench, case: Case) -> list[str]:

@@ -379,8 +379,10 @@ def test_a_stream_ends_at_its_deadline(blocking: Any) -> None:
 
 
 def test_a_call_ends_at_its_deadline_and_can_be_cancelled(blocking: Any) -> None:
+    # Megabytes: four numbers may be answered before gRPC's timers, of a millisecond's grain, have seen the microsecond.
+    many = np.zeros(1_000_000, dtype=np.float32)
     with pytest.raises(InferenceServerException) as raised:
-        blocking.infer("two", two_inputs(), client_timeout=1e-6)
+        blocking.infer("id_fp32", [tensor("INPUT0", "FP32", many)], client_timeout=1e-6)
     assert raised.value.status() == "StatusCode.DEADLINE_EXCEEDED"
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     call = blocking.async_infer("two", two_inputs(), lambda result, error: answers.put((result, error)))
