@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-#: one for each server: what starts the models is the server, or what has started a server that runs them itself
-FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{os.getppid()}"
+#: the server's process: the stub's parent, or this one where the server runs its models itself
+SERVER = os.getppid() if "triton_python" in Path("/proc/self/comm").read_text() else os.getpid()
+FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{SERVER}"
 
 
 class TritonPythonModel:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{os.getppid()}"
+#: the server's process: the stub's parent, or this one where the server runs its models itself
+SERVER = os.getppid() if "triton_python" in Path("/proc/self/comm").read_text() else os.getpid()
+FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{SERVER}"
 
 
 class TritonPythonModel:
