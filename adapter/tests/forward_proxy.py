@@ -1,50 +1,21 @@
 """A forward proxy on this machine, as offices have them: it finds every name at the address that a test gives it."""
 
 import asyncio
-import threading
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
-from adapter.tests.gateway import copy
+from adapter.tests.gateway import Relay, copy
 
 
-class ForwardProxy:
+class ForwardProxy(Relay):
     """Passes on requests in absolute form, and makes tunnels. `heads` is what it was shown, as it came.
 
     With `answer` it says that instead to whatever is asked.
     """
 
     def __init__(self, address: str, *, answer: bytes = b"") -> None:
-        self._host, _, port = address.partition("://")[2].rpartition(":")
-        self._port = int(port)
+        super().__init__(address)
         self._answer = answer
         self.heads: list[str] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._own_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._left.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._left = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
-        self._own_port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._left.wait()
-        server.close()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, EOFError, asyncio.CancelledError):

@@ -15,22 +15,22 @@ CLIENT_ALONE = str(CERTIFICATES / "client_alone.pem")
 CLIENT_KEY = str(CERTIFICATES / "client_key.pem")
 
 
-class TlsGateway:
-    """In front of a server's address; with `ask_client` it lets in only who shows a certificate of the authority's."""
+class Relay:
+    """A server on a thread of its own, on a port of its own, between clients and the server at an address."""
 
-    def __init__(self, address: str, *, ask_client: bool = False) -> None:
-        self._host, _, port = address.removeprefix("http://").rpartition(":")
+    scheme = "http"
+    name = "127.0.0.1"
+
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+        self._host, _, port = address.partition("://")[2].rpartition(":")
         self._port = int(port)
-        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=AUTHORITY)
-        self._tls.load_cert_chain(CERTIFICATES / "server.pem")
-        if ask_client:
-            self._tls.verify_mode = ssl.CERT_REQUIRED
+        self._tls = tls
         self._ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self._own_port}"
+        return f"{self.scheme}://{self.name}:{self._own_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -50,6 +50,23 @@ class TlsGateway:
         self._ready.set()
         await self._left.wait()
         server.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class TlsGateway(Relay):
+    """In front of a server's address; with `ask_client` it lets in only who shows a certificate of the authority's."""
+
+    scheme = "https"
+    name = "localhost"
+
+    def __init__(self, address: str, *, ask_client: bool = False) -> None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=AUTHORITY)
+        tls.load_cert_chain(CERTIFICATES / "server.pem")
+        if ask_client:
+            tls.verify_mode = ssl.CERT_REQUIRED
+        super().__init__(address, tls)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
