@@ -8,7 +8,7 @@ file's part done in a thread of the store's own, the rest on the event loop; `ru
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from triton_adapter.proxy.key_file import KeyFile, Row, StoreError
 from triton_adapter.proxy.keys import Key, masked, token_id
 
-Operation = Generator[Callable[[], Any], Any, Any]
+Work = Callable[[], Any]
+Operation = Generator[Work, Any, Any]
 
 
 class KeyStore:
@@ -162,17 +163,7 @@ class KeyStore:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "triton-proxy-keys")
             loop = asyncio.get_running_loop()
-            try:
-                work = next(operation)
-                while True:
-                    try:
-                        result = await loop.run_in_executor(self._thread, work)
-                    except StoreError as error:
-                        work = operation.throw(error)
-                    else:
-                        work = operation.send(result)
-            except StopIteration as done:
-                return done.value
+            return await _driven(operation, partial(loop.run_in_executor, self._thread))
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -233,16 +224,29 @@ class KeyStore:
             self._begun[identifier] = (before, self._begun.get(identifier, (None, after))[1])
 
 
-def run(operation: Operation) -> Any:
-    """Do an operation here and now."""
+async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]]) -> Any:
+    """An operation's result; `perform` does the work with the file that it asks for."""
     try:
         work = next(operation)
         while True:
             try:
-                result = work()
+                result = await perform(work)
             except StoreError as error:
                 work = operation.throw(error)
             else:
                 work = operation.send(result)
     except StopIteration as done:
         return done.value
+
+
+def run(operation: Operation) -> Any:
+    """Do an operation here and now."""
+
+    async def here(work: Work) -> Any:
+        return work()
+
+    try:
+        _driven(operation, here).send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("work that is done here waits for nothing")
