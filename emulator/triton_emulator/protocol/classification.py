@@ -14,7 +14,7 @@ _UNSUPPORTED = frozenset({"BOOL", "FP16", "BF16", "BYTES"})
 
 #: std::sort keeps the order of so many equal values
 _STABLE = 16
-#: values that are sorted as C++ does, which takes Python some 5 microseconds each
+#: values that are sorted as C++ does, which takes Python about a microsecond each
 _SORTED_MOST = 10_000
 
 
@@ -22,7 +22,7 @@ def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: b
     """The `classes` highest values of each batch row as a BYTES tensor of shape [batch?, min(classes, row)].
 
     Values print as C's std::to_string does (six decimals for floats). Equal values come in the order in which C++'s
-    std::sort leaves them; in index order in a row of more than ten thousand values.
+    std::sort leaves them; in index order in a row of more than ten thousand values, or where C++ sorts by a heap.
     Raises INVALID_ARG for a datatype that has none.
     """
     if tensor.datatype in _UNSUPPORTED:
