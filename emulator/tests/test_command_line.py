@@ -7,9 +7,9 @@ import pytest
 
 from triton_contract.reference.installation import Installation
 from triton_contract.reference.pytest_support import require_reference
-from triton_emulator.cli import main
-from triton_emulator.command_line import CommandLine, HelpAsked, UsageError, parse
-from triton_emulator.flags import FLAGS, Use
+from triton_emulator.cli.command_line import CommandLine, HelpAsked, UsageError, parse
+from triton_emulator.cli.flags import FLAGS, Use
+from triton_emulator.cli.main import main
 from triton_emulator.settings import RestrictedApis, Settings
 
 # A flag that is refused ends every line, so that the real server stops here too, and quickly.

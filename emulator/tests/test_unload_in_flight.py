@@ -12,8 +12,8 @@ from triton_emulator import Emulator
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.session.world import World
 from triton_emulator.settings import Settings
-from triton_emulator.world import World
 
 TENSORS = """
 input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]

@@ -14,16 +14,16 @@ import sys
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from triton_emulator.backends.settings import SettingsError
-from triton_emulator.engine import log
+from triton_emulator.backends.standins.settings import SettingsError
 from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
 from triton_emulator.frontends.metrics.app import MetricsApp
 from triton_emulator.protocol.errors import TritonError
+from triton_emulator.session import log
+from triton_emulator.session.world import World
 from triton_emulator.settings import Settings
 from triton_emulator.startup import options_table
-from triton_emulator.world import World
 
 _LOG = logging.getLogger(__name__)
 #: What models get to finalize even where clients have used up the exit timeout.

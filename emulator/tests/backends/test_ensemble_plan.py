@@ -2,9 +2,9 @@
 
 import pytest
 
-from triton_emulator.backends.ensemble_plan import Plan, fitted, prune
-from triton_emulator.repository.model_config import ModelConfig
-from triton_emulator.repository.pbtxt import parse_config
+from triton_emulator.backends.ensemble.plan import Plan, fitted, prune
+from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.pbtxt import parse_config
 
 
 def plan(inputs: str, outputs: str, *steps: tuple[str, str]) -> Plan:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from triton_emulator.engine.model import Call, Deliver
+from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.model_config import ModelConfig
-from triton_emulator.repository.pbtxt import parse_config
+from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.pbtxt import parse_config
 
 MILLISECOND = 1_000_000
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from triton_emulator.engine import log
-from triton_emulator.engine.log_settings import LogSettings, clamp_level
+from triton_emulator.session import log
+from triton_emulator.session.log_settings import LogSettings, clamp_level
 from triton_emulator.settings import Settings
 
 LOGGER = logging.getLogger("triton_emulator.test")

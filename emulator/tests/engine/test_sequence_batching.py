@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emulator.tests.engine.calls import MILLISECOND, call, config, names
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.controls import Controls
 from triton_emulator.engine.schedulers.direct import DirectSlots
 from triton_emulator.engine.schedulers.oldest import OldestSlots

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from triton_emulator.engine.shared_memory import CudaSharedMemory, SystemSharedMemory
 from triton_emulator.protocol.errors import Code, TritonError
 from triton_emulator.protocol.messages import SharedMemoryRef
+from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from triton_emulator.engine.model import CacheUse
+from triton_emulator.engine.call import CacheUse
 from triton_emulator.engine.statistics import CacheCounts, FailureCounts, ModelStatistics, RequestEvent
 from triton_emulator.engine.summaries import QUANTILES, ModelSummaries, Summary, parse_quantiles
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from triton_emulator.engine.trace import (
+from triton_emulator.protocol.errors import Code, TritonError
+from triton_emulator.session.trace import (
     Changes,
     Level,
     TraceSetting,
@@ -13,7 +14,6 @@ from triton_emulator.engine.trace import (
     parse_level,
     parse_unsigned,
 )
-from triton_emulator.protocol.errors import Code, TritonError
 from triton_emulator.settings import Settings
 
 ON = frozenset({"TIMESTAMPS"})

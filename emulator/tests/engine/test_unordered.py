@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from triton_emulator.engine.unordered import walk
+from triton_emulator.cxx.unordered_map import walk
 
 
 def test_few_names_come_out_in_reverse() -> None:

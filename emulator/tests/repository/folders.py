@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from emulator.tests.repository.config_case import BATCHING, IO
+from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.labels import Labels
-from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 
 Index = list[dict[str, str]]

@@ -13,8 +13,8 @@ from emulator.tests.repository.config_case import ConfigCase
 from emulator.tests.repository.config_cases import CASES
 from emulator.tests.repository.standin_cases import STANDIN_BACKENDS, STANDIN_CASES
 from triton_emulator.protocol.errors import TritonError
+from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.labels import Labels
-from triton_emulator.repository.model_config import ModelConfig
 from triton_emulator.repository.repository import Options, Repository
 
 #: the order of a map's entries changes from load to load in the real server: ours is sorted

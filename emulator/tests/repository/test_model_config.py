@@ -3,10 +3,10 @@
 import pytest
 
 from triton_emulator.protocol.errors import Code, TritonError
-from triton_emulator.repository.backend_update import update_config
-from triton_emulator.repository.config_json import config_dict
-from triton_emulator.repository.model_config import ModelConfig, TensorSpec
-from triton_emulator.repository.pbtxt import parse_config
+from triton_emulator.repository.config.backend_update import update_config
+from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
+from triton_emulator.repository.config.pbtxt import parse_config
+from triton_emulator.repository.config.to_json import config_dict
 
 
 def test_tensors_show_their_wire_types_dims_and_metadata_shapes() -> None:

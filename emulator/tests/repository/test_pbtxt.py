@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from triton_emulator.repository.pbtxt import ConfigError, parse_config, read_config
+from triton_emulator.repository.config.pbtxt import ConfigError, parse_config, read_config
 
 
 @pytest.mark.parametrize(

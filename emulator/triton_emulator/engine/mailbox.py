@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 
-from triton_emulator.engine.model import Deliver
+from triton_emulator.engine.call import Deliver
 from triton_emulator.protocol.messages import InferResponse
 
 _LOG = logging.getLogger(__name__)

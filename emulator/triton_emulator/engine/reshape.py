@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Sequence
 
-from triton_emulator.engine.model import Deliver
+from triton_emulator.engine.call import Deliver
 from triton_emulator.protocol.messages import InferRequest, InferResponse
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import ModelConfig
 
 Shape = tuple[int, ...]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import time_ns
 from typing import NamedTuple, Self
 
-from triton_emulator.engine.model import CacheUse, Call
+from triton_emulator.engine.call import CacheUse, Call
 from triton_emulator.protocol import json_dialect as js
 
 #: why a request failed, in the words of the metrics

@@ -7,7 +7,7 @@ size; then per input its datatype, shape and byte size. Inputs are walked in the
 from collections.abc import Sequence
 from functools import lru_cache
 
-from triton_emulator.engine.unordered import walk
+from triton_emulator.cxx.unordered_map import walk
 from triton_emulator.protocol.datatypes import (
     DATATYPES,
     TruncatedElement,
@@ -18,7 +18,7 @@ from triton_emulator.protocol.datatypes import (
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.model_config import ModelConfig, TensorSpec
+from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 
 _UINT32 = 1 << 32
 _INT32_MAX = (1 << 31) - 1

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from triton_emulator.engine.model import Call, ModelDefinition, ThreadedExecutor
-from triton_emulator.engine.scheduler import execute
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import ModelDefinition, ThreadedExecutor
+from triton_emulator.engine.schedulers.plain import execute
 from triton_emulator.engine.validation import validate
 from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg

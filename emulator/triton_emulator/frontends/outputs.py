@@ -1,11 +1,11 @@
 """An output as the client asked for it: as it is, as its top classes, or written to shared memory."""
 
-from triton_emulator.engine.loaded import LoadedModel
+from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.protocol.classification import classify
 from triton_emulator.protocol.errors import internal
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 
 def requested(world: World, model: LoadedModel, request: InferRequest, tensor: Tensor) -> Tensor:

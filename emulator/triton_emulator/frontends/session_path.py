@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 
 def find_world(path: str, world: World, sessions: Mapping[str, World]) -> tuple[World | None, str]:

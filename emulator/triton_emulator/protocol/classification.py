@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_emulator.protocol import introsort
+from triton_emulator.cxx import introsort
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.tensor import Tensor
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
-from triton_emulator.repository import ensemble, override, poll
+from triton_emulator.repository import override, scanner
+from triton_emulator.repository.config import ensemble_members
+from triton_emulator.repository.config.pbtxt import ConfigError
 from triton_emulator.repository.dependencies import (
     Graph,
     dependents,
@@ -23,11 +25,10 @@ from triton_emulator.repository.dependencies import (
     only_needed_by,
     steps,
 )
+from triton_emulator.repository.folder_times import NEVER
 from triton_emulator.repository.lifecycle import Lifecycle
-from triton_emulator.repository.pbtxt import ConfigError
-from triton_emulator.repository.poll import Found, PolledModel
+from triton_emulator.repository.scanner import Found, PolledModel
 from triton_emulator.repository.schema import new_config
-from triton_emulator.repository.times import NEVER
 
 _LOG = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ class Control:
         configs = {member.name: ready[member.id or "", ""].config.proto for member in graph[key]}
         config = new_config()
         config.CopyFrom(model.config)
-        config.model_transaction_policy.decoupled = ensemble.check_members(config, configs)
+        config.model_transaction_policy.decoupled = ensemble_members.check_members(config, configs)
         for step, member in zip(config.ensemble_scheduling.step, graph[key], strict=True):
             step.model_namespace = self._polled[member.id or ""].namespace
         return replace(model, config=config)
@@ -213,7 +214,7 @@ class Control:
     # --- reading folders ---
 
     def _whole_repository(self) -> _Change:
-        found, duplicates, unreadable = poll.scan(self._paths, namespacing=self._namespacing)
+        found, duplicates, unreadable = scanner.scan(self._paths, namespacing=self._namespacing)
         for path, error in unreadable.items():
             self._problem("", f"failed to poll model repository '{path}': {error.message}")
         for key in sorted(duplicates):
@@ -292,11 +293,13 @@ class Control:
     ) -> PolledModel | None:
         try:
             config = override.config_override(parameters or {})
-            model = poll.read_model(
+            model = scanner.read_model(
                 found.name, found.directory, config, strict=self._strict_config, config_name=self._config_name
             )
         except (TritonError, ConfigError, OSError, UnicodeError) as error:
-            self._problem(found.id, f"Poll failed for model directory '{found.id}': {poll.poll_error(error)}")
+            self._problem(
+                found.id, f"Poll failed for model directory '{found.id}': {scanner.poll_error(error)}"
+            )
             return None
         self.problems.pop(found.id, None)
         model = replace(model, namespace=found.namespace)

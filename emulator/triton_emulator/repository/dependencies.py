@@ -6,7 +6,7 @@ Models go by their identifier here (`PolledModel.id`): the name, behind the repo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from triton_emulator.repository.poll import PolledModel, identifier
+from triton_emulator.repository.scanner import PolledModel, identifier
 from triton_emulator.repository.schema import Proto
 
 

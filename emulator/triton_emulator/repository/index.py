@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_emulator.repository.lifecycle import Slot, State
-from triton_emulator.repository.poll import Found
+from triton_emulator.repository.scanner import Found
 
 _DUPLICATE = "model appears in two or more repositories"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from triton_emulator.protocol import json_dialect
-from triton_emulator.repository.model_config import ModelConfig, TensorSpec
+from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 
 
 def metadata_platform(config: ModelConfig) -> str:

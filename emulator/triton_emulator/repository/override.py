@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
-from triton_emulator.repository.json_config import parse_json_config
+from triton_emulator.repository.config.from_json import parse_json_config
 from triton_emulator.repository.schema import Proto
 
 CONFIG = "config"

@@ -10,20 +10,20 @@ from typing import Generic, Literal
 
 from triton_emulator.protocol.errors import Code, TritonError, internal, invalid_arg, not_found, unavailable
 from triton_emulator.repository import override
-from triton_emulator.repository.autocomplete import complete_instance_groups, complete_runtime
+from triton_emulator.repository.config.completion import complete_instance_groups, complete_runtime
+from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.platforms import PYTHON
+from triton_emulator.repository.config.tensor_validation import check_tensors
+from triton_emulator.repository.config.validation import check_config, check_instance_groups
 from triton_emulator.repository.control import Control
 from triton_emulator.repository.index import IndexRow, index_rows
 from triton_emulator.repository.labels import Labels, read_labels, with_member_labels
 from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
 from triton_emulator.repository.metadata import metadata_json
-from triton_emulator.repository.model_config import ModelConfig
-from triton_emulator.repository.platforms import PYTHON
-from triton_emulator.repository.poll import PolledModel, identifier, scan
-from triton_emulator.repository.poller import Poller
+from triton_emulator.repository.poll_thread import Poller
+from triton_emulator.repository.scanner import PolledModel, identifier, scan
 from triton_emulator.repository.schema import Proto, new_config
 from triton_emulator.repository.table import render_table
-from triton_emulator.repository.validate import check_config, check_instance_groups
-from triton_emulator.repository.validate_io import check_tensors
 from triton_emulator.repository.versions import LATEST, parse_version
 
 #: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels). The text of

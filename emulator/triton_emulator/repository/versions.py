@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from triton_emulator.cxx.numbers import stoi
 from triton_emulator.protocol.errors import internal, invalid_arg
-from triton_emulator.protocol.numbers import stoi
 from triton_emulator.repository.schema import Proto
 
 _LOG = logging.getLogger(__name__)

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 
 from triton_emulator.backends import python
 from triton_emulator.backends.python.server import Receive
-from triton_emulator.engine.model import Call, ModelDefinition
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import ModelDefinition
 from triton_emulator.engine.validation import validate
 from triton_emulator.protocol.errors import unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository import autocomplete, pbtxt
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config import completion, pbtxt
+from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.versions import parse_version
 
 REPOSITORY = Path(__file__).with_name("repository")
@@ -37,8 +38,8 @@ def definition(name: str, version: int = 1, repository: Path = REPOSITORY) -> Mo
     """The model's definition as the repository part makes it."""
     folder = repository / name
     proto = pbtxt.read_config(folder / "config.pbtxt")
-    autocomplete.complete(proto, name, folder / str(version))
-    autocomplete.complete_instance_groups(proto)
+    completion.complete(proto, name, folder / str(version))
+    completion.complete_instance_groups(proto)
     return ModelDefinition(name, version, ModelConfig.of(proto), folder)
 
 

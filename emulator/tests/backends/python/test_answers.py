@@ -20,7 +20,7 @@ from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 from triton_emulator.backends import python
 from triton_emulator.backends.python.completion import auto_complete
-from triton_emulator.engine.model import LoadError
+from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.messages import InferRequest
 
 FLAGS = ["--exit-on-error=false"]

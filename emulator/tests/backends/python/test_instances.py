@@ -17,7 +17,8 @@ import pytest
 from emulator.tests.backends.python.lab import Emulated, case, definition, in_text
 from triton_emulator.backends import python
 from triton_emulator.backends.python.completion import auto_complete
-from triton_emulator.engine.model import Call, LoadError
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.tensor import Tensor
 

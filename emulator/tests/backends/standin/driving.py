@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from triton_emulator.backends import standin
-from triton_emulator.backends.inline import Hooks
-from triton_emulator.backends.settings import Settings
-from triton_emulator.engine.model import Call, Executor, ModelDefinition
-from triton_emulator.engine.scheduler import execute
+from triton_emulator.backends.standins import choice as standin
+from triton_emulator.backends.standins.inline import Hooks
+from triton_emulator.backends.standins.settings import Settings
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import Executor, ModelDefinition
+from triton_emulator.engine.schedulers.plain import execute
 from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.model_config import ModelConfig
-from triton_emulator.repository.pbtxt import parse_config
+from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.pbtxt import parse_config
 
 Given = Mapping[str, tuple[str, Sequence[Any]] | tuple[str, Sequence[Any], Sequence[int]]]
 

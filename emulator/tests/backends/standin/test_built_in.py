@@ -9,14 +9,16 @@ import pytest
 
 from emulator.tests.backends.standin.built_in_requests import REQUESTS
 from emulator.tests.backends.standin.driving import Given, tensor
-from triton_emulator.backends import python, standin
-from triton_emulator.backends.inline import Hooks
-from triton_emulator.backends.settings import FILE_NAME, Settings
+from triton_emulator.backends import python
+from triton_emulator.backends.standins import choice as standin
+from triton_emulator.backends.standins.inline import Hooks
+from triton_emulator.backends.standins.settings import FILE_NAME, Settings
 from triton_emulator.builtin import REPOSITORY
-from triton_emulator.engine.model import Call, Deliver, Executor, ModelDefinition
+from triton_emulator.engine.call import Call, Deliver
+from triton_emulator.engine.executor import Executor, ModelDefinition
 from triton_emulator.protocol.messages import InferRequest, InferResponse
-from triton_emulator.repository.model_config import ModelConfig
-from triton_emulator.repository.pbtxt import read_config
+from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.pbtxt import read_config
 
 MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
 

@@ -3,8 +3,8 @@
 import pytest
 
 from emulator.tests.backends.standin.driving import Model
-from triton_emulator.backends import standin
-from triton_emulator.engine.model import ThreadedExecutor
+from triton_emulator.backends.standins import choice as standin
+from triton_emulator.engine.executor import ThreadedExecutor
 
 Tensors = list[tuple[str, str]]
 

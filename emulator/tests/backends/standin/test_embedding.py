@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emulator.tests.backends.standin.driving import Exchange, Given, Model
-from triton_emulator.engine.model import LoadError
+from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.datatypes import Array
 
 TEXTS = """

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from triton_emulator import Emulator
-from triton_emulator.backends.settings import BEHAVIOURS, FILE_NAME, KEYS, Settings, SettingsError
+from triton_emulator.backends.standins.settings import BEHAVIOURS, FILE_NAME, KEYS, Settings, SettingsError
 
 
 def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:

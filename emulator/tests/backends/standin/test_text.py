@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from emulator.tests.backends.standin.driving import Given, Model, tensor
-from triton_emulator.backends import standin
-from triton_emulator.backends.generator import tokens
-from triton_emulator.engine.model import Call, LoadError
+from triton_emulator.backends.standins import choice as standin
+from triton_emulator.backends.standins.generator import tokens
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 
 CUSTOM = """

@@ -5,8 +5,8 @@ from typing import Any
 
 from triton_emulator.backends.python.instance import Instance
 from triton_emulator.backends.python.loading import model_file
-from triton_emulator.engine.model import ModelDefinition
-from triton_emulator.repository.config_json import config_json
+from triton_emulator.engine.executor import ModelDefinition
+from triton_emulator.repository.config.to_json import config_json
 
 
 def auto_complete(definition: ModelDefinition) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from triton_emulator.backends.python.instance import Instance
-from triton_emulator.engine.model import Call
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.engine.call import Call
+from triton_emulator.repository.config.model_config import ModelConfig
 
 
 class InstanceThread:

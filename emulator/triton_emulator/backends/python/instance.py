@@ -18,7 +18,8 @@ from triton_emulator.backends.python.requests import RELEASE_RESCHEDULE, Inferen
 from triton_emulator.backends.python.responses import InferenceResponse, failure, wire_response
 from triton_emulator.backends.python.server import Server
 from triton_emulator.backends.python.triton_python_backend_utils import ModelConfig
-from triton_emulator.engine.model import Call, LoadError, ModelDefinition
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import LoadError, ModelDefinition
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferResponse
 

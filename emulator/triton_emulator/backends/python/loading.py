@@ -8,8 +8,8 @@ from triton_emulator.backends.python.executor import InstanceThread, PythonExecu
 from triton_emulator.backends.python.instance import Instance
 from triton_emulator.backends.python.metrics import MetricRegistry
 from triton_emulator.backends.python.server import Server
-from triton_emulator.engine.model import LoadError, ModelDefinition
-from triton_emulator.repository.config_json import config_json
+from triton_emulator.engine.executor import LoadError, ModelDefinition
+from triton_emulator.repository.config.to_json import config_json
 from triton_emulator.repository.schema import enum_name
 
 

@@ -27,8 +27,8 @@ from triton_emulator.backends.python.values import (
     TritonModelException,
     bind_arguments,
 )
-from triton_emulator.engine.model import Call
-from triton_emulator.engine.unordered import walk
+from triton_emulator.cxx.unordered_map import walk
+from triton_emulator.engine.call import Call
 from triton_emulator.protocol import json_dialect
 from triton_emulator.protocol.messages import InferRequest, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor as WireTensor

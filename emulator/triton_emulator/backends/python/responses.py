@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, is_sequence
 from triton_emulator.backends.python.tensors import Tensor
 from triton_emulator.backends.python.values import TritonError, TritonModelException, bind_arguments
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
 from triton_emulator.protocol import errors
 from triton_emulator.protocol.messages import InferResponse
 

@@ -8,8 +8,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic_ns
 from typing import Protocol
 
-from triton_emulator.engine.model import Call, Executor, ThreadedExecutor
-from triton_emulator.engine.scheduler import Later, execute, refuse
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import Executor, ThreadedExecutor
+from triton_emulator.engine.schedulers.plain import Later, execute, refuse
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
 from triton_emulator.protocol.errors import TritonError
 

@@ -2,9 +2,9 @@
 
 from time import time_ns
 
-from triton_emulator.engine.model import CacheUse, Call
+from triton_emulator.engine.call import CacheUse, Call
 from triton_emulator.engine.response_cache import ResponseCache, key_of
-from triton_emulator.engine.scheduler import Scheduler
+from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.protocol.messages import InferResponse
 
 

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.equal_inputs import EqualInputs
 from triton_emulator.engine.schedulers.policy_queue import PolicyQueue, QueuePolicy
 from triton_emulator.protocol.errors import TritonError
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.schema import Proto
 
 

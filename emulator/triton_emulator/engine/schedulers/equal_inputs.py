@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from triton_emulator.engine.model import Call
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.engine.call import Call
+from triton_emulator.repository.config.model_config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)

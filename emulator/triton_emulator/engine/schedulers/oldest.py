@@ -2,13 +2,13 @@
 
 from collections import deque
 
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.controls import Controls
 from triton_emulator.engine.schedulers.dynamic import DynamicBatcher, batch_sizes
 from triton_emulator.engine.schedulers.policy_queue import PolicyQueue, QueuePolicy
 from triton_emulator.engine.schedulers.sequence import Release, SlotQueue
 from triton_emulator.protocol.errors import TritonError
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import ModelConfig
 
 
 class OldestSlots:

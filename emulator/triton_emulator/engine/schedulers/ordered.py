@@ -2,8 +2,8 @@
 
 from collections import deque
 
-from triton_emulator.engine.model import Call, Deliver
-from triton_emulator.engine.scheduler import Scheduler
+from triton_emulator.engine.call import Call, Deliver
+from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.protocol.messages import InferResponse
 
 

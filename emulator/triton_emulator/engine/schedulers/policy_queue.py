@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
 from triton_emulator.protocol.errors import Code, TritonError, unavailable
 from triton_emulator.repository.schema import Proto, enum_name
 

@@ -12,10 +12,10 @@ from functools import partial
 from itertools import count
 from typing import Protocol
 
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.policy_queue import CANCELLED
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailable
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import ModelConfig
 
 SequenceId = int | str
 #: A slot's requests in order; None in place of one frees the slot.

@@ -8,7 +8,7 @@ from pathlib import Path
 from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.schema import Proto, enum_name
 
 _FOLDER = "initial_state"

@@ -2,7 +2,7 @@
 
 from triton_emulator.frontends.grpc.messages import health_class
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 
 def check(world: World, request: Proto) -> Proto:

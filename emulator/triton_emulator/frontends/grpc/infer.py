@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from triton_emulator.engine.loaded import LoadedModel
-from triton_emulator.engine.model import Call
-from triton_emulator.engine.shared_memory import Lease
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
 from triton_emulator.frontends.grpc.infer_response import ModelInferResponse, fill
 from triton_emulator.frontends.grpc.messages import message_class, parser
@@ -14,7 +13,8 @@ from triton_emulator.frontends.grpc.metadata import Gate
 from triton_emulator.frontends.outputs import requested
 from triton_emulator.protocol.errors import internal, unsupported
 from triton_emulator.protocol.messages import InferRequest, InferResponse
-from triton_emulator.world import World
+from triton_emulator.session.shared_memory import Lease
+from triton_emulator.session.world import World
 
 _parse = parser(message_class("ModelInferRequest"))
 

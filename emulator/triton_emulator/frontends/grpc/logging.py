@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from triton_emulator.engine.log_settings import FORMATS, clamp_level
 from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.log_settings import FORMATS, clamp_level
+from triton_emulator.session.world import World
 
 #: by the setting's name, in the order of 2.51's checks: the field of LogSettings, the kind of its value, and what an
 #: error calls that kind

@@ -7,8 +7,8 @@ from typing import Any
 
 from triton_emulator.protocol.errors import not_found, unavailable
 from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.session.world import World
 from triton_emulator.settings import Settings
-from triton_emulator.world import World
 
 SESSION_KEY = "triton-session"
 _RESTRICTED_PREFIX = "triton-grpc-protocol-"

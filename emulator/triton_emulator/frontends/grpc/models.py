@@ -4,10 +4,10 @@ from typing import Any
 
 from triton_emulator.frontends.grpc.messages import message_class
 from triton_emulator.protocol.extensions import EXTENSIONS
+from triton_emulator.repository.config.model_config import TensorSpec
 from triton_emulator.repository.metadata import metadata_platform
-from triton_emulator.repository.model_config import TensorSpec
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 
 def server_live(world: World, request: Proto) -> Proto:

@@ -3,7 +3,7 @@
 from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 
 def index(world: World, request: Proto) -> Proto:

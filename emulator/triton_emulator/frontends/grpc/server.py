@@ -6,8 +6,8 @@ from pathlib import Path
 import grpc
 
 from triton_emulator.frontends.grpc.service import Service
+from triton_emulator.session.world import World
 from triton_emulator.settings import Settings
-from triton_emulator.world import World
 
 _INT32_MAX = (1 << 31) - 1
 #: gRPC's number of a compression level; it chooses the algorithm among those that the client takes

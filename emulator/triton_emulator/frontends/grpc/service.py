@@ -21,7 +21,7 @@ from triton_emulator.frontends.grpc.metadata import Gate
 from triton_emulator.frontends.grpc.stream import Stream, model_stream_infer, shutting_down
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 #: Answers a request or raises TritonError, which becomes the call's status.
 Handler = Callable[[World, Proto], Proto]

@@ -1,9 +1,9 @@
 """The shared memory extensions. A request without a name means all regions; a region may be registered without one."""
 
-from triton_emulator.engine.shared_memory import CUDA_HANDLE_SIZE
 from triton_emulator.frontends.grpc.messages import message_class
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.shared_memory import CUDA_HANDLE_SIZE
+from triton_emulator.session.world import World
 
 
 def system_status(world: World, request: Proto) -> Proto:

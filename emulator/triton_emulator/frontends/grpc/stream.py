@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from triton_emulator.engine.loaded import LoadedModel
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer, wants_empty_final
 from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInferResponse, fill
 from triton_emulator.frontends.grpc.messages import message_class, parser
@@ -20,7 +20,7 @@ from triton_emulator.frontends.outputs import requested
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.world import World
 
 _parse = parser(message_class("ModelInferRequest"))
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
-from triton_emulator.world import World
+from triton_emulator.session.trace import Level, parse_count, parse_level, parse_unsigned
+from triton_emulator.session.world import World
 
 
 def setting(world: World, request: Proto) -> Proto:

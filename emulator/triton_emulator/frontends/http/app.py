@@ -24,8 +24,8 @@ from triton_emulator.frontends.session_path import find_world
 from triton_emulator.protocol import routes
 from triton_emulator.protocol.errors import TritonError, internal
 from triton_emulator.protocol.json_dialect import JSONTypeError
+from triton_emulator.session.world import World
 from triton_emulator.wire.reply import Reply, untyped
-from triton_emulator.world import World
 
 _HANDLERS: dict[str, Handler] = {
     "server_live": models.server_live,

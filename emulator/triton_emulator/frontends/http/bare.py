@@ -8,7 +8,7 @@ no batch dimension, first name.
 import re
 from collections.abc import Callable, Iterable
 
-from triton_emulator.repository.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.settings import Settings
 
 _PATH = re.compile(r"(?!/v2(?:/|$))(?:/[^/]+)*/(generate|generate_stream|infer|embeddings)")

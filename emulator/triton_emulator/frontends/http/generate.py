@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from triton_emulator.engine.loaded import LoadedModel
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.frontends.aside import LARGE, aside, is_large
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
@@ -18,8 +18,8 @@ from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
 from triton_emulator.protocol.json_access import parse_document
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.session.world import World
 from triton_emulator.wire.reply import JSON_TYPE, Reply
-from triton_emulator.world import World
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

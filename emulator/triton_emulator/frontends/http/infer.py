@@ -7,8 +7,8 @@ error before the first moment or after the second calls itself text/plain, one i
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from triton_emulator.engine.loaded import LoadedModel
-from triton_emulator.engine.model import Call
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.frontends.aside import LARGE, aside, is_large
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
 from triton_emulator.frontends.outputs import requested
@@ -18,8 +18,8 @@ from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, 
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.infer_response import render_infer
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.session.world import World
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
-from triton_emulator.world import World
 
 T = TypeVar("T")
 

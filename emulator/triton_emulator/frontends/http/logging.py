@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from triton_emulator.engine.log_settings import FORMATS, LogSettings, clamp_level
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import unavailable, unsupported
 from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.session.log_settings import FORMATS, LogSettings, clamp_level
 from triton_emulator.wire.reply import Reply, json_reply
 
 T = TypeVar("T")

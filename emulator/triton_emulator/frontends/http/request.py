@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from triton_emulator.wire.reply import Reply
 
 if TYPE_CHECKING:
-    from triton_emulator.world import World
+    from triton_emulator.session.world import World
 
 
 @dataclass(slots=True)

@@ -1,10 +1,10 @@
 """GET and POST /v2/trace/setting and /v2/models/<model>/trace/setting."""
 
-from triton_emulator.engine.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.session.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.wire.reply import Reply, json_reply
 
 

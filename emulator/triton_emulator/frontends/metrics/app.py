@@ -11,8 +11,8 @@ from triton_emulator.frontends.metrics.gpus import GpuReader
 from triton_emulator.frontends.metrics.machine import MachineReader
 from triton_emulator.frontends.metrics.text import MetricsConfig, render
 from triton_emulator.frontends.session_path import find_world
+from triton_emulator.session.world import World
 from triton_emulator.wire.reply import typed
-from triton_emulator.world import World
 
 _TEXT = b"text/plain; charset=utf-8"
 

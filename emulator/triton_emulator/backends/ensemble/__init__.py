@@ -1,0 +1,1 @@
+"""Ensembles: the data flow between their steps, and the executor that runs it."""

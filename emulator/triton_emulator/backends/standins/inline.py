@@ -1,0 +1,119 @@
+"""What the stand-in backends share: an executor that answers on the event loop at once, or later by a timer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import time_ns
+from typing import ClassVar
+
+import numpy as np
+
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import ModelDefinition
+from triton_emulator.protocol.datatypes import Array
+from triton_emulator.protocol.errors import Code, TritonError, internal
+from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.tensor import Tensor
+
+#: Runs a function on the event loop after a delay in seconds.
+Schedule = Callable[[float, Callable[[], None]], object]
+
+
+def call_later(delay_s: float, function: Callable[[], None]) -> object:
+    """Run a function on the running event loop after `delay_s` seconds."""
+    return asyncio.get_running_loop().call_later(delay_s, function)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a stand-in needs of its surroundings: `schedule` is the only way in which it waits."""
+
+    schedule: Schedule = call_later
+
+
+class InlineExecutor:
+    """An executor that runs on the event loop; a subclass fills in `answer`.
+
+    `answer` sends its responses through `respond` and may raise TritonError before the last of them.
+    """
+
+    instances: ClassVar[int] = 1
+
+    def __init__(self, definition: ModelDefinition, hooks: Hooks) -> None:
+        self.name = definition.name
+        self.version = str(definition.version)
+        self.config = definition.config
+        self.batched = definition.config.max_batch_size > 0
+        self.schedule = hooks.schedule
+
+    def answer(self, call: Call) -> None:
+        raise NotImplementedError
+
+    def execute(self, calls: Sequence[Call], instance: int) -> None:
+        """Answer the calls, each one for itself."""
+        for call in calls:
+            call.compute_input_end_ns = time_ns()
+            self.guard(call, self.answer)
+
+    def finalize(self) -> None:
+        """Nothing is held."""
+
+    def guard(self, call: Call, step: Callable[[Call], None]) -> None:
+        """Run one step of an answer; what it raises becomes the last response."""
+        try:
+            step(call)
+        except TritonError as error:
+            self.fail(call, error)
+        except Exception as error:  # noqa: BLE001 - whatever a request does to a stand-in is that request's answer
+            self.fail(call, internal(f"stand-in for '{self.name}' failed: {type(error).__name__}: {error}"))
+
+    def after(self, delay_ms: float, call: Call, step: Callable[[Call], None]) -> None:
+        """Run a step now or, where there is a delay, by a timer; a call cancelled meanwhile gets its error instead."""
+        if delay_ms <= 0:
+            step(call)
+        else:
+            self.schedule(delay_ms / 1000, lambda: self.resume(call, step))
+
+    def resume(self, call: Call, step: Callable[[Call], None]) -> None:
+        """Go on with a call after a wait."""
+        if call.cancelled:
+            self.fail(call, cancelled())
+        else:
+            self.guard(call, step)
+
+    def respond(self, call: Call, outputs: list[Tensor], *, final: bool = True) -> None:
+        """Send one response with those outputs that the request asks for."""
+        request = call.request
+        if request.outputs:
+            wanted = {output.name for output in request.outputs}
+            outputs = [tensor for tensor in outputs if tensor.name in wanted]
+        if final:
+            call.compute_output_start_ns = call.compute_end_ns = time_ns()
+        call.respond(InferResponse(self.name, self.version, request.id, outputs), final=final)
+
+    def fail(self, call: Call, error: TritonError) -> None:
+        """Send an error as the last response."""
+        call.failed = True
+        call.compute_output_start_ns = call.compute_end_ns = time_ns()
+        call.respond(InferResponse(self.name, self.version, call.request.id, error=error), final=True)
+
+
+def cancelled() -> TritonError:
+    """The error of a request whose client has gone, in the words of the vLLM backend."""
+    return TritonError(Code.CANCELLED, "Request was cancelled")
+
+
+def text_of(element: bytes | str) -> str:
+    """A BYTES element as text; bytes that are not UTF-8 come back unchanged from `bytes_of`."""
+    return element.decode("utf-8", "surrogateescape") if isinstance(element, bytes) else element
+
+
+def bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def bytes_array(elements: Sequence[bytes]) -> Array:
+    """A flat object array of BYTES elements."""
+    array = np.empty(len(elements), dtype=np.object_)
+    array[:] = elements
+    return array

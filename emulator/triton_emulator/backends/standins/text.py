@@ -1,0 +1,246 @@
+"""A language model from its config alone: text in, text out, whole or as a stream of tokens.
+
+Which tensors carry what is `llm_tensors`' business, which words come out is `generator`'s; here an answer is laid out
+in responses over time.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from triton_emulator.backends.standins import generator, llm_tensors, text_outputs
+from triton_emulator.backends.standins.generator import DEFAULT_SOURCE, Answer, Source
+from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, cancelled
+from triton_emulator.backends.standins.llm_tensors import Ask, Contract, Family
+from triton_emulator.backends.standins.synthetic import Drawing, Filler
+from triton_emulator.backends.standins.text_outputs import Cell, Part
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import LoadError, ModelDefinition
+from triton_emulator.protocol.errors import Code, TritonError, internal
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.config.model_config import TensorSpec
+
+#: Tokens of one stream that are sent before other requests get their turn.
+BURST = 16
+
+#: What a backend answers to `stream` where its model is not decoupled; the others answer with one response.
+_NOT_DECOUPLED = {
+    Family.ENGINE: "Streaming is only supported if model is deployed using decoupled mode.",
+    Family.TRTLLM: "Streaming is only supported if model is deployed using decoupled mode.",
+    Family.LLMAPI: "Error generating request: Streaming is only supported in decoupled mode.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Settings of a stood-in language model, times in milliseconds.
+
+    `max_tokens` bounds answers to requests that name no limit, `stream` and `exclude_input_in_output` stand in for
+    inputs that the request leaves out. `cumulative`: each response of a stream holds the text so far, not the new
+    token. `fail_after_tokens`: an answer longer than this breaks off with `fail_message`.
+    """
+
+    source: Source = DEFAULT_SOURCE
+    max_tokens: int | None = None
+    stream: bool | None = None
+    exclude_input_in_output: bool | None = None
+    cumulative: bool | None = None
+    time_to_first_token_ms: float = 0
+    time_per_token_ms: float = 0
+    fail_after_tokens: int | None = None
+    fail_message: str = "the stand-in was told to fail here"
+
+
+@dataclass(slots=True)
+class Generation:
+    """The answers to one request, [row][sequence], and how many tokens of each have been sent."""
+
+    ask: Ask
+    answers: list[list[Answer]]
+    steps: int
+    at: int = 0
+    #: outputs that are the same in each response
+    constant: dict[str, Tensor] = field(default_factory=dict)
+
+    def part(self, stop: int, *, cumulative: bool) -> list[list[Cell]]:
+        """The cells of the next response: the tokens from `at` up to `stop`."""
+        start, self.at = self.at, stop
+        lead = not self.ask.exclude_input and (start == 0 or cumulative)
+        return [
+            [
+                Cell(
+                    (row.prompt if lead else "") + "".join(answer.tokens[0 if cumulative else start : stop]),
+                    answer.tokens[start:stop],
+                    answer,
+                    stop >= len(answer.tokens),
+                    stop,
+                )
+                for answer in answers
+            ]
+            for row, answers in zip(self.ask.rows, self.answers, strict=True)
+        ]
+
+
+class TextExecutor(InlineExecutor):
+    """Answers prompts; streams where the model is decoupled and the request asks for it."""
+
+    def __init__(
+        self,
+        definition: ModelDefinition,
+        hooks: Hooks,
+        contract: Contract,
+        behaviour: Behaviour,
+        drawing: Drawing,
+    ) -> None:
+        super().__init__(definition, hooks)
+        config = definition.config
+        if contract.family is Family.ENGINE:
+            # its replies would be texts, and it has none
+            behaviour = replace(behaviour, source=replace(behaviour.source, reply=(), replies={}))
+        if behaviour.exclude_input_in_output is not None:
+            contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
+        self.contract = contract
+        self.behaviour = behaviour
+        self.cumulative = (
+            contract.family is Family.LLMAPI if behaviour.cumulative is None else behaviour.cumulative
+        )
+        self.stream_default = (
+            config.decoupled and "stream" not in contract.roles
+            if behaviour.stream is None
+            else behaviour.stream
+        )
+        self.cancel_input = contract.roles.get("cancel") if contract.family is not Family.VLLM else None
+        self.running: dict[str, Call] = {}
+        gates = set(contract.flags.values())
+        self.changing = text_outputs.CHANGING | {contract.text}
+        self.outputs: list[tuple[TensorSpec, str | None, Any]] = []
+        for spec in config.outputs:
+            gate = text_outputs.GATES.get(spec.name, spec.name)
+            make = text_outputs.MAKERS.get(spec.name)
+            if spec.name == contract.text:
+                make = text_outputs.output_ids if contract.family is Family.ENGINE else text_outputs.text
+            self.outputs.append(
+                (spec, gate if gate in gates else None, make or Filler(spec, config, drawing)),
+            )
+
+    def answer(self, call: Call) -> None:
+        request = call.request
+        if self.cancel_input is not None and self._asks_to_cancel(call):
+            return
+        ask = llm_tensors.read(
+            self.contract, request, batched=self.batched, stream_default=self.stream_default
+        )
+        if ask.stream and not self.config.decoupled:
+            refusal = _NOT_DECOUPLED.get(self.contract.family)
+            if refusal:
+                raise internal(refusal)
+            ask = ask._replace(stream=False)
+        generation = self._generate(ask)
+        behaviour = self.behaviour
+        if request.id and self.cancel_input is not None:
+            self.running[request.id] = call
+        if ask.stream:
+            self.after(behaviour.time_to_first_token_ms, call, lambda call: self._stream(call, generation))
+        else:
+            rest = behaviour.time_per_token_ms * (self._reached(generation) - 1)
+            delay = behaviour.time_to_first_token_ms + max(rest, 0)
+            self.after(delay, call, lambda call: self._whole(call, generation))
+
+    def _generate(self, ask: Ask) -> Generation:
+        source, default = self.behaviour.source, self.behaviour.max_tokens
+        engine = self.contract.family is Family.ENGINE
+        answers = []
+        for row in ask.rows:
+            limits = row.limits
+            if default is not None and limits.max_tokens is None:
+                limits = limits._replace(max_tokens=default)
+            vocabulary = [f" {token}" for token in row.prompt.split() or ["0"]] if engine else ()
+            answers.append(
+                [
+                    generator.answer(
+                        source,
+                        row.prompt,
+                        limits,
+                        seed=row.seed,
+                        index=index,
+                        vocabulary=vocabulary,
+                    )
+                    for index in range(ask.sequences)
+                ]
+            )
+        longest = max([len(answer.tokens) for row in answers for answer in row], default=0)
+        return Generation(ask, answers, max(longest, 1))
+
+    def _reached(self, generation: Generation) -> int:
+        """How many tokens are made before the answer ends or breaks off."""
+        limit = self.behaviour.fail_after_tokens
+        return generation.steps if limit is None else min(generation.steps, limit)
+
+    def _whole(self, call: Call, generation: Generation) -> None:
+        if self._reached(generation) < generation.steps:
+            raise internal(self.behaviour.fail_message)
+        self._send(call, generation, generation.steps)
+
+    def _stream(self, call: Call, generation: Generation) -> None:
+        reached, pace = self._reached(generation), self.behaviour.time_per_token_ms
+
+        def go_on(call: Call) -> None:
+            self._stream(call, generation)
+
+        for _ in range(BURST):
+            if call.cancelled:
+                raise cancelled()
+            if generation.at >= reached and reached < generation.steps:
+                raise internal(self.behaviour.fail_message)
+            self._send(call, generation, generation.at + 1)
+            if generation.at >= generation.steps:
+                return
+            if pace > 0:
+                self.after(pace, call, go_on)
+                return
+        self.schedule(0, lambda: self.resume(call, go_on))
+
+    def _send(self, call: Call, generation: Generation, stop: int) -> None:
+        cells = generation.part(stop, cumulative=self.cumulative and generation.ask.stream)
+        part = Part(cells, generation.ask, self.contract.family, self.batched)
+        flags = generation.ask.flags
+        batch = len(cells)
+        outputs = []
+        for spec, gate, make in self.outputs:
+            if gate is not None and gate not in flags:
+                continue
+            tensor = generation.constant.get(spec.name)
+            if tensor is None:
+                if isinstance(make, Filler):
+                    tensor = make.fill(call.request, batch if self.batched else 1)
+                else:
+                    tensor = make(spec, part)
+                if spec.name not in self.changing:
+                    generation.constant[spec.name] = tensor
+            outputs.append(tensor)
+        final = stop >= generation.steps
+        if final and self.running:
+            self.running.pop(call.request.id, None)
+        self.respond(call, outputs, final=final)
+
+    def _asks_to_cancel(self, call: Call) -> bool:
+        """TensorRT-LLM's `stop` input: a request that cancels the one with its id and is answered with an error."""
+        tensor = next((tensor for tensor in call.request.inputs if tensor.name == self.cancel_input), None)
+        if tensor is None or not tensor.count or not tensor.array.ravel()[0]:
+            return False
+        if not call.request.id:
+            raise internal("A request id must be provided for request cancellation")
+        running = self.running.pop(call.request.id, None)
+        if running is not None:
+            running.cancelled = True
+        raise TritonError(Code.CANCELLED, "Request cancelled by client")
+
+
+def contract_of(definition: ModelDefinition, prompt: str, text: str) -> Contract:
+    """The tensor contract of a model that is to answer as a language model; raises LoadError where it has none."""
+    contract = llm_tensors.find(definition.config, prompt, text)
+    if contract is None:
+        raise LoadError(
+            f"Invalid argument: behaviour 'text' of model '{definition.name}' finds no BYTES input for the prompt or "
+            "no BYTES output for the text; name them with 'input' and 'output'"
+        )
+    return contract

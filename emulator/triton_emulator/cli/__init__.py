@@ -1,0 +1,1 @@
+"""The command line: tritonserver's flags, their values, the help text, and the server in the foreground."""

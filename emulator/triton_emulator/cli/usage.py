@@ -1,0 +1,30 @@
+"""The text behind --help, in the form of tritonserver's."""
+
+import textwrap
+
+from triton_emulator.cli.flags import GROUPS, Flag, Use
+
+_EXAMPLES = """Examples:
+  triton-emulator
+	The built-in models, on http://127.0.0.1:8000.
+  triton-emulator --model-repository=models --http-port=0
+	Your own models, on a free port that is printed.
+  triton-emulator --model-repository=models --model-control-mode=explicit --load-model=llm
+	One model of the repository; requests may load the others.
+"""
+
+
+def usage() -> str:
+    """All flags by group: name and argument on a line, behind a tab what it does."""
+    blocks = ["Usage: triton-emulator [options]\n"]
+    for group in GROUPS:
+        title = f"{group.title}:\n" if group.title else ""
+        blocks.append(title + "".join(_entry(flag) for flag in group.flags) + "\n")
+    return "".join(blocks) + _EXAMPLES
+
+
+def _entry(flag: Flag) -> str:
+    head = f"  --{flag.name} {flag.hint}".rstrip()
+    text = f"{flag.help} Has no effect here.".lstrip() if flag.use is Use.IGNORED else flag.help
+    lines = textwrap.wrap(text, width=72, break_on_hyphens=False, break_long_words=False)
+    return "\n\t".join((head, *lines)) + "\n"

@@ -1,0 +1,245 @@
+"""What tritonserver makes of the text behind a flag, and the words with which it refuses it."""
+
+import re
+from collections.abc import Callable
+
+from triton_emulator.cxx.numbers import stoi
+from triton_emulator.settings import RestrictedApis
+
+#: --http-restricted-api and --grpc-restricted-protocol know these.
+RESTRICTED_CATEGORIES = (
+    "health",
+    "metadata",
+    "inference",
+    "shared-memory",
+    "model-config",
+    "model-repository",
+    "statistics",
+    "trace",
+    "logging",
+)
+TRACE_MODES = ("triton", "opentelemetry")
+#: Words for a trace level, in any case.
+TRACE_LEVELS = {
+    **dict.fromkeys(("false", "off"), "OFF"),
+    **dict.fromkeys(("true", "on", "min", "max", "timestamps"), "TIMESTAMPS"),
+    "tensors": "TENSORS",
+}
+
+
+class BadValue(Exception):
+    """The text of a value that a flag refuses; `option` where the refusal names more than the flag."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+
+
+def boolean(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("true", "1"):
+        return True
+    if lowered in ("false", "0"):
+        return False
+    raise BadValue(f"invalid value for bool option: {text}")
+
+
+def _integer(text: str, low: int, high: int) -> int:
+    try:
+        return stoi(text, low, high)
+    except ValueError:
+        raise BadValue(f"Invalid option value. Got {text}\n") from None
+    except OverflowError:
+        raise BadValue(f"Provided option value is out of bound. Got {text}\n") from None
+
+
+def int32(text: str) -> int:
+    return _integer(text, -(1 << 31), (1 << 31) - 1)
+
+
+def int64(text: str) -> int:
+    return _integer(text, -(1 << 63), (1 << 63) - 1)
+
+
+def uint64(text: str) -> int:
+    # std::stoull takes a minus sign and wraps.
+    return _integer(text, -(1 << 64) + 1, (1 << 64) - 1) % (1 << 64)
+
+
+def verbosity(text: str) -> int:
+    """A level, or a boolean for 1 and 0."""
+    return {"true": 1, "false": 0}[text.lower()] if text.lower() in ("true", "false") else int32(text)
+
+
+_DOUBLE = re.compile(r"\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
+
+
+def double(text: str) -> float:
+    match = _DOUBLE.match(text)
+    if match is None:
+        raise BadValue(f"Invalid option value. Got {text}\n")
+    value = float(match[0])
+    if value in (float("inf"), float("-inf")) and "inf" not in text.lower():
+        raise BadValue(f"Provided option value is out of bound. Got {text}\n")
+    return value
+
+
+def text(value: str) -> str:
+    return value
+
+
+def one_of(*choices: str, name: str, fold: bool = False) -> Callable[[str], str]:
+    """A converter that takes these words alone; `fold` takes them in any case."""
+
+    def convert(value: str) -> str:
+        word = value.lower() if fold else value
+        if word not in choices:
+            raise BadValue(f"invalid argument for --{name}")
+        return word
+
+    return convert
+
+
+def non_empty(name: str) -> Callable[[str], str]:
+    def convert(value: str) -> str:
+        if not value:
+            raise BadValue(f"Error: empty argument for --{name}")
+        return value
+
+    return convert
+
+
+def pair(
+    separator: str, first: Callable[[str], object], second: Callable[[str], object]
+) -> Callable[[str], object]:
+    """A converter for `<first><separator><second>`."""
+
+    def convert(value: str) -> object:
+        left, found, right = value.partition(separator)
+        if not found:
+            raise BadValue(
+                "Cannot parse pair option due to incorrect number of inputs."
+                f"--<pair option> argument requires format <first>{separator}<second>. Found: {value}\n"
+            )
+        return first(left), second(right)
+
+    return convert
+
+
+def setting(name: str) -> Callable[[str], tuple[str, str]]:
+    """A converter for `<setting>=<value>`."""
+
+    def convert(value: str) -> tuple[str, str]:
+        key, _, found = value.partition("=")
+        if "," in key or not key or not found:
+            raise BadValue(f"--{name} option format is <setting>=<value>. Got {value}\n")
+        return key, found
+
+    return convert
+
+
+def named_setting(
+    name: str, what: str, kind: str, *, required: bool
+) -> Callable[[str], tuple[str, str, str]]:
+    """A converter for `<what>,<setting>=<value>`; without the name, where it is not `required`, the name is ""."""
+
+    def convert(value: str) -> tuple[str, str, str]:
+        owner, comma, rest = value.partition(",")
+        if not comma:
+            owner, rest = "", value
+        if not owner and (comma or required):
+            options = "" if required else " or <setting>=<value>"
+            raise BadValue(
+                f"No {kind} specified. --{name} option format is <{what}>,<setting>=<value>{options}. Got {value}\n"
+            )
+        key, _, found = rest.partition("=")
+        if not key or not found:
+            raise BadValue(f"--{name} option format is '<{what}>,<setting>=<value>'. Got {value}\n")
+        return owner, key, found
+
+    return convert
+
+
+def generic_setting(name: str, what: str, delimiter: str) -> Callable[[str], tuple[str, str, str]]:
+    """A converter for `<what><delimiter><setting>=<value>`, every part of it required."""
+
+    def convert(value: str) -> tuple[str, str, str]:
+        owner, _, rest = value.partition(delimiter)
+        key, _, found = rest.partition("=")
+        if not owner or not key or not found:
+            raise BadValue(f"--{name} option format is '<{what}>{delimiter}<setting>=<value>'. Got {value}\n")
+        return owner, key, found
+
+    return convert
+
+
+def restricted(name: str, noun: str) -> Callable[[str], RestrictedApis]:
+    """A converter for `<api>,<api>:<header>=<value>`. That no API stands in two groups is checked by the caller."""
+    split = generic_setting(name, "config name", ":")
+
+    def convert(value: str) -> RestrictedApis:
+        names, header, expected = split(value)
+        apis: set[str] = set()
+        for api in names.split(","):
+            if api not in RESTRICTED_CATEGORIES:
+                raise BadValue(f"unknown restricted {noun} '{api}' \n")
+            if api in apis:
+                raise BadValue(in_two_groups(noun, api))
+            apis.add(api)
+        return RestrictedApis(frozenset(apis), header, expected)
+
+    return convert
+
+
+def in_two_groups(noun: str, api: str) -> str:
+    return f"restricted {noun} '{api}' can not be specified in multiple config groups\n"
+
+
+def rate_limit_resource(value: str) -> tuple[str, int, int]:
+    """`<resource>:<count>[:<device>]`; the device is -1 where it holds for all."""
+    parts = value.split(":")
+    if len(parts) not in (2, 3):
+        raise BadValue(
+            "--rate-limit-resource option format is '<resource_name>:<count>:<device>' or '<resource_name>:<count>'. "
+            f"Got {value}"
+        )
+    return parts[0], int32(parts[1]), int32(parts[2]) if len(parts) == 3 else -1
+
+
+def trace_level(value: str) -> str:
+    level = TRACE_LEVELS.get(value.lower())
+    if level is None:
+        raise BadValue(f"invalid value for trace level option: {value}")
+    return level
+
+
+def trace_mode(value: str) -> str:
+    mode = value.lower()
+    if mode not in TRACE_MODES:
+        raise BadValue(
+            f'invalid value for trace mode option: {mode}. Available options are "triton" and "opentelemetry"'
+        )
+    return mode
+
+
+#: --trace-config settings of every mode, and what their values are. They are read once all flags have been.
+TRACE_SETTINGS: dict[str, Callable[[str], object]] = {
+    "level": trace_level,
+    "rate": int32,
+    "count": int32,
+    "mode": trace_mode,
+}
+#: Settings of a mode that have to be numbers.
+TRACE_MODE_NUMBERS: dict[tuple[str, str], Callable[[str], int]] = {
+    ("triton", "log-frequency"): int32,
+    ("opentelemetry", "bsp_max_queue_size"): int32,
+    ("opentelemetry", "bsp_schedule_delay"): int32,
+    ("opentelemetry", "bsp_max_export_batch_size"): int32,
+}
+_split_trace = named_setting("trace-config", "trace mode", "trace mode", required=False)
+
+
+def trace_config(value: str) -> tuple[str, str, str]:
+    """`<mode>,<setting>=<value>`, or `<setting>=<value>` (mode "") for all modes; the value is not looked at."""
+    mode, key, found = _split_trace(value)
+    return (trace_mode(mode) if mode else ""), key, found

@@ -1,0 +1,126 @@
+"""A model version that is loaded: its configuration, its executor behind a scheduler, and its statistics."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
+from triton_emulator.engine.in_flight import InFlight
+from triton_emulator.engine.reshape import reshapes_inputs, reshapes_outputs
+from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.engine.schedulers.plain import Scheduler
+from triton_emulator.engine.schedulers.selection import Hooks, scheduler_for
+from triton_emulator.engine.statistics import ModelStatistics
+from triton_emulator.engine.summaries import ModelSummaries
+from triton_emulator.engine.warmup import samples_of, warm_up
+from triton_emulator.protocol.errors import TritonError, unavailable
+from triton_emulator.repository.config.model_config import TensorSpec
+from triton_emulator.repository.labels import Labels
+
+
+class Surroundings(Protocol):
+    """What a loaded model needs of the session that it is in."""
+
+    response_cache: ResponseCache | None
+    #: whether summaries of latencies are wanted
+    summarizes: bool
+
+    def later(self, delay_s: float, function: Callable[[], None], /) -> None:
+        """Call a function on the event loop after a delay; called on any thread."""
+
+    def count(self, call: Call, model: "LoadedModel") -> None:
+        """Count a request that no client waits for; called on any thread."""
+
+
+class LoadedModel:
+    """One loaded version of a model.
+
+    Raises TritonError where its warm-up fails.
+    """
+
+    def __init__(
+        self, definition: ModelDefinition, executor: Executor, labels: Labels, surroundings: "Surroundings"
+    ) -> None:
+        """`labels` are the class names of its outputs."""
+        self.definition = definition
+        self.labels = labels
+        self.name = definition.name
+        self.version = definition.version
+        self.config = definition.config
+        self.executor = executor
+        self.statistics = ModelStatistics()
+        self._in_flight = InFlight()
+        self.metric_labels = metric_labels(definition)
+        self.summaries = (
+            ModelSummaries(caches=definition.config.proto.response_cache.enable)
+            if surroundings.summarizes
+            else None
+        )
+        self._warm_up(surroundings)
+        hooks = Hooks(
+            surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
+        )
+        self.scheduler = self._scheduler(hooks)
+        self.stands_in = not (definition.config.is_ensemble or isinstance(executor, ThreadedExecutor))
+        # what stands in for a model answers in the shapes that clients see
+        self.reshapes_inputs = not self.stands_in and reshapes_inputs(definition.config)
+        self.reshapes_outputs = not self.stands_in and reshapes_outputs(definition.config)
+        self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
+
+    def _scheduler(self, hooks: Hooks) -> Scheduler:
+        try:
+            return scheduler_for(self.definition, self.executor, hooks)
+        except TritonError:
+            self.executor.finalize()
+            raise
+
+    def _warm_up(self, surroundings: "Surroundings") -> None:
+        try:
+            samples = samples_of(self.definition)
+            if isinstance(self.executor, ThreadedExecutor):
+                warm_up(self.definition, self.executor, samples, lambda call: surroundings.count(call, self))
+        except TritonError:
+            self.executor.finalize()
+            raise
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({self.name!r}, version {self.version})"
+
+    @property
+    def pending(self) -> int:
+        """How many requests wait for an instance."""
+        return self.scheduler.pending
+
+    def submit(self, call: Call) -> None:
+        """Queue a validated call. Raises TritonError where the scheduler refuses it or the version is unloading.
+
+        To be called on the event loop, unless the scheduler says `any_thread`.
+        """
+        self.hold(call)
+        try:
+            self.scheduler.submit(call)
+        except BaseException:
+            call.end()
+            raise
+
+    def hold(self, call: Call) -> None:
+        """Keep the version loaded until `call`, to this model or to an ensemble over it, has its last response.
+
+        Raises UNAVAILABLE where the version is unloading already.
+        """
+        if not self._in_flight.enter():
+            raise unavailable(
+                f"Request for unknown model: '{self.name}' version {self.version} is not at ready state"
+            )
+        call.on_end(self._in_flight.leave)
+
+    def stop(self) -> None:
+        """Finish the requests in flight and release the model. Blocks: never on the event loop."""
+        self._in_flight.close()
+        self.scheduler.stop()
+
+
+def metric_labels(definition: ModelDefinition) -> dict[str, str]:
+    """The labels of a model's metrics: its tags behind underscores, its name and its version."""
+    tags = {f"_{key}": value for key, value in definition.config.proto.metric_tags.items()}
+    return {**tags, "model": definition.name, "version": str(definition.version)}

@@ -1,0 +1,142 @@
+"""Reading model folders: what a repository holds at this moment, and when it last changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import time_ns
+
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.repository.config import completion, tensor_validation, validation
+from triton_emulator.repository.config.pbtxt import ConfigError, read_config
+from triton_emulator.repository.folder_times import NEVER, Times, read_times
+from triton_emulator.repository.override import TemporaryFolder
+from triton_emulator.repository.schema import Proto, new_config
+from triton_emulator.repository.versions import subdirectories
+
+CONFIG_FILE = "config.pbtxt"
+_CONFIGS_FOLDER = "configs"
+
+
+@dataclass(frozen=True, slots=True)
+class PolledModel:
+    """A model as found in a repository, its config completed as far as that needs no backend.
+
+    `config_provided` is False where there was no `config.pbtxt`; `explicit` is True for a model that was asked for by
+    name, False for one that came with an ensemble. `times` are those of its folder, `times_before` those of what is
+    being replaced.
+    `folder` keeps the temporary folder of a load with files in the request for as long as the model is there.
+    `namespace` is the repository's path with `--model-namespacing`, else empty.
+    """
+
+    name: str
+    directory: Path
+    config: Proto
+    namespace: str = ""
+    config_provided: bool = True
+    explicit: bool = True
+    times: Times = NEVER
+    times_before: Times = NEVER
+    folder: TemporaryFolder | None = None
+
+    @property
+    def id(self) -> str:
+        """What tells the model from every other, and what Triton calls it in its texts."""
+        return identifier(self.namespace, self.name)
+
+
+def identifier(namespace: str, name: str) -> str:
+    """The model's identifier as Triton prints it."""
+    return f"{namespace}::{name}" if namespace else name
+
+
+def read_model(
+    name: str, directory: Path, override: Proto | None = None, *, strict: bool = False, config_name: str = ""
+) -> PolledModel:
+    """Read a model's folder; `override` is a config to use in place of its file.
+
+    `strict` is tritonserver's `--disable-auto-complete-config`, `config_name` its `--model-config-name`.
+    Raises TritonError; ConfigError for a config that cannot be parsed.
+    """
+    path = config_path(directory, config_name)
+    provided = True
+    times = read_times(directory, path) if directory.is_dir() else NEVER
+    if override is not None:
+        # 2.51: a config from a request counts as newer than any file, so a plain load afterwards changes nothing
+        config, times = override, times.with_config_at(time_ns())
+    else:
+        provided = strict or path.exists()
+        config = read_config(path) if provided else new_config()
+    _refuse_agents(config)
+    complete_config(name, directory, config, strict=strict)
+    return PolledModel(name, directory, config, config_provided=provided, times=times)
+
+
+def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) -> None:
+    """Complete and check a config, in place, as far as that needs no backend. Raises TritonError."""
+    folders = subdirectories(directory)
+    completion.complete(config, name, directory / folders[0] if folders else None)
+    validation.check_config(config)
+    if strict:
+        tensor_validation.check_tensors(config)
+    validation.check_name(config, name)
+
+
+def _refuse_agents(config: Proto) -> None:
+    """No repository agent is installed with the server that is emulated, not even NVIDIA's own "checksum"."""
+    for agent in config.model_repository_agents.agents:
+        raise internal(f"unable to find 'libtritonrepoagent_{agent.name}.so' for repo agent '{agent.name}'")
+    if config.HasField("model_repository_agents"):
+        raise invalid_arg("'model_repository_agents' names no agent")  # 2.51 crashes
+
+
+def config_path(directory: Path, config_name: str) -> Path:
+    """`configs/<config_name>.pbtxt` where that is asked for and there, else `config.pbtxt`."""
+    custom = directory / _CONFIGS_FOLDER / f"{config_name}.pbtxt"
+    return custom if config_name and custom.exists() else directory / CONFIG_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A model's folder in a repository, not yet read."""
+
+    namespace: str
+    name: str
+    directory: Path
+
+    @property
+    def id(self) -> str:
+        return identifier(self.namespace, self.name)
+
+
+def scan(
+    paths: list[Path], *, namespacing: bool = False
+) -> tuple[list[Found], dict[str, Found], Mapping[Path, TritonError]]:
+    """The model folders of all repositories, those of a name found more than once, and what could not be read.
+
+    With `namespacing` every repository is a namespace of its own, and no name is found twice.
+    """
+    found: dict[str, Found] = {}
+    duplicates: dict[str, Found] = {}
+    unreadable: dict[Path, TritonError] = {}
+    for path in paths:
+        try:
+            names = subdirectories(path)
+        except TritonError as error:
+            unreadable[path] = error
+            continue
+        for name in names:
+            folder = Found(str(path) if namespacing else "", name, path / name)
+            (duplicates if folder.id in found else found)[folder.id] = folder
+    models = sorted(
+        (f for f in found.values() if f.id not in duplicates), key=lambda f: (f.namespace, f.name)
+    )
+    return models, duplicates, unreadable
+
+
+def poll_error(error: Exception) -> str:
+    """What a model's failure to be polled is logged as."""
+    if not isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error.__cause__, OSError):
+        return f"failed to open text file for read {error.path}: {error.what}"
+    return f"failed to read text proto from {error}"
