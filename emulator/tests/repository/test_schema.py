@@ -6,7 +6,7 @@ import sys
 import pytest
 
 READ = (
-    "from triton_emulator.repository.pbtxt import parse_config; "
+    "from triton_emulator.repository.config.pbtxt import parse_config; "
     "assert parse_config('max_batch_size: 3').max_batch_size == 3"
 )
 USE = (
