@@ -1,6 +1,7 @@
 """What a server is started with, as one value: what the command line says, or the keywords of an embedded server."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Settings:
     default_generate_model: str = ""
     default_infer_model: str = ""
     default_embeddings_model: str = ""
-    emulator_config: str = ""
+    emulator_config: str | Path = ""
     seed: int = 0
     simulated_gpus: int = 0
 

@@ -43,7 +43,7 @@ def refusal(error: UsageError) -> str:
 def _serve(line: CommandLine) -> int:
     # gRPC's newer listener waits on threads of its own, which doubles the thread switches of a request
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
-    from triton_emulator.server import serve
+    from triton_emulator.cli.foreground import serve
 
     settings = line.settings
     for note in line.notes:
