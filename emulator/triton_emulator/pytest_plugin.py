@@ -27,7 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
     """One emulator for the whole run. All tests share it, so what one test changes the next one sees."""
-    from triton_emulator.emulator import Emulator  # imported here, so that a run that does not use it does not pay
+    # imported here, so that a run that does not use it does not pay
+    from triton_emulator.emulator import Emulator
 
     config = request.config
     paths = config.getoption("--triton-model-repository") or config.getini("triton_model_repository")
