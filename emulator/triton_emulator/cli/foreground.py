@@ -97,9 +97,9 @@ async def _start(server: Server) -> bool:
 
 def _announce(server: Server) -> None:
     """Print where the server listens, and let the log follow the settings that clients change from now on."""
-    world = server.world
-    if world is not None:
-        log.follow(lambda: world.log_settings)
+    root = server.root
+    if root is not None:
+        log.follow(lambda: root.log_settings)
     if server.grpc_address is not None:
         _LOG.info("Started GRPCInferenceService at %s:%s", *server.grpc_address)
     if server.http_address is not None:

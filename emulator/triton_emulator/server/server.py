@@ -10,14 +10,14 @@ from enum import Enum
 from importlib.util import find_spec
 from typing import Protocol
 
-from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
 from triton_emulator.frontends.metrics.app import MetricsApp
+from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.server.options_table import options_table
 from triton_emulator.server.sockets import PortInUse, Sockets
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -51,15 +51,15 @@ class Listener(Protocol):
 class Server:
     """The listeners and the sessions of one process, on one event loop.
 
-    `world` is the session at the root, `sessions` are the others by their ids. `http_address`, `grpc_address` and
+    `root` is the session at the root path, `sessions` are the others by their ids. `http_address`, `grpc_address` and
     `metrics_address` are None until the listener listens, and for one that is turned off.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = State.NEW
-        self.sessions: dict[str, World] = {}
-        self.world: World | None = None
+        self.sessions: dict[str, SessionState] = {}
+        self.root: SessionState | None = None
         self._listeners: list[Listener] = []
         self._grace: float = settings.exit_timeout_secs
         self.grpc_address: Address | None = None
@@ -85,41 +85,41 @@ class Server:
         serves_grpc = self.settings.allow_grpc and _has_grpc()
         sockets = Sockets.bind(self.settings, grpc=serves_grpc)
         try:
-            world = await self._load()
+            root = await self._load()
             if serves_grpc:
                 sockets.release_grpc()
-                await self._listen_grpc(world)
+                await self._listen_grpc(root)
         except BaseException:
             sockets.close()
             raise
         if sockets.http is not None:
             self.http_address = sockets.http.getsockname()[:2]
-            await self._listen(HttpServer(HttpApp(world, self.sessions), sockets.http))
+            await self._listen(HttpServer(HttpApp(root, self.sessions), sockets.http))
         if sockets.metrics is not None:
             self.metrics_address = sockets.metrics.getsockname()[:2]
-            await self._listen(HttpServer(MetricsApp(world, self.sessions), sockets.metrics))
+            await self._listen(HttpServer(MetricsApp(root, self.sessions), sockets.metrics))
         self.state = State.SERVING
 
-    async def _load(self) -> World:
+    async def _load(self) -> SessionState:
         """Load the models of the session at the root and print the tables of models and options."""
         settings = self.settings
-        self.world = world = World(settings, asyncio.get_running_loop())
-        error = await aside(world.start)
-        _LOG.info("%s", world.repository.status_table())
+        self.root = root = SessionState(settings, asyncio.get_running_loop())
+        error = await run_in_thread(root.start)
+        _LOG.info("%s", root.repository.status_table())
         _LOG.info("%s", options_table(settings))
         _judge(error, settings)
-        return world
+        return root
 
     async def _listen(self, listener: HttpServer) -> None:
         await listener.start()
         self._listeners.append(listener)
 
-    async def _listen_grpc(self, world: World) -> None:
+    async def _listen_grpc(self, root: SessionState) -> None:
         from triton_emulator.frontends.grpc.server import CannotListen, GrpcServer
 
         address, port = self.settings.grpc_address, self.settings.grpc_port
         try:
-            grpc = GrpcServer(world, self.sessions, address, port)
+            grpc = GrpcServer(root, self.sessions, address, port)
         except CannotListen as fault:
             raise PortInUse(
                 f"failed to start GRPC service: {fault}; choose another port with --grpc-port"
@@ -130,21 +130,21 @@ class Server:
 
     async def open_session(self, settings: Settings) -> str:
         """Open a session with models of its own, served under `/s/<id>`. Returns the id. Raises what `start` raises."""
-        world = World(settings, asyncio.get_running_loop())
+        state = SessionState(settings, asyncio.get_running_loop())
         try:
-            _judge(await aside(world.start), settings)
+            _judge(await run_in_thread(state.start), settings)
         except BaseException:
-            await aside(world.close, self.settings.exit_timeout_secs)
+            await run_in_thread(state.close, self.settings.exit_timeout_secs)
             raise
         session = secrets.token_hex(8)
-        self.sessions[session] = world
+        self.sessions[session] = state
         return session
 
     async def close_session(self, session: str) -> None:
         """Unload a session's models. An id that is unknown, or closed already, is no error."""
-        world = self.sessions.pop(session, None)
-        if world is not None:
-            await aside(world.close, self.settings.exit_timeout_secs)
+        state = self.sessions.pop(session, None)
+        if state is not None:
+            await run_in_thread(state.close, self.settings.exit_timeout_secs)
 
     def hurry(self) -> None:
         """Make `close` wait for no request; may be called on any thread."""
@@ -160,10 +160,10 @@ class Server:
         grace = self._grace
         deadline = loop.time() + grace
         await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
-        worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
+        states = [*self.sessions.values(), *([self.root] if self.root else [])]
         self.sessions.clear()
         left = max(deadline - loop.time(), _UNLOAD_SECONDS)
-        ended = await asyncio.gather(*(aside(world.close, left) for world in worlds))
+        ended = await asyncio.gather(*(run_in_thread(state.close, left) for state in states))
         self.state = State.STOPPED
         return all(ended)
 
