@@ -31,14 +31,14 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ModelSettings:
     """A read `emulator.yaml`: what holds for every model, and what for those whose name fits a pattern."""
 
     default: Mapping[str, object] = field(default_factory=dict)
     models: tuple[tuple[str, Mapping[str, object]], ...] = ()
 
     @classmethod
-    def read(cls, path: Path) -> "Settings":
+    def read(cls, path: Path) -> "ModelSettings":
         """Read a file; one that is not there is an empty one. Raises SettingsError where it cannot be used."""
         try:
             text = path.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ class Settings:
         return cls.parse(text, path)
 
     @classmethod
-    def parse(cls, text: str, path: Path = Path(FILE_NAME)) -> "Settings":
+    def parse(cls, text: str, path: Path = Path(FILE_NAME)) -> "ModelSettings":
         """Read a file's text; `path` is for messages."""
         return _Reader(path).settings(text)
 
@@ -209,7 +209,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def settings(self, text: str) -> Settings:
+    def settings(self, text: str) -> ModelSettings:
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
@@ -218,7 +218,7 @@ class _Reader:
         except yaml.YAMLError as error:
             raise SettingsError(self.path, 1, f"not YAML: {error}") from error
         if root is None:
-            return Settings()
+            return ModelSettings()
         default: Mapping[str, object] = {}
         models: list[tuple[str, Mapping[str, object]]] = []
         for section, key, value in self._pairs(root, "the file"):
@@ -229,7 +229,7 @@ class _Reader:
                 models = [(name, self._entry(node, f"model '{name}'")) for name, _, node in pairs]
             else:
                 raise self._error(key, f"unknown section '{section}'{_hint(section, _SECTIONS)}")
-        return Settings(default, tuple(models))
+        return ModelSettings(default, tuple(models))
 
     def _entry(self, node: yaml.Node, where: str) -> dict[str, object]:
         entry: dict[str, object] = {}

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from emulator.tests.backends.standin.driving import Given
+from emulator.tests.backends.standins.driving import Given
 
 Inputs = dict[str, tuple[str, list[Any]]]
 

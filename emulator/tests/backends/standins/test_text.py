@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from emulator.tests.backends.standin.driving import Given, Model, tensor
-from triton_emulator.backends.standins import choice as standin
+from emulator.tests.backends.standins.driving import Given, Model, tensor
+from triton_emulator.backends import standins
 from triton_emulator.backends.standins.generator import tokens
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError
@@ -579,7 +579,7 @@ def test_on_an_event_loop_a_stream_waits_for_its_timers() -> None:
 
         inputs = [tensor(name, *given) for name, given in streaming(limit=3).items()]
         call = Call(InferRequest("m", inputs=inputs), 1, deliver, lambda *_: None)
-        standin.load(definition).execute([call], 0)
+        standins.load(definition).execute([call], 0)
         seen.append("the loop")
         await done
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from emulator.tests.backends.standin.driving import Model
-from triton_emulator.backends.standins import choice as standin
+from emulator.tests.backends.standins.driving import Model
+from triton_emulator.backends import standins
+from triton_emulator.backends.standins.choice import fit
 from triton_emulator.engine.executor import ThreadedExecutor
 
 Tensors = list[tuple[str, str]]
@@ -45,13 +46,13 @@ TENSORRT = 'platform: "tensorrt_plan"'
     ],
 )
 def test_tensors_tell_what_a_model_does(inputs: Tensors, outputs: Tensors, expected: str) -> None:
-    assert standin.fit(Model(config(TENSORRT, inputs, outputs)).definition) == expected
+    assert fit(Model(config(TENSORRT, inputs, outputs)).definition) == expected
 
 
 def test_a_models_name_can_tell_as_well() -> None:
     plain = config(TENSORRT, [("INPUT", "STRING")], [("OUTPUT", "FP32")])
-    assert standin.fit(Model(plain, name="bge-embedder").definition) == "embedding"
-    assert standin.fit(Model(plain, name="classifier").definition) == "synthetic"
+    assert fit(Model(plain, name="bge-embedder").definition) == "embedding"
+    assert fit(Model(plain, name="classifier").definition) == "synthetic"
 
 
 @pytest.mark.parametrize(
@@ -70,12 +71,12 @@ def test_a_models_name_can_tell_as_well() -> None:
 )
 def test_a_backend_that_cannot_run_here_is_stood_in_for(backend: str) -> None:
     model = Model(config(f'backend: "{backend}"', [("A", "FP32")], [("B", "FP32")]))
-    assert standin.stands_in(model.definition)
+    assert standins.stands_in(model.definition)
 
 
 def test_a_backend_that_nobody_knows_is_not_stood_in_for() -> None:
     model = Model(config('backend: "mine"', [("A", "FP32")], [("B", "FP32")]))
-    assert not standin.stands_in(model.definition)
+    assert not standins.stands_in(model.definition)
 
 
 @pytest.mark.parametrize("runner", ['backend: "python"', 'platform: "ensemble"'], ids=["python", "ensemble"])
@@ -88,7 +89,7 @@ def test_what_runs_here_runs_unless_settings_say_otherwise(
     runner: str, settings: str, expected: bool
 ) -> None:
     model = Model(config(runner, [("A", "FP32")], [("B", "FP32")]), settings)
-    assert standin.stands_in(model.definition) is expected
+    assert standins.stands_in(model.definition) is expected
 
 
 def test_stand_ins_run_on_the_event_loop() -> None:

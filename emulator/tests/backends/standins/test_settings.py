@@ -7,26 +7,32 @@ import httpx
 import pytest
 
 from triton_emulator import Emulator
-from triton_emulator.backends.standins.settings import BEHAVIOURS, FILE_NAME, KEYS, Settings, SettingsError
+from triton_emulator.backends.standins.settings import (
+    BEHAVIOURS,
+    FILE_NAME,
+    KEYS,
+    ModelSettings,
+    SettingsError,
+)
 
 
 def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
-    assert Settings.read(tmp_path / FILE_NAME).for_model("any") == {}
+    assert ModelSettings.read(tmp_path / FILE_NAME).for_model("any") == {}
 
 
 def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("# nothing yet\n")
-    assert Settings.read(tmp_path / FILE_NAME) == Settings()
+    assert ModelSettings.read(tmp_path / FILE_NAME) == ModelSettings()
 
 
 def test_a_models_own_entry_lies_over_the_defaults() -> None:
-    settings = Settings.parse("default: {seed: 1, delay_ms: 5}\nmodels: {a: {seed: 2}}")
+    settings = ModelSettings.parse("default: {seed: 1, delay_ms: 5}\nmodels: {a: {seed: 2}}")
     assert settings.for_model("a") == {"seed": 2, "delay_ms": 5.0}
     assert settings.for_model("b") == {"seed": 1, "delay_ms": 5.0}
 
 
 def test_an_exact_name_goes_before_patterns_and_the_first_pattern_before_the_others() -> None:
-    settings = Settings.parse(
+    settings = ModelSettings.parse(
         """
         models:
           llama-*: {seed: 1}
@@ -38,7 +44,7 @@ def test_an_exact_name_goes_before_patterns_and_the_first_pattern_before_the_oth
 
 
 def test_an_entry_may_be_empty() -> None:
-    assert Settings.parse("models:\n  a:\n").for_model("a") == {}
+    assert ModelSettings.parse("models:\n  a:\n").for_model("a") == {}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_an_entry_may_be_empty() -> None:
 )
 def test_what_cannot_be_meant_is_refused_with_its_line(text: str, message: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        Settings.parse(text)
+        ModelSettings.parse(text)
     assert str(refused.value).startswith(message)
 
 
@@ -136,21 +142,21 @@ def test_what_cannot_be_meant_is_refused_with_its_line(text: str, message: str) 
 )
 def test_a_value_of_the_wrong_kind_is_refused(key: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^emulator.yaml:2: '{key}' in model 'a' must "):
-        Settings.parse(f"models:\n  a: {{{key}: {value}}}")
+        ModelSettings.parse(f"models:\n  a: {{{key}: {value}}}")
 
 
 def test_a_message_names_the_file_it_is_about(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_text("nonsense: 1\n")
     with pytest.raises(SettingsError) as refused:
-        Settings.read(path)
+        ModelSettings.read(path)
     assert str(refused.value) == f"{path}:1: unknown section 'nonsense'"
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="cannot be read"):
-        Settings.read(tmp_path / FILE_NAME)
+        ModelSettings.read(tmp_path / FILE_NAME)
 
 
 PAGE = Path(__file__).parents[4] / "docs" / "emulator_yaml.md"
@@ -168,7 +174,7 @@ EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split()[-1])
 def test_every_example_of_the_documentation_can_be_read(example: str) -> None:
-    assert Settings.parse(example).models
+    assert ModelSettings.parse(example).models
 
 
 def test_a_repositorys_file_holds_for_a_model_that_is_a_link(tmp_path: Path) -> None:

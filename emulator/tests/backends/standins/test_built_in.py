@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emulator.tests.backends.standin.built_in_requests import REQUESTS
-from emulator.tests.backends.standin.driving import Given, tensor
-from triton_emulator.backends import python
-from triton_emulator.backends.standins import choice as standin
-from triton_emulator.backends.standins.inline import Hooks
-from triton_emulator.backends.standins.settings import FILE_NAME, Settings
+from emulator.tests.backends.standins.built_in_requests import REQUESTS
+from emulator.tests.backends.standins.driving import Given, tensor
+from triton_emulator.backends import python, standins
+from triton_emulator.backends.standins import FILE_NAME, Hooks, ModelSettings
 from triton_emulator.builtin import REPOSITORY
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition
@@ -68,7 +66,7 @@ def answers(executor: Executor, model: str, inputs: Given, parameters: dict[str,
 
 def stand_in(name: str, behaviour: str) -> Executor:
     at_once = Hooks(lambda _, function: function())
-    return standin.load(definition(name, {"behaviour": behaviour}), at_once)
+    return standins.load(definition(name, {"behaviour": behaviour}), at_once)
 
 
 STOOD_IN = {
@@ -96,8 +94,8 @@ def test_every_model_is_asked_something() -> None:
 
 
 def test_the_file_beside_the_models_is_in_order() -> None:
-    settings = Settings.read(REPOSITORY / FILE_NAME)
-    inline = [name for name in MODELS if standin.stands_in(definition(name, settings.for_model(name)))]
+    settings = ModelSettings.read(REPOSITORY / FILE_NAME)
+    inline = [name for name in MODELS if standins.stands_in(definition(name, settings.for_model(name)))]
     assert inline == ["identity_fp32"]
 
 

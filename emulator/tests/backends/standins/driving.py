@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_emulator.backends.standins import choice as standin
-from triton_emulator.backends.standins.inline import Hooks
-from triton_emulator.backends.standins.settings import Settings
+from triton_emulator.backends import standins
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import Executor, ModelDefinition
 from triton_emulator.engine.schedulers.plain import execute
@@ -71,12 +69,12 @@ class Model:
     def __init__(self, config: str, settings: str = "{}", name: str = "m") -> None:
         proto = parse_config(config)
         proto.name = proto.name or name
-        standin.complete(proto)
+        standins.complete(proto)
         self.config = ModelConfig.of(proto)
         self.clock = Clock()
-        entry = Settings.parse(f"models: {{m: {settings}}}").for_model("m")
+        entry = standins.ModelSettings.parse(f"models: {{m: {settings}}}").for_model("m")
         self.definition = ModelDefinition(proto.name, 1, self.config, Path("/nowhere"), entry)
-        self.executor: Executor = standin.load(self.definition, Hooks(self.clock.schedule))
+        self.executor: Executor = standins.load(self.definition, standins.Hooks(self.clock.schedule))
 
     def start(
         self,

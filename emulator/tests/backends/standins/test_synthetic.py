@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emulator.tests.backends.standin.driving import Exchange, Given, Model
+from emulator.tests.backends.standins.driving import Exchange, Given, Model
 from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.tensor import Tensor
