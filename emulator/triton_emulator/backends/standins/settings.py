@@ -1,7 +1,7 @@
 """Reads `emulator.yaml`, the settings of stand-ins. Anything unknown is refused with its line.
 
-In this order: the result (`ModelSettings`), the schema (`KEYS`: each key with its behaviours and its check), the reader,
-and the functions that turn a model's settings into those of each stand-in.
+In this order: the result (`ModelSettings`), the schema (`KEYS`: each key with its behaviours and its check), the
+reader, and the functions that turn a model's settings into those of each stand-in.
 """
 
 import re
