@@ -44,7 +44,7 @@ def _url(address: tuple[str, int] | None) -> str:
 
 
 class Session:
-    """A world of its own inside a running emulator: its models, its statistics, its shared memory.
+    """A session of its own inside a running emulator: its models, its statistics, its shared memory.
 
     `url` is what clients take as the server's address (`tritonclient` too, without the scheme). gRPC has no paths: its
     clients take the emulator's `grpc_url`, and name the session in their `grpc_headers`.

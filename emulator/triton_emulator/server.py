@@ -15,13 +15,13 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from triton_emulator.backends.standins.settings import SettingsError
-from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
 from triton_emulator.frontends.metrics.app import MetricsApp
+from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.session import log
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 from triton_emulator.startup import options_table
 
@@ -79,8 +79,8 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sessions: dict[str, World] = {}
-        self.world: World | None = None
+        self.sessions: dict[str, SessionState] = {}
+        self.root: SessionState | None = None
         self._listeners: list[Listener] = []
         self._grace: float = settings.exit_timeout_secs
         #: where HTTP, gRPC and metrics listen, (host, port); None for one that was turned off
@@ -118,9 +118,9 @@ class Server:
                 address = settings.metrics_address or settings.http_address
                 metrics = _bind("Metrics", address, settings.metrics_port, "--metrics-port", reuse=False)
                 sockets.append(metrics)
-            self.world = World(settings, asyncio.get_running_loop())
-            error = await aside(self.world.start)
-            _LOG.info("%s", self.world.repository.status_table())
+            self.root = SessionState(settings, asyncio.get_running_loop())
+            error = await run_in_thread(self.root.start)
+            _LOG.info("%s", self.root.repository.status_table())
             _LOG.info("%s", options_table(settings))
             if error is not None:
                 if settings.exit_on_error:
@@ -129,29 +129,29 @@ class Server:
             if serves_grpc:
                 if settings.grpc_port:
                     sockets[0].close()
-                await self._listen_grpc(self.world)
+                await self._listen_grpc(self.root)
         except BaseException:
             for sock in sockets:
                 sock.close()
             raise
         if http is not None:
             self.http_address = http.getsockname()[:2]
-            await self._listen(HttpApp(self.world, self.sessions), http)
+            await self._listen(HttpApp(self.root, self.sessions), http)
         if metrics is not None:
             self.metrics_address = metrics.getsockname()[:2]
-            await self._listen(MetricsApp(self.world, self.sessions), metrics)
+            await self._listen(MetricsApp(self.root, self.sessions), metrics)
 
     async def _listen(self, app: Any, sock: socket.socket) -> None:
         listener = HttpServer(app, sock)
         await listener.start()
         self._listeners.append(listener)
 
-    async def _listen_grpc(self, world: World) -> None:
+    async def _listen_grpc(self, root: SessionState) -> None:
         from triton_emulator.frontends.grpc.server import CannotListen, GrpcServer
 
         address, port = self.settings.grpc_address, self.settings.grpc_port
         try:
-            grpc = GrpcServer(world, self.sessions, address, port)
+            grpc = GrpcServer(root, self.sessions, address, port)
         except CannotListen as fault:
             raise PortInUse(
                 f"failed to start GRPC service: {fault}; choose another port with --grpc-port"
@@ -161,26 +161,26 @@ class Server:
         self.grpc_address = address, grpc.port
 
     async def open_session(self, settings: Settings) -> str:
-        """A world of its own, served under `/s/<id>`; returns the id."""
-        world = World(settings, asyncio.get_running_loop())
+        """Start a session of its own, served under `/s/<id>`; returns the id."""
+        state = SessionState(settings, asyncio.get_running_loop())
         try:
-            error = await aside(world.start)
+            error = await run_in_thread(state.start)
             if error is not None:
                 if settings.exit_on_error:
                     raise StartupError(described(error))
                 _LOG.error("%s", described(error, ": "))
         except BaseException:
-            await aside(world.close, self.settings.exit_timeout_secs)
+            await run_in_thread(state.close, self.settings.exit_timeout_secs)
             raise
         session = secrets.token_hex(8)
-        self.sessions[session] = world
+        self.sessions[session] = state
         return session
 
     async def close_session(self, session: str) -> None:
         """Unload a session's models; one that is not there, or no longer, is no error."""
-        world = self.sessions.pop(session, None)
-        if world is not None:
-            await aside(world.close, self.settings.exit_timeout_secs)
+        state = self.sessions.pop(session, None)
+        if state is not None:
+            await run_in_thread(state.close, self.settings.exit_timeout_secs)
 
     def hurry(self) -> None:
         """Have `close` wait for nothing; may be called on any thread."""
@@ -195,10 +195,10 @@ class Server:
         grace = self._grace
         deadline = loop.time() + grace
         await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
-        worlds = [*self.sessions.values(), *([self.world] if self.world else [])]
+        states = [*self.sessions.values(), *([self.root] if self.root else [])]
         self.sessions.clear()
         left = max(deadline - loop.time(), _UNLOAD_SECONDS)
-        ended = await asyncio.gather(*(aside(world.close, left) for world in worlds))
+        ended = await asyncio.gather(*(run_in_thread(state.close, left) for state in states))
         return all(ended)
 
 
@@ -240,9 +240,9 @@ async def _serve(settings: Settings) -> int:
         await server.close()
         return 1
     started = True
-    world = server.world
-    if world is not None:
-        log.follow(lambda: world.log_settings)
+    root = server.root
+    if root is not None:
+        log.follow(lambda: root.log_settings)
     if server.grpc_address is not None:
         _LOG.info("Started GRPCInferenceService at %s:%s", *server.grpc_address)
     if server.http_address is not None:

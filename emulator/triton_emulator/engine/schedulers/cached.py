@@ -32,7 +32,7 @@ class CachingScheduler:
         outputs = self._cache.look_up(key)
         use = call.cache = CacheUse(outputs is not None, time_ns() - start)
         if outputs is not None:
-            call.compute_start_ns = start
+            call.times.started(start)
             response = InferResponse(request.model_name, str(call.version), request.id, list(outputs))
             call.respond(response, final=True)
             return

@@ -46,7 +46,7 @@ def execute(executor: Executor, calls: Sequence[Call], instance: int) -> None:
     counted: Call | None = None
     running: list[Call] = []
     for call in calls:
-        call.compute_start_ns = now
+        call.times.started(now)
         call.execution = 0
         size += call.batch_size
         if counted is None and not call.padding:
