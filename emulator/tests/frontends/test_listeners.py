@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def greet(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"Content-Length", b"2")]})
+    await send({"type": "http.response.start", "status": 200, "headers": ((b"Content-Length", b"2"),)})
     await send({"type": "http.response.body", "body": b"hi"})
 
 
