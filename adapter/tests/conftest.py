@@ -8,7 +8,7 @@ import pytest
 
 from adapter.tests.driving import Sdk
 from adapter.tests.upstream import Upstream
-from triton_adapter import arguments
+from triton_adapter.sdk import arguments
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.tests.driving import ask
 from triton_adapter import AsyncClient, Call, Target, acompletion, completion
-from triton_adapter.triton.replies import Wire
+from triton_adapter.steps import Wire
 
 
 def test_threads_get_their_own_answers(triton: str) -> None:

@@ -10,7 +10,7 @@ from adapter.tests.forward_proxy import ForwardProxy
 from adapter.tests.gateway import AUTHORITY, TlsGateway
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
-from triton_adapter.calls import Call
+from triton_adapter.call import Call
 from triton_adapter.client import AsyncClient
 from triton_adapter.target import Target
 from triton_adapter.transport.forward import environment

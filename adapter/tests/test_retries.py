@@ -10,8 +10,9 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.target import Steps, Target
-from triton_adapter.triton.replies import Reply, Sleep, read_error
+from triton_adapter.steps import Reply, Sleep, Steps
+from triton_adapter.target import Target
+from triton_adapter.triton.replies import read_error
 
 
 def waits(target: Target, failures: Sequence[AdapterError]) -> tuple[list[float], AdapterError | None]:

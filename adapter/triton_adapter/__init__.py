@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 from triton_adapter import errors
 
 if TYPE_CHECKING:
-    from triton_adapter.calls import Call
+    from triton_adapter.call import Call
     from triton_adapter.client import AsyncClient, Client
     from triton_adapter.errors import AdapterError
-    from triton_adapter.sdk import (
+    from triton_adapter.sdk.functions import (
         acompletion,
         aembedding,
         atext_completion,
@@ -39,7 +39,7 @@ __all__ = [
 _HOMES = {
     "AdapterError": "errors",
     "AsyncClient": "client",
-    "Call": "calls",
+    "Call": "call",
     "Client": "client",
     "Settings": "settings",
     "Target": "target",
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'triton_adapter' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(f"triton_adapter.{_HOMES.get(name, 'sdk')}"), name)
+    return getattr(import_module(f"triton_adapter.{_HOMES.get(name, 'sdk.functions')}"), name)
 
 
 def __dir__() -> list[str]:

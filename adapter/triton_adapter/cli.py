@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from triton_adapter.proxy.auth import check_master_key
-from triton_adapter.proxy.config import Config, ConfigError
-from triton_adapter.proxy.config_reader import read_file
+from triton_adapter.proxy.config.reader import read_file
+from triton_adapter.proxy.config.values import Config, ConfigError
+from triton_adapter.proxy.keys.auth import check_master_key
 
 ALLOW_WEAK = ("TRITON_PROXY_ALLOW_WEAK_MASTER_KEY", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - what LiteLLM listens on
@@ -107,7 +107,7 @@ def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
 
 
 def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
-    from triton_adapter.proxy.key_file import StoreError
+    from triton_adapter.proxy.keys.file import StoreError
     from triton_adapter.proxy.server import serve
 
     level = logging.DEBUG if given.detailed_debug else logging.INFO if given.debug else logging.WARNING

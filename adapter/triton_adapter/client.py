@@ -8,12 +8,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from triton_adapter import calls, embeddings
-from triton_adapter.calls import Call
+from triton_adapter.call import Call, labelled
+from triton_adapter.embeddings.embedding import embedding
 from triton_adapter.errors import AdapterError
-from triton_adapter.flow import Flow, labelled
+from triton_adapter.generation.completion import chat, completion
+from triton_adapter.generation.flow import Flow
+from triton_adapter.steps import Reply, Wire
 from triton_adapter.target import Target
-from triton_adapter.triton.replies import Reply, Wire
 
 if TYPE_CHECKING:
     from triton_adapter.transport.threads import ThreadTransport
@@ -89,15 +90,15 @@ class Client:
 
     def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | Chunks:
         """Return a `chat.completion`, or an iterator of chunks if the body says `stream`."""
-        return self._shown(self._transport.run(calls.chat(target, body, call)))
+        return self._shown(self._transport.run(chat(target, body, call)))
 
     def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | Chunks:
         """Return a `text_completion`, or an iterator of chunks if the body says `stream`."""
-        return self._shown(self._transport.run(calls.completion(target, body, call)))
+        return self._shown(self._transport.run(completion(target, body, call)))
 
     def embedding(self, target: Target, body: Mapping[str, Any], call: Call) -> Json:
         """Return a list of embeddings."""
-        reply: Json = self._transport.run(embeddings.embedding(target, body, call))
+        reply: Json = self._transport.run(embedding(target, body, call))
         return reply
 
     def close(self) -> None:
@@ -130,15 +131,15 @@ class AsyncClient:
         An AdapterError is raised here while nothing has been answered, from the iterator afterwards. Closing the
         iterator, or cancelling the task, closes the upstream connection.
         """
-        return self._shown(await self._transport.run(calls.chat(target, body, call)))
+        return self._shown(await self._transport.run(chat(target, body, call)))
 
     async def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | AsyncChunks:
         """Return a `text_completion`, or an iterator of lists of chunks if the body says `stream`."""
-        return self._shown(await self._transport.run(calls.completion(target, body, call)))
+        return self._shown(await self._transport.run(completion(target, body, call)))
 
     async def embedding(self, target: Target, body: Mapping[str, Any], call: Call) -> Json:
         """Return a list of embeddings."""
-        reply: Json = await self._transport.run(embeddings.embedding(target, body, call))
+        reply: Json = await self._transport.run(embedding(target, body, call))
         return reply
 
     async def fetch(self, wire: Wire) -> Reply:

@@ -2,11 +2,10 @@
 
 import random
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from triton_adapter.discovery import ModelInfo, discover
 from triton_adapter.errors import (
     AdapterError,
     APIConnectionError,
@@ -17,11 +16,10 @@ from triton_adapter.errors import (
 )
 from triton_adapter.profiles.binding import Binding, bare_info, bind
 from triton_adapter.settings import DEFAULTS, Settings
+from triton_adapter.steps import Sleep, Steps, Wire
 from triton_adapter.tls import Tls, context
+from triton_adapter.triton.discovery import ModelInfo, discover
 from triton_adapter.triton.endpoint import Endpoint, parse_api_base
-from triton_adapter.triton.replies import Sleep, Wire
-
-Steps = Generator[Any, Any, Any]
 
 # Refusals that mean: the model is not what it was when it was read.
 _MISMATCH = re.compile(

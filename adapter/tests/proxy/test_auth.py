@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from adapter.tests.proxy.serving import MASTER, entry, error_of, serve
-from triton_adapter.proxy.auth import weakness
+from triton_adapter.proxy.keys.auth import weakness
 from triton_adapter.proxy.server import ProxyServer
 
 ROUTES = [

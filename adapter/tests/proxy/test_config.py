@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from triton_adapter.openai.parameters import CHECKS
-from triton_adapter.proxy.config import Config, ConfigError
-from triton_adapter.proxy.config_keys import RULES
-from triton_adapter.proxy.config_reader import read_config, read_file
+from triton_adapter.proxy.config.reader import read_config, read_file
+from triton_adapter.proxy.config.schema import RULES
+from triton_adapter.proxy.config.values import Config, ConfigError
 
 ONE = """\
 model_list:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_adapter.discovery import ModelInfo
+from triton_adapter.triton.discovery import ModelInfo
 
 Names = tuple[str, ...]
 

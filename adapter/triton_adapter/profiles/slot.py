@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from triton_adapter.discovery import TensorSpec
 from triton_adapter.errors import BadRequestError
 from triton_adapter.openai.parameters import is_int, is_number
 from triton_adapter.triton.codec import Tensor
+from triton_adapter.triton.discovery import TensorSpec
 
 
 def _string(value: Any) -> str:
@@ -107,3 +107,14 @@ class Slot:
             fixed = prod(length for length in self.dims if length >= 0)
             shape[free[-1]] = len(value) // max(1, fixed)
         return Tensor(self.name, self.datatype, [1, *shape] if self.batched else shape, value)
+
+
+def request_parameter(name: str, value: Any) -> Any:
+    """Return a value that Triton can carry as a request parameter. BadRequestError names any other."""
+    if not isinstance(value, (str, bool, int, float)):
+        raise BadRequestError(
+            f"'{name}' is no input of the model, and Triton's request parameters are strings, numbers and booleans",
+            param=name,
+            code="invalid_type",
+        )
+    return value

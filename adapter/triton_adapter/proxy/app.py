@@ -13,8 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from triton_adapter.client import AsyncClient
 from triton_adapter.errors import AdapterError, InternalServerError
-from triton_adapter.proxy.auth import Authenticator
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.control import control_app, not_allowed
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.health import HealthCheck
@@ -33,8 +32,9 @@ from triton_adapter.proxy.http import (
     respond,
 )
 from triton_adapter.proxy.inference import CHAT, EMBED, TEXT, Inference, Operation, log_surprise, now_seconds
-from triton_adapter.proxy.key_file import StoreError
-from triton_adapter.proxy.key_store import KeyStore
+from triton_adapter.proxy.keys.auth import Authenticator
+from triton_adapter.proxy.keys.file import StoreError
+from triton_adapter.proxy.keys.store import KeyStore
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Router
 

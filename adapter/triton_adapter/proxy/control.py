@@ -11,12 +11,12 @@ from starlette.exceptions import HTTPException
 
 from triton_adapter.errors import AdapterError, BadRequestError, InternalServerError
 from triton_adapter.proxy import health, models
-from triton_adapter.proxy.auth import Authenticator, Principal, require_admin
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.http import error_headers, read_headers
-from triton_adapter.proxy.key_routes import KeyRoutes
-from triton_adapter.proxy.key_store import KeyStore
+from triton_adapter.proxy.keys.auth import Authenticator, Principal, require_admin
+from triton_adapter.proxy.keys.routes import KeyRoutes
+from triton_adapter.proxy.keys.store import KeyStore
 
 
 class Served(Protocol):

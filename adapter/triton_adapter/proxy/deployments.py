@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_adapter.errors import AdapterError, NotFoundError
-from triton_adapter.proxy.config import Config, ModelEntry
+from triton_adapter.proxy.config.values import Config, ModelEntry
 from triton_adapter.proxy.limits import Meter
 from triton_adapter.target import Target
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from triton_adapter.client import AsyncClient
 from triton_adapter.errors import AdapterError
-from triton_adapter.proxy.config import ModelEntry
+from triton_adapter.proxy.config.values import ModelEntry
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.target import Target
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from triton_adapter.calls import Call
+from triton_adapter.call import Call
 from triton_adapter.client import AsyncChunks, AsyncClient
 from triton_adapter.errors import (
     AdapterError,
@@ -20,8 +20,7 @@ from triton_adapter.errors import (
     RateLimitError,
     ServiceUnavailableError,
 )
-from triton_adapter.proxy.auth import Authenticator, Principal, check_budget
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.deployments import Catalog, Deployment, Group, shortened
 from triton_adapter.proxy.http import (
     ClientLeft,
@@ -38,7 +37,8 @@ from triton_adapter.proxy.http import (
     request_id,
     respond,
 )
-from triton_adapter.proxy.keys import Key
+from triton_adapter.proxy.keys.auth import Authenticator, Principal, check_budget
+from triton_adapter.proxy.keys.key import Key
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Outcome, Router
 from triton_adapter.proxy.watch import Watch

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from triton_adapter.errors import NotFoundError
-from triton_adapter.proxy.auth import Principal
-from triton_adapter.proxy.config import ModelEntry
+from triton_adapter.proxy.config.values import ModelEntry
 from triton_adapter.proxy.deployments import Catalog, shortened
+from triton_adapter.proxy.keys.auth import Principal
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError, RateLimitError, RequestError, ServerError
-from triton_adapter.proxy.config import RouterConfig
+from triton_adapter.proxy.config.values import RouterConfig
 from triton_adapter.proxy.deployments import Catalog, Deployment, Group
 from triton_adapter.proxy.metrics import Metrics
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import uvicorn
 
 from triton_adapter.proxy.app import Proxy
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.protocol import Bounds, Protocol
 
 # Longer than the load balancers in front keep theirs.

@@ -1,13 +1,10 @@
-"""Requests and replies as values, and what a refusal of Triton's means.
+"""What a refusal of Triton's means: the error for a reply.
 
 2.51 labels errors text/plain on some routes and sends them as an event on generate_stream, so a reader goes by the
 body, never by the Content-Type. The status is Triton's; a model's failure is 400 on generate whatever its code.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
 
 from triton_adapter.errors import (
     BY_STATUS,
@@ -17,43 +14,12 @@ from triton_adapter.errors import (
     BadRequestError,
     InternalServerError,
 )
-from triton_adapter.tls import Tls
+from triton_adapter.steps import Reply
 from triton_adapter.triton.jsontext import loads
 
 JSON = {"Content-Type": "application/json"}
 # A Retry-After of more seconds than these says no more than that.
 LONGEST_PAUSE = 1e9
-
-
-@dataclass(slots=True)
-class Wire:
-    """One HTTP request. `stream` leaves a successful reply's body unread. Times are seconds."""
-
-    method: str
-    url: str
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    stream: bool = False
-    timeout: float | None = None
-    silence: float | None = None
-    tls: Tls | None = None
-
-
-@dataclass(slots=True)
-class Reply:
-    """One HTTP reply. `source` is the transport's open stream when the request asked for one and it succeeded."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    source: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """An effect: wait so many seconds."""
-
-    seconds: float
 
 
 def triton_message(body: bytes) -> str | None:

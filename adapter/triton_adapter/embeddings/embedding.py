@@ -7,31 +7,28 @@ client's default, costs next to nothing.
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Any
 
-from triton_adapter.calls import Call, Together, check_requests
-from triton_adapter.embedding_plan import COMPANIONS, NUMBERS, OUTPUTS, Plan, make_plan
+from triton_adapter.call import Call, answer, check_requests, send_all
+from triton_adapter.embeddings.plan import COMPANIONS, NUMBERS, OUTPUTS, Plan, make_plan
+from triton_adapter.embeddings.vectors import shown, split
 from triton_adapter.errors import (
-    AdapterError,
     BadGatewayError,
     BadRequestError,
     InternalServerError,
     MissingParameterError,
     UnsupportedParameterError,
 )
-from triton_adapter.flow import labelled
 from triton_adapter.openai.parameters import checked, is_int
-from triton_adapter.profiles.encode import request_parameter
-from triton_adapter.profiles.slot import Slot
+from triton_adapter.profiles.slot import Slot, request_parameter
 from triton_adapter.settings import Settings
-from triton_adapter.target import Steps, Target
+from triton_adapter.steps import Reply, Steps, Wire
+from triton_adapter.target import Target
 from triton_adapter.tokens import count, detokenize, load_tokenizer
 from triton_adapter.triton.codec import Tensor, decode_infer, encode_infer
 from triton_adapter.triton.jsontext import dumps, loads
-from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, refuse_error
+from triton_adapter.triton.replies import JSON, refuse_error
 from triton_adapter.triton.sse import EventReader
-from triton_adapter.vectors import shown, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +45,7 @@ class Asked:
 
 def embedding(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
     """Answer an embeddings request: a `list` dict of embeddings in the order of the input."""
-    asked = _read(body)
-    call.request_id = call.request_id or f"embd-{token_hex(16)}"
-    try:
-        if target.info is None and target.unknown is None:
-            yield from target.read_info()
-        try:
-            return (yield from _attempt(target, asked, call))
-        except AdapterError as error:
-            if not (yield from target.refreshed(error, bind=False)):
-                raise
-        return (yield from _attempt(target, asked, call))
-    except AdapterError as error:
-        raise labelled(error, call.request_id, target.endpoint.base)  # noqa: B904 - the same error
+    return answer(target, body, call, prefix="embd-", read=_read, attempt=_attempt, bind=False)
 
 
 def _attempt(target: Target, asked: Asked, call: Call) -> Steps:
@@ -74,10 +59,7 @@ def _attempt(target: Target, asked: Asked, call: Call) -> Steps:
         rows = inputs[start : start + plan.rows]
         sizes.append(len(rows))
         wires.append(_wire(target, plan, rows, extra, asked, call))
-    if len(wires) == 1:
-        replies = [(yield from _sent(target, wires[0], call))]
-    else:
-        replies = yield Together([_sent(target, wire, call) for wire in wires])
+    replies = yield from send_all(target, wires, call)
     vectors: list[Any] = []
     told: int | None = 0
     for reply, size in zip(replies, sizes, strict=True):
@@ -239,17 +221,6 @@ def _generate_wire(
         values[plan.slot.name] = item
     body = dumps(values | {"parameters": asked.parameters, "id": call.request_id})
     return target.post(target.url("generate_stream"), body, JSON)
-
-
-def _sent(target: Target, wire: Wire, call: Call) -> Steps:
-    return (yield from target.retrying(lambda: _once(target, wire, call)))
-
-
-def _once(target: Target, wire: Wire, call: Call) -> Steps:
-    reply = yield wire
-    if reply.status != 200:
-        raise read_error(reply, request_id=call.request_id, upstream=target.endpoint.base)
-    return reply
 
 
 def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list[Any], int | None]:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from triton_adapter.chat_template import template_name
 from triton_adapter.errors import UnsupportedParameterError
+from triton_adapter.generation.chat_template import template_name
+from triton_adapter.generation.tools import FORMATS, ToolParser
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
-from triton_adapter.tools import FORMATS, ToolParser
 
 TOOLS_NEED = (
     "needs a chat template that shows tools: set chat_template to llama3, mistral, hermes or qwen, or to one of your "

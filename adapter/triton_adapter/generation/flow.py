@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from triton_adapter.answers import Answer, Delta, Lane
 from triton_adapter.errors import AdapterError
-from triton_adapter.openai import replies
+from triton_adapter.generation import replies
+from triton_adapter.generation.answers import Answer, Delta, Lane
+from triton_adapter.generation.pieces import Piece, from_event
 from triton_adapter.openai.requests import Generation
-from triton_adapter.pieces import Piece, from_event
 from triton_adapter.triton.sse import EventReader
 
 Json = dict[str, Any]
@@ -22,13 +22,6 @@ class Form:
     chat: bool
     prefix: str
     chunk: Callable[..., Json]
-
-
-def labelled(error: AdapterError, request_id: str | None, upstream: str | None) -> AdapterError:
-    """Return an error with the call it belongs to."""
-    error.request_id = error.request_id or request_id
-    error.upstream = upstream
-    return error
 
 
 @cache

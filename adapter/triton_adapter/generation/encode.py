@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
+from triton_adapter.errors import MissingParameterError, UnsupportedParameterError
 from triton_adapter.openai.parameters import CHECKS
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
+from triton_adapter.profiles.slot import request_parameter
 from triton_adapter.tokens import detokenize
 from triton_adapter.triton.codec import Tensor, encode_infer
 from triton_adapter.triton.jsontext import dumps
@@ -156,17 +157,6 @@ def _refuse(
             "drop_params.",
             param=name,
         )
-
-
-def request_parameter(name: str, value: Any) -> Any:
-    """Return a value that Triton can carry as a request parameter. BadRequestError names any other."""
-    if not isinstance(value, (str, bool, int, float)):
-        raise BadRequestError(
-            f"'{name}' is no input of the model, and Triton's request parameters are strings, numbers and booleans",
-            param=name,
-            code="invalid_type",
-        )
-    return value
 
 
 def _limit(binding: Binding, out: Sampling, request: Generation) -> None:

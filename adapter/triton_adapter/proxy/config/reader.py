@@ -7,11 +7,10 @@ from difflib import get_close_matches
 from pathlib import Path as File
 from typing import Any
 
-from triton_adapter.chat_template import load_template
 from triton_adapter.errors import AdapterError
+from triton_adapter.generation.chat_template import load_template
 from triton_adapter.openai.parameters import checked
-from triton_adapter.proxy.config import Config, ConfigError, Mistake, ModelEntry, RouterConfig
-from triton_adapter.proxy.config_keys import (
+from triton_adapter.proxy.config.schema import (
     COUNT,
     LITELLM_PARAMS,
     REFUSED,
@@ -21,7 +20,8 @@ from triton_adapter.proxy.config_keys import (
     WITHOUT_EFFECT,
     is_header,
 )
-from triton_adapter.proxy.yaml_lines import Document, Path, YamlError, load
+from triton_adapter.proxy.config.values import Config, ConfigError, Mistake, ModelEntry, RouterConfig
+from triton_adapter.proxy.config.yaml_lines import Document, Path, YamlError, load
 from triton_adapter.settings import SETTING_TYPES, Settings
 from triton_adapter.target import Target
 from triton_adapter.tokens import load_tokenizer

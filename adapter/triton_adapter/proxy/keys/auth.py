@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from triton_adapter.errors import AuthenticationError, PermissionDeniedError, RateLimitError
-from triton_adapter.proxy.config import Config, Mistake
-from triton_adapter.proxy.key_store import KeyStore
-from triton_adapter.proxy.keys import Key
+from triton_adapter.proxy.config.values import Config, Mistake
+from triton_adapter.proxy.keys.key import Key
+from triton_adapter.proxy.keys.store import KeyStore
 
 SHORTEST = 16
 # What documentation, examples and habit put where a secret should be.

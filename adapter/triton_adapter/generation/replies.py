@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triton_adapter.answers import Answer, Choice, Delta
+from triton_adapter.generation.answers import Answer, Choice, Delta
 
 Json = dict[str, Any]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_adapter.errors import AdapterError, BadGatewayError, NotFoundError
+from triton_adapter.steps import Reply, Wire
 from triton_adapter.triton.jsontext import loads
-from triton_adapter.triton.replies import Reply, Wire, read_error
+from triton_adapter.triton.replies import read_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ import weakref
 from collections.abc import AsyncIterator
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from triton_adapter.arguments import read_arguments
-from triton_adapter.calls import Call
+from triton_adapter.call import Call
 from triton_adapter.client import AsyncChunks, AsyncClient, Chunks, Client
 from triton_adapter.openai.objects import (
     ChatCompletion,
@@ -16,6 +15,7 @@ from triton_adapter.openai.objects import (
     EmbeddingReply,
     Record,
 )
+from triton_adapter.sdk.arguments import read_arguments
 
 Chunk = TypeVar("Chunk", bound=Record)
 Prompt = str | list[str] | list[int] | list[list[int]]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_adapter.proxy.config_keys import STRATEGIES
+from triton_adapter.proxy.config.schema import STRATEGIES
 from triton_adapter.target import Target
 
 

@@ -16,10 +16,10 @@ from triton_adapter.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from triton_adapter.proxy.auth import Principal, require_admin
-from triton_adapter.proxy.key_file import StoreError
-from triton_adapter.proxy.key_store import KeyStore, Operation
-from triton_adapter.proxy.keys import Key, masked, seconds_of, token_id
+from triton_adapter.proxy.keys.auth import Principal, require_admin
+from triton_adapter.proxy.keys.file import StoreError
+from triton_adapter.proxy.keys.key import Key, masked, seconds_of, token_id
+from triton_adapter.proxy.keys.store import KeyStore, Operation
 
 Json = dict[str, Any]
 CENTURY = 36525 * 86400

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from triton_adapter.proxy.key_file import KeyFile, Row, StoreError
-from triton_adapter.proxy.keys import Key, masked, token_id
+from triton_adapter.proxy.keys.file import KeyFile, Row, StoreError
+from triton_adapter.proxy.keys.key import Key, masked, token_id
 
 Work = Callable[[], Any]
 Operation = Generator[Work, Any, Any]

@@ -9,12 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError
+from triton_adapter.generation.pieces import Piece
+from triton_adapter.generation.stopping import StopCutter
+from triton_adapter.generation.tools import CallPart, ToolCall, ToolParser, joined
 from triton_adapter.openai.requests import Generation
-from triton_adapter.pieces import Piece
 from triton_adapter.profiles.binding import Binding
-from triton_adapter.stopping import StopCutter
 from triton_adapter.tokens import count, split
-from triton_adapter.tools import CallPart, ToolCall, ToolParser, joined
 
 
 @dataclass(slots=True)

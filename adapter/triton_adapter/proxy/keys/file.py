@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from triton_adapter.proxy.keys import Key, seconds_of
+from triton_adapter.proxy.keys.key import Key, seconds_of
 
 # Seconds to wait for another process that writes.
 BUSY = 5.0

@@ -6,19 +6,15 @@ them as errors of ours. The synchronous and the asynchronous transport drive the
 
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from secrets import token_hex
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from triton_adapter.answers import Answer, Lane
-from triton_adapter.chat_template import render_chat
-from triton_adapter.errors import AdapterError, BadGatewayError, BadRequestError, NotFoundError
-from triton_adapter.flow import Flow, Form, chat_form, labelled, text_form
-from triton_adapter.openai.requests import Generation, read_chat, read_completion
-from triton_adapter.pieces import Piece, from_event, from_tensors
-from triton_adapter.profiles.binding import Binding
-from triton_adapter.profiles.encode import (
+from triton_adapter.call import Call, answer, check_requests, send, send_all
+from triton_adapter.errors import BadGatewayError, NotFoundError
+from triton_adapter.generation.answers import Answer, Lane
+from triton_adapter.generation.chat_template import render_chat
+from triton_adapter.generation.encode import (
     Sampling,
     generate_body,
     infer_body,
@@ -26,72 +22,43 @@ from triton_adapter.profiles.encode import (
     prompt_values,
     sampling,
 )
-from triton_adapter.target import Steps, Target
+from triton_adapter.generation.flow import Flow, Form, chat_form, text_form
+from triton_adapter.generation.pieces import Piece, from_event, from_tensors
+from triton_adapter.generation.tool_use import prepare_tools
+from triton_adapter.openai.requests import Generation, read_chat, read_completion
+from triton_adapter.profiles.binding import Binding
+from triton_adapter.steps import Reply, Steps, Wire
+from triton_adapter.target import Target
 from triton_adapter.tokens import detokenize
-from triton_adapter.tool_use import prepare_tools
 from triton_adapter.triton.codec import decode_infer
 from triton_adapter.triton.jsontext import loads
-from triton_adapter.triton.replies import JSON, Reply, Wire, read_error, refuse_error
+from triton_adapter.triton.replies import JSON, refuse_error
 from triton_adapter.triton.sse import EventReader
 
 # Requests to Triton that one call may become.
 MOST_REQUESTS = 2048
 
 
-@dataclass(slots=True)
-class Call:
-    """What one call brings beside its body. `model` is the name the reply carries; `dropped` is filled in."""
-
-    model: str = ""
-    request_id: str | None = None
-    drop_params: bool = False
-    allowed_params: tuple[str, ...] = ()
-    dropped: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Together:
-    """An effect: run these steps side by side; the result is the list of theirs, in order."""
-
-    steps: list[Steps]
-
-
-def check_requests(number: int, param: str) -> None:
-    """Raise BadRequestError if one call would become more requests to Triton than are let through."""
-    if number > MOST_REQUESTS:
-        raise BadRequestError(
-            f"'{param}' would make {number} requests to this model; one call may make {MOST_REQUESTS} at most",
-            param=param,
-            code="invalid_value",
-        )
-
-
 def chat(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
     """Answer a chat completion: a `chat.completion` dict, or a `Flow` if the body says `stream`."""
-    return (yield from _answer(target, body, call, chat_form(), read_chat))
+    return _answer(target, body, call, chat_form(), read_chat)
 
 
 def completion(target: Target, body: Mapping[str, Any], call: Call) -> Steps:
     """Answer a text completion: a `text_completion` dict, or a `Flow` if the body says `stream`."""
-    return (yield from _answer(target, body, call, text_form(), read_completion))
+    return _answer(target, body, call, text_form(), read_completion)
 
 
-def _answer(target: Target, body: Mapping[str, Any], call: Call, form: Form, read: Any) -> Steps:
-    request = read(body)
-    call.request_id = call.request_id or form.prefix + token_hex(16)
-    try:
-        binding = target.binding or (yield from target.bind())
-        try:
-            return (yield from _attempt(target, binding, request, call, form))
-        except AdapterError as error:
-            if not (yield from target.refreshed(error)):
-                raise
-        return (yield from _attempt(target, target.binding, read(body), call, form))
-    except AdapterError as error:
-        raise labelled(error, call.request_id, target.endpoint.base)  # noqa: B904 - the same error
+def _answer(
+    target: Target, body: Mapping[str, Any], call: Call, form: Form, read: Callable[..., Generation]
+) -> Steps:
+    attempt = partial(_attempt, form)
+    return answer(target, body, call, prefix=form.prefix, read=read, attempt=attempt, bind=True)
 
 
-def _attempt(target: Target, binding: Any, request: Generation, call: Call, form: Form) -> Steps:
+def _attempt(form: Form, target: Target, request: Generation, call: Call) -> Steps:
+    binding = target.binding
+    assert binding is not None  # noqa: S101 - made before the first attempt and again before the second
     prompts, make_parser = _prepare(binding, request, call, form)
     shared = sampling(binding, request, drop=call.drop_params, allowed=call.allowed_params)
     call.dropped[:] = [*call.dropped, *(name for name in shared.dropped if name not in call.dropped)]
@@ -111,14 +78,11 @@ def _attempt(target: Target, binding: Any, request: Generation, call: Call, form
     answer = Answer(binding, request, lanes, shared.max_tokens, make_parser)
     flow = Flow(form, answer, request, head, prompts, call.request_id, target.endpoint.base)
     if streaming:
-        opened = yield from _sent(target, wires[0], call)
+        opened = yield from _send(target, wires[0], call)
         flow.opened = [opened.source]
-        flow.openings = [_result(opened), *(_sent(target, wire, call) for wire in wires[1:])]
+        flow.openings = [_result(opened), *(_send(target, wire, call) for wire in wires[1:])]
         return flow
-    if len(wires) == 1:
-        replies = [(yield from _sent(target, wires[0], call))]
-    else:
-        replies = yield Together([_sent(target, wire, call) for wire in wires])
+    replies = yield from send_all(target, wires, call, _send)
     if request.stream:  # a model that can only answer whole: one event per choice
         flow.whole = [_pieces(binding, reply) for reply in replies]
         return flow
@@ -179,26 +143,18 @@ def _wire(
     return target.post(url, body, JSON, stream=stream)
 
 
-def _sent(target: Target, wire: Wire, call: Call) -> Steps:
-    return (yield from target.retrying(lambda: _once(target, wire, call)))
-
-
-def _once(target: Target, wire: Wire, call: Call) -> Steps:
-    reply = yield wire
-    if reply.status == 200:
-        return reply
-    error = read_error(reply, request_id=call.request_id, upstream=target.endpoint.base)
-    if (
-        isinstance(error, NotFoundError)
-        and target.unknown is not None
-        and wire.url.startswith(target.endpoint.base)
-    ):
+def _send(target: Target, wire: Wire, call: Call) -> Steps:
+    """Send one request. If the model is not to be found at an assumed URL, say why nothing was known of it."""
+    try:
+        return (yield from send(target, wire, call))
+    except NotFoundError as error:
+        if target.unknown is None or not wire.url.startswith(target.endpoint.base):
+            raise
         raise NotFoundError(target.unknown.message, param="model", request_id=call.request_id) from error
-    raise error
 
 
 def _result(reply: Reply) -> Steps:
-    """Steps that are done."""
+    """Return steps that give a reply which is already here."""
     yield from ()
     return reply
 

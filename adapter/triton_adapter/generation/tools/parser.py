@@ -10,8 +10,8 @@ import string
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from triton_adapter.stopping import longest_overlap
-from triton_adapter.tools.formats import (
+from triton_adapter.generation.stopping import longest_overlap
+from triton_adapter.generation.tools.formats import (
     HEAD_LIMIT,
     NONE,
     WAIT,

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from triton_adapter.discovery import ModelInfo, TensorSpec
 from triton_adapter.errors import BadRequestError
 from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
 from triton_adapter.target import Target
+from triton_adapter.triton.discovery import ModelInfo, TensorSpec
 
 # Rows in one request to a model that takes any number of them and says no limit.
 FREE_BATCH = 64

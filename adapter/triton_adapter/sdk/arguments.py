@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from triton_adapter.calls import Call
+from triton_adapter.call import Call
 from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
 from triton_adapter.openai.parameters import is_number
 from triton_adapter.settings import SETTING_TYPES
