@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from triton_adapter.openai.parameters import CHECKS
-from triton_adapter.proxy.config.reader import read_config, read_file
+from triton_adapter.proxy import Config, ConfigError, read_config, read_file
 from triton_adapter.proxy.config.schema import RULES
-from triton_adapter.proxy.config.values import Config, ConfigError
 
 ONE = """\
 model_list:

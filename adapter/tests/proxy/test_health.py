@@ -5,11 +5,16 @@ import pytest
 
 from adapter.tests.proxy.serving import entry, get, serve
 from adapter.tests.upstream import Upstream
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 
 def test_it_is_alive(proxy: ProxyServer) -> None:
     assert get(proxy, "/health/liveliness").json() == "I'm alive!"
+
+
+def test_url_is_the_older_name_of_http_url(proxy: ProxyServer) -> None:
+    assert proxy.url == proxy.http_url
+    assert httpx.get(f"{proxy.http_url}/health/liveliness").json() == "I'm alive!"
 
 
 @pytest.mark.parametrize("path", ["liveliness", "liveness", "readiness"])

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from triton_adapter.errors import BadRequestError, UnsupportedParameterError
+from triton_adapter.jsontext import loads
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.settings import Settings
-from triton_adapter.triton.jsontext import loads
 
 FOLDER = Path(__file__).parent / "templates"
 # Other names of the built-in templates.

@@ -25,13 +25,13 @@ from triton_adapter.generation.encode import (
 from triton_adapter.generation.flow import Flow, Form, chat_form, text_form
 from triton_adapter.generation.pieces import Piece, from_event, from_tensors
 from triton_adapter.generation.tool_use import prepare_tools
+from triton_adapter.jsontext import loads
 from triton_adapter.openai.requests import Generation, read_chat, read_completion
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.steps import Reply, Steps, Wire
 from triton_adapter.target import Target
 from triton_adapter.tokens import detokenize
 from triton_adapter.triton.codec import decode_infer
-from triton_adapter.triton.jsontext import loads
 from triton_adapter.triton.replies import JSON, refuse_error
 from triton_adapter.triton.sse import EventReader
 

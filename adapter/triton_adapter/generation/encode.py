@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_adapter.errors import MissingParameterError, UnsupportedParameterError
+from triton_adapter.jsontext import dumps
 from triton_adapter.openai.parameters import CHECKS
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.profiles.slot import request_parameter
 from triton_adapter.tokens import detokenize
 from triton_adapter.triton.codec import Tensor, encode_infer
-from triton_adapter.triton.jsontext import dumps
 
 
 @dataclass(slots=True)

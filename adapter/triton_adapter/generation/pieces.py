@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError, InternalServerError
+from triton_adapter.jsontext import loads
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.triton.codec import Tensor
-from triton_adapter.triton.jsontext import loads
 
 # A backend's word for why it stopped -> OpenAI's. Any other word is a failure, told as one.
 FINISH_REASONS = {

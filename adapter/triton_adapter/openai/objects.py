@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from triton_adapter.triton.jsontext import dumps
+from triton_adapter.jsontext import dumps
 
 
 @dataclass(slots=True)

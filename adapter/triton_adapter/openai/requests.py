@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_adapter.errors import BadRequestError, MissingParameterError
+from triton_adapter.jsontext import dumps
 from triton_adapter.openai.parameters import NEUTRAL, OPENAI_ONLY, SAMPLING, checked, is_int
-from triton_adapter.triton.jsontext import dumps
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 

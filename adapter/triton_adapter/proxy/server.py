@@ -91,7 +91,7 @@ class ProxyServer:
     """A proxy on a free port of this machine.
 
     with ProxyServer(read_file("config.yaml")) as proxy:
-        OpenAI(base_url=proxy.url, api_key=...)
+        OpenAI(base_url=proxy.http_url, api_key=...)
     """
 
     def __init__(self, config: Config, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -103,8 +103,13 @@ class ProxyServer:
         self._thread = threading.Thread(target=self._run, name="triton-proxy", daemon=True)
 
     @property
-    def url(self) -> str:
+    def http_url(self) -> str:
         """The address, `http://127.0.0.1:port`."""
+        return self._url
+
+    @property
+    def url(self) -> str:
+        """The older name of `http_url`."""
         return self._url
 
     def start(self) -> Self:

@@ -5,10 +5,10 @@ from typing import Any
 
 from triton_adapter.call import Call
 from triton_adapter.errors import BadRequestError, MissingParameterError, UnsupportedParameterError
+from triton_adapter.jsontext import dumps
 from triton_adapter.openai.parameters import is_number
 from triton_adapter.settings import SETTING_TYPES
 from triton_adapter.target import Target
-from triton_adapter.triton.jsontext import dumps
 
 # Keywords of a call that are about the call, not about the model.
 _CALL = frozenset(
@@ -41,6 +41,8 @@ _ELSEWHERE = {
     "verbose": "use the logging of your program",
 }
 _ASIDE = frozenset({*SETTING_TYPES, *_CALL, *_ELSEWHERE})
+Prompt = str | list[str] | list[int] | list[list[int]]
+
 _targets: dict[bytes, Target] = {}
 _MOST_TARGETS = 1024
 

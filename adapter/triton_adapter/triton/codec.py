@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from triton_adapter.errors import BadGatewayError, BadRequestError
-from triton_adapter.triton.jsontext import dumps, loads
+from triton_adapter.jsontext import dumps, loads
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

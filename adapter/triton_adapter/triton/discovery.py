@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_adapter.errors import AdapterError, BadGatewayError, NotFoundError
+from triton_adapter.jsontext import loads
 from triton_adapter.steps import Reply, Wire
-from triton_adapter.triton.jsontext import loads
 from triton_adapter.triton.replies import read_error
 
 

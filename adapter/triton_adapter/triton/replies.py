@@ -14,8 +14,8 @@ from triton_adapter.errors import (
     BadRequestError,
     InternalServerError,
 )
+from triton_adapter.jsontext import loads
 from triton_adapter.steps import Reply
-from triton_adapter.triton.jsontext import loads
 
 JSON = {"Content-Type": "application/json"}
 # A Retry-After of more seconds than these says no more than that.

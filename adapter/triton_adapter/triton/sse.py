@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError
-from triton_adapter.triton.jsontext import loads
+from triton_adapter.jsontext import loads
 from triton_adapter.triton.replies import triton_message
 
 LONGEST_LINE = 64 * 1024 * 1024

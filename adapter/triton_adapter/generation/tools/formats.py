@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_adapter.errors import BadRequestError
-from triton_adapter.triton.jsontext import dumps
+from triton_adapter.jsontext import dumps
 
 # What a reader answers where it finds no call: WAIT: more text is needed; NONE: there is none here.
 WAIT = "wait"

@@ -7,7 +7,7 @@ is accepted and warned of, one in `REFUSED` is a mistake with a fix; any other k
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from triton_adapter.openai.parameters import CHECKS, OPENAI_ONLY, SAMPLING
+from triton_adapter.openai.parameters import CHECKS, OPENAI_ONLY, SAMPLING, is_int, is_number
 from triton_adapter.settings import SETTING_TYPES
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -19,20 +19,12 @@ STRATEGIES = (
     "usage-based-routing",
     "usage-based-routing-v2",
 )
-
-
-# More than any number of seconds, bytes or requests that is meant.
+# Larger than any number of seconds, bytes or requests that makes sense.
 MOST = 1e12
 
 
-def is_int(value: Any) -> bool:
-    """Tell an integer from a boolean, which Python counts among them."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """Tell a number that can be reckoned with from everything else."""
-    return (is_int(value) or isinstance(value, float)) and -MOST < value < MOST
+def _is_amount(value: Any) -> bool:
+    return is_number(value) and -MOST < value < MOST
 
 
 def _is_text(value: Any) -> bool:
@@ -74,9 +66,9 @@ TEXTS: Rule = (_is_texts, "a list of strings")
 FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
 COUNT: Rule = (lambda value: is_int(value) and 0 <= value < MOST, "an integer of 0 or more")
 LIMIT: Rule = (lambda value: is_int(value) and 1 <= value < MOST, "an integer of 1 or more")
-WEIGHT: Rule = (lambda value: is_number(value) and value >= 0, "a number of 0 or more")
-SECONDS: Rule = (lambda value: is_number(value) and value > 0, "a number of seconds above 0")
-PAUSE: Rule = (lambda value: is_number(value) and value >= 0, "a number of seconds")
+WEIGHT: Rule = (lambda value: _is_amount(value) and value >= 0, "a number of 0 or more")
+SECONDS: Rule = (lambda value: _is_amount(value) and value > 0, "a number of seconds above 0")
+PAUSE: Rule = (lambda value: _is_amount(value) and value >= 0, "a number of seconds")
 MAPPING: Rule = (lambda value: isinstance(value, dict), "a mapping")
 SECRET: Rule = (
     lambda value: _is_text(value) and is_header(value),
@@ -153,7 +145,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "max_parallel_requests": LIMIT,
         "global_max_parallel_requests": LIMIT,
         "max_in_flight_requests_per_worker": LIMIT,
-        "max_request_size_mb": (lambda value: is_number(value) and value > 0, "a number above 0"),
+        "max_request_size_mb": (lambda value: _is_amount(value) and value > 0, "a number above 0"),
         "cors_allow_origins": TEXTS,
         "drain_seconds": PAUSE,
         # nginx' names and defaults.
