@@ -66,7 +66,7 @@ class Proxy:
         self._health: HealthCheck | None = None
         self._control = control_app(self)
         self._cors = CORSMiddleware(
-            self._answered,
+            self._dispatch,
             allow_origins=config.cors_allow_origins,
             allow_methods=["*"],
             allow_headers=["*"],
@@ -78,32 +78,32 @@ class Proxy:
             for name, _ in scope["headers"]:
                 if name == b"origin":
                     return await self._cors(scope, receive, send)
-            return await self._answered(scope, receive, send)
+            return await self._dispatch(scope, receive, send)
         return await self._control(scope, receive, send)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation, named = HOT.get(scope["path"]), None
         if operation is None:
             operation, named = route_of(scope)
         if operation is None or self.inference is None:
-            await self._controlled(scope, receive, send)
+            await self._serve_control(scope, receive, send)
         elif scope["method"] == "POST":
             await self.inference.answer(operation, named, scope, receive, send)
         else:
-            await self._wrong_method(scope, send)
+            await self._refuse_method(scope, send)
 
-    async def _wrong_method(self, scope: Scope, send: Send) -> None:
+    async def _refuse_method(self, scope: Scope, send: Send) -> None:
         identifier = request_id(read_headers(scope))
         more = ((b"allow", b"POST"), (b"x-request-id", identifier), (b"openai-processing-ms", b"0"))
         await _refuse(send, not_allowed(), *more)
 
-    async def _controlled(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_control(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
         identifier = request_id(headers)
         began = monotonic()
         started = False
 
-        async def labelled(message: Any) -> None:
+        async def send_labelled(message: Any) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -119,16 +119,16 @@ class Proxy:
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 self.auth.principal(headers)  # before anything is read
-                receive = await _taken(scope, receive, headers)
-            await self._control(scope, receive, labelled)
+                receive = await _buffered(scope, receive, headers)
+            await self._control(scope, receive, send_labelled)
         except ClientLeft:
             pass
         except AdapterError as error:
-            await _refuse(labelled, error)
+            await _refuse(send_labelled, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an OpenAI error
             log_surprise(error, identifier)
             if not started:
-                await _refuse(labelled, InternalServerError("The proxy failed to answer"))
+                await _refuse(send_labelled, InternalServerError("The proxy failed to answer"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -191,7 +191,7 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
     return None, None
 
 
-async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+async def _buffered(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
     """Read a control request's body within its bounds; return what hands it on."""
     body = await read_body(scope, receive, headers, LARGEST_CONTROL)
     if scope["path"].startswith("/key/"):

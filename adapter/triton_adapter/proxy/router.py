@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError, RateLimitError, RequestError, ServerError
@@ -28,17 +28,19 @@ _TOO_LONG = re.compile(
 )
 
 
+Result = TypeVar("Result")
+
+
 @dataclass(slots=True)
-class Outcome:
-    """Who answered, and what it took."""
+class Outcome(Generic[Result]):
+    """Who answered, with what, and after how many retries and fallbacks."""
 
     deployment: Deployment
-    result: Any = None
+    result: Result
     retries: int = 0
     fallbacks: int = 0
 
 
-Perform = Callable[[Deployment], Awaitable[Any]]
 Strategy = Callable[[list[Deployment], float], Deployment]
 
 
@@ -85,27 +87,32 @@ class Router:
         self._strategy = STRATEGY[config.strategy]
         self._policy = {getattr(errors, name): count for name, count in config.retry_policy.items()}
 
-    async def open(self, group: Group, perform: Perform) -> Outcome:
-        """Return the first answer that could be opened. The AdapterError of the group asked for, if none could."""
+    async def open(self, group: Group, ask: Callable[[Deployment], Awaitable[Result]]) -> Outcome[Result]:
+        """Return the first answer that could be opened; `ask` asks one deployment for it.
+
+        If none could be opened, the AdapterError of the group that was asked for is raised.
+        """
         try:
-            return await self._within(group, perform)
+            return await self._open_within(group, ask)
         except AdapterError as error:
             first = error
         for at, name in enumerate(self._fallbacks(group, first), 1):
             try:
                 self.metrics.fallback(group.label)
-                outcome = await self._within(self.catalog.find(name), perform)
+                outcome = await self._open_within(self.catalog.find(name), ask)
             except AdapterError:
                 continue
             outcome.fallbacks = at
             return outcome
         raise first
 
-    def done(self, outcome: Outcome, tokens: int) -> None:
+    def done(self, outcome: Outcome[Any], tokens: int) -> None:
         """Count an answer that is over."""
         outcome.deployment.meter.end(tokens)
 
-    async def _within(self, group: Group, perform: Perform) -> Outcome:
+    async def _open_within(
+        self, group: Group, ask: Callable[[Deployment], Awaitable[Result]]
+    ) -> Outcome[Result]:
         tried: list[Deployment] = []
         retries = 0
         while True:
@@ -113,7 +120,7 @@ class Router:
             deployment = self.pick(group, now, tried)
             deployment.meter.begin(now)
             try:
-                result = await perform(deployment)
+                result = await ask(deployment)
             except AdapterError as error:
                 deployment.meter.end(0)
                 self.failed(group, deployment, error, monotonic())
