@@ -62,7 +62,7 @@ def answer(
         # The body is read again: an attempt may change the request that it was given.
         return (yield from attempt(target, read(body), call))
     except AdapterError as error:
-        raise labelled(error, call.request_id, target.endpoint.base)  # noqa: B904 - the same error
+        raise labelled(error, call.request_id, target.api_base.server)  # noqa: B904 - the same error
 
 
 def labelled(error: AdapterError, request_id: str | None, upstream: str | None) -> AdapterError:
@@ -97,5 +97,5 @@ def check_requests(number: int, param: str) -> None:
 def _send_once(target: Target, wire: Wire, call: Call) -> Steps:
     reply: Reply = yield wire
     if reply.status != 200:
-        raise read_error(reply, request_id=call.request_id, upstream=target.endpoint.base)
+        raise read_error(reply, request_id=call.request_id, upstream=target.api_base.server)
     return reply

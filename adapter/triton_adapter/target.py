@@ -18,8 +18,8 @@ from triton_adapter.profiles.binding import Binding, bare_info, bind
 from triton_adapter.settings import DEFAULTS, Settings
 from triton_adapter.steps import Sleep, Steps, Wire
 from triton_adapter.tls import Tls, context
+from triton_adapter.triton.api_base import ApiBase, parse_api_base
 from triton_adapter.triton.discovery import ModelInfo, discover
-from triton_adapter.triton.endpoint import Endpoint, parse_api_base
 
 # Refusals that mean: the model is not what it was when it was read.
 _MISMATCH = re.compile(
@@ -42,7 +42,7 @@ class Target:
     counts attempts after the first, `retry_delay` is the first back-off.
     """
 
-    endpoint: Endpoint
+    api_base: ApiBase
     model: str
     settings: Settings = DEFAULTS
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -68,10 +68,10 @@ class Target:
         **rest: Any,
     ) -> "Target":
         """Return the target of `triton/NAME` at any form of `api_base`. RequestError if either makes no sense."""
-        endpoint = parse_api_base(api_base)
+        base = parse_api_base(api_base)
         chosen = settings if isinstance(settings, Settings) else Settings.read(settings or {})
         sent = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        name = endpoint.model or model.removeprefix("triton/")
+        name = base.model or model.removeprefix("triton/")
         if name in (".", "..") or not _NAME.fullmatch(name):
             raise NotFoundError(
                 f"'{name}' cannot be the name of a model on Triton: write triton/NAME", param="model"
@@ -84,25 +84,25 @@ class Target:
         own = {_OURS.get(header.lower(), header): text for header, text in (headers or {}).items()}
         if not {"content-length", "transfer-encoding"}.isdisjoint(map(str.lower, own)):
             raise BadRequestError("a body's length cannot be set by a header", param="extra_headers")
-        return cls(endpoint, name, chosen, {**sent, **own}, tls=tls, **rest)
+        return cls(base, name, chosen, {**sent, **own}, tls=tls, **rest)
 
     @property
     def version(self) -> str | None:
         """The model version that is asked for, if one is."""
-        return self.settings.model_version or self.endpoint.version
+        return self.settings.model_version or self.api_base.version
 
     def url(self, operation: str) -> str:
         """Return the URL of an operation of the model: infer, generate or generate_stream."""
         url = self.urls.get(operation)
         if url is None:
             version = f"/versions/{self.version}" if self.version else ""
-            url = self.endpoint.url(f"/v2/models/{self.model}{version}/{operation}")
+            url = self.api_base.url(f"/v2/models/{self.model}{version}/{operation}")
             self.urls[operation] = url
         return url
 
     def get(self, path: str) -> Wire:
         """Return a request for a `/v2` path of the server."""
-        return Wire("GET", self.endpoint.url(path), headers=self.headers, timeout=self.timeout, tls=self.tls)
+        return Wire("GET", self.api_base.url(path), headers=self.headers, timeout=self.timeout, tls=self.tls)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, stream: bool = False) -> Wire:
         """Return a request of the model; a successful reply to one that streams is left unread."""
@@ -114,12 +114,12 @@ class Target:
         """Read the model's metadata and config, as steps; keep them. None where only a bare URL is known."""
         try:
             self.info = yield from self.retrying(
-                lambda: discover(self.get, self.model, self.version, self.endpoint.base)
+                lambda: discover(self.get, self.model, self.version, self.api_base.server)
             )
             self.unknown = None
         except AdapterError as error:
             known = self.settings.profile and isinstance(error, PermissionDeniedError)
-            if not known and (self.endpoint.bare is None or _is_final(error)):
+            if not known and (self.api_base.bare is None or _is_final(error)):
                 raise
             self.info, self.unknown = None, error
         return self.info
@@ -169,13 +169,11 @@ class Target:
             yield Sleep(wait)
 
     def _bound(self, info: ModelInfo | None) -> Binding:
-        endpoint = self.endpoint
+        base = self.api_base
         if info is not None:
-            return bind(info, self.settings, endpoint.operation)
+            return bind(info, self.settings, base.operation)
         assumed = bare_info(self.settings, self.model)
-        return bind(
-            assumed, self.settings, endpoint.operation or "generate", endpoint.bare or self.url("generate")
-        )
+        return bind(assumed, self.settings, base.operation or "generate", base.bare or self.url("generate"))
 
 
 def _is_final(error: AdapterError) -> bool:

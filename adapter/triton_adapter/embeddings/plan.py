@@ -74,7 +74,7 @@ def make_plan(info: ModelInfo | None, target: Target) -> Plan:
 
 
 def _bare(target: Target) -> str:
-    return target.endpoint.bare or target.url("infer")
+    return target.api_base.bare or target.url("infer")
 
 
 def _input(info: ModelInfo) -> str:

@@ -18,7 +18,7 @@ from triton_adapter.tokens import count, split
 
 
 @dataclass(slots=True)
-class Delta:
+class Increment:
     """What is new for one choice. `finish_reason` is set on its last one.
 
     `logprobs` holds tokens (text, logprob, alternatives by text); the first begins at `offset` in the choice's text.
@@ -32,7 +32,7 @@ class Delta:
     finish_reason: str | None = None
 
 
-class Choice:
+class ChoiceState:
     """One choice: the prompt's echo taken off, cut at its stop sequence, tool calls taken out."""
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Choice:
         self.parser = parser
         self._echo = echo
 
-    def feed(self, text: str, tokens: list[Any] | None = None) -> Delta:
+    def feed(self, text: str, tokens: list[Any] | None = None) -> Increment:
         """Take text of the model's and its tokens, if they are told; return what of it may be shown now."""
         if self._echo is not None:
             text = self._without_echo(text)
@@ -93,38 +93,38 @@ class Choice:
                 self.finish, self.done = "stop", True
         return self._with_tokens(self._parsed(text))
 
-    def end(self) -> Delta:
+    def end(self) -> Increment:
         """Return what was held back, when the model's text is over."""
         held, self._echo = self.prefix, None
         if self.cutter is not None:
             held = self.cutter.feed(held) + self.cutter.end()
-        delta = self._parsed(held)
+        increment = self._parsed(held)
         if self.parser is not None:
             text, calls = self.parser.end()
-            delta = Delta(self.index, delta.text + text, [*delta.calls, *calls])
+            increment = Increment(self.index, increment.text + text, [*increment.calls, *calls])
             self.text += text
             joined(self.calls, calls)
         self.done = True
-        return self._with_tokens(delta, every=self.cutter is None or not self.cutter.hit)
+        return self._with_tokens(increment, every=self.cutter is None or not self.cutter.hit)
 
-    def _with_tokens(self, delta: Delta, *, every: bool = False) -> Delta:
+    def _with_tokens(self, increment: Increment, *, every: bool = False) -> Increment:
         """Add the tokens whose text has been shown: what a stop sequence cuts off has none."""
-        delta.offset = self._length
+        increment.offset = self._length
         while self._waiting and (every or not self._waiting[0][0] or self._length < len(self.text)):
             token = self._waiting.pop(0)
             self._length += len(token[0])
-            delta.logprobs.append(token)
-        self.logprobs += delta.logprobs
-        return delta
+            increment.logprobs.append(token)
+        self.logprobs += increment.logprobs
+        return increment
 
-    def _parsed(self, text: str) -> Delta:
+    def _parsed(self, text: str) -> Increment:
         if self.parser is None:
             self.text += text
-            return Delta(self.index, text)
+            return Increment(self.index, text)
         text, calls = self.parser.feed(text)
         self.text += text
         joined(self.calls, calls)
-        return Delta(self.index, text, calls)
+        return Increment(self.index, text, calls)
 
     def _without_echo(self, text: str) -> str:
         echo = self._echo or ""
@@ -168,9 +168,9 @@ class Answer:
         self._max_tokens = max_tokens
         self._make_parser = make_parser
         self.lanes = lanes
-        self.choices: dict[int, Choice] = {}
+        self.choices: dict[int, ChoiceState] = {}
 
-    def feed(self, lane: Lane, piece: Piece) -> Iterator[Delta]:
+    def feed(self, lane: Lane, piece: Piece) -> Iterator[Increment]:
         """Take one response of a lane."""
         if piece.prompt_tokens is not None:
             lane.prompt_tokens = piece.prompt_tokens
@@ -191,7 +191,7 @@ class Answer:
             told = piece.logprobs
             yield choice.feed(text, told[at] if told is not None and at < len(told) else None)
 
-    def end(self, lane: Lane) -> Iterator[Delta]:
+    def end(self, lane: Lane) -> Iterator[Increment]:
         """Close a lane's choices. BadGatewayError if the model answered too little, or broke off."""
         mine = [self.choices[index] for index in sorted(self.choices) if self._lane(index) is lane]
         if not mine:
@@ -202,17 +202,17 @@ class Answer:
         for choice in mine:
             if told and choice.finish is None:
                 raise BadGatewayError("the model's answer ends before it says that it is finished")
-            delta = choice.end()
+            increment = choice.end()
             choice.tokens = self._completion_tokens(choice)
-            choice.reason = delta.finish_reason = self._finish_reason(choice)
-            yield delta
+            choice.reason = increment.finish_reason = self._finish_reason(choice)
+            yield increment
 
     def satisfied(self, lane: Lane) -> bool:
         """Tell whether every choice of a lane has met its stop sequence, so that the rest is not wanted."""
         found = [self.choices.get(index) for index in range(lane.first, lane.first + lane.expected)]
         return all(choice is not None and choice.done for choice in found)
 
-    def _finish_reason(self, choice: Choice) -> str:
+    def _finish_reason(self, choice: ChoiceState) -> str:
         """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit.
 
         A call that was cut off is told as such, as OpenAI does: its arguments are no JSON.
@@ -252,7 +252,7 @@ class Answer:
             usage["estimated"] = True
         return usage
 
-    def _completion_tokens(self, choice: Choice) -> tuple[int, bool]:
+    def _completion_tokens(self, choice: ChoiceState) -> tuple[int, bool]:
         counts = choice.counts
         if counts:
             if len(counts) == 1:
@@ -268,11 +268,11 @@ class Answer:
             return self.lanes[0]
         return next(lane for lane in reversed(self.lanes) if lane.first <= index)
 
-    def _open(self, index: int, lane: Lane) -> Choice:
+    def _open(self, index: int, lane: Lane) -> ChoiceState:
         echo = lane.prompt if self.binding.strip_prompt else None
         parser = self._make_parser() if self._make_parser else None
         tokenizer = self.binding.settings.tokenizer
-        choice = self.choices[index] = Choice(index, self._request, parser, echo, tokenizer)
+        choice = self.choices[index] = ChoiceState(index, self._request, parser, echo, tokenizer)
         return choice
 
 

@@ -76,7 +76,7 @@ def _attempt(form: Form, target: Target, request: Generation, call: Call) -> Ste
         identifier = form.prefix + identifier
     head = {"id": identifier, "object": "", "created": int(time.time()), "model": call.model or target.model}
     answer = Answer(binding, request, lanes, shared.max_tokens, make_parser)
-    flow = Flow(form, answer, request, head, prompts, call.request_id, target.endpoint.base)
+    flow = Flow(form, answer, request, head, prompts, call.request_id, target.api_base.server)
     if streaming:
         opened = yield from _send(target, wires[0], call)
         flow.opened = [opened.source]
@@ -148,7 +148,7 @@ def _send(target: Target, wire: Wire, call: Call) -> Steps:
     try:
         return (yield from send(target, wire, call))
     except NotFoundError as error:
-        if target.unknown is None or not wire.url.startswith(target.endpoint.base):
+        if target.unknown is None or not wire.url.startswith(target.api_base.server):
             raise
         raise NotFoundError(target.unknown.message, param="model", request_id=call.request_id) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from triton_adapter.errors import AdapterError
 from triton_adapter.generation import replies
-from triton_adapter.generation.answers import Answer, Delta, Lane
+from triton_adapter.generation.answers import Answer, Increment, Lane
 from triton_adapter.generation.pieces import Piece, from_event
 from triton_adapter.openai.requests import Generation
 from triton_adapter.triton.sse import EventReader
@@ -119,20 +119,20 @@ class Flow:
     def _prompt(self, index: int) -> str:
         return self.prompts[min(index // self.request.n, len(self.prompts) - 1)]
 
-    def _add(self, chunks: list[Json], deltas: Iterable[Delta]) -> None:
-        for delta in deltas:
-            index = delta.index
+    def _add(self, chunks: list[Json], increments: Iterable[Increment]) -> None:
+        for increment in increments:
+            index = increment.index
             if index not in self._begun:
                 self._begun.add(index)
                 self._open(chunks, index)
-            for choice in self._choices(delta):
+            for choice in self._choices(increment):
                 self._put(chunks, choice)
 
-    def _choices(self, delta: Delta) -> list[Json]:
+    def _choices(self, increment: Increment) -> list[Json]:
         logprobs, top = self.request.logprobs is not None, self.request.logprobs or 0
         if self.form.chat:
-            return replies.chat_delta(delta, logprobs=logprobs, top=top)
-        return replies.text_delta(delta, logprobs=logprobs, top=top)
+            return replies.chat_delta(increment, logprobs=logprobs, top=top)
+        return replies.text_delta(increment, logprobs=logprobs, top=top)
 
     def _open(self, chunks: list[Json], index: int) -> None:
         if self.form.chat:
@@ -141,7 +141,7 @@ class Flow:
             self._add_text(chunks, index, self._prompt(index))
 
     def _add_text(self, chunks: list[Json], index: int, text: str) -> None:
-        for choice in replies.text_delta(Delta(index, text), logprobs=False, top=0):
+        for choice in replies.text_delta(Increment(index, text), logprobs=False, top=0):
             self._put(chunks, choice)
 
     def _put(self, chunks: list[Json], choice: Json) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triton_adapter.generation.answers import Answer, Choice, Delta
+from triton_adapter.generation.answers import Answer, ChoiceState, Increment
 
 Json = dict[str, Any]
 
@@ -29,7 +29,7 @@ def chat_chunk(head: Json, choices: list[Json], usage: Json | None, *, include_u
     return chunk
 
 
-def chat_delta(delta: Delta, *, logprobs: bool, top: int) -> list[Json]:
+def chat_delta(delta: Increment, *, logprobs: bool, top: int) -> list[Json]:
     """Return the choices of the chunks for a delta: its text, its tool calls, its end."""
     found = []
     kept = chat_logprobs(delta.logprobs, top) if logprobs and delta.logprobs else None
@@ -75,7 +75,7 @@ def text_chunk(head: Json, choices: list[Json], usage: Json | None, *, include_u
     return chunk
 
 
-def text_delta(delta: Delta, *, logprobs: bool, top: int) -> list[Json]:
+def text_delta(delta: Increment, *, logprobs: bool, top: int) -> list[Json]:
     """Return the choices of the chunk for a delta: nothing if it neither says nor ends anything."""
     if not delta.text and delta.finish_reason is None and not delta.logprobs:
         return []
@@ -118,7 +118,7 @@ def _token(text: str, value: float) -> Json:
     return {"token": text, "logprob": value, "bytes": list(text.encode()) if text else None}
 
 
-def _message(choice: Choice) -> Json:
+def _message(choice: ChoiceState) -> Json:
     message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
     if choice.calls:
         message["content"] = choice.text or None
@@ -133,5 +133,5 @@ def _chat_choice(index: int, delta: Json, logprobs: Json | None) -> Json:
     return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
 
 
-def _in_order(answer: Answer) -> list[Choice]:
+def _in_order(answer: Answer) -> list[ChoiceState]:
     return [answer.choices[index] for index in sorted(answer.choices)]

@@ -162,7 +162,7 @@ class TextChoice(Record):
 
 
 @dataclass(slots=True)
-class Reply(Record):
+class BaseCompletion(Record):
     """What all completions have in common; `dropped_params` lists what `drop_params` left out (not dumped)."""
 
     id: str = ""
@@ -180,17 +180,17 @@ class Reply(Record):
 
 
 @dataclass(slots=True)
-class ChatCompletion(Reply):
+class ChatCompletion(BaseCompletion):
     """A `chat.completion`: `choices` are `Choice`."""
 
 
 @dataclass(slots=True)
-class ChatCompletionChunk(Reply):
+class ChatCompletionChunk(BaseCompletion):
     """A `chat.completion.chunk`: `choices` are `ChunkChoice`."""
 
 
 @dataclass(slots=True)
-class Completion(Reply):
+class Completion(BaseCompletion):
     """A `text_completion`, whole or a chunk: `choices` are `TextChoice`."""
 
 

@@ -68,7 +68,7 @@ class HealthCheck:
         try:
             status = await self._status(target, path)
             # Behind a bare /generate the model may go by another name, or there is no /v2 at all.
-            if status != 200 and target.endpoint.bare is not None:
+            if status != 200 and target.api_base.bare is not None:
                 status = await self._status(target, "/v2/health/ready")
                 status = 200 if status in (404, 405) else status
         except AdapterError as error:

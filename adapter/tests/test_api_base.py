@@ -4,37 +4,37 @@ import pytest
 
 from triton_adapter.errors import BadRequestError, MissingParameterError, NotFoundError
 from triton_adapter.target import Target
-from triton_adapter.triton.endpoint import Endpoint, parse_api_base
+from triton_adapter.triton.api_base import ApiBase, parse_api_base
 
 
 @pytest.mark.parametrize(
-    "api_base, endpoint",
+    "api_base, read",
     [
-        ("http://h:8000", Endpoint("http://h:8000")),
-        ("h:8000", Endpoint("http://h:8000")),
-        (" http://h:8000/ ", Endpoint("http://h:8000")),
-        ("https://h/v2", Endpoint("https://h")),
-        ("http://h/generate", Endpoint("http://h", operation="generate", bare="http://h/generate")),
-        ("http://h/generate_stream", Endpoint("http://h", operation="generate", bare="http://h/generate")),
+        ("http://h:8000", ApiBase("http://h:8000")),
+        ("h:8000", ApiBase("http://h:8000")),
+        (" http://h:8000/ ", ApiBase("http://h:8000")),
+        ("https://h/v2", ApiBase("https://h")),
+        ("http://h/generate", ApiBase("http://h", operation="generate", bare="http://h/generate")),
+        ("http://h/generate_stream", ApiBase("http://h", operation="generate", bare="http://h/generate")),
         (
             "http://h/triton/infer/",
-            Endpoint("http://h/triton", operation="infer", bare="http://h/triton/infer"),
+            ApiBase("http://h/triton", operation="infer", bare="http://h/triton/infer"),
         ),
         (
             "http://h/embeddings?k=1",
-            Endpoint("http://h", "?k=1", "embeddings", bare="http://h/embeddings?k=1"),
+            ApiBase("http://h", "?k=1", "embeddings", bare="http://h/embeddings?k=1"),
         ),
-        ("http://h/p/v2/models/m/generate", Endpoint("http://h/p", operation="generate", model="m")),
+        ("http://h/p/v2/models/m/generate", ApiBase("http://h/p", operation="generate", model="m")),
         (
             "http://h/v2/models/m/versions/3/infer",
-            Endpoint("http://h", operation="infer", model="m", version="3"),
+            ApiBase("http://h", operation="infer", model="m", version="3"),
         ),
-        ("http://h/v2/models/m", Endpoint("http://h", model="m")),
+        ("http://h/v2/models/m", ApiBase("http://h", model="m")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_api_base_says_where_the_model_is(api_base: str, endpoint: Endpoint) -> None:
-    assert parse_api_base(api_base) == endpoint
+def test_an_api_base_says_where_the_model_is(api_base: str, read: ApiBase) -> None:
+    assert parse_api_base(api_base) == read
 
 
 @pytest.mark.parametrize(

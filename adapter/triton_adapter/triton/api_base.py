@@ -17,14 +17,14 @@ _OPERATION = re.compile(r"/(generate|generate_stream|infer|embeddings)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ApiBase:
     """Where a model lives.
 
     `operation` is what the path ended in (`generate`, `infer`, `embeddings`) or None; `bare` is the whole URL when
     that operation stood outside `/v2`, as on LiteLLM's page: it is used only if the server has no `/v2` model.
     """
 
-    base: str
+    server: str
     query: str = ""
     operation: str | None = None
     model: str | None = None
@@ -33,11 +33,11 @@ class Endpoint:
 
     def url(self, path: str) -> str:
         """Return the URL of a `/v2` path of this server."""
-        return f"{self.base}{path}{self.query}"
+        return f"{self.server}{path}{self.query}"
 
 
 @lru_cache(maxsize=1024)
-def parse_api_base(api_base: str) -> Endpoint:
+def parse_api_base(api_base: str) -> ApiBase:
     """Read an `api_base`. BadRequestError if it is no http(s) URL; MissingParameterError if it is empty."""
     if not api_base or not api_base.strip():
         raise MissingParameterError("api_base is required: the URL of the Triton server", param="api_base")
@@ -69,9 +69,9 @@ def parse_api_base(api_base: str) -> Endpoint:
         operation, path = found[1].removesuffix("_stream"), path[: found.start()].rstrip("/")
     server = f"{parts.scheme}://{parts.netloc}"
     if named := _MODEL.search(path):
-        return Endpoint(
+        return ApiBase(
             server + path[: named.start()], query, operation, model=named["model"], version=named["version"]
         )
     path = path.removesuffix("/v2")
     bare = server + bare_path.removesuffix("_stream") + query if operation else None
-    return Endpoint(server + path, query, operation, bare=bare)
+    return ApiBase(server + path, query, operation, bare=bare)
