@@ -10,7 +10,7 @@ from triton_adapter.steps import Reply, Steps, Together, Wire
 from triton_adapter.target import Target
 from triton_adapter.triton.replies import read_error
 
-# Requests to Triton that one call may become.
+# The most requests to Triton that one call may become.
 MOST_REQUESTS = 2048
 
 Request = TypeVar("Request")
@@ -43,7 +43,7 @@ def answer(
 ) -> Steps:
     """Answer a call, as steps: read its body, learn about the model if that is not done yet, and make an attempt.
 
-    If the model refuses and turns out to have changed since it was read, a second attempt is made. `bind` says that
+    If Triton refuses and the model has changed since it was read, a second attempt is made. `bind` says that
     an attempt needs the target's binding rather than only its `info`. Errors carry the request's id and the server.
     """
     request = read(body)
@@ -85,7 +85,7 @@ def send_all(target: Target, wires: Sequence[Wire], call: Call, send: Send = sen
 
 
 def check_requests(number: int, param: str) -> None:
-    """Raise BadRequestError if one call would become more requests to Triton than are let through."""
+    """Raise BadRequestError if one call would become more requests to Triton than MOST_REQUESTS."""
     if number > MOST_REQUESTS:
         raise BadRequestError(
             f"'{param}' would make {number} requests to this model; one call may make {MOST_REQUESTS} at most",

@@ -1,6 +1,6 @@
-"""The two clients: `Client` blocks, `AsyncClient` awaits. Both keep connections and what they learnt about models.
+"""The two clients: `Client` blocks, `AsyncClient` awaits. Both keep connections.
 
-The low-level methods take an OpenAI body as a dict and give dicts: the proxy is built on them.
+Their methods take an OpenAI body as a dictionary and return dictionaries; the proxy is built on them.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class Chunks:
-    """A streamed answer: iterate for its chunks. `close` leaves it, whether or not it was begun."""
+    """A streamed answer: iterate for its chunks. `close` cancels it, read or unread."""
 
     def __init__(self, flow: Flow, transport: "ThreadTransport") -> None:
         self._flow = flow
@@ -42,14 +42,14 @@ class Chunks:
         """Close the upstream connections. Idempotent; another thread that waits for a chunk gets an AdapterError."""
         for source in self._flow.opened:
             source.leave()
-        with suppress(ValueError):  # another thread is in it
+        with suppress(ValueError):  # another thread is waiting in it
             self._chunks.close()  # type: ignore[attr-defined]  # a generator
 
     __del__ = close
 
 
 class AsyncChunks:
-    """A streamed answer: iterate for lists of chunks, as many as have come. `aclose` leaves it, begun or not."""
+    """A streamed answer: iterate for lists of chunks, as many as have come. `aclose` cancels it, read or unread."""
 
     def __init__(self, flow: Flow, batches: AsyncIterator[list[Json]]) -> None:
         self._flow = flow
@@ -72,7 +72,7 @@ class AsyncChunks:
         """Close the upstream connections. Idempotent; another task that waits for chunks gets an AdapterError."""
         for source in self._flow.opened:
             source.close()
-        with suppress(RuntimeError):  # another task is in it
+        with suppress(RuntimeError):  # another task is waiting in it
             await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
 
     def __del__(self) -> None:
@@ -128,8 +128,8 @@ class AsyncClient:
     async def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | AsyncChunks:
         """Return a `chat.completion`, or an iterator of lists of chunks if the body says `stream`.
 
-        An AdapterError is raised here while nothing has been answered, from the iterator afterwards. Closing the
-        iterator, or cancelling the task, closes the upstream connection.
+        An AdapterError is raised here until the answer has begun, by the iterator afterwards. Closing the iterator, or
+        cancelling the task, closes the upstream connection.
         """
         return self._shown(await self._transport.run(chat(target, body, call)))
 
@@ -143,7 +143,7 @@ class AsyncClient:
         return reply
 
     async def fetch(self, wire: Wire) -> Reply:
-        """Send one request over the same connections (readiness, repository); any status is an answer."""
+        """Send one request over the same connections (readiness, repository). No status is an error."""
         return await self._transport.send(wire)
 
     async def close(self) -> None:

@@ -1,7 +1,8 @@
-"""One embeddings call as steps: the inputs cut into requests the model can take, their rows put back in order.
+"""An embeddings call as steps: the inputs are split into requests of the size that the model takes, and the vectors
+are put back in order.
 
 Outputs come as binary data, so FP16 and BF16 models work (Triton refuses those in JSON) and base64, the openai
-client's default, costs next to nothing.
+client's default, is cheap.
 """
 
 from array import array

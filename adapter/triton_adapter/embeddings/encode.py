@@ -1,4 +1,4 @@
-"""Rows of inputs to the HTTP request of a model that embeds."""
+"""Encodes rows of inputs as the HTTP request of a model that embeds. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +67,7 @@ def encode(
     if plan.info is not None and plan.info.decoupled:
         return _generate_wire(target, plan, rows[0], extra, request, call)
     if plan.info is None:
-        # LiteLLM's own shape: the server tells nothing, so nothing is request of it but the rows.
+        # LiteLLM's own shape: nothing is known of the model, so only the rows are sent.
         tensors = [Tensor(plan.slot.name, "BYTES", [len(rows)], rows)]
         body, headers = encode_infer(tensors)
         return target.post(plan.bare or "", body, headers)

@@ -8,7 +8,7 @@ from triton_adapter.settings import Settings
 from triton_adapter.target import Target
 from triton_adapter.triton.discovery import ModelInfo, TensorSpec
 
-# Rows in one request to a model that takes any number of them and says no limit.
+# Rows in one request to a model that accepts any number of them.
 FREE_BATCH = 64
 TEXT_INPUTS = ("input_text", "text_input", "text", "TEXT", "input", "INPUT", "INPUT0", "sentence", "query")
 TOKEN_INPUTS = ("input_ids", "INPUT_IDS", "tokens", "token_ids")
@@ -23,7 +23,7 @@ OUTPUTS = (
 )
 NUMBERS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 INTEGERS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
-# Inputs that follow from the tokens.
+# Inputs whose values follow from the tokens: name -> value for every token.
 COMPANIONS = {"attention_mask": 1, "token_type_ids": 0}
 
 

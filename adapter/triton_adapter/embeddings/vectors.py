@@ -1,4 +1,4 @@
-"""Vectors: an output tensor cut into one for each input, and each in the form that was asked for. Pure."""
+"""Splits an output tensor into one vector for each input, and renders vectors as lists or base64. Pure."""
 
 import base64
 import math
@@ -17,7 +17,7 @@ def split(tensor: Tensor, size: int, pooling: str | None) -> list["array[float]"
     values, shape = tensor.floats(), tensor.shape
     total = math.prod(shape)
     if total != len(values) or total == 0:
-        raise BadGatewayError(f"output '{tensor.name}' does not hold what its shape says")
+        raise BadGatewayError(f"output '{tensor.name}' does not have as many elements as its shape says")
     if size == 1 and len(shape) == 2 and shape[0] != 1:
         shape = [1, *shape]  # one text, a vector for each of its tokens
     if len(shape) == 1:
@@ -48,9 +48,9 @@ def pooled(values: "array[float]", width: int, pooling: str | None, name: str) -
 
 
 def shown(vector: "array[float]", *, as_base64: bool, dimensions: int | None) -> list[float] | str:
-    """Return a vector as a list, or as base64 of little-endian FP32; cut to `dimensions` and made of length 1 again.
+    """Return a vector as a list, or as base64 of little-endian FP32; cut to `dimensions` and scaled to length 1 again.
 
-    BadRequestError if there are not that many dimensions.
+    BadRequestError if the vector has fewer dimensions.
     """
     if dimensions is not None and dimensions != len(vector):
         if dimensions > len(vector):

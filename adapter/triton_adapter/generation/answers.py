@@ -1,6 +1,14 @@
-"""The answer to one request as it grows: pieces go in, what is new for each choice comes out. Pure.
+"""The answer to one request while it grows. Pure: pieces go in, increments of the choices come out.
 
-Streams and whole replies grow through the same code, so they cannot differ.
+One request to the adapter may become several requests to Triton, one for each prompt, and for each choice if the model
+cannot give several. Each of them is a `Lane`, and a response of a lane is read as a `Piece`. An `Answer` gives the
+piece's texts to the choices of that lane. A `ChoiceState` passes a text through these stages, in this order:
+
+    the prompt's echo is removed  ->  the text is cut at a stop sequence  ->  tool calls are taken out
+
+Each stage may hold text back until it is sure of it: text that might be the beginning of the echo, of a stop sequence
+or of a tool call is shown later, or at the end. Log probabilities wait until the text of their tokens is shown.
+Whole replies go through the same code as streams, so the two cannot differ.
 """
 
 from collections.abc import Iterator
@@ -33,7 +41,7 @@ class Increment:
 
 
 class ChoiceState:
-    """One choice: the prompt's echo taken off, cut at its stop sequence, tool calls taken out."""
+    """One choice while it grows: the text and tool calls so far, and what the stages hold back."""
 
     __slots__ = (
         "_echo",
@@ -67,13 +75,13 @@ class ChoiceState:
         self.prefix = ""
         self.calls: list[ToolCall] = []
         self.counts: list[int] = []
-        # Tokens of the text that is shown; those that wait for theirs to be; where the next one begins.
+        # The tokens whose text is shown, those whose text is not shown yet, and where the next one begins.
         self.logprobs: list[Any] = []
         self._waiting: list[Any] = []
         self._length = 0
         self._tokenizer = tokenizer
         self.finish: str | None = None
-        # Known once the choice has ended: OpenAI's finish reason; the number of tokens, and whether it is a guess.
+        # Set when the choice ends: OpenAI's finish reason; the number of tokens, and whether it is an estimate.
         self.reason = "stop"
         self.tokens: tuple[int, bool] = (0, True)
         self.done = False
@@ -82,7 +90,7 @@ class ChoiceState:
         self._echo = echo
 
     def feed(self, text: str, tokens: list[Any] | None = None) -> Increment:
-        """Take text of the model's and its tokens, if they are told; return what of it may be shown now."""
+        """Take text from the model, and its tokens if the model tells them; return what may be shown now."""
         if self._echo is not None:
             text = self._without_echo(text)
         if tokens:
@@ -94,7 +102,7 @@ class ChoiceState:
         return self._with_tokens(self._parsed(text))
 
     def end(self) -> Increment:
-        """Return what was held back, when the model's text is over."""
+        """Return the text that was held back; the model gives no more."""
         held, self._echo = self.prefix, None
         if self.cutter is not None:
             held = self.cutter.feed(held) + self.cutter.end()
@@ -108,7 +116,7 @@ class ChoiceState:
         return self._with_tokens(increment, every=self.cutter is None or not self.cutter.hit)
 
     def _with_tokens(self, increment: Increment, *, every: bool = False) -> Increment:
-        """Add the tokens whose text has been shown: what a stop sequence cuts off has none."""
+        """Add the tokens whose text has been shown. Text that a stop sequence cuts off shows no tokens."""
         increment.offset = self._length
         while self._waiting and (every or not self._waiting[0][0] or self._length < len(self.text)):
             token = self._waiting.pop(0)
@@ -140,7 +148,7 @@ class ChoiceState:
 class Lane:
     """One upstream request: the choices it answers begin at `first`; `prompt` is what it was sent.
 
-    `again` says that an earlier lane was sent the same prompt, whose tokens count once.
+    `again` says that an earlier lane was sent the same prompt: the tokens of a prompt are counted once.
     """
 
     first: int
@@ -151,7 +159,7 @@ class Lane:
 
 
 class Answer:
-    """Everything a request has been answered so far."""
+    """All choices of a request, and the lanes that they come from."""
 
     __slots__ = ("_make_parser", "_max_tokens", "_request", "binding", "choices", "lanes")
 
@@ -171,13 +179,13 @@ class Answer:
         self.choices: dict[int, ChoiceState] = {}
 
     def feed(self, lane: Lane, piece: Piece) -> Iterator[Increment]:
-        """Take one response of a lane."""
+        """Take one response of a lane; yield what is new for its choices."""
         if piece.prompt_tokens is not None:
             lane.prompt_tokens = piece.prompt_tokens
         for at, text in enumerate(piece.texts):
             place = at if piece.index is None else piece.index
             if place >= lane.expected and len(self.lanes) > 1:
-                continue  # a model of several texts, asked once for each choice
+                continue  # the model gives several texts, but is asked once for each choice
             index = lane.first + place
             choice = self.choices.get(index)
             if choice is None:
@@ -192,7 +200,7 @@ class Answer:
             yield choice.feed(text, told[at] if told is not None and at < len(told) else None)
 
     def end(self, lane: Lane) -> Iterator[Increment]:
-        """Close a lane's choices. BadGatewayError if the model answered too little, or broke off."""
+        """End the choices of a lane. BadGatewayError if there are too few of them, or one is not finished."""
         mine = [self.choices[index] for index in sorted(self.choices) if self._lane(index) is lane]
         if not mine:
             raise BadGatewayError("the model ended without an answer")
@@ -201,7 +209,7 @@ class Answer:
         told = "finish_reason" in self.binding.roles and "return_finish_reason" in self.binding.constants
         for choice in mine:
             if told and choice.finish is None:
-                raise BadGatewayError("the model's answer ends before it says that it is finished")
+                raise BadGatewayError("the model's answer ends before the model says that it is finished")
             increment = choice.end()
             choice.tokens = self._completion_tokens(choice)
             choice.reason = increment.finish_reason = self._finish_reason(choice)
@@ -215,7 +223,7 @@ class Answer:
     def _finish_reason(self, choice: ChoiceState) -> str:
         """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit.
 
-        A call that was cut off is told as such, as OpenAI does: its arguments are no JSON.
+        A tool call that was cut off has the reason for that, as at OpenAI, because its arguments are not valid JSON.
         """
         if choice.calls and not (choice.parser and choice.parser.cut):
             return "tool_calls"
@@ -227,7 +235,7 @@ class Answer:
         return "stop"
 
     def usage(self) -> dict[str, Any]:
-        """Return the usage object, when every lane has ended; `estimated` is there, and true, if a count is a guess."""
+        """Return the usage object of what has come so far; it has `estimated: true` if a count is an estimate."""
         prompt = completion = 0
         guessed = False
         for lane in self.lanes:
@@ -239,7 +247,7 @@ class Answer:
             prompt += tokens
             guessed |= estimated
         for choice in self.choices.values():
-            # A choice that was left before its end has not been counted yet.
+            # A choice that has not ended yet has not been counted.
             tokens, estimated = choice.tokens if choice.tokens[0] else self._completion_tokens(choice)
             completion += tokens
             guessed |= estimated
@@ -277,7 +285,7 @@ class Answer:
 
 
 def _named(text: str, tokens: list[Any], tokenizer: str | None) -> list[Any]:
-    """Return tokens of which only the numbers were told with the texts that they must have, if that is certain."""
+    """Add the texts to tokens that came as numbers only, if a tokenizer makes it certain which they are."""
     texts = [text] if len(tokens) == 1 else split(text, tokenizer)
     if len(tokens) == len(texts) + 1:
         texts.append("")  # the token that ends the text

@@ -1,7 +1,7 @@
-"""Messages to the one string a Triton model takes. Templates are inline, files or built in; nothing is ever fetched.
+"""Turns messages into the one string that a Triton model takes. A template is inline, a file or built in.
 
-Without a template the messages are put plainly: a single user message goes as it is, as on LiteLLM's page; several
-are labelled by role. Templates run in a Jinja sandbox in which nothing can be changed.
+Nothing is fetched from the network. Without a template a single user message is sent as it is, as on LiteLLM's page;
+several messages are labelled by role. Templates run in a Jinja sandbox that lets them change nothing.
 """
 
 import re
@@ -25,7 +25,7 @@ ALIASES = {
     "phi4": "phi3",
     "plain": "",
 }
-# What a built-in template ends a turn with; the first token is the backend's tokenizer's business.
+# What a built-in template ends a turn with. The backend's tokenizer adds the first token of a prompt.
 TURN_ENDS = {"llama2": "</s>", "mistral": "</s>", "zephyr": "</s>"}
 LABELS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 _ROLES = {"developer": "system", "function": "tool"}
@@ -38,9 +38,9 @@ def builtin_templates() -> list[str]:
 
 
 def render_chat(binding: Binding, request: Generation) -> str:
-    """Return the prompt of a chat; images are put aside as an input of the model.
+    """Return the prompt of a chat; images become values of an input of the model.
 
-    UnsupportedParameterError if a message holds a part that the model takes no such input for; BadRequestError if
+    UnsupportedParameterError if the model has no input for a part of a message; BadRequestError if
     the template is wrong or refuses the messages.
     """
     messages = request.messages
@@ -66,14 +66,14 @@ def render_chat(binding: Binding, request: Generation) -> str:
 
 
 def template_name(settings: Settings) -> str:
-    """Return the name of the built-in template that is meant, "" for none, "custom" for one of the user's own."""
+    """Return the name of the built-in template, "" for no template, "custom" for the user's own."""
     given = settings.chat_template or ""
     name = ALIASES.get(given.lower(), given.lower())
     return name if name in ("", *builtin_templates()) else "custom"
 
 
 def plain(messages: list[dict[str, Any]]) -> str:
-    """Return messages as text: a single user message as it is, several labelled by role with room for the answer."""
+    """Return messages as text: a single user message as it is, several labelled by role, then "Assistant:"."""
     if len(messages) == 1 and messages[0]["role"] == "user":
         return str(messages[0]["content"])
     lines = [f"{LABELS[message['role']]}: {message['content']}" for message in messages]
@@ -177,7 +177,7 @@ def _environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}` marks the assistant's words for training; for a prompt it is nothing."""
+        """`{% generation %}` marks what the assistant says, for training; it adds nothing to a prompt."""
 
         tags = {"generation"}  # noqa: RUF012 - jinja's own interface
 
@@ -194,14 +194,14 @@ def _environment() -> Any:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
-    environment.filters["tojson"] = to_json  # Jinja's own escapes for HTML
+    environment.filters["tojson"] = to_json  # Jinja's own filter escapes for HTML
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     return environment
 
 
 def _flattened(message: dict[str, Any], image_token: str, *, keep_parts: bool) -> dict[str, Any]:
-    """Return a message as templates expect it: text content, tool arguments as objects, today's role names."""
+    """Return a message as templates expect it: content as text, tool arguments as objects, current role names."""
     flat = {**message, "role": _ROLES.get(message["role"], message["role"])}
     content = message.get("content")
     if isinstance(content, list) and not (
@@ -235,7 +235,7 @@ def _tool_call(call: Any) -> Any:
             arguments = loads(arguments or "{}")
         except ValueError as error:
             raise BadRequestError(
-                "'tool_calls' must hold arguments that are JSON", param="messages", code="invalid_value"
+                "the arguments in 'tool_calls' must be JSON", param="messages", code="invalid_value"
             ) from error
     return {**call, "function": {**function, "arguments": arguments}}
 
@@ -249,7 +249,7 @@ def _images(messages: list[dict[str, Any]]) -> list[str]:
                 found.append(part["image_url"]["url"])
             elif part["type"] not in ("text", "refusal"):
                 raise UnsupportedParameterError(
-                    f"content of type '{part['type']}' cannot reach the model",
+                    f"the model takes no content of type '{part['type']}'",
                     param=f"messages[{at}].content",
                 )
     return found

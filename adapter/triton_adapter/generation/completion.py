@@ -1,7 +1,10 @@
-"""One completion as steps: encode, send, decode. No I/O: each step yields what is to be done and is sent its result.
+"""A chat or text completion as steps: read the body, make the prompts, encode, send, decode.
 
-The steps yield `Wire` (answered by a `Reply`), `Sleep` and `Together`; failures of the transport are thrown into
-them as errors of ours. The synchronous and the asynchronous transport drive the same steps.
+1. The OpenAI body is read (`openai.requests`) and its messages become a prompt (`chat_template`).
+2. The parameters are put where the model takes them (`encode`), once for all prompts.
+3. Every prompt, and every further choice that the model cannot give by itself, becomes a request (a `Lane`).
+4. Responses are read (`pieces`) and added to the `Answer`, at once for a whole reply; for a stream the steps end with
+   a `Flow`, whose first lane is open, and the transport feeds it.
 """
 
 import random
@@ -83,7 +86,7 @@ def _attempt(form: Form, target: Target, request: Generation, call: Call) -> Ste
         flow.openings = [_result(opened), *(_send(target, wire, call) for wire in wires[1:])]
         return flow
     replies = yield from send_all(target, wires, call, _send)
-    if request.stream:  # a model that can only answer whole: one event per choice
+    if request.stream:  # the model cannot stream: one chunk for each choice
         flow.whole = [_pieces(binding, reply) for reply in replies]
         return flow
     for lane, reply in zip(lanes, replies, strict=True):
@@ -115,7 +118,7 @@ def _values(binding: Binding, shared: Sampling, prompt: str, copy: int, *, strea
         binding, shared, prompt, stream=flag or (binding.info.decoupled and binding.settings.stream_upstream)
     )
     if copy and (slot := binding.slots.get("seed")) is not None:
-        # The same seed gives the same text: further choices take the next seeds, or any where none was given.
+        # The same seed gives the same text, so further choices take the next seeds, or random ones if none was given.
         given = values.get(slot.name)
         values[slot.name] = given + copy if isinstance(given, int) else random.getrandbits(31)
     return values
@@ -144,7 +147,7 @@ def _wire(
 
 
 def _send(target: Target, wire: Wire, call: Call) -> Steps:
-    """Send one request. If the model is not to be found at an assumed URL, say why nothing was known of it."""
+    """Send one request. If the model is not found at an assumed URL, the error says why the URL had to be assumed."""
     try:
         return (yield from send(target, wire, call))
     except NotFoundError as error:
@@ -173,5 +176,5 @@ def _pieces(binding: Binding, reply: Reply) -> list[Piece]:
     except ValueError:
         event = None
     if not isinstance(event, dict):
-        raise BadGatewayError("the reply is not a generate response of Triton's")
+        raise BadGatewayError("the reply is not a generate response")
     return [from_event(binding, event)]

@@ -1,4 +1,4 @@
-"""One prompt and its parameters to the values of a model's inputs, and those to an HTTP body. Pure."""
+"""Encodes a prompt and its parameters: to the values of a model's inputs, and those to an HTTP body. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,8 @@ def sampling(
 ) -> Sampling:
     """Put a request's parameters where the model takes them.
 
-    UnsupportedParameterError names the first one that has no place, unless `drop`: then `dropped` lists them all.
+    UnsupportedParameterError names the first one that the model has no place for; with `drop`, `dropped` lists them
+    all instead.
     Those in `allowed` go as Triton request parameters instead.
     """
     inputs, keys = binding.inputs, binding.profile.packed_keys
@@ -42,7 +43,7 @@ def sampling(
     for name, value in request.sampling.items():
         if not _place(binding, out, name, value):
             _refuse(out, name, value, binding, drop=drop, allowed=allowed)
-    if request.stop and binding.supports("stop"):  # the adapter enforces stop itself as well
+    if request.stop and binding.supports("stop"):  # in addition, the adapter enforces it
         _place(binding, out, "stop", request.stop)
     if request.n > 1 and binding.supports("n"):
         out.native_n = _place(binding, out, "n", request.n)
@@ -68,7 +69,7 @@ def sampling(
 
 
 def prompt_values(binding: Binding, shared: Sampling, prompt: str, *, stream: bool) -> dict[str, Any]:
-    """Return the values of every input for one prompt. MissingParameterError names an input nobody has set."""
+    """Return the values of every input for one prompt. MissingParameterError names a required input without a value."""
     values = {binding.prompt.name: [prompt] if binding.prompt.takes_list else prompt, **shared.values}
     if shared.packed is not None and binding.packed is not None and binding.packed.name not in values:
         values[binding.packed.name] = dumps(shared.packed).decode()
@@ -129,7 +130,7 @@ def _place(binding: Binding, out: Sampling, name: str, value: Any) -> bool:
 
 
 def _bias_words(binding: Binding, out: Sampling, bias: Mapping[str, float]) -> bool:
-    """Put a logit bias into TensorRT-LLM's words and weights; only a tokenizer can tell the words."""
+    """Encode a logit bias as TensorRT-LLM's words and weights; the words need a tokenizer."""
     words, weights = (binding.inputs.get(f"embedding_bias_{part}") for part in ("words", "weights"))
     if words is None or weights is None or not binding.settings.tokenizer:
         return False
@@ -178,7 +179,7 @@ def _logprobs(binding: Binding, out: Sampling, request: Generation, *, drop: boo
         request.logprobs = None
         return
     if profile.logprobs == "numbers" and request.logprobs > 0:
-        # The backend tells the chosen tokens' probabilities only.
+        # The backend gives the probabilities of the chosen tokens only.
         _refuse(out, "top_logprobs", request.logprobs, binding, drop=drop)
         request.logprobs = 0
     out.values[flag.name] = True

@@ -1,4 +1,8 @@
-"""A streamed answer: bytes of each upstream stream in, OpenAI chunks out. Pure; whole replies are built here too."""
+"""Turns an answer into OpenAI's form: a whole reply, or chunks while it grows. Pure.
+
+For a stream a transport feeds the bytes of every lane's event stream, in whatever order they come, ends every lane,
+and closes the flow; each of these returns the chunks that are due.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -38,10 +42,7 @@ def text_form() -> Form:
 
 @dataclass(slots=True)
 class Flow:
-    """One answer on its way. `openings` holds the steps that open each lane's stream, or `whole` its pieces.
-
-    Feed every lane's bytes as they come, end every lane, then close: each gives the chunks that are due.
-    """
+    """One answer. `openings` holds the steps that open each lane's stream, or `whole` holds each lane's pieces."""
 
     form: Form
     answer: Answer
@@ -52,7 +53,7 @@ class Flow:
     upstream: str | None = None
     openings: list[Any] = field(default_factory=list)
     whole: list[list[Piece]] = field(default_factory=list)
-    # The streams that are open although nobody has begun to read them.
+    # Streams that are open already; closing the answer unread must close them.
     opened: list[Any] = field(default_factory=list)
     error: AdapterError | None = None
     _readers: dict[int, EventReader] = field(default_factory=dict)
@@ -66,8 +67,8 @@ class Flow:
     def feed(self, lane: Lane, data: bytes) -> list[Json]:
         """Take bytes of a lane's event stream.
 
-        If they hold an error, or are no such stream, `error` is set: what came before it is returned, and is to be
-        shown before the error is raised.
+        If the bytes hold an error, or are not an event stream, `error` is set. The chunks from before the error are
+        returned: show them before raising it.
         """
         reader = self._readers.get(lane.first)
         if reader is None:
@@ -88,7 +89,7 @@ class Flow:
         return chunks
 
     def end(self, lane: Lane, *, cut: bool = False) -> list[Json]:
-        """End a lane; `cut` says that it was left early because nothing more of it is wanted."""
+        """End a lane; `cut` says that the rest of its stream was not read because it is not wanted."""
         reader = self._readers.get(lane.first)
         if reader is not None and not cut:
             reader.end()
@@ -97,7 +98,7 @@ class Flow:
         return chunks
 
     def satisfied(self, lane: Lane) -> bool:
-        """Tell whether the rest of a lane is not wanted: every choice of it has met its stop sequence."""
+        """Tell whether every choice of a lane has met its stop sequence, so that the rest is not wanted."""
         return self.answer.satisfied(lane)
 
     def close(self) -> list[Json]:

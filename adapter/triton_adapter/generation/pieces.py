@@ -1,4 +1,4 @@
-"""One response of a model, read by its binding: from a generate event or from infer tensors. Pure."""
+"""Reads one response of a model, from a generate event or from infer tensors, as its binding says. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from triton_adapter.jsontext import loads
 from triton_adapter.profiles.binding import Binding
 from triton_adapter.triton.codec import Tensor
 
-# A backend's word for why it stopped -> OpenAI's. Any other word is a failure, told as one.
+# A backend's word for why it stopped -> OpenAI's. Any other word is reported as a failure.
 FINISH_REASONS = {
     "": None,
     "None": None,
@@ -48,7 +48,7 @@ def from_tensors(binding: Binding, tensors: Mapping[str, Tensor]) -> Piece:
 
 
 def from_event(binding: Binding, event: Mapping[str, Any]) -> Piece:
-    """Read one generate response. InternalServerError if it is an error; BadGatewayError if it is no answer."""
+    """Read one generate response. InternalServerError if it is an error; BadGatewayError if it is not an answer."""
     error = event.get("error")
     if error is not None and binding.text not in event:
         raise InternalServerError(error if isinstance(error, str) else "the model failed")
@@ -75,7 +75,7 @@ def _index(event: Mapping[str, Any]) -> int | None:
     if not isinstance(index, int):
         return None
     if not 0 <= index < MOST_CHOICES:
-        raise BadGatewayError("the model's reply belongs to a choice that there cannot be")
+        raise BadGatewayError(f"the model answered for choice {index}, but only {MOST_CHOICES} are possible")
     return index
 
 
@@ -91,7 +91,7 @@ def _counts(event: Mapping[str, Any], name: str | None) -> list[int]:
     except (TypeError, ValueError, OverflowError):
         counts = [-1]
     if not all(0 <= count < 2**53 for count in counts):
-        raise BadGatewayError(f"the model's '{name}' is no number of tokens")
+        raise BadGatewayError(f"the model's '{name}' is not a number of tokens")
     return counts
 
 
@@ -110,7 +110,7 @@ def _logprobs(binding: Binding, event: Mapping[str, Any], choices: int) -> list[
     try:
         if binding.profile.logprobs == "vllm":
             return [[_vllm_token(token) for token in loads(text) or ()] for text in values]
-        # Numbers only, [choices, tokens] in the order of the tokens; generate has flattened them (2.51).
+        # Numbers only, of shape [choices, tokens] in the order of the tokens; generate flattens them (2.51).
         size = len(values) // max(1, choices)
         rows = [values[at * size : (at + 1) * size] for at in range(max(1, choices))]
         return [[("", float(number), {}) for number in row] for row in rows]

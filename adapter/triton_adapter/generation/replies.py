@@ -1,4 +1,4 @@
-"""OpenAI replies and chunks as plain dictionaries, in the order of OpenAI's own fields. Pure."""
+"""Renders answers as OpenAI replies and chunks: plain dictionaries, with fields in OpenAI's order. Pure."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def chat_chunk(head: Json, choices: list[Json], usage: Json | None, *, include_u
 
 
 def chat_delta(delta: Increment, *, logprobs: bool, top: int) -> list[Json]:
-    """Return the choices of the chunks for a delta: its text, its tool calls, its end."""
+    """Return the choices of the chunks for an increment: its text, its tool calls, its end."""
     found = []
     kept = chat_logprobs(delta.logprobs, top) if logprobs and delta.logprobs else None
     if delta.text or kept:
@@ -76,7 +76,7 @@ def text_chunk(head: Json, choices: list[Json], usage: Json | None, *, include_u
 
 
 def text_delta(delta: Increment, *, logprobs: bool, top: int) -> list[Json]:
-    """Return the choices of the chunk for a delta: nothing if it neither says nor ends anything."""
+    """Return the choices of the chunk for an increment: none if it has no text, token or end."""
     if not delta.text and delta.finish_reason is None and not delta.logprobs:
         return []
     kept = text_logprobs(delta.logprobs, top, delta.offset) if logprobs and delta.logprobs else None
@@ -114,7 +114,7 @@ def text_logprobs(tokens: list[Any], top: int, offset: int) -> Json:
 
 
 def _token(text: str, value: float) -> Json:
-    # A backend that tells numbers only leaves the token's text unknown.
+    # A backend that gives numbers only leaves the text of the token unknown.
     return {"token": text, "logprob": value, "bytes": list(text.encode()) if text else None}
 
 

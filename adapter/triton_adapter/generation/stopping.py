@@ -1,14 +1,14 @@
-"""Stop sequences, enforced here: the text ends before the first one, wherever the chunks are cut.
+"""Enforces stop sequences: the text ends before the first one, wherever the chunks are cut.
 
-Backends differ: TensorRT-LLM leaves the stop words in its text, some models take none. OpenAI's rule is that the
-text ends before the sequence, so the adapter applies it to every answer, whether or not the model was told.
+Backends differ: TensorRT-LLM leaves the stop words in its text, some models have no input for them. OpenAI's rule is
+that the text ends before the sequence, so the adapter cuts every answer, whether or not the model got the sequences.
 """
 
 from collections.abc import Sequence
 
 
 class StopCutter:
-    """Feeds text through until a stop sequence is seen. `hit` says that it was."""
+    """Passes text on until a stop sequence appears; `hit` says that one did."""
 
     __slots__ = ("_held", "_stops", "hit")
 
@@ -18,7 +18,7 @@ class StopCutter:
         self.hit = False
 
     def feed(self, text: str) -> str:
-        """Return what may be shown: everything that can no longer be part of a stop sequence."""
+        """Return what may be shown: the text that cannot be part of a stop sequence any more."""
         if self.hit:
             return ""
         text = self._held + text
@@ -31,7 +31,7 @@ class StopCutter:
         return text[: len(text) - keep]
 
     def end(self) -> str:
-        """Return what was held back for a stop sequence that never came."""
+        """Return the text that was held back as the possible beginning of a stop sequence."""
         held, self._held = self._held, ""
         return held
 

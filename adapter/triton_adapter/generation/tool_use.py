@@ -1,4 +1,4 @@
-"""Whether and how a model is asked to call tools: its template shows them, its parser reads the calls."""
+"""Decides whether and how a model may call tools: its template shows them, a parser reads the calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +20,10 @@ BY_TEMPLATE = {"llama3": "llama3", "mistral": "mistral", "hermes": "hermes", "qw
 def prepare_tools(
     binding: Binding, request: Generation, dropped: list[str] | None
 ) -> Callable[[], ToolParser] | None:
-    """Return what makes a parser for each choice, or None if no tool may be called.
+    """Return a function that makes a parser for a choice, or None if no tool may be called.
 
     UnsupportedParameterError names `tools` if the model has neither template nor parser for them, `tool_choice` if a
-    call is demanded that only guided decoding can promise. With `dropped` they are listed there instead.
+    call is required and the model has no guided decoding. With `dropped` their names are added there instead.
     """
     if request.tool_choice == "none":
         return None
@@ -39,7 +39,7 @@ def prepare_tools(
             _refused(request, dropped, "tool_choice", "needs a model with guided decoding")
             return None
         request.response_format = {"type": "json_schema", "schema": _call_schema(request.tools, chosen)}
-        # What is forced is one bare JSON object, whatever the family's own format.
+        # Guided decoding forces one bare JSON object, whatever the format of the model's family.
         return lambda: ToolParser(FORMATS["llama3"], names, single=True)
     single = not request.parallel_tool_calls
     return lambda: ToolParser(FORMATS[name], names, single=single)

@@ -1,4 +1,4 @@
-"""What each backend calls things: one table per contract, and the binding of a table to a model."""
+"""Each backend's names for inputs and outputs, one table per backend, and the binding of a table to a model."""
 
 from triton_adapter.errors import BadRequestError
 from triton_adapter.profiles.custom import CUSTOM

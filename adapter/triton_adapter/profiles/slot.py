@@ -1,4 +1,4 @@
-"""A slot: one input tensor of a model, and the conversion of a JSON value to what it takes."""
+"""A slot: one input tensor of a model, and how a JSON value becomes its data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class Slot:
             ) from None
 
     def tensor(self, value: Any) -> Tensor:
-        """Return the tensor of a converted value: the innermost free dimension takes the length."""
+        """Return the tensor of a converted value: the innermost dimension of any length gets the number of elements."""
         if not isinstance(value, list):
             return Tensor(self.name, self.datatype, self.scalar_shape, [value])
         shape = [1 if length < 0 else length for length in self.dims]
@@ -110,7 +110,7 @@ class Slot:
 
 
 def request_parameter(name: str, value: Any) -> Any:
-    """Return a value that Triton can carry as a request parameter. BadRequestError names any other."""
+    """Return a value if Triton can carry it as a request parameter. BadRequestError if it cannot."""
     if not isinstance(value, (str, bool, int, float)):
         raise BadRequestError(
             f"'{name}' is no input of the model, and Triton's request parameters are strings, numbers and booleans",

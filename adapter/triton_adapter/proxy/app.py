@@ -1,4 +1,4 @@
-"""The ASGI application: one callable that answers the three calls itself, and FastAPI for everything else."""
+"""The proxy's ASGI application. Completions and embeddings are answered without a framework, the rest by FastAPI."""
 
 import asyncio
 import logging
@@ -44,9 +44,9 @@ HOT = {f"{prefix}/{route}": operation for prefix in ("", "/v1") for route, opera
 _NAMED = re.compile(
     r"(?:/v1)?/(?:engines|openai/deployments)/(?P<model>.+?)/(?P<route>chat/completions|completions|embeddings)"
 )
-# How often what keys used is written down, in seconds.
+# Seconds between two writes of what the keys have used.
 SYNC = 1.0
-# Bodies of the control routes: keys, not prompts.
+# The largest body of a control route, in bytes: it holds a key, not a prompt.
 LARGEST_CONTROL = 1 << 20
 SHOWN_HEADERS = ("x-request-id", "openai-processing-ms", "retry-after", "x-litellm-dropped-params")
 
@@ -118,7 +118,7 @@ class Proxy:
         scope["path"] = tidy(scope["path"])
         try:
             if scope["method"] not in ("GET", "HEAD"):
-                self.auth.principal(headers)  # before anything is read
+                self.auth.principal(headers)  # before the body is read
                 receive = await _buffered(scope, receive, headers)
             await self._control(scope, receive, send_labelled)
         except ClientLeft:
@@ -146,11 +146,11 @@ class Proxy:
                 try:
                     await self.store.aclose()
                 except StoreError as error:
-                    log.warning("what keys used last is not written down: %s", error)
+                    log.warning("the last uses of keys were not saved: %s", error)
 
     @property
     def health(self) -> HealthCheck:
-        """Whoever asks how the deployments are, while the proxy runs."""
+        """The health check of the deployments. RuntimeError unless the proxy runs."""
         if self._health is None:
             raise RuntimeError("the proxy does not run: its lifespan has not begun")
         return self._health
@@ -164,7 +164,7 @@ class Proxy:
                 log.warning("%s", error)
 
     def metrics_text(self) -> bytes:
-        """Return the metrics, with those that are read off rather than counted."""
+        """Return the metrics in Prometheus' text format; the gauges are set first."""
         now = monotonic()
         for one in self.catalog.entries():
             self.metrics.cooling.values[one.entry.name, one.id] = float(one.cooled_until > now)
@@ -174,12 +174,12 @@ class Proxy:
 
 
 def tidy(path: str) -> str:
-    """Return a path without the doubled and trailing slashes that base URLs give rise to."""
+    """Return a path without doubled or trailing slashes, which come from base URLs that end in a slash."""
     return re.sub("/{2,}", "/", path).rstrip("/") or "/"
 
 
 def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
-    """Return the call that an unusual path stands for, and the model it names."""
+    """Return the operation of a path that is not in HOT, and the model that the path names."""
     path = tidy(scope["path"])
     if path in HOT:
         return HOT[path], None
@@ -192,11 +192,11 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
 
 
 async def _buffered(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
-    """Read a control request's body within its bounds; return what hands it on."""
+    """Read a control request's body, which has a limit; return a `receive` that gives it again."""
     body = await read_body(scope, receive, headers, LARGEST_CONTROL)
     if scope["path"].startswith("/key/"):
-        parse_object(body)  # what FastAPI reads too is not all JSON: NaN, half a surrogate pair
-    # JSON whatever it is called: curl calls it a form.
+        parse_object(body)  # FastAPI also accepts what is not JSON: NaN, half of a surrogate pair
+    # The body is read as JSON whatever its content type: curl's default is a form.
     scope["headers"] = [
         *((name, value) for name, value in scope["headers"] if name != b"content-type"),
         (b"content-type", b"application/json"),

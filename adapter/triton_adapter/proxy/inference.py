@@ -1,4 +1,4 @@
-"""The three calls that do the work: chat completions, completions, embeddings. The hot path: no framework in it."""
+"""The routes that call models: chat completions, completions, embeddings. The hot path, without a framework."""
 
 import asyncio
 import logging
@@ -92,11 +92,11 @@ class Exchange:
     left: bool = False
     status: int = 200
     tokens: int = 0
-    # The key whose limits and budget this request counts against, once it does.
+    # The key whose limits and budget this request counts against, after it was admitted.
     metered: Key | None = None
 
     def leave(self) -> None:
-        """Take note that the client has left."""
+        """Note that the client has left."""
         self.left = True
 
 
@@ -135,7 +135,7 @@ class Inference:
         except ClientLeft:
             exchange.left = True
         except asyncio.CancelledError:
-            # Either the client has gone, or the proxy is going and has waited long enough.
+            # Either the client has left, or the proxy is shutting down and its drain time is over.
             if not exchange.left:
                 await self._refuse(
                     exchange, ServiceUnavailableError("The proxy is shutting down", retry_after=1), send
@@ -150,7 +150,7 @@ class Inference:
             self._count(exchange)
 
     def _admit(self, exchange: Exchange, body: Json, named: str | None) -> Group:
-        """Return the group a request is for, once it is known that it may be asked now."""
+        """Return the group a request is for, after checking that the request may be sent now."""
         limit = self.config.max_parallel_requests
         if limit is not None and self.running > limit:
             raise ServiceUnavailableError("The proxy is busy; try again later", retry_after=1)
@@ -199,7 +199,7 @@ class Inference:
     async def _open(
         self, exchange: Exchange, body: Json, drop: bool, allowed: tuple[str, ...], deployment: Deployment
     ) -> Opened:
-        """Ask one deployment. Of a stream the first chunks are awaited: until then another one can still answer."""
+        """Ask one deployment. A stream's first chunks are awaited, as another one can answer until then."""
         entry = deployment.entry
         call = Call(
             exchange.model,
@@ -297,12 +297,12 @@ class Inference:
             self.router.done(exchange.outcome, exchange.tokens)
         if (key := exchange.metered) is not None:
             key.meter.end(exchange.tokens)
-            # A request that came to nothing is given back.
+            # A request that was not answered does not count against the budget.
             self.auth.store.use(key, 0 if exchange.outcome else -1, exchange.tokens)
 
 
 def _flags(body: Json) -> tuple[bool, tuple[str, ...]]:
-    """Take LiteLLM's two flags out of a body: whether to drop parameters, and which to let pass."""
+    """Take LiteLLM's two flags out of a body: whether to drop parameters, and which to send on."""
     drop, allowed = body.pop("drop_params", None) or False, body.pop("allowed_openai_params", None) or []
     if not isinstance(drop, bool):
         raise BadRequestError("'drop_params' must be a boolean", param="drop_params", code="invalid_type")
@@ -316,7 +316,7 @@ def _flags(body: Json) -> tuple[bool, tuple[str, ...]]:
 
 
 def log_surprise(error: BaseException, identifier: bytes) -> None:
-    """Log where something failed that should not: the place, never the text, which may hold anything."""
+    """Log an unexpected failure: its type and line, never its text, which may hold anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""The keywords of a call, sorted: what is about the target, what about the call, what goes into the body."""
+"""Sorts the keywords of a call into its target, the call itself and the OpenAI body."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,18 +29,18 @@ _CALL = frozenset(
         "timeout",
     }
 )
-# Keywords of LiteLLM's that are not about a call to Triton -> what takes their place here. False and None pass.
+# Keywords of LiteLLM without a meaning for Triton -> what to use instead. False and None are accepted.
 _ELSEWHERE = {
-    "cache": "replies are not cached here; Triton's response cache is its model's own",
-    "caching": "replies are not cached here; Triton's response cache is its model's own",
+    "cache": "replies are not cached here; Triton's response cache is a setting of the model",
+    "caching": "replies are not cached here; Triton's response cache is a setting of the model",
     "context_window_fallback_dict": "the proxy falls back: context_window_fallbacks in its router_settings",
     "fallbacks": "the proxy falls back: fallbacks in its router_settings",
     "logger_fn": "use the logging of your program",
-    "mock_response": "answers without a model come from a triton-emulator: start one and name it as api_base",
+    "mock_response": "for answers without a model start a triton-emulator and set api_base to its URL",
     "model_list": "the proxy serves a list of models",
     "verbose": "use the logging of your program",
 }
-_ASIDE = frozenset({*SETTING_TYPES, *_CALL, *_ELSEWHERE})
+_NOT_BODY = frozenset({*SETTING_TYPES, *_CALL, *_ELSEWHERE})
 Prompt = str | list[str] | list[int] | list[list[int]]
 
 _targets: dict[bytes, Target] = {}
@@ -48,7 +48,7 @@ _MOST_TARGETS = 1024
 
 
 def read_arguments(model: str, given: Mapping[str, Any]) -> tuple[Target, dict[str, Any], Call]:
-    """Sort a call's keywords: what is about the target, what about the call, what goes into the body."""
+    """Sort a call's keywords; return its target, its body and the rest. A RequestError names a wrong one."""
     provider = given.get("custom_llm_provider")
     if (
         provider not in (None, "triton")
@@ -61,7 +61,7 @@ def read_arguments(model: str, given: Mapping[str, Any]) -> tuple[Target, dict[s
             raise UnsupportedParameterError(f"'{name}' is not a parameter here: {instead}", param=name)
     settings = {name: value for name, value in given.items() if name in SETTING_TYPES and value is not None}
     request_kwargs = settings.pop("chat_template_kwargs", None)
-    body = {name: _plain(value) for name, value in given.items() if name not in _ASIDE}
+    body = {name: _plain(value) for name, value in given.items() if name not in _NOT_BODY}
     body["model"] = model
     if request_kwargs is not None:
         body["chat_template_kwargs"] = request_kwargs
@@ -85,7 +85,7 @@ _JSON = frozenset({str, int, float, bool, dict, type(None)})
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: a reply's message, a pydantic object, a tuple or an array of numpy's too."""
+    """Return a value as JSON types, also a reply's message, a pydantic object, a tuple or a numpy array."""
     if type(value) in _JSON:
         return value
     if isinstance(value, type) and hasattr(

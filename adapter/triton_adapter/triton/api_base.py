@@ -1,4 +1,4 @@
-"""What an `api_base` means: the server's base URL, and what the path already says.
+"""Reads an `api_base`: the server's base URL, and what the path says about the model.
 
 Every form is accepted with or without a trailing slash, a query (kept: gateways put tokens there) and a prefix:
 `http://host:8000`, `.../v2`, `.../generate`, `.../generate_stream`, `.../infer`, `.../embeddings`,
@@ -18,10 +18,10 @@ _OPERATION = re.compile(r"/(generate|generate_stream|infer|embeddings)$")
 
 @dataclass(frozen=True, slots=True)
 class ApiBase:
-    """Where a model lives.
+    """What an `api_base` says: `server` is the server's base URL, the rest is what its path and query add.
 
     `operation` is what the path ended in (`generate`, `infer`, `embeddings`) or None; `bare` is the whole URL when
-    that operation stood outside `/v2`, as on LiteLLM's page: it is used only if the server has no `/v2` model.
+    that operation is outside `/v2`, as on LiteLLM's page: it is used only if the server has no such model under `/v2`.
     """
 
     server: str
@@ -38,7 +38,7 @@ class ApiBase:
 
 @lru_cache(maxsize=1024)
 def parse_api_base(api_base: str) -> ApiBase:
-    """Read an `api_base`. BadRequestError if it is no http(s) URL; MissingParameterError if it is empty."""
+    """Read an `api_base`. BadRequestError if it is not an http(s) URL; MissingParameterError if it is empty."""
     if not api_base or not api_base.strip():
         raise MissingParameterError("api_base is required: the URL of the Triton server", param="api_base")
     text = api_base.strip()

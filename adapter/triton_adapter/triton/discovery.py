@@ -1,7 +1,8 @@
-"""What a model takes and gives, read once from its metadata and its config.
+"""Reads a model's inputs and outputs once, from its metadata and its config.
 
 `GET /v2/models/M` tells names, datatypes and shapes; `GET .../config` tells the batch size, which inputs are
-optional and whether the model is decoupled. A server that keeps its config to itself is taken at its metadata.
+optional and whether the model is decoupled. If a server
+does not give its config, the metadata alone is used.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -16,7 +17,7 @@ from triton_adapter.triton.replies import read_error
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output: `dims` without the batch dimension, -1 where any length goes."""
+    """An input or output: `dims` without the batch dimension, -1 for any length."""
 
     name: str
     datatype: str
@@ -58,11 +59,11 @@ def discover(
 
 
 def read_model(metadata: Mapping[str, Any], config: Mapping[str, Any] | None) -> ModelInfo:
-    """Return the model two documents describe. BadGatewayError if they are not a model's."""
+    """Return the model that two documents describe. BadGatewayError if they do not describe one."""
     try:
         batch = int((config or {}).get("max_batch_size") or 0)
         optional = {item["name"] for item in (config or {}).get("input", ()) if item.get("optional")}
-        if config is None:  # nothing says which inputs may be left out: let the server say it
+        if config is None:  # unknown which inputs are optional: the server refuses if one is missing
             optional = {item["name"] for item in metadata["inputs"]}
         policy = (config or {}).get("model_transaction_policy") or {}
         return ModelInfo(
@@ -94,7 +95,7 @@ def _document(reply: Reply, upstream: str) -> dict[str, Any]:
         error = read_error(reply, upstream=upstream)
         if (
             isinstance(error, NotFoundError) and error.message == "Not Found"
-        ):  # 2.51: of a path, not of a model
+        ):  # 2.51: this is said of a path, not of a model
             error = NotFoundError(
                 "no /v2/models is served there: is the path of api_base right?", param="model"
             )

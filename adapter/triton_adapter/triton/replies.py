@@ -1,7 +1,7 @@
-"""What a refusal of Triton's means: the error for a reply.
+"""Reads Triton's refusals: the error for an HTTP reply that is not a success.
 
-2.51 labels errors text/plain on some routes and sends them as an event on generate_stream, so a reader goes by the
-body, never by the Content-Type. The status is Triton's; a model's failure is 400 on generate whatever its code.
+2.51 labels errors text/plain on some routes and sends them as an event on generate_stream, so the body
+decides, never the Content-Type. The status is Triton's; a model's failure is 400 on generate whatever its code.
 """
 
 from math import isfinite
@@ -18,7 +18,7 @@ from triton_adapter.jsontext import loads
 from triton_adapter.steps import Reply
 
 JSON = {"Content-Type": "application/json"}
-# A Retry-After of more seconds than these says no more than that.
+# A Retry-After is cut to this many seconds.
 LONGEST_PAUSE = 1e9
 
 
@@ -54,9 +54,9 @@ def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | N
     if status < 400:
         kind, status = BadGatewayError, 502
         message = f"the upstream answered {reply.status}, which Triton never does"
-    if status == 407:  # no Triton asks for it: it is not the client of ours who has to show something
+    if status == 407:  # from a forward proxy, as Triton never sends it; the caller need not authenticate
         return APIConnectionError(
-            "the proxy on the way to Triton wants other credentials than the environment names",
+            "the proxy on the way to Triton refuses the credentials that the environment names",
             code="upstream_proxy",
             request_id=request_id,
             upstream=upstream,
@@ -64,7 +64,7 @@ def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | N
     if status == 408:
         status = 504
     return kind(
-        message or f"the upstream answered {reply.status} without an error of Triton's",
+        message or f"the upstream answered {reply.status} without an error from Triton",
         status_code=status,
         param="model" if status == 404 else None,
         request_id=request_id,

@@ -13,7 +13,7 @@ from typing import Any
 from triton_adapter.errors import BadRequestError
 from triton_adapter.jsontext import dumps
 
-# What a reader answers where it finds no call: WAIT: more text is needed; NONE: there is none here.
+# What a reader returns if it finds no call. WAIT: more text is needed; NONE: there is no call here.
 WAIT = "wait"
 NONE = "none"
 # A call whose name is not known within so many characters is read when it is whole.
@@ -48,7 +48,7 @@ class ToolCall:
 class Head:
     """The beginning of a call: its arguments, an object, follow at `end`, and come as the model writes them.
 
-    `bare` says that nothing belongs to the call behind them, `listed` that it is the first of a JSON list.
+    `bare` says that nothing after the arguments belongs to the call, `listed` that it is the first of a JSON list.
     """
 
     end: int
@@ -57,11 +57,11 @@ class Head:
     listed: bool = False
 
 
-Found = tuple[int, list[ToolCall]]  # where the calls end, and the calls
+Found = tuple[int, list[ToolCall]]  # the position after the calls, and the calls
 
 
 class Brackets:
-    """Counts the brackets of JSON text as it comes, those in strings left out: `depth` of them are open."""
+    """Counts the brackets of JSON text as it comes, without those in strings; `depth` of them are open."""
 
     __slots__ = ("_escaped", "_inside", "depth")
 
@@ -70,7 +70,7 @@ class Brackets:
         self._inside = self._escaped = False
 
     def close(self, text: str) -> int:
-        """Take text up to where every bracket is closed again, and return that place, or -1 if none is."""
+        """Take text up to where every bracket is closed again, and return that position, or -1 if there is none."""
         at = 0
         while at < len(text):
             if self._escaped:
@@ -109,7 +109,7 @@ class Format:
 
 
 def read_json(text: str, at: int) -> tuple[int, Any] | str:
-    """Read one JSON value. WAIT if it is cut off, NONE if it can be none."""
+    """Read one JSON value. WAIT if it is cut off, NONE if it cannot become valid JSON."""
     at = _skip(text, at)
     if at >= len(text):
         return WAIT
@@ -120,13 +120,13 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
     except json.JSONDecodeError as error:
         broken = error.pos < len(text.rstrip()) - 1 and not _inside_string(text, at)
         return NONE if broken and _closed(text, at) else WAIT
-    except (ValueError, RecursionError):  # an integer of thousands of digits, brackets by the thousand
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or thousands of nested brackets
         return NONE
     return end, value
 
 
 def _closed(text: str, at: int) -> bool:
-    """Tell whether the braces opened at `at` are closed again: then what failed to parse never will."""
+    """Tell whether the braces opened at `at` are closed again: if they are, more text cannot make it valid."""
     return Brackets().close(text[at:]) >= 0
 
 
@@ -139,13 +139,15 @@ def _call(value: Any) -> ToolCall | None:
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
     if isinstance(arguments, str):  # some models write the arguments as JSON text already
-        half = any("\ud800" <= letter <= "\udfff" for letter in arguments)  # of a pair: no text
+        half = any(
+            "\ud800" <= letter <= "\udfff" for letter in arguments
+        )  # half of a surrogate pair is not text
         return None if half else ToolCall(value["name"], arguments)
     return ToolCall(value["name"], _written(arguments))
 
 
 def _written(arguments: Any) -> str:
-    """Return arguments as JSON text, also what the model may write and orjson does not: integers of any size."""
+    """Return arguments as JSON text, including integers of any size, which orjson refuses."""
     try:
         return dumps(arguments).decode()
     except BadRequestError:
@@ -153,7 +155,7 @@ def _written(arguments: Any) -> str:
 
 
 def read_object(text: str, at: int = 0) -> Head | Found | str:
-    """Read `{"name": ..., "arguments" or "parameters": {...}}`, or as much of it as says what is called."""
+    """Read `{"name": ..., "arguments" or "parameters": {...}}`, or its head if the rest has not come yet."""
     at = _skip(text, at)
     head = _HEAD.match(text, at, at + HEAD_LIMIT)
     if head is not None:
@@ -166,7 +168,7 @@ def read_object(text: str, at: int = 0) -> Head | Found | str:
 
 
 def read_rest(text: str) -> int | str:
-    """Find the end of a call's object behind its arguments: other members may stand there."""
+    """Find the end of a call's object after its arguments, where other members may follow."""
     at = _skip(text, 0)
     if at >= len(text):
         return WAIT

@@ -1,7 +1,7 @@
-"""The keys of LiteLLM's `config.yaml` as tables: those understood, those without effect, those refused.
+"""The schema of LiteLLM's `config.yaml`, as tables: keys that are used, that have no effect, that are refused.
 
-`RULES` holds, by section, each key's check and what a value must be, said in a sentence. A key in `WITHOUT_EFFECT`
-is accepted and warned of, one in `REFUSED` is a mistake with a fix; any other key is a mistake.
+`RULES` holds, by section, each key's check and what a value must be. A key in `WITHOUT_EFFECT` is accepted with a
+warning, one in `REFUSED` is a mistake with a fix; any other key is a mistake.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def _is_aliases(value: Any) -> bool:
 
 
 def is_header(value: Any) -> bool:
-    """Tell what may stand in a header: printable ASCII."""
+    """Tell whether a value may be a header's: printable ASCII."""
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
@@ -250,6 +250,6 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# Names that a default of `litellm_params` may have without looking like a slip of the pen.
+# Names of request parameters that `litellm_params` may give a default for.
 BODY_PARAMETERS = frozenset(CHECKS) | SAMPLING | OPENAI_ONLY | {"tools", "tool_choice", "logprobs"}
 LITELLM_PARAMS = frozenset(RULES["litellm_params"]) | frozenset(SETTING_TYPES) | BODY_PARAMETERS

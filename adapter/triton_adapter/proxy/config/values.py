@@ -1,4 +1,4 @@
-"""What LiteLLM's `config.yaml` says, as values."""
+"""The values of LiteLLM's `config.yaml`, and the error for its mistakes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,20 +10,20 @@ from triton_adapter.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something in the file that cannot be meant. `where` is the path of keys."""
+    """One mistake in the file. `where` is the path of keys."""
 
     message: str
     line: int | None = None
     where: str = ""
 
     def text(self, file: str) -> str:
-        """Return one line for a person, in the form that editors can jump to."""
+        """Return one line, `file:line: where: message`, which editors can jump to."""
         place = file if self.line is None else f"{file}:{self.line}"
         return f"{place}: {self.where + ': ' if self.where else ''}{self.message}"
 
 
 class ConfigError(Exception):
-    """The config cannot be used; `mistakes` has every reason."""
+    """The config cannot be used; `mistakes` lists all reasons."""
 
     def __init__(self, mistakes: list[Mistake], file: str = "config.yaml") -> None:
         super().__init__("\n".join(mistake.text(file) for mistake in mistakes))
@@ -74,7 +74,7 @@ class RouterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything the proxy is told. `database` is the key store's file; times are seconds."""
+    """All settings of the proxy. `database` is the key store's file; times are seconds."""
 
     models: tuple[ModelEntry, ...]
     router: RouterConfig = field(default_factory=RouterConfig)

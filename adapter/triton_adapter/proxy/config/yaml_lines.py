@@ -1,4 +1,4 @@
-"""YAML whose values remember the line they stand on. Line numbers count from 1, as editors do."""
+"""Reads YAML and keeps the line of every value. Lines count from 1, as in editors."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-# What no config that is meant holds: an alias of aliases of aliases is a line to write and hours to read.
+# Limits that no real config reaches: a few lines of aliases of aliases can make a document of any size.
 MOST_VALUES = 100_000
 MOST_BITS = 1 << 13
 
@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):
                 f"this looks like a value of type {kind}, and is none: put it in quotes", _line(node)
             ) from error
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise YamlError("a number of so many digits is no number that is meant", _line(node))
+            raise YamlError("a number has too many digits", _line(node))
         return value
 
 

@@ -11,7 +11,7 @@ from triton_adapter.proxy.keys.key import Key
 from triton_adapter.proxy.keys.store import KeyStore
 
 SHORTEST = 16
-# What documentation, examples and habit put where a secret should be.
+# Values from documentation and examples, which are not secrets.
 _KNOWN = frozenset({"sk-1234", "sk-12345", "sk-123456", "sk-12345678", "sk-1234567890"})
 _WORDS = ("changeme", "change-me", "masterkey", "master-key", "yourkey", "your-key", "password", "secret-key")
 FIX = (
@@ -22,7 +22,7 @@ FIX = (
 
 
 class QuotaError(RateLimitError):
-    """429: a key's budget is used up; to come back soon does not help."""
+    """429: a key's budget is used up, so an early retry does not help."""
 
     type = "insufficient_quota"
     code = "insufficient_quota"
@@ -65,7 +65,7 @@ class Authenticator:
 
     def __init__(self, master_key: str | None, store: KeyStore) -> None:
         self.store = store
-        # Digests are looked up, never secrets compared: the time it takes tells nothing.
+        # Keys are looked up by digest instead of compared, so that timing reveals nothing.
         self._master = hashlib.sha256(master_key.encode()).hexdigest() if master_key else None
 
     @property
@@ -74,7 +74,7 @@ class Authenticator:
         return self._master is None
 
     def principal(self, headers: Mapping[bytes, bytes]) -> Principal:
-        """Return who is asking. AuthenticationError if that is nobody who may."""
+        """Return who is asking. AuthenticationError if the key is missing, unknown, blocked or expired."""
         if self._master is None:
             return ANYBODY
         given = headers.get(b"authorization")

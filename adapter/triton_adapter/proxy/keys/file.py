@@ -1,4 +1,4 @@
-"""The keys' file: SQLite, shared with other processes. Every method may wait for them; none is for an event loop."""
+"""The file of keys: SQLite, shared with other processes. Methods may block, so no event loop should call them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class StoreError(Exception):
 
 
 class KeyFile:
-    """One file, or the memory of this process if there is no path. Each method is one transaction."""
+    """One file, or this process's memory if there is no path. Each method is one transaction."""
 
     def __init__(self, path: str | None) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class KeyFile:
         return self._database is not None or (self.path is not None and Path(self.path).exists())
 
     def load(self) -> list[Row] | None:
-        """Return every key's columns; None if nobody else has written since they were last read."""
+        """Return every key's columns; None if no other process has written since the last read."""
         with self._opened() as database:
             version = database.execute("PRAGMA data_version").fetchone()[0]
             if version == self._version:
@@ -55,7 +55,7 @@ class KeyFile:
                 for name in _STRUCTURED:
                     row[name] = json.loads(row[name])
                 row["blocked"] = bool(row["blocked"])
-                # Checked here, where it is told: elsewhere it would end what keeps the store in step.
+                # Checked here, where it becomes a StoreError: elsewhere it would end the task that syncs the store.
                 row.update({name: int(row[name]) for name in ("requests_used", "tokens_used")})
                 if row["budget_duration"] is not None:
                     seconds_of(row["budget_duration"])
@@ -78,7 +78,7 @@ class KeyFile:
             database.execute(f"UPDATE keys SET {assigned} WHERE token_id=?", [*values, identifier])  # noqa: S608
 
     def delete(self, identifiers: Iterable[str]) -> None:
-        """Take keys out."""
+        """Delete keys."""
         with self._opened() as database:
             database.executemany("DELETE FROM keys WHERE token_id=?", [(one,) for one in identifiers])
 
@@ -109,7 +109,7 @@ class KeyFile:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the file if it is not, and commit what is done; errors of SQLite and of what it holds: StoreError."""
+        """Open the file if necessary, and commit at the end. StoreError for errors of SQLite or of the content."""
         with self._guard:
             try:
                 database = self._database or self._open()
@@ -122,7 +122,7 @@ class KeyFile:
                 ) from error
 
     def _open(self) -> sqlite3.Connection:
-        if self.path is not None:  # what is in it is nobody else's business
+        if self.path is not None:  # no other user may read it
             with suppress(OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         database = sqlite3.connect(self.path or ":memory:", timeout=BUSY, check_same_thread=False)
@@ -135,7 +135,7 @@ class KeyFile:
             database.close()
             raise
         if self.path is not None:
-            self._version = -1  # it counts what others write from here on
+            self._version = -1  # from here on it changes when other processes write
         self._database = database
         return database
 

@@ -1,4 +1,4 @@
-"""Virtual keys: what each may do and has used. A key itself is kept nowhere, only its SHA-256."""
+"""Virtual keys: what each may do and has used. Only the SHA-256 of a key is kept."""
 
 import hashlib
 import re
@@ -69,7 +69,7 @@ def token_id(key: str | bytes) -> str:
 
 
 def masked(key: str) -> str:
-    """Return a key's last four characters, enough to tell keys apart by."""
+    """Return a key's last four characters, enough to tell keys apart."""
     return f"sk-...{key[-4:]}"
 
 

@@ -41,17 +41,17 @@ def _shallow(value: Any, left: int = DEEPEST) -> Any:
     return value
 
 
-# The largest integer that JSON's readers agree on.
+# The largest integer that every JSON reader keeps exact.
 Positive = Annotated[int, Field(ge=1, le=2**53, strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(s|m|h|d|w|mo)$"), AfterValidator(_bounded)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
-# A key that somebody chose has to be hard to guess.
+# A key chosen by a person must be hard to guess.
 Secret = Annotated[str, Field(min_length=16, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 
 
 class Limits(BaseModel):
-    """What may be said of a key when it is made and later. Absent leaves as it is, null takes away."""
+    """The properties of a key that requests may set. An absent one stays as it is, null removes it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -105,7 +105,7 @@ class NamedKeys(BaseModel):
 
 
 class KeyRoutes:
-    """The handlers under `/key`. All but `info` are the master key's."""
+    """The handlers under `/key`. All but `info` need the master key."""
 
     def __init__(self, store: KeyStore, principal: Callable[[Request], Principal]) -> None:
         self._store = store
@@ -137,14 +137,14 @@ class KeyRoutes:
             setattr(key, name, value)
         key.__post_init__()
         await self._performed(self._store.creating(key))
-        # The only time that anybody sees it.
+        # The key itself is shown only here.
         return {"key": secret, **shown(key)}
 
     async def update(self, given: ChangedKey) -> Json:
         return await self._changed(given.key, _columns(given, time.time()))
 
     async def regenerate(self, given: RenewedKey) -> Json:
-        """Give a key a new secret: what it may do and has used stays, the old secret is refused from now on."""
+        """Give a key a new secret: its permissions and use stay, the old secret is refused from now on."""
         changes = _columns(given, time.time())
         changed = await self._changed(given.key, changes)
         secret = given.new_key or new_secret()
@@ -170,7 +170,7 @@ class KeyRoutes:
         return {"deleted_keys": deleted}
 
     async def info(self, request: Request, key: str | None = None) -> Json:
-        """Tell of a key; without a name, of the one that asks."""
+        """Describe a key; without a name, the one that asks."""
         who = self._principal(request)
         own = who.key.token_id if who.key is not None else None
         wanted = own if key is None else identifier(key)
@@ -222,7 +222,7 @@ class KeyRoutes:
 
 
 def new_secret() -> str:
-    """Return a key that nobody can guess."""
+    """Return a random key."""
     return f"sk-{token_urlsafe(24)}"
 
 
@@ -236,7 +236,7 @@ def identifier(name: str) -> str:
 
 
 def shown(key: Key) -> Json:
-    """Return what may be seen of a key: everything but the key."""
+    """Return everything about a key except the key itself."""
     return {
         "token": key.token_id,
         "token_id": key.token_id,

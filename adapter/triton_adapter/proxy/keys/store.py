@@ -1,9 +1,9 @@
-"""The key store: every key in memory, so that a request asks no database, and the file behind them.
+"""The key store: every key in memory, so that no request waits for a database, and a file that keeps them.
 
 What keys use is added up in memory and written by `syncing`, which also reads what other processes have changed.
 
-An operation is a generator that yields what is to be done with the file and does the rest itself: `perform` has the
-file's part done in a thread of the store's own, the rest on the event loop; `run` does all of it here and now.
+An operation is a generator that yields calls for the file and does the rest itself. `perform` makes these calls in the
+store's thread and runs the rest on the event loop; `run` does everything in the calling thread.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ class KeyStore:
         self.path = path
         self.keys: dict[str, Key] = {}
         self._file = KeyFile(path)
-        # What is not in the file yet, by token id: requests and tokens; budget periods, by the ends of the last and the
-        # new one.
+        # What the file does not have yet, by token id: requests and tokens; budget periods, by the ends of the last one
+        # and the new one.
         self._used: dict[str, tuple[int, int]] = {}
         self._begun: dict[str, tuple[float | None, float | None]] = {}
         self._thread: ThreadPoolExecutor | None = None
@@ -46,7 +46,7 @@ class KeyStore:
         """Whether the file is open."""
         return self._file.connected
 
-    # --- what requests ask and tell
+    # --- for requests
 
     def by_alias(self, alias: str) -> Key | None:
         """Return the key of an alias."""
@@ -122,7 +122,7 @@ class KeyStore:
         return key
 
     def deleting(self, identifiers: Iterable[str]) -> Operation:
-        """Forget keys; return those that there were."""
+        """Delete keys; return those that existed."""
         yield from self._loading()
         found = [identifier for identifier in identifiers if identifier in self.keys]
         yield partial(self._file.delete, found)
@@ -149,10 +149,10 @@ class KeyStore:
                 raise
         yield from self._loading()
 
-    # --- doing them
+    # --- running operations
 
     async def perform(self, operation: Operation) -> Any:
-        """Do an operation, one at a time, and to its end even if nobody waits for it any longer."""
+        """Run an operation: one at a time, and to its end even if the caller is cancelled."""
         task = asyncio.create_task(self._performed(operation))
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -168,10 +168,10 @@ class KeyStore:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits is told; nobody else needs to be
+            task.exception()  # the caller gets the error; without one nobody needs it
 
     async def aclose(self) -> None:
-        """Write what was used and close the file, once what is under way is done."""
+        """Write what was used and close the file, after the running operation."""
         try:
             await self.perform(self.syncing())
         finally:
@@ -194,7 +194,7 @@ class KeyStore:
             self._merge(rows)
 
     def _merge(self, rows: list[Row]) -> None:
-        """Take what is in the file, and what is not in it yet."""
+        """Merge the file's rows with what is not in the file yet."""
         keys = {}
         for row in rows:
             identifier = row["token_id"]
@@ -215,7 +215,7 @@ class KeyStore:
     def _keep(
         self, used: dict[str, tuple[int, int]], begun: dict[str, tuple[float | None, float | None]]
     ) -> None:
-        """Take back what could not be written."""
+        """Keep what could not be written."""
         for identifier, (requests, tokens) in used.items():
             if identifier not in self._begun:
                 now = self._used.get(identifier, (0, 0))
@@ -240,7 +240,7 @@ async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]
 
 
 def run(operation: Operation) -> Any:
-    """Do an operation here and now."""
+    """Run an operation in this thread."""
 
     async def here(work: Work) -> Any:
         return work()
