@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from adapter.tests.driving import Sdk
@@ -15,6 +16,9 @@ from triton_contract.reference.pytest_support import require_reference
 # Headers that the servers hand to the model, so that a test sees what was sent.
 FORWARDED = "(Authorization|X-Team)"
 MODELS = Path(__file__).resolve().parent / "models"
+# How long one example takes depends on the load of the machine, so none has a deadline.
+hypothesis.settings.register_profile("adapter", deadline=None)
+hypothesis.settings.load_profile("adapter")
 
 
 @pytest.fixture(scope="session")

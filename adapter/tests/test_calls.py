@@ -120,7 +120,7 @@ def test_a_header_that_cannot_be_sent_is_refused(sdk: Sdk, triton: str) -> None:
         ({"max_token": 5}, "Did you mean 'max_tokens'?"),
         ({"tools": TOOLS}, "set chat_template to llama3, mistral, hermes or qwen"),
         ({"fallbacks": ["triton/vllm"]}, "the proxy falls back"),
-        ({"mock_response": "hi"}, "start one and name it as api_base"),
+        ({"mock_response": "hi"}, "start a triton-emulator and set api_base"),
         ({"prefix": "/v1"}, "is the path of api_base right?"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -152,22 +152,24 @@ class Target:
         """Run steps again, with back-off or after Triton's Retry-After, while they fail with a retryable error.
 
         If a connection breaks before a byte has come, the request is repeated once at once, whatever `retries` says:
-        this happens when the server has just closed a kept connection.
+        this happens when the server has just closed a kept connection. It may happen again after every answer.
         """
-        attempt, stale = 0, False
+        attempt, repeated = 0, False
         while True:
             try:
                 return (yield from steps())
             except AdapterError as error:
                 wait = error.retry_after
-                if not stale and error.retryable and isinstance(error, APIConnectionError):
-                    stale = True
+                broken = error.retryable and isinstance(error, APIConnectionError)
+                if broken and not repeated:
+                    repeated = True
                     continue
                 if attempt >= self.retries or not error.retryable or (wait or 0) > LONGEST_WAIT:
                     raise
                 if wait is None:
                     wait = min(8.0, self.retry_delay * 2**attempt) * random.uniform(0.75, 1.0)
                 attempt += 1
+                repeated = broken
             yield Sleep(wait)
 
     def _bound(self, info: ModelInfo | None) -> Binding:
