@@ -33,7 +33,7 @@ def blocking(text: str) -> str:
     """Return the blocking form of a module, formatted."""
     for pattern, replacement in RULES:
         text = re.sub(pattern, replacement, text, flags=re.DOTALL)
-    command = [ROOT / ".venv/bin/ruff", "format", "--config", ROOT / "pyproject.toml", "-"]
+    command = [str(ROOT / ".venv/bin/ruff"), "format", "--config", str(ROOT / "pyproject.toml"), "-"]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 

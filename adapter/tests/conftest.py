@@ -77,4 +77,4 @@ def whole_upstream() -> Iterator[Upstream]:
 
 def forget_targets() -> None:
     """Forget what other tests' upstreams told of their models: one may have had the same port."""
-    arguments._targets.clear()
+    arguments.forget_targets()

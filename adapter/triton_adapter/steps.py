@@ -11,11 +11,12 @@ and a test can drive them without a server:
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from triton_adapter.tls import Tls
 
-Steps = Generator[Any, Any, Any]
+Effect: TypeAlias = "Wire | Sleep | Together"
+Steps: TypeAlias = "Generator[Effect, Any, Any]"
 
 
 @dataclass(slots=True)

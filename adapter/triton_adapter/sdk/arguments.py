@@ -43,6 +43,7 @@ _ELSEWHERE = {
 _NOT_BODY = frozenset({*SETTING_TYPES, *_CALL, *_ELSEWHERE})
 Prompt = str | list[str] | list[int] | list[list[int]]
 
+# Targets by their arguments: what is read about a model is kept for the calls that follow.
 _targets: dict[bytes, Target] = {}
 _MOST_TARGETS = 1024
 
@@ -105,6 +106,11 @@ def _text(given: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise BadRequestError(f"'{name}' must be a string", param=name, code="invalid_type")
     return value
+
+
+def forget_targets() -> None:
+    """Forget what was read about every model, as if the program began anew."""
+    _targets.clear()
 
 
 def _target(model: str, settings: dict[str, Any], given: Mapping[str, Any]) -> Target:
