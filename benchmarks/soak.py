@@ -19,8 +19,8 @@ from benchmarks.load import Unmeasured
 from benchmarks.report import conditions, write
 from benchmarks.servers import MIB
 from benchmarks.soak_client import IDLE_SEQUENCES, KINDS, SEQUENCES, Client, Send, Unexpected, request
+from triton_contract.cases.load import MODELS
 from triton_contract.process import ServerFailed
-from triton_contract.runner import MODELS
 from triton_contract.targets import EmulatorTarget
 
 PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
