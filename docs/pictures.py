@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/architecture.md: `python -m docs.pictures` writes docs/images/*.svg; a test keeps them fresh.
+"""Draws the pictures of docs/architecture.md: `python -m docs.pictures` writes docs/images/*.svg.
 
 They are drawn from the tables below by plain code: no page loads a drawing program, and GitHub shows the same files.
 Colours are CSS variables. A picture alone follows the reader's system; inside a page of the site it follows the page.
@@ -63,7 +63,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A row of a walk: what `source` hands to `target`; within one lane, what is done there. Lanes are counted from 0."""
+    """A row of a walk: what one lane hands to another, or what is done in one. Lanes are counted from 0."""
 
     source: int
     target: int

@@ -1,11 +1,11 @@
 """Gathers the pages of the documentation site: `python -m docs.site_pages FOLDER`.
 
-The site shows the same files that a reader of the checkout sees. Three things differ, and are changed here:
+The site shows the same files that a reader of the checkout sees. Four things are changed for the site:
 
-- `README.md`, `CHANGELOG.md`, `CONTRIBUTING.md`, `FIDELITY.md` and `SECURITY.md` stand outside `docs/`; they become pages.
-- A link to a file of the checkout that is no page (a model, a test) becomes the file's path: the site does not hold it.
-- `<!-- help: PROGRAM -->` becomes what the installed program prints for `--help`, and pictures become part of the page,
-  so that they take the colours of the chosen scheme.
+- `README.md`, `CHANGELOG.md` and others stand outside `docs/`; they become pages.
+- A link to a file of the checkout that is no page (a model, a test) becomes the file's path.
+- `<!-- help: PROGRAM -->` becomes what the installed program prints for `--help`.
+- A picture becomes part of its page, so that it takes the colours of the chosen scheme.
 """
 
 import os
@@ -39,9 +39,9 @@ def sources() -> dict[Path, str]:
     return pages
 
 
-def page_of(source: Path, pages: dict[Path, str]) -> str:
+def page_of(source: Path, text: str, pages: dict[Path, str]) -> str:
     """Write one document as the site shows it."""
-    parts = FENCE.split(source.read_text())
+    parts = FENCE.split(text)
     # Every second part is a fenced block, which stays as it is.
     parts[::2] = [_prose(part, source, pages) for part in parts[::2]]
     page = "".join(parts)
@@ -102,11 +102,11 @@ def flag_tables(text: str) -> Iterator[str]:
 
 
 def gather(folder: Path) -> None:
-    """Write all pages into a folder. A page that has not changed keeps its file, so that a server shows only news."""
+    """Write all pages into a folder. An unchanged page keeps its file, so that a server reloads only what changed."""
     pages = sources()
     written = set()
     for source, page in pages.items():
-        written.add(_write(folder / page, page_of(source, pages)))
+        written.add(_write(folder / page, page_of(source, source.read_text(), pages)))
     for asset in sorted((ROOT / "docs" / "assets").rglob("*")):
         if asset.is_file():
             written.add(_write(folder / asset.relative_to(ROOT / "docs"), asset.read_text()))
