@@ -63,14 +63,12 @@ def read_entry(checks: Checks, at: int, item: Any, shared: Values) -> ModelEntry
         checks.wrong((*here, str(error.param) if error.param in params else "model"), error.message)
         return None
     info = found.get("model_info", {})
-    if not is_header(str(info.get("id", ""))):
-        checks.wrong((*path, "model_info", "id"), "must be printable ASCII: it is shown in a header")
     return ModelEntry(
         name=found["model_name"],
         model=known["model"],
         api_base=known["api_base"],
         make_target=make_target,
-        id=_identifier(info, found["model_name"], at, known["model"]),
+        id=_identifier(checks, at, info, f"{found['model_name']}\n{at}\n{known['model']}"),
         drop_params=bool(known.get("drop_params", shared.get("drop_params"))),
         allowed_params=tuple(known.get("allowed_openai_params", ())),
         defaults=defaults,
@@ -153,6 +151,9 @@ def _target_maker(known: Values, shared: Values, settings: Values) -> Callable[[
     return make_target
 
 
-def _identifier(info: Values, name: str, at: int, model: str) -> str:
+def _identifier(checks: Checks, at: int, info: Values, entry: str) -> str:
     """Return the deployment's id: the configured one, or one that stays the same while the entry does."""
-    return str(info.get("id") or hashlib.sha256(f"{name}\n{at}\n{model}".encode()).hexdigest()[:16])
+    if not is_header(str(info.get("id", ""))):
+        path = ("model_list", at, "model_info", "id")
+        checks.wrong(path, "must be printable ASCII: it is shown in a header")
+    return str(info.get("id") or hashlib.sha256(entry.encode()).hexdigest()[:16])
