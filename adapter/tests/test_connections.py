@@ -297,7 +297,7 @@ def test_a_stream_that_was_left_does_not_look_as_if_it_had_ended() -> None:
     async def read(pool: Pool) -> None:
         reply = await pool.send(get(server.url, stream=True, silence=10))
         reply.source.close()
-        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+        with pytest.raises(errors.APIConnectionError, match="the answer was closed before its end"):
             await reply.source.read()
 
     with served([b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc"]) as server:

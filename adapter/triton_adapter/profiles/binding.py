@@ -11,7 +11,7 @@ from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
 from triton_adapter.triton.discovery import ModelInfo, TensorSpec
 
-# Datatypes of the public contracts, for a server that tells nothing about its model.
+# Datatypes of the public contracts, assumed if the server does not describe its model.
 ASSUMED = {
     "max_tokens": "INT32",
     "min_tokens": "INT32",
@@ -45,7 +45,7 @@ class Binding:
     roles: Mapping[str, str]
     strip_prompt: bool
     by_infer: bool
-    # The outputs that an infer request asks for, log probabilities aside.
+    # The outputs that every infer request asks for; log probabilities are added if they are wanted.
     outputs: tuple[str, ...]
     bare: str | None = None
 
@@ -68,7 +68,7 @@ def bind(
 ) -> Binding:
     """Join a model to its profile. BadRequestError if the model does not take a text and give one.
 
-    `bare` is the URL to call when the server tells nothing about its model.
+    `bare` is the URL to call if the server does not describe its model.
     """
     profile = choose(info, settings.profile)
     batched = info.max_batch_size > 0
@@ -134,7 +134,7 @@ def _required(info: ModelInfo, filled: set[str | None]) -> frozenset[str]:
 
 
 def bare_info(settings: Settings, model: str) -> ModelInfo:
-    """Return what is assumed of a model whose server tells nothing: LiteLLM's tensors, or those of the profile.
+    """Return what is assumed of a model that its server does not describe: LiteLLM's tensors, or the profile's.
 
     Without a profile only the prompt and the token limit are known to arrive, so nothing else is accepted.
     """

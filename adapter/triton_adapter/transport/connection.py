@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             if self._waiter is waiter:  # otherwise the connection serves another request already
                 self.close()
-                self.give_back()  # a stream may just have ended, and nobody will read it
+                self.give_back()  # a stream may just have ended, and will not be read
             raise
         return reply
 
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Leave the request: the connection is closed, unless the answer has ended. Idempotent."""
         if self.state in _ACTIVE:
-            self._fail(APIConnectionError("the answer was left"))
+            self._fail(APIConnectionError("the answer was closed before its end"))
 
     def give_back(self) -> None:
         """Let other requests have the connection, once a stream has ended and has been read or left."""
@@ -324,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._drop()
 
     def _fail(self, error: AdapterError) -> None:
-        """Close the connection and tell whoever waits for the answer."""
+        """Close the connection; what waits for the answer gets the error."""
         streamed = self.state is _STREAM
         self._stop_timer()
         self.state, self.error = State.CLOSED, error

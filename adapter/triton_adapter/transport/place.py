@@ -76,7 +76,7 @@ def request_bytes(wire: Wire, address: Address) -> bytes:
             ends -= 1
     text = f"{wire.method} {head}{''.join(lines)}"
     if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
-        raise ValueError("a header with a line break in it")
+        raise ValueError("a header must not hold a line break")
     if wire.body is None:
         return f"{text}\r\n".encode()
     return f"{text}Content-Length: {len(wire.body)}\r\n\r\n".encode() + wire.body

@@ -105,9 +105,9 @@ class Pool:
         except (OSError, UnicodeError) as error:
             if (refused := address.refusal(error, agreed=False)) is not None:
                 raise refused from error
-            whom = "Triton" if address.via is None else "the proxy on the way to Triton"
+            peer = "Triton" if address.via is None else "the proxy on the way to Triton"
             raise ServiceUnavailableError(
-                f"{whom} cannot be reached: {_why(error)}", retry_after=1
+                f"{peer} cannot be reached: {_why(error)}", retry_after=1
             ) from error
         self._all.add(connection)
         return connection
