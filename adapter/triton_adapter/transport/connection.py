@@ -68,9 +68,10 @@ class State(Enum):
     CLOSED = auto()  # it cannot be used again
 
 
-_SENT, _HEAD, _BODY, _STREAM = State.SENT, State.HEAD, State.BODY, State.STREAM
-# The states in which an answer is expected. A tuple, because a set would call Enum's hash for every packet.
-_ACTIVE = (_STREAM, _BODY, _HEAD, _SENT)
+# Names of their own, because each look-up in an Enum costs a function call, and so would its hash in a set.
+_IDLE, _SENT, _HEAD, _BODY, _STREAM, _DONE, _CLOSED = State
+# The states in which an answer is expected.
+_ACTIVE = (_HEAD, _STREAM, _BODY, _SENT)
 
 
 class Headers(dict[str, str]):
@@ -127,7 +128,7 @@ class Connection(asyncio.Protocol):
         # Per connection.
         self.address = address
         self.loop = asyncio.get_running_loop()
-        self.state = State.IDLE
+        self.state = _IDLE
         self.requests = 0
         self.kept_since = 0.0
         self._pool = pool
@@ -154,8 +155,11 @@ class Connection(asyncio.Protocol):
         """Send a request and return its reply, with an open stream if one was asked for and the status is 200."""
         self.state = _SENT
         self.requests += 1
-        self.error, self._streamed = None, wire.stream
-        self._headers, self._body, self._unread = Headers(), [], 0
+        self.error = None
+        self._streamed = wire.stream
+        self._headers = Headers()
+        self._body = []
+        self._unread = 0
         waiter = self._waiter = self.loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
@@ -184,7 +188,8 @@ class Connection(asyncio.Protocol):
             await self._waiter
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._resume()
+        if self._unread > HIGH_WATER:
+            self._resume()
         self._unread = 0
         return data
 
@@ -195,10 +200,11 @@ class Connection(asyncio.Protocol):
 
     def give_back(self) -> None:
         """Let other requests have the connection, once a stream has ended and has been read or left."""
-        if self.state is State.DONE:
-            self.state = State.IDLE
+        if self.state is _DONE:
+            self.state = _IDLE
             self.kept_since = monotonic()
-            self._resume()  # a stream may be left without being read
+            if self._unread > HIGH_WATER:  # a stream may be left without being read
+                self._resume()
             self._pool.keep(self)
 
     def stale(self, now: float) -> bool:
@@ -222,7 +228,7 @@ class Connection(asyncio.Protocol):
             state = self.state = _HEAD
         if state is _HEAD:
             self._unread += len(data)
-        elif state not in _ACTIVE:
+        elif state is not _STREAM and state is not _BODY:
             self._drop()
             return
         if self._silence is not None:
@@ -241,7 +247,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
         if self.state not in _ACTIVE:
-            self.state = State.CLOSED
+            self.state = _CLOSED
         elif self.state is _SENT:
             refused = self.address.refusal(exc, agreed=True)
             self._fail(refused or APIConnectionError("the connection to Triton broke", retryable=True))
@@ -277,7 +283,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         state = self.state
-        if state not in _ACTIVE:
+        if state is not _STREAM and state is not _BODY:
             return
         self._body.append(body)
         self._unread += len(body)
@@ -301,7 +307,7 @@ class Connection(asyncio.Protocol):
         """End the answer: it has come whole."""
         streamed = self.state is _STREAM
         self._stop_timer()
-        self.state = State.DONE
+        self.state = _DONE
         if not keep:
             self._drop()
         if streamed:
@@ -327,7 +333,7 @@ class Connection(asyncio.Protocol):
         """Close the connection; what waits for the answer gets the error."""
         streamed = self.state is _STREAM
         self._stop_timer()
-        self.state, self.error = State.CLOSED, error
+        self.state, self.error = _CLOSED, error
         if self._waiter is not None and not self._waiter.done():
             if streamed:
                 self._waiter.set_result(None)  # `read` raises the error after what came before it
@@ -338,7 +344,7 @@ class Connection(asyncio.Protocol):
 
     def _drop(self) -> None:
         """Close the connection after a complete answer, or without one."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
         if self._transport is not None:
             self._transport.close()
 
@@ -349,7 +355,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(result)
 
     def _resume(self) -> None:
-        if self._unread > HIGH_WATER and self._transport is not None:
+        if self._transport is not None:
             self._transport.resume_reading()
 
     def _stop_timer(self) -> None:
