@@ -8,7 +8,8 @@ import pytest
 from triton_contract.reference.installation import Installation
 from triton_contract.reference.pytest_support import require_reference
 from triton_emulator.cli.command_line import CommandLine, HelpAsked, UsageError, parse
-from triton_emulator.cli.flags import FLAGS, Use
+from triton_emulator.cli.flag import Use
+from triton_emulator.cli.flags import FLAGS
 from triton_emulator.cli.main import main
 from triton_emulator.settings import RestrictedApis, Settings
 

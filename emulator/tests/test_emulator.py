@@ -1,13 +1,13 @@
 """The emulator inside a program: started, used through its URLs, stopped."""
 
+import re
 import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from triton_emulator import Emulator, PortInUse, StartupError
-from triton_emulator.settings import RestrictedApis
+from triton_emulator import Emulator, PortInUse, RestrictedApis, StartupError, TritonError
 
 ADD_ONE = """
 import triton_python_backend_utils as pb_utils
@@ -182,7 +182,7 @@ def test_a_session_refuses_options_that_it_shares_with_the_others(repository: Pa
         Emulator(repository, allow_grpc=False) as triton,
         pytest.raises(ValueError, match="http_port is an option of the whole emulator"),
     ):
-        triton.session(http_port=8000)
+        triton.session(http_port=8000)  # type: ignore[call-arg]
 
 
 def test_a_session_has_metrics_of_its_own(repository: Path) -> None:
@@ -195,6 +195,57 @@ def test_a_session_has_metrics_of_its_own(repository: Path) -> None:
         unknown = httpx.get(triton.metrics_url.replace("/metrics", "/s/none/metrics"))
     assert counts == [True, True]
     assert unknown.status_code == 404
+
+
+def test_addresses_have_the_same_names_on_emulator_and_session(repository: Path) -> None:
+    with Emulator(repository) as triton, triton.session() as session:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", triton.http_url)
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", triton.grpc_url)
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/metrics", triton.metrics_url)
+        assert session.http_url == f"{triton.http_url}/s/{session.id}"
+        assert session.metrics_url == triton.metrics_url.replace("/metrics", f"/s/{session.id}/metrics")
+        assert (triton.url, session.url) == (triton.http_url, session.http_url)
+
+
+def test_a_session_says_how_grpc_reaches_it_instead_of_giving_an_address_that_does_not(
+    repository: Path,
+) -> None:
+    with Emulator(repository, allow_grpc=False) as triton, triton.session() as session:
+        assert not hasattr(session, "grpc_url")
+        with pytest.raises(
+            AttributeError, match="call the emulator's grpc_url with this session's grpc_headers"
+        ):
+            session.grpc_url  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_repr_says_the_state_and_the_addresses(repository: Path) -> None:
+    triton = Emulator(repository)
+    assert repr(triton) == "<Emulator not started>"
+    with triton:
+        http = triton.http_url.removeprefix("http://")
+        metrics = triton.metrics_url.removeprefix("http://").removesuffix("/metrics")
+        serving = f"serving, HTTP {http}, gRPC {triton.grpc_url}, metrics {metrics}"
+        assert repr(triton) == f"<Emulator {serving}, sessions: 0>"
+        session = triton.session()
+        assert repr(triton) == f"<Emulator {serving}, sessions: 1>"
+        assert repr(session) == f"<Session {session.id} open, {session.http_url}>"
+        session.close()
+        assert repr(session) == f"<Session {session.id} closed>"
+    assert repr(triton) == "<Emulator stopped>"
+
+
+def test_a_repr_needs_no_http(repository: Path) -> None:
+    with Emulator(repository, allow_http=False, allow_grpc=False, allow_metrics=False) as triton:
+        assert repr(triton) == "<Emulator serving, sessions: 0>"
+        with triton.session() as session:
+            assert repr(session) == f"<Session {session.id} open, with HTTP turned off>"
+
+
+def test_a_failed_start_leaves_a_stopped_emulator() -> None:
+    triton = Emulator("/nonexistent/models")
+    with pytest.raises(TritonError, match="failed to stat file /nonexistent/models"):
+        triton.start()
+    assert repr(triton) == "<Emulator stopped>"
 
 
 @pytest.mark.parametrize("prefix", ["", "/triton", "/some/gateway"])

@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from triton_emulator import Emulator
+from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 TENSORS = """
@@ -127,12 +128,13 @@ def test_a_request_that_finds_its_model_unloading_is_refused(tmp_path: Path) -> 
         raise AssertionError("a refused request is not answered")
 
     async def submit() -> None:
-        world = World(Settings(model_repositories=(str(tmp_path),)), asyncio.get_running_loop())
-        await asyncio.to_thread(world.start)
-        model = world.model("echo", "")
-        await asyncio.to_thread(world.close)
+        session = SessionState(Settings(model_repositories=(str(tmp_path),)), asyncio.get_running_loop())
+        await asyncio.to_thread(session.start)
+        exchange = Exchange(HTTP_INFER, session, "echo", "")
+        exchange.find()
+        await asyncio.to_thread(session.close)
         request = InferRequest("echo", inputs=[Tensor("IN", "INT32", [1], data=bytes(4))])
         with pytest.raises(TritonError, match="model: 'echo' version 1 is not at ready state"):
-            world.submit(model, request, nobody)
+            exchange.submit(request, nobody)
 
     asyncio.run(submit())

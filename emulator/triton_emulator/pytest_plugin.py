@@ -1,9 +1,10 @@
-"""Fixtures: a Triton for the whole test run, and one of its own for each test.
+"""The pytest plugin: the fixtures `triton_emulator` (one for the whole run) and `triton` (a session for each test).
 
     def test_my_gateway(triton):
-        gateway = Gateway(upstream=triton.url)
+        gateway = Gateway(upstream=triton.http_url)
 
-Which models they serve is an option or an ini setting (`triton_model_repository`); without it, the built-in ones.
+The option `--triton-model-repository` or the ini setting `triton_model_repository` names the models that they serve;
+without it, they serve the built-in ones.
 """
 
 from collections.abc import Iterator
@@ -25,8 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
-    """One emulator for the whole run; what one test changes in it the next one sees."""
-    from triton_emulator.emulator import Emulator  # only a run that uses it pays
+    """One emulator for the whole run. All tests share it, so what one test changes the next one sees."""
+    # imported here, so that a run that does not use it does not pay
+    from triton_emulator.emulator import Emulator
 
     config = request.config
     paths = config.getoption("--triton-model-repository") or config.getini("triton_model_repository")

@@ -1,11 +1,12 @@
-"""What a server is started with, as one value: what the command line says, or the keywords of an embedded server."""
+"""The settings of a server as one value, made from a command line or from the options of `Emulator`."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class RestrictedApis:
-    """APIs that answer only to a request whose header `header` has the value `value`."""
+    """APIs that answer only requests whose header `header` (over gRPC: metadata) has the value `value`."""
 
     apis: frozenset[str]
     header: str
@@ -14,9 +15,10 @@ class RestrictedApis:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every option that means something here, with tritonserver's defaults save where a comment gives a reason.
+    """All settings, with tritonserver's defaults unless a comment gives the reason for another one.
 
-    Names are the flags' names with underscores, plurals where a flag may be repeated. Ports: 0 asks for a free one.
+    The names are the flags' names with underscores; a flag that may be repeated has a name in the plural. Port 0 means
+    a free port.
     """
 
     # The server.
@@ -31,7 +33,7 @@ class Settings:
     log_format: str = "default"
     log_file: str = ""
 
-    # The model repository; no repository at all stands for the built-in one.
+    # The model repositories; none means the built-in models.
     model_repositories: tuple[str, ...] = ()
     exit_on_error: bool = True
     disable_auto_complete_config: bool = False
@@ -44,7 +46,8 @@ class Settings:
     model_load_retry_count: int = 0
     model_namespacing: bool = False
 
-    # HTTP. A test double listens on this machine alone unless it is told otherwise (tritonserver: 0.0.0.0).
+    # HTTP. The default is to listen on this machine only, as this is a test double (tritonserver: 0.0.0.0).
+    # `http_max_input_size` is in bytes.
     allow_http: bool = True
     http_address: str = "127.0.0.1"
     http_port: int = 8000
@@ -76,7 +79,7 @@ class Settings:
     grpc_max_connection_age: int = 0
     grpc_max_connection_age_grace: int = 0
 
-    # Metrics. An empty address is the HTTP one.
+    # Metrics. An empty address means that of HTTP.
     allow_metrics: bool = True
     allow_gpu_metrics: bool = True
     allow_cpu_metrics: bool = True
@@ -85,7 +88,7 @@ class Settings:
     metrics_interval_ms: int = 2000
     metrics_config: tuple[tuple[str, str], ...] = ()
 
-    # What tracing starts with. `trace_mode_settings` are those of the mode that are neither its file nor its frequency.
+    # The initial trace settings. `trace_mode_settings` are the mode's other settings, besides file and log frequency.
     trace_level: tuple[str, ...] = ("OFF",)
     trace_rate: int = 1000
     trace_count: int = -1
@@ -94,22 +97,23 @@ class Settings:
     trace_mode: str = "triton"
     trace_mode_settings: tuple[tuple[str, str], ...] = ()
 
-    # Backends, caches and scheduling: (name, setting, value), the name "" for a setting of every backend.
+    # Backends, caches and scheduling, as (name, setting, value); the name "" means every backend.
+    # `rate_limit_resources` are (resource, count, device), device -1 for all.
     backend_config: tuple[tuple[str, str, str], ...] = ()
     backend_directory: str = "/opt/tritonserver/backends"
     cache_config: tuple[tuple[str, str, str], ...] = ()
     rate_limit: str = "off"
     rate_limit_resources: tuple[tuple[str, int, int], ...] = ()
 
-    # The emulator's own.
+    # The emulator's own. `seed` is that of the simulated GPUs' metrics.
     triton_version: str = "2.51.0"
     strict_routes: bool = False
     default_generate_model: str = ""
     default_infer_model: str = ""
     default_embeddings_model: str = ""
-    emulator_config: str = ""
+    emulator_config: str | Path = ""
     seed: int = 0
     simulated_gpus: int = 0
 
-    #: Flags that were given and mean nothing here, in the order given; the server warns of each once.
+    #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())

@@ -232,7 +232,7 @@ def test_sequences_that_are_never_ended_leave_nothing_behind(strategy: str) -> N
         b.tick(now)
         run(b, now)
     assert b.tick_ns == 0
-    assert (b._slots, b._backlog, b._backlogged, b._heard, len(b._free)) == (
+    assert (b._slots, b._backlog, b._backlogged, b._last_seen, len(b._free)) == (
         {},
         type(b._backlog)(),
         {},

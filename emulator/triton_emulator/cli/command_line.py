@@ -1,16 +1,17 @@
-"""A command line to Settings, with tritonserver's checks in tritonserver's order; what is to be printed is returned."""
+"""Reads a command line into Settings, with tritonserver's checks in tritonserver's order. It prints nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from triton_emulator.cli import values
-from triton_emulator.cli.flags import FLAGS, Flag, Use
+from triton_emulator.cli.flag import Flag, Use
+from triton_emulator.cli.flags import FLAGS
 from triton_emulator.cxx.getopt_long import Argument, Option, OptionError, scan
 from triton_emulator.settings import Settings
 
 _BY_NAME = {flag.name: flag for flag in FLAGS}
-# Our own flags have to be written in full, so that every abbreviation that tritonserver takes keeps its meaning.
+# Our own flags cannot be abbreviated, so that every abbreviation that tritonserver takes keeps its meaning.
 _OPTIONS = tuple(
     Option(
         flag.name,
@@ -27,20 +28,20 @@ _FIELDS = frozenset(field.name for field in fields(Settings))
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What a command line asks for, and the deprecation notes to print before anything else."""
+    """The settings that a command line asks for, and the deprecation notes to print before anything else."""
 
     settings: Settings
     notes: tuple[str, ...] = ()
 
 
 class HelpAsked(Exception):
-    """--help was met before any mistake."""
+    """--help comes before any mistake."""
 
 
 class UsageError(Exception):
     """A command line that is refused.
 
-    tritonserver prints what getopt says (`before`, without the program's name), its usage text, and its own words
+    tritonserver prints getopt's message (`before`, without the program's name), its usage text, and its own message
     (`after`); one of the two is "". `notes` are the deprecation notes that come first.
     """
 
@@ -115,7 +116,7 @@ def _cache_note(size: int) -> str:
 
 
 def _settings(found: dict[str, Any]) -> Settings:
-    """The checks that come when all flags have been read, in tritonserver's order, and the value."""
+    """Make the settings, after the checks that follow the last flag, in tritonserver's order."""
     if found.get("load_models") and found.get("model_control_mode") != "explicit":
         raise _Refused(
             "Error: Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
@@ -139,7 +140,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _fold_trace(found: dict[str, Any]) -> None:
-    """Put what --trace-config gives in the places of the deprecated --trace-* flags."""
+    """Move the settings of --trace-config to where the deprecated --trace-* flags put theirs."""
     config: list[tuple[str, str, str]] = found.get("trace_config", [])
     for mode, key, text in config:
         convert = values.TRACE_SETTINGS.get(key)
@@ -182,7 +183,7 @@ def _check_ports(settings: Settings) -> None:
                 settings.metrics_port,
             ),
         )
-        if allowed and port != 0  # 0 is a free port here, a different one for each
+        if allowed and port != 0  # 0 means a free port here, another one for each listener
     ]
     for index, (what, address, port) in enumerate(listeners):
         for other, other_address, other_port in listeners[index + 1 :]:

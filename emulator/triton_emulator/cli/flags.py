@@ -1,204 +1,123 @@
 """The command line as a table: every flag of tritonserver 2.51.0, in the order of its usage text, and our own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-
 from triton_emulator.cli import values
-
-
-class Use(Enum):
-    """What a flag does here."""
-
-    HONOURED = "honoured"
-    #: tritonserver's flag that means nothing here: its value is checked, and a warning says that it has no effect.
-    IGNORED = "ignored"
-    #: A flag that tritonserver 2.51.0 does not have.
-    OURS = "ours"
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One flag. `hint` is what the usage text shows for its argument, "" where it takes none.
-
-    `setting` names the field of Settings that it fills, or appends to where `repeats`. `deprecated` is what
-    tritonserver says when it meets the flag.
-    """
-
-    name: str
-    hint: str
-    convert: Callable[[str], object]
-    help: str
-    setting: str = ""
-    repeats: bool = False
-    use: Use = Use.HONOURED
-    deprecated: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Flags under one heading of the usage text."""
-
-    title: str
-    flags: tuple[Flag, ...]
-
-
-#: Flags that fill a setting which nothing looks at: a warning says so.
-_WITHOUT_EFFECT = frozenset(
-    {
-        "backend-directory",
-        "backend-config",
-        "rate-limit",
-        "rate-limit-resource",
-    }
+from triton_emulator.cli.flag import (
+    Flag,
+    Group,
+    boolean,
+    deprecated_trace,
+    ignored,
+    ignored_boolean,
+    ignored_integer,
+    integer,
+    ours,
+    repeated,
+    single,
+    string,
+    use,
 )
-
-
-def _use(name: str) -> Use:
-    return Use.IGNORED if name in _WITHOUT_EFFECT else Use.HONOURED
-
-
-def _one(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str = "") -> Flag:
-    return Flag(name, hint, convert, help_, setting or name.replace("-", "_"), use=_use(name))
-
-
-def _many(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str) -> Flag:
-    return Flag(name, hint, convert, help_, setting, repeats=True, use=_use(name))
-
-
-def _boolean(name: str, help_: str) -> Flag:
-    return _one(name, "<boolean>", values.boolean, help_)
-
-
-def _integer(name: str, help_: str) -> Flag:
-    return _one(name, "<integer>", values.int32, help_)
-
-
-def _string(name: str, help_: str) -> Flag:
-    return _one(name, "<string>", values.text, help_)
-
-
-def _ignored(name: str, hint: str, convert: Callable[[str], object] = values.text) -> Flag:
-    return Flag(name, hint, convert, "", use=Use.IGNORED)
-
-
-def _no_integer(name: str) -> Flag:
-    return _ignored(name, "<integer>", values.int32)
-
-
-def _no_boolean(name: str) -> Flag:
-    return _ignored(name, "<boolean>", values.boolean)
-
-
-def _ours(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str = "") -> Flag:
-    return Flag(name, hint, convert, help_, setting or name.replace("-", "_"), use=Use.OURS)
-
-
-def _trace(name: str, hint: str, convert: Callable[[str], object], config: str, placeholder: str) -> Flag:
-    return Flag(
-        name,
-        hint,
-        convert,
-        f"Deprecated: use --trace-config {config}=....",
-        "trace_" + name.removeprefix("trace-").replace("-", "_"),
-        repeats=name == "trace-level",
-        deprecated=f"Warning: '--{name}' has been deprecated and will be removed in future releases. "
-        f"Please use '--trace-config {config}={placeholder} instead.",
-    )
-
 
 _SERVER = (
-    _one("id", "<string>", values.text, "The name of the server in its metadata."),
-    _integer("exit-timeout-secs", "Seconds to wait at exit for the requests that are running."),
+    single("id", "<string>", values.text, "The name of the server in its metadata."),
+    integer("exit-timeout-secs", "Seconds that requests in flight may take to finish when the server stops."),
 )
 _LOGGING = (
-    _one("log-verbose", "<integer>", values.verbosity, "The level of verbose log lines; 0 is none."),
-    _boolean("log-info", "Whether lines of level I are logged."),
-    _boolean("log-warning", "Whether lines of level W are logged."),
-    _boolean("log-error", "Whether lines of level E are logged."),
-    _one(
+    single("log-verbose", "<integer>", values.verbosity, "The level of verbose log lines; 0 is none."),
+    boolean("log-info", "Whether to log lines of level I."),
+    boolean("log-warning", "Whether to log lines of level W."),
+    boolean("log-error", "Whether to log lines of level E."),
+    single(
         "log-format",
         "<string>",
         values.one_of("default", "ISO8601", name="log-format"),
         "How a log line begins: default (LMMDD hh:mm:ss.ssssss) or ISO8601 (YYYY-MM-DDThh:mm:ssZ L).",
     ),
-    _string("log-file", "A file that the log goes to; without it, the console."),
+    string("log-file", "The file that the log is written to. The default is the console."),
 )
 _REPOSITORY = (
-    _many("model-store", "<string>", values.text, "The same as --model-repository.", "model_repositories"),
-    _many(
+    repeated("model-store", "<string>", values.text, "The same as --model-repository.", "model_repositories"),
+    repeated(
         "model-repository",
         "<string>",
         values.text,
-        "A model repository. May be repeated. Without it the built-in repository is served.",
+        "A model repository. May be repeated. Without it, the built-in models are served.",
         "model_repositories",
     ),
-    _boolean("exit-on-error", "Whether a model that fails to load ends the server (the default)."),
+    boolean("exit-on-error", "Whether a model that fails to load ends the server (the default)."),
     Flag(
         "disable-auto-complete-config",
         "",
         bool,
-        "Take model configurations as they are written, and complete nothing.",
+        "Use model configurations as they are written; complete nothing.",
         "disable_auto_complete_config",
     ),
-    _boolean("strict-readiness", "Whether the server is ready only when all its models are (the default)."),
-    _one(
+    boolean(
+        "strict-readiness", "Whether the server is ready only when all its models are ready (the default)."
+    ),
+    single(
         "model-control-mode",
         "<string>",
         values.one_of("none", "poll", "explicit", name="model-control-mode", fold=True),
-        "Who loads models: none (all at start), poll (all, and changes are followed) or explicit (requests do).",
+        "When models load: none (at start), poll (at start and when the repository changes) or explicit (on request).",
     ),
-    _integer("repository-poll-secs", "Seconds between two looks at the repository in mode poll."),
-    _many(
+    integer("repository-poll-secs", "Seconds between two scans of the repository in mode poll."),
+    repeated(
         "load-model",
         "<string>",
         values.text,
-        "A model to load at start in mode explicit. May be repeated. * alone means all.",
+        "A model to load at start in mode explicit. May be repeated. A single * means all.",
         "load_models",
     ),
-    _one(
+    single(
         "model-config-name",
         "<string>",
         values.non_empty("model-config-name"),
-        "The custom configuration, configs/<name>.pbtxt of a model, that takes the place of its config.pbtxt.",
+        "Use configs/<name>.pbtxt of a model, if it is there, in place of its config.pbtxt.",
     ),
-    _integer("model-load-thread-count", "How many models load at the same time."),
-    _integer("model-load-retry-count", "How often a model that failed to load is tried again."),
-    _boolean(
-        "model-namespacing", "Whether repositories are namespaces, so that a name may occur in several."
+    integer("model-load-thread-count", "How many models may load at the same time."),
+    integer("model-load-retry-count", "How many times to try again to load a model that failed."),
+    boolean(
+        "model-namespacing",
+        "Whether each repository is a namespace, so that two models may have the same name.",
     ),
-    _no_boolean("enable-peer-access"),
+    ignored_boolean("enable-peer-access"),
 )
 _HTTP = (
-    _boolean("allow-http", "Whether to listen for HTTP."),
-    _string("http-address", "The address to listen on. The default is 127.0.0.1 (tritonserver: 0.0.0.0)."),
-    _integer("http-port", "The port, 8000 unless given; 0 takes a free one."),
-    _boolean("reuse-http-port", "Whether other servers may share the port."),
-    _string("http-header-forward-pattern", "Headers that match this become request parameters."),
-    _no_integer("http-thread-count"),
-    _many(
+    boolean("allow-http", "Whether to listen for HTTP."),
+    string("http-address", "The address to listen on. The default is 127.0.0.1 (tritonserver: 0.0.0.0)."),
+    integer("http-port", "The port to listen on. The default is 8000; 0 chooses a free port."),
+    boolean("reuse-http-port", "Whether other servers may share the port."),
+    string(
+        "http-header-forward-pattern", "A regular expression: matching headers become request parameters."
+    ),
+    ignored_integer("http-thread-count"),
+    repeated(
         "http-restricted-api",
         "<<string>:<string>=<string>>",
         values.restricted("http-restricted-api", "api"),
-        "<apis>:<header>=<value>: these APIs ask for that header. APIs: "
+        "<apis>:<header>=<value>: require this header for these APIs. APIs: "
         + ", ".join(values.RESTRICTED_CATEGORIES)
         + ".",
         "http_restricted_apis",
     ),
 )
 _GRPC = (
-    _boolean("allow-grpc", "Whether to listen for gRPC."),
-    _string("grpc-address", "The address to listen on. The default is 127.0.0.1 (tritonserver: 0.0.0.0)."),
-    _integer("grpc-port", "The port, 8001 unless given; 0 takes a free one."),
-    _boolean("reuse-grpc-port", "Whether other servers may share the port."),
-    _string("grpc-header-forward-pattern", "Metadata that matches this becomes request parameters."),
-    _no_integer("grpc-infer-allocation-pool-size"),
-    _boolean("grpc-use-ssl", "Whether clients speak TLS."),
-    _boolean("grpc-use-ssl-mutual", "Whether clients speak TLS and have to show a certificate themselves."),
-    _string("grpc-server-cert", "The server's certificate chain, a PEM file."),
-    _string("grpc-server-key", "The key of the server's certificate, a PEM file."),
-    _string("grpc-root-cert", "The certificates that clients' certificates are checked against, a PEM file."),
-    _one(
+    boolean("allow-grpc", "Whether to listen for gRPC."),
+    string("grpc-address", "The address to listen on. The default is 127.0.0.1 (tritonserver: 0.0.0.0)."),
+    integer("grpc-port", "The port to listen on. The default is 8001; 0 chooses a free port."),
+    boolean("reuse-grpc-port", "Whether other servers may share the port."),
+    string(
+        "grpc-header-forward-pattern", "A regular expression: matching metadata become request parameters."
+    ),
+    ignored_integer("grpc-infer-allocation-pool-size"),
+    boolean("grpc-use-ssl", "Whether to serve over TLS."),
+    boolean("grpc-use-ssl-mutual", "Whether to serve over TLS and to require a certificate of the client."),
+    string("grpc-server-cert", "The server's certificate chain, a PEM file."),
+    string("grpc-server-key", "The key of the server's certificate, a PEM file."),
+    string(
+        "grpc-root-cert", "The root certificates that client certificates are checked against, a PEM file."
+    ),
+    single(
         "grpc-infer-response-compression-level",
         "<string>",
         values.one_of(
@@ -206,24 +125,25 @@ _GRPC = (
         ),
         "How responses to inference requests are compressed: none (the default), low, medium or high.",
     ),
-    _integer("grpc-keepalive-time", "Milliseconds between two keepalive pings; the default is two hours."),
-    _integer("grpc-keepalive-timeout", "Milliseconds that a ping's answer may take; the default is 20000."),
-    _boolean("grpc-keepalive-permit-without-calls", "Whether to ping where no call is running."),
-    _integer("grpc-http2-max-pings-without-data", "How many pings to send where there is no data to send."),
-    _integer(
+    integer("grpc-keepalive-time", "Milliseconds between two keepalive pings; the default is two hours."),
+    integer("grpc-keepalive-timeout", "Milliseconds to wait for the answer to a ping; the default is 20000."),
+    boolean("grpc-keepalive-permit-without-calls", "Whether to send pings while no call is running."),
+    integer("grpc-http2-max-pings-without-data", "How many pings to send while there is no data to send."),
+    integer(
         "grpc-http2-min-recv-ping-interval-without-data",
-        "Milliseconds between a client's pings where it sends no data; the default is 300000.",
+        "Least milliseconds between two pings of a client that sends no data; the default is 300000.",
     ),
-    _integer("grpc-http2-max-ping-strikes", "How many pings a client may send too early; 0 is any number."),
-    _integer("grpc-max-connection-age", "Milliseconds until a connection is closed; 0 is never."),
-    _integer(
-        "grpc-max-connection-age-grace", "Milliseconds that the calls of a closed connection may still take."
+    integer("grpc-http2-max-ping-strikes", "How many pings a client may send too early; 0 means any number."),
+    integer("grpc-max-connection-age", "Milliseconds until a connection is closed; 0 means never."),
+    integer(
+        "grpc-max-connection-age-grace",
+        "Milliseconds that calls may still take after their connection's age is over.",
     ),
-    _many(
+    repeated(
         "grpc-restricted-protocol",
         "<<string>:<string>=<string>>",
         values.restricted("grpc-restricted-protocol", "protocol"),
-        "<protocols>:<key>=<value>: these protocols ask for the metadata triton-grpc-protocol-<key>.",
+        "<protocols>:<key>=<value>: require the metadata triton-grpc-protocol-<key> for these protocols.",
         "grpc_restricted_protocols",
     ),
 )
@@ -231,34 +151,34 @@ _CLOUDS = (
     Group(
         "Sagemaker",
         (
-            _no_boolean("allow-sagemaker"),
-            _no_integer("sagemaker-port"),
-            _ignored(
+            ignored_boolean("allow-sagemaker"),
+            ignored_integer("sagemaker-port"),
+            ignored(
                 "sagemaker-safe-port-range",
                 "<<integer>-<integer>>",
                 values.pair("-", values.int32, values.int32),
             ),
-            _no_integer("sagemaker-thread-count"),
+            ignored_integer("sagemaker-thread-count"),
         ),
     ),
     Group(
         "Vertex",
         (
-            _no_boolean("allow-vertex-ai"),
-            _no_integer("vertex-ai-port"),
-            _no_integer("vertex-ai-thread-count"),
-            _ignored("vertex-ai-default-model", "<string>"),
+            ignored_boolean("allow-vertex-ai"),
+            ignored_integer("vertex-ai-port"),
+            ignored_integer("vertex-ai-thread-count"),
+            ignored("vertex-ai-default-model", "<string>"),
         ),
     ),
 )
 _METRICS = (
-    _boolean("allow-metrics", "Whether to serve Prometheus metrics."),
-    _boolean("allow-gpu-metrics", "Whether the metrics of simulated GPUs are among them (--simulated-gpus)."),
-    _boolean("allow-cpu-metrics", "Whether the metrics of processor and memory are among them."),
-    _string("metrics-address", "The address to listen on. The default is --http-address."),
-    _integer("metrics-port", "The port, 8002 unless given; 0 takes a free one."),
-    _one("metrics-interval-ms", "<float>", values.int32, "Milliseconds between two collections."),
-    _many(
+    boolean("allow-metrics", "Whether to serve Prometheus metrics."),
+    boolean("allow-gpu-metrics", "Whether to include the metrics of simulated GPUs (--simulated-gpus)."),
+    boolean("allow-cpu-metrics", "Whether to include the metrics of processor and memory."),
+    string("metrics-address", "The address to listen on. The default is --http-address."),
+    integer("metrics-port", "The port to listen on. The default is 8002; 0 chooses a free port."),
+    single("metrics-interval-ms", "<float>", values.int32, "Milliseconds between two collections."),
+    repeated(
         "metrics-config",
         "<<string>=<string>>",
         values.setting("metrics-config"),
@@ -267,17 +187,17 @@ _METRICS = (
     ),
 )
 _TRACING = (
-    _many(
+    repeated(
         "trace-config",
         "<<string>,<string>=<string>>",
         values.trace_config,
-        "[<mode>,]<setting>=<value>: what tracing starts with. Modes: triton, opentelemetry. May be repeated.",
+        "[<mode>,]<setting>=<value>: an initial trace setting. Modes: triton, opentelemetry. May be repeated.",
         "trace_config",
     ),
 )
 _BACKEND = (
-    _string("backend-directory", "Shown in the configuration of backends; nothing is loaded from it."),
-    _many(
+    string("backend-directory", "Shown in the configuration of backends; nothing is loaded from it."),
+    repeated(
         "backend-config",
         "<<string>,<string>=<string>>",
         values.named_setting("backend-config", "backend name", "backend", required=False),
@@ -285,48 +205,48 @@ _BACKEND = (
         "backend_config",
     ),
 )
-_AGENT = (_ignored("repoagent-directory", "<string>"),)
+_AGENT = (ignored("repoagent-directory", "<string>"),)
 _CACHE = (
-    _many(
+    repeated(
         "cache-config",
         "<<string>,<string>=<string>>",
         values.named_setting("cache-config", "cache name", "cache", required=True),
-        "<cache>,<setting>=<value>, such as local,size=1048576: caches responses. May be repeated.",
+        "<cache>,<setting>=<value>, such as local,size=1048576: cache responses. May be repeated.",
         "cache_config",
     ),
-    _ignored("cache-directory", "<string>"),
+    ignored("cache-directory", "<string>"),
 )
 _RATE_LIMITER = (
-    _one(
+    single(
         "rate-limit",
         "<string>",
         values.one_of("execution_count", "off", name="rate-limit", fold=True),
-        "How instances are chosen: execution_count or off. Shown at the start.",
+        "How instances are chosen: execution_count or off. Shown at start.",
     ),
-    _many(
+    repeated(
         "rate-limit-resource",
         "<<string>:<integer>:<integer>>",
         values.rate_limit_resource,
-        "<resource>:<count>[:<device>]: how much there is of a resource. May be repeated.",
+        "<resource>:<count>[:<device>]: the amount of a resource. May be repeated.",
         "rate_limit_resources",
     ),
 )
 _MEMORY = (
-    _ignored("pinned-memory-pool-byte-size", "<integer>", values.int64),
-    _ignored(
+    ignored("pinned-memory-pool-byte-size", "<integer>", values.int64),
+    ignored(
         "cuda-memory-pool-byte-size", "<<integer>:<integer>>", values.pair(":", values.int32, values.uint64)
     ),
-    _ignored(
+    ignored(
         "cuda-virtual-address-size", "<<integer>:<integer>>", values.pair(":", values.int32, values.uint64)
     ),
-    _ignored("min-supported-compute-capability", "<float>", values.double),
-    _no_integer("buffer-manager-thread-count"),
-    _ignored(
+    ignored("min-supported-compute-capability", "<float>", values.double),
+    ignored_integer("buffer-manager-thread-count"),
+    ignored(
         "host-policy",
         "<<string>,<string>=<string>>",
         values.generic_setting("host-policy", "policy name", ","),
     ),
-    _ignored(
+    ignored(
         "model-load-gpu-limit", "<<device_id>:<fraction>>", values.pair(":", values.int32, values.double)
     ),
 )
@@ -346,67 +266,67 @@ _DEPRECATED = (
         values.int64,
         "Deprecated: use --cache-config.",
         "response_cache_byte_size",
-        use=_use("response-cache-byte-size"),
+        use=use("response-cache-byte-size"),
     ),
-    _trace("trace-file", "<string>", values.text, "triton,file", "<filepath>"),
-    _trace("trace-level", "<string>", values.trace_level, "level", "<OFF|TIMESTAMPS|TENSORS>"),
-    _trace("trace-rate", "<integer>", values.int32, "rate", "<rate value>"),
-    _trace("trace-count", "<integer>", values.int32, "count", "<count value>"),
-    _trace("trace-log-frequency", "<integer>", values.int32, "triton,log-frequency", "<log frequency value>"),
+    deprecated_trace("trace-file", "<string>", values.text, "triton,file", "<filepath>"),
+    deprecated_trace("trace-level", "<string>", values.trace_level, "level", "<OFF|TIMESTAMPS|TENSORS>"),
+    deprecated_trace("trace-rate", "<integer>", values.int32, "rate", "<rate value>"),
+    deprecated_trace("trace-count", "<integer>", values.int32, "count", "<count value>"),
+    deprecated_trace(
+        "trace-log-frequency", "<integer>", values.int32, "triton,log-frequency", "<log frequency value>"
+    ),
 )
 _OURS = (
-    _ours(
+    ours(
         "triton-version",
         "<string>",
         values.one_of("2.51.0", name="triton-version"),
-        "The tritonserver to be like. Proved now: 2.51.0 (the default).",
+        "The version of tritonserver to emulate. 2.51.0 (the default) is the only one.",
     ),
-    _ours(
-        "strict-routes", "", bool, "Serve Triton's own routes alone: no bare /generate, /infer, /embeddings."
-    ),
-    _ours(
+    ours("strict-routes", "", bool, "Serve only Triton's own routes, not /generate, /infer and /embeddings."),
+    ours(
         "default-generate-model",
         "<string>",
         values.text,
-        "The model behind the bare /generate; else the first that fits.",
+        "The model that answers at /generate. The default is the one that fits best.",
     ),
-    _ours(
+    ours(
         "default-infer-model",
         "<string>",
         values.text,
-        "The model behind the bare /infer; else the first that fits.",
+        "The model that answers at /infer. The default is the one that fits best.",
     ),
-    _ours(
+    ours(
         "default-embeddings-model",
         "<string>",
         values.text,
-        "The model behind /embeddings; else the first that fits.",
+        "The model that answers at /embeddings. The default is the one that fits best.",
     ),
-    _ours(
+    ours(
         "emulator-config",
         "<file>",
         values.text,
-        "How models answer that cannot run here; else emulator.yaml beside them.",
+        "Settings of the models that cannot run here. The default is emulator.yaml in each repository.",
     ),
-    _ours(
+    ours(
         "seed",
         "<integer>",
         values.int64,
-        "Another seed gives other answers; the same seed gives the same, always.",
+        "Seed of the simulated GPUs' metrics. Answers are seeded in emulator.yaml.",
     ),
-    _ours(
+    ours(
         "simulated-gpus",
         "<integer>",
         values.int32,
-        "Show the GPU metrics of so many simulated GPUs: no device is read. The default is none.",
+        "Serve the metrics of this many simulated GPUs; no device is read. The default is 0.",
     ),
-    _ours(
+    ours(
         "http-max-input-size",
         "<integer>",
         values.int64,
-        "The largest request body in bytes, 64 MiB unless given.",
+        "The largest request body in bytes. The default is 64 MiB.",
     ),
-    _ours(
+    ours(
         "max-request-size",
         "<integer>",
         values.int64,

@@ -1,4 +1,4 @@
-"""The command `triton-emulator`: tritonserver's flags, its refusals, and a server in the foreground."""
+"""The command `triton-emulator`: it reads tritonserver's flags, and serves in the foreground or refuses them."""
 
 import logging
 import os
@@ -11,15 +11,15 @@ from triton_emulator.cli.usage import usage
 from triton_emulator.session import log
 from triton_emulator.session.log_settings import LogSettings
 
-_LOG = logging.getLogger("triton_emulator.cli")  # also under `python -m`
+_LOG = logging.getLogger("triton_emulator.cli")  # by name: under `python -m` this module is `__main__`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 after a clean stop, 1 where it could not start."""
+    """Run the command. Returns the exit code: 0 after a clean stop or --help, 1 after any failure."""
     try:
         line = parse(sys.argv[1:] if arguments is None else arguments)
     except HelpAsked:
-        print(usage(), end="")  # tritonserver prints it as an error, and exits with 1
+        print(usage(), end="")  # tritonserver prints it to standard error and exits with 1
         return 0
     except UsageError as error:
         print(refusal(error), end="", file=sys.stderr)
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def refusal(error: UsageError) -> str:
     """What tritonserver prints when it refuses a command line.
 
-    getopt's words come before the usage text, the server's own behind it. As that text is longer than a screen, the
-    former are repeated at its end.
+    getopt's message comes before the usage text, the server's own message after it. The usage text is longer than a
+    screen, so getopt's message is repeated after it.
     """
     notes = "".join(f"{note}\n" for note in error.notes)
     if error.before:
@@ -41,9 +41,9 @@ def refusal(error: UsageError) -> str:
 
 
 def _serve(line: CommandLine) -> int:
-    # gRPC's newer listener waits on threads of its own, which doubles the thread switches of a request
+    # The newer listener of gRPC waits in threads of its own, which doubles the thread switches of a request.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
-    from triton_emulator.server import serve
+    from triton_emulator.cli.foreground import serve
 
     settings = line.settings
     for note in line.notes:
@@ -52,12 +52,12 @@ def _serve(line: CommandLine) -> int:
     for name in settings.ignored_flags:
         _LOG.warning("--%s has no effect in the emulator", name)
     code = serve(settings)
-    _leave_behind(code)
+    _exit_without_waiting(code)
     return code
 
 
-def _leave_behind(code: int) -> None:
-    """End the process here and now where models have left threads: the interpreter would wait for some of them."""
+def _exit_without_waiting(code: int) -> None:
+    """End the process at once if models have left threads: the interpreter would wait for those that are no daemons."""
     if threading.active_count() > 1:
         logging.shutdown()
         os._exit(code)

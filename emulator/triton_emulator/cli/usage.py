@@ -1,8 +1,9 @@
-"""The text behind --help, in the form of tritonserver's."""
+"""The text that --help prints, in the form of tritonserver's."""
 
 import textwrap
 
-from triton_emulator.cli.flags import GROUPS, Flag, Use
+from triton_emulator.cli.flag import Flag, Use
+from triton_emulator.cli.flags import GROUPS
 
 _EXAMPLES = """Examples:
   triton-emulator
@@ -10,12 +11,12 @@ _EXAMPLES = """Examples:
   triton-emulator --model-repository=models --http-port=0
 	Your own models, on a free port that is printed.
   triton-emulator --model-repository=models --model-control-mode=explicit --load-model=llm
-	One model of the repository; requests may load the others.
+	One model of the repository; clients may load the others.
 """
 
 
 def usage() -> str:
-    """All flags by group: name and argument on a line, behind a tab what it does."""
+    """All flags by group: a line with name and argument, then indented lines that say what the flag does."""
     blocks = ["Usage: triton-emulator [options]\n"]
     for group in GROUPS:
         title = f"{group.title}:\n" if group.title else ""

@@ -1,4 +1,4 @@
-"""What tritonserver makes of the text behind a flag, and the words with which it refuses it."""
+"""The values of flags: how tritonserver reads a flag's argument, and the messages with which it refuses one."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from triton_emulator.cxx.numbers import stoi
 from triton_emulator.settings import RestrictedApis
 
-#: --http-restricted-api and --grpc-restricted-protocol know these.
+#: What --http-restricted-api and --grpc-restricted-protocol can restrict.
 RESTRICTED_CATEGORIES = (
     "health",
     "metadata",
@@ -19,7 +19,7 @@ RESTRICTED_CATEGORIES = (
     "logging",
 )
 TRACE_MODES = ("triton", "opentelemetry")
-#: Words for a trace level, in any case.
+#: The trace level by the word that means it; upper and lower case are the same.
 TRACE_LEVELS = {
     **dict.fromkeys(("false", "off"), "OFF"),
     **dict.fromkeys(("true", "on", "min", "max", "timestamps"), "TIMESTAMPS"),
@@ -28,11 +28,7 @@ TRACE_LEVELS = {
 
 
 class BadValue(Exception):
-    """The text of a value that a flag refuses; `option` where the refusal names more than the flag."""
-
-    def __init__(self, message: str, option: str = "") -> None:
-        super().__init__(message)
-        self.option = option
+    """A value that a flag refuses; the text is tritonserver's."""
 
 
 def boolean(text: str) -> bool:
@@ -67,7 +63,7 @@ def uint64(text: str) -> int:
 
 
 def verbosity(text: str) -> int:
-    """A level, or a boolean for 1 and 0."""
+    """A number, or true and false for 1 and 0."""
     return {"true": 1, "false": 0}[text.lower()] if text.lower() in ("true", "false") else int32(text)
 
 
@@ -89,7 +85,7 @@ def text(value: str) -> str:
 
 
 def one_of(*choices: str, name: str, fold: bool = False) -> Callable[[str], str]:
-    """A converter that takes these words alone; `fold` takes them in any case."""
+    """A converter that takes only these words; with `fold`, in upper or lower case."""
 
     def convert(value: str) -> str:
         word = value.lower() if fold else value
@@ -141,7 +137,7 @@ def setting(name: str) -> Callable[[str], tuple[str, str]]:
 def named_setting(
     name: str, what: str, kind: str, *, required: bool
 ) -> Callable[[str], tuple[str, str, str]]:
-    """A converter for `<what>,<setting>=<value>`; without the name, where it is not `required`, the name is ""."""
+    """A converter for `<what>,<setting>=<value>`. If the name is not `required` it may be left out, and is "" then."""
 
     def convert(value: str) -> tuple[str, str, str]:
         owner, comma, rest = value.partition(",")
@@ -161,7 +157,7 @@ def named_setting(
 
 
 def generic_setting(name: str, what: str, delimiter: str) -> Callable[[str], tuple[str, str, str]]:
-    """A converter for `<what><delimiter><setting>=<value>`, every part of it required."""
+    """A converter for `<what><delimiter><setting>=<value>`; every part is required."""
 
     def convert(value: str) -> tuple[str, str, str]:
         owner, _, rest = value.partition(delimiter)
@@ -174,7 +170,7 @@ def generic_setting(name: str, what: str, delimiter: str) -> Callable[[str], tup
 
 
 def restricted(name: str, noun: str) -> Callable[[str], RestrictedApis]:
-    """A converter for `<api>,<api>:<header>=<value>`. That no API stands in two groups is checked by the caller."""
+    """A converter for `<api>,<api>:<header>=<value>`. The caller checks that no API is in two groups."""
     split = generic_setting(name, "config name", ":")
 
     def convert(value: str) -> RestrictedApis:
@@ -196,7 +192,7 @@ def in_two_groups(noun: str, api: str) -> str:
 
 
 def rate_limit_resource(value: str) -> tuple[str, int, int]:
-    """`<resource>:<count>[:<device>]`; the device is -1 where it holds for all."""
+    """`<resource>:<count>[:<device>]`; without a device, which means all of them, the device is -1."""
     parts = value.split(":")
     if len(parts) not in (2, 3):
         raise BadValue(
@@ -222,14 +218,14 @@ def trace_mode(value: str) -> str:
     return mode
 
 
-#: --trace-config settings of every mode, and what their values are. They are read once all flags have been.
+#: The settings of --trace-config that every mode has, with their converters. They are read after the last flag.
 TRACE_SETTINGS: dict[str, Callable[[str], object]] = {
     "level": trace_level,
     "rate": int32,
     "count": int32,
     "mode": trace_mode,
 }
-#: Settings of a mode that have to be numbers.
+#: The settings of one mode that must be numbers.
 TRACE_MODE_NUMBERS: dict[tuple[str, str], Callable[[str], int]] = {
     ("triton", "log-frequency"): int32,
     ("opentelemetry", "bsp_max_queue_size"): int32,
@@ -240,6 +236,6 @@ _split_trace = named_setting("trace-config", "trace mode", "trace mode", require
 
 
 def trace_config(value: str) -> tuple[str, str, str]:
-    """`<mode>,<setting>=<value>`, or `<setting>=<value>` (mode "") for all modes; the value is not looked at."""
+    """`<mode>,<setting>=<value>`, or `<setting>=<value>` (mode "") for all modes; the value is not checked yet."""
     mode, key, found = _split_trace(value)
     return (trace_mode(mode) if mode else ""), key, found

@@ -1,35 +1,40 @@
-"""A model version that is loaded: its configuration, its executor behind a scheduler, and its statistics."""
+"""A model version that is loaded: its configuration, its scheduler and executor, and its statistics."""
 
+import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass, field
 
-from triton_emulator.engine.call import Call
+from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.in_flight import InFlight
-from triton_emulator.engine.reshape import reshapes_inputs, reshapes_outputs
+from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.reshape import reshape_inputs, reshapes_inputs, reshapes_outputs, reshaping
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.engine.schedulers.selection import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
+from triton_emulator.engine.validation import validate
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError, unavailable
+from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.repository.config.model_config import TensorSpec
 from triton_emulator.repository.labels import Labels
 
 
-class Surroundings(Protocol):
-    """What a loaded model needs of the session that it is in."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a loaded model needs of the session that it is in.
 
-    response_cache: ResponseCache | None
-    #: whether summaries of latencies are wanted
-    summarizes: bool
+    `count` counts a request that no client waits for; it may be called on any thread. `response_cache` is None where
+    the server has none. `summarizes` is whether summaries of latencies are wanted. `thread` is the event loop's.
+    """
 
-    def later(self, delay_s: float, function: Callable[[], None], /) -> None:
-        """Call a function on the event loop after a delay; called on any thread."""
-
-    def count(self, call: Call, model: "LoadedModel") -> None:
-        """Count a request that no client waits for; called on any thread."""
+    mailbox: Mailbox
+    count: Callable[[Call, "LoadedModel"], None]
+    response_cache: ResponseCache | None = None
+    summarizes: bool = False
+    thread: int = field(default_factory=threading.get_ident)
 
 
 class LoadedModel:
@@ -39,7 +44,7 @@ class LoadedModel:
     """
 
     def __init__(
-        self, definition: ModelDefinition, executor: Executor, labels: Labels, surroundings: "Surroundings"
+        self, definition: ModelDefinition, executor: Executor, labels: Labels, surroundings: Surroundings
     ) -> None:
         """`labels` are the class names of its outputs."""
         self.definition = definition
@@ -48,6 +53,7 @@ class LoadedModel:
         self.version = definition.version
         self.config = definition.config
         self.executor = executor
+        self._surroundings = surroundings
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
@@ -56,40 +62,58 @@ class LoadedModel:
             if surroundings.summarizes
             else None
         )
-        self._warm_up(surroundings)
-        hooks = Hooks(
-            surroundings.later, lambda call: surroundings.count(call, self), surroundings.response_cache
-        )
-        self.scheduler = self._scheduler(hooks)
+        self._warm_up()
+        self.scheduler = self._scheduler()
         self.stands_in = not (definition.config.is_ensemble or isinstance(executor, ThreadedExecutor))
         # what stands in for a model answers in the shapes that clients see
         self.reshapes_inputs = not self.stands_in and reshapes_inputs(definition.config)
         self.reshapes_outputs = not self.stands_in and reshapes_outputs(definition.config)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
 
-    def _scheduler(self, hooks: Hooks) -> Scheduler:
+    def _scheduler(self) -> Scheduler:
+        surroundings = self._surroundings
+        hooks = Hooks(surroundings.mailbox.call_later, self._count, surroundings.response_cache)
         try:
             return scheduler_for(self.definition, self.executor, hooks)
         except TritonError:
             self.executor.finalize()
             raise
 
-    def _warm_up(self, surroundings: "Surroundings") -> None:
+    def _warm_up(self) -> None:
         try:
             samples = samples_of(self.definition)
             if isinstance(self.executor, ThreadedExecutor):
-                warm_up(self.definition, self.executor, samples, lambda call: surroundings.count(call, self))
+                warm_up(self.definition, self.executor, samples, self._count)
         except TritonError:
             self.executor.finalize()
             raise
 
+    def _count(self, call: Call) -> None:
+        self._surroundings.count(call, self)
+
     def __repr__(self) -> str:
-        return f"LoadedModel({self.name!r}, version {self.version})"
+        waiting = f"{len(self._in_flight)} in flight, {self.pending} pending"
+        return f"<LoadedModel {self.name}:{self.version} {type(self.executor).__name__} {waiting}>"
 
     @property
     def pending(self) -> int:
         """How many requests wait for an instance."""
         return self.scheduler.pending
+
+    def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
+        """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.
+
+        May be called on any thread.
+        """
+        batch = validate(request, self.config)
+        if self.reshapes_inputs:
+            reshape_inputs(request, self.config)
+        if self.reshapes_outputs:
+            deliver = reshaping(deliver, self.config)
+        surroundings = self._surroundings
+        call = Call(request, self.version, deliver, surroundings.mailbox.post, surroundings.thread)
+        call.batch_size = batch
+        return call
 
     def submit(self, call: Call) -> None:
         """Queue a validated call. Raises TritonError where the scheduler refuses it or the version is unloading.
@@ -121,6 +145,6 @@ class LoadedModel:
 
 
 def metric_labels(definition: ModelDefinition) -> dict[str, str]:
-    """The labels of a model's metrics: its tags behind underscores, its name and its version."""
+    """The labels of a model's metrics: its tags after an underscore each, its name and its version."""
     tags = {f"_{key}": value for key, value in definition.config.proto.metric_tags.items()}
     return {**tags, "model": definition.name, "version": str(definition.version)}

@@ -1,8 +1,10 @@
-"""The way from any thread to the event loop: many responses, one wake-up."""
+"""The way from any thread to the event loop: responses, of which many are delivered by one wake-up, and functions."""
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 
 from triton_emulator.engine.call import Deliver
 from triton_emulator.protocol.messages import InferResponse
@@ -11,7 +13,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class Mailbox:
-    """Responses posted from any thread are delivered on the loop in the order of posting."""
+    """Responses posted from any thread are delivered on the loop in the order of posting.
+
+    After the loop is closed there is nobody to deliver to: what is posted then is dropped.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -19,7 +24,7 @@ class Mailbox:
         self._awake = False
 
     def post(self, deliver: Deliver, response: InferResponse | None, final: bool) -> None:
-        """Deliver soon, on the loop. A loop that has closed has nobody to read it: then it is dropped."""
+        """Deliver soon, on the loop."""
         self._posted.append((deliver, response, final))
         if not self._awake:
             self._awake = True
@@ -27,6 +32,16 @@ class Mailbox:
                 self._loop.call_soon_threadsafe(self._drain)
             except RuntimeError:  # the loop is closed
                 self._posted.clear()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function soon, on the loop."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
+
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> None:
+        """Call a function after a delay, on the loop."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, function)
 
     def _drain(self) -> None:
         # cleared first: a post that comes while this runs either is taken below or wakes the loop once more

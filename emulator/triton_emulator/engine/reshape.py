@@ -1,4 +1,4 @@
-"""`reshape`: between the shape of a tensor that clients see and the one that the model sees."""
+"""`reshape`: converts between the shape that clients see and the shape that the model sees."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ Shape = tuple[int, ...]
 
 
 def reshaped(shape: Sequence[int], before: Sequence[int], after: Sequence[int], *, batching: bool) -> Shape:
-    """`shape`, which fits the dims `before`, in the dims `after`.
+    """Convert `shape`, which matches the dims `before`, to the dims `after`.
 
-    What is variable in the one takes the place of what is variable in the other, in order; what there is too little of
-    is 1. The batch dimension stays.
+    The variable dimensions of `shape` fill the variable dimensions of `after`, in order; a missing one becomes 1. The
+    batch dimension stays.
     """
     start = 1 if batching else 0
     variable = deque(size for size, dim in zip(shape[start:], before, strict=False) if dim == -1)
@@ -31,7 +31,7 @@ def reshapes_outputs(config: ModelConfig) -> bool:
 
 
 def reshape_inputs(request: InferRequest, config: ModelConfig) -> None:
-    """Give the inputs of a validated request the shapes that the model sees."""
+    """Convert the inputs of a validated request to the shapes that the model sees."""
     batching = config.max_batch_size > 0
     for at, tensor in enumerate(request.inputs):
         spec = config.input(tensor.name)
@@ -41,7 +41,7 @@ def reshape_inputs(request: InferRequest, config: ModelConfig) -> None:
 
 
 def reshaping(deliver: Deliver, config: ModelConfig) -> Deliver:
-    """`deliver`, given the outputs in the shapes that clients see."""
+    """Wrap `deliver` so that it gets the outputs in the shapes that clients see."""
     batching = config.max_batch_size > 0
 
     def take(response: InferResponse | None, final: bool) -> None:

@@ -1,4 +1,4 @@
-"""The response cache that `--cache-config=local,size=N` gives to all models: the answers used last, up to N bytes."""
+"""The response cache of `--cache-config=local,size=N`: the latest used responses of all models, up to N bytes."""
 
 import re
 import threading
@@ -11,28 +11,28 @@ from triton_emulator.protocol.tensor import Tensor
 
 Key = tuple[object, ...]
 
-# How 2.51 lays a response out in its pool: sizes of the fields, and what its allocator adds and rounds up to.
+# How 2.51 lays out a response in its pool: the sizes of the fields, and what its allocator adds and rounds up to.
 _COUNT, _LENGTH, _SIZE = 4, 4, 8
 _ALLOCATION_HEADER, _ALLOCATION_UNIT, _SMALLEST_ALLOCATION = 8, 16, 48
-#: what the allocator takes for itself
+#: bytes that the allocator uses for itself
 _POOL_OVERHEAD = 128
-#: a pool that is smaller has no room for its own book-keeping, and a larger one cannot be had
+#: a smaller pool has no room for the allocator's own data; a larger one cannot be allocated
 _LEAST, _TOO_MUCH = 256, 1 << 47
-#: where 2.51 looks for other caches than the local one, which need a library of their own
+#: where 2.51 looks for the libraries of other caches
 _FOLDER = "/opt/tritonserver/caches"
 
 
 def key_of(model: str, version: int, request: InferRequest) -> Key:
-    """What two requests must have in common to get one answer: the bytes of their inputs.
+    """The key of a request: two requests with equal input bytes get the same answer.
 
-    2.51: neither the shapes nor the requested outputs count.
+    2.51: neither shapes nor requested outputs are part of the key.
     """
     inputs = sorted((tensor.name, bytes(tensor.data)) for tensor in request.inputs)
     return (model, version, *inputs)
 
 
 def stored_size(outputs: list[Tensor]) -> int:
-    """How many bytes of the pool a response takes."""
+    """Bytes that a response takes in the pool."""
     size = _COUNT
     for tensor in outputs:
         size += _SIZE + _LENGTH + len(tensor.name.encode()) + _LENGTH + len(tensor.datatype)
@@ -42,13 +42,13 @@ def stored_size(outputs: list[Tensor]) -> int:
 
 
 class ResponseCache:
-    """Responses by key, the longest unused first; may be used on any thread."""
+    """Responses by key, the least recently used first. May be used on any thread."""
 
     @classmethod
     def of(cls, settings: Iterable[tuple[str, str, str]]) -> "ResponseCache | None":
-        """The cache that (cache, setting, value) triples ask for, None where there are none.
+        """Make the cache that (cache, setting, value) triples ask for; None if there are none.
 
-        Raises TritonError where 2.51 would not start with them.
+        Raises TritonError if 2.51 would not start with them.
         """
         asked = list(settings)
         if not asked:
@@ -79,7 +79,7 @@ class ResponseCache:
         self._lock = threading.Lock()
 
     def look_up(self, key: Key) -> list[Tensor] | None:
-        """The outputs of the response that is stored under `key`."""
+        """Return the outputs stored under `key`, or None."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -88,9 +88,10 @@ class ResponseCache:
             return entry[0]
 
     def insert(self, key: Key, outputs: list[Tensor]) -> int | None:
-        """Store a response, unless it cannot be stored; returns how many made way for it, None where there was one.
+        """Store a response; return how many others were evicted, or None if the key was stored already.
 
-        2.51 stores no response that has an output without a single byte, and counts it as stored.
+        A response that is larger than the pool is not stored. 2.51 does not store a response with an empty output
+        either, but counts it as stored.
         """
         evicted = 0
         with self._lock:
@@ -107,10 +108,10 @@ class ResponseCache:
         return evicted
 
     def __len__(self) -> int:
-        """How many responses are stored."""
+        """Number of stored responses."""
         return len(self._entries)
 
     @property
     def utilization(self) -> float:
-        """How much of the pool is taken, from 0 to 1."""
+        """The used share of the pool, from 0 to 1."""
         return self._used / self._size

@@ -41,21 +41,18 @@ class RequestEvent(NamedTuple):
     def of(cls, call: Call) -> Self:
         """The event of a call that has just ended."""
         now = time_ns()
-        start = call.queue_start_ns
-        begin = call.compute_start_ns or now
-        inputs = call.compute_input_end_ns or begin
-        outputs = call.compute_output_start_ns or inputs
-        end = call.compute_end_ns or outputs
+        times = call.times
+        input_ns, infer_ns, output_ns = times.compute_ns()
         return cls(
             call.batch_size,
             call.failed,
             call.failures or (("BACKEND",) if call.failed else ()),
             now // 1_000_000,
-            now - start,
-            begin - start,
-            inputs - begin,
-            outputs - inputs,
-            end - outputs,
+            now - times.queue_start,
+            (times.compute_start or now) - times.queue_start,
+            input_ns,
+            infer_ns,
+            output_ns,
             1 if call.execution else 0,
             call.execution,
             call.cache,

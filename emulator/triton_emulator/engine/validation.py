@@ -1,4 +1,4 @@
-"""Whether a request fits a model: Triton's checks, in its order and words, before anything is queued.
+"""Whether a request matches a model: Triton's checks, in Triton's order and words, before anything is queued.
 
 Order (2.51 core, InferenceRequest::Normalize): raw input, requested outputs, number of inputs, batch dimension, batch
 size; then per input its datatype, shape and byte size. Inputs are walked in the order of Triton's hash map.
@@ -55,7 +55,7 @@ def validate(request: InferRequest, config: ModelConfig) -> int:
     batch = _batch_size(request, inputs, config) if config.max_batch_size > 0 else 0
     for tensor, spec in zip(inputs, specs, strict=True):
         _check_input(request, tensor, spec, config)
-    if batch > _INT32_MAX:  # 2.51: what was a negative batch gets as far as the backend
+    if batch > _INT32_MAX:  # 2.51: only the backend refuses a batch size that was negative on the wire
         raise internal(f"batch size {batch} for '{config.name}_0', max allowed is {config.max_batch_size}")
     return max(batch, 1)
 
@@ -78,7 +78,7 @@ def _wrong_count(request: InferRequest, config: ModelConfig) -> TritonError:
         else f"expected number of inputs between {required} and {most}"
     )
     missing = [spec.name for spec in config.inputs if not spec.optional and spec.name not in given]
-    # 2.51: with nothing missing the list's opening bracket is lost
+    # 2.51: if nothing is missing, the list lacks its opening bracket
     listed = _quoted(missing) if missing else "]"
     return invalid_arg(
         f"{request.log_id}{expected} but got {len(given)} inputs for model '{config.name}'. "
@@ -96,13 +96,15 @@ def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelCo
                 f"for '{config.name}'"
             )
         if batch == 0:
-            # 2.51 keeps a batch's size unsigned in 32 bits, and compares with all 64
+            # 2.51 stores the batch size in 32 unsigned bits but compares all 64 bits of the others
             batch = tensor.shape[0] % _UINT32
         elif tensor.shape[0] != batch:
             raise invalid_arg(
                 f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
             )
-    if config.max_batch_size < batch <= _INT32_MAX:  # 2.51 compares signed: gRPC may say -1
+    if (
+        config.max_batch_size < batch <= _INT32_MAX
+    ):  # 2.51 compares signed numbers: over gRPC a dimension may be -1
         raise invalid_arg(
             f"{request.log_id}inference request batch-size must be <= {config.max_batch_size} for '{config.name}'"
         )
@@ -118,7 +120,7 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         )
     shape, expected = tensor.shape, spec.shape
     batching = config.max_batch_size > 0
-    # shapes of another rank are not remembered: a client may send a million dims
+    # only shapes of the right rank go through the memo: a client may send a million dims
     if shape != expected and not (len(shape) == len(expected) and _fits(shape, expected)):
         _check_dims_are_given(request, tensor, spec, config)
         note = _BATCH_NOTE if batching else ""
@@ -126,13 +128,13 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
             f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
             f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
         )
-    if shape and min(shape) < 0:  # gRPC may say so
+    if shape and min(shape) < 0:  # possible over gRPC
         _check_dims_are_given(request, tensor, spec, config)
         shape = (shape[0] % _UINT32, *shape[1:]) if batching else shape
     if batching and shape[0] >= _UINT32:
         tensor.shape = shape = (shape[0] % _UINT32, *shape[1:])
     if batching and shape[0] == 0:
-        # 2.51: a batch of none is measured, and given to the model, as if it had no batch dimension
+        # 2.51: an empty batch is measured, and passed to the model, as if it had no batch dimension
         tensor.shape = shape = shape[1:]
     if tensor.datatype == "BYTES":
         _check_strings(request, tensor, element_count(shape), config)
@@ -150,7 +152,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 def _check_dims_are_given(
     request: InferRequest, tensor: Tensor, spec: TensorSpec, config: ModelConfig
 ) -> None:
-    """A dim of -1, which only gRPC can carry, has a text of its own unless a dim before it is wrong."""
+    """A dim of -1, possible only over gRPC, has an error text of its own, unless an earlier dim is wrong."""
     shape, expected = tensor.shape, spec.shape
     if len(shape) != len(expected):
         return
@@ -166,7 +168,7 @@ def _check_dims_are_given(
 
 
 def _wrapped(size: int) -> int:
-    """As a 64-bit number, which 2.51 does not guard against overflow."""
+    """Wrap to a signed 64-bit number: 2.51 does not check for overflow."""
     return (size + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
@@ -180,7 +182,7 @@ def _wrong_size(
 
 
 def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config: ModelConfig) -> None:
-    """2.51 counts the elements by their length prefixes; an element that breaks off is the backend's to find."""
+    """Count the elements by their length prefixes, as 2.51 does. The backend refuses an element that is cut off."""
     where = f"for inference input '{tensor.name}' for model '{config.name}'"
     if not tensor.has_data:
         count = tensor.element_total
@@ -205,7 +207,7 @@ def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config:
         if count == expected:
             return
     if count > max(expected, 0):
-        # 2.51 stops at the first that is too much; a shape beyond 63 bits expects fewer than none
+        # 2.51 stops at the first surplus element; a shape that overflows 63 bits expects a negative number
         raise invalid_arg(
             f"{request.log_id}unexpected number of string elements {max(expected, 0) + 1} {where}, "
             f"expecting {expected}"
@@ -214,19 +216,19 @@ def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config:
 
 
 def incomplete_string(tensor: Tensor) -> TritonError | None:
-    """What the backend finds when it reads the elements of a BYTES input: one that breaks off (2.51: text/plain)."""
+    """The backend's error for a BYTES input whose last element is cut off, or None (2.51 answers it as text/plain)."""
     if tensor.datatype != "BYTES" or not tensor.has_data:
         return None
     try:
         _ = tensor.array
     except TruncatedElement as fault:
-        return _broken_off(tensor, fault.length, fault.available)
+        return _cut_off(tensor, fault.length, fault.available)
     except TruncatedLength:
         return None
     return None
 
 
-def _broken_off(tensor: Tensor, length: int, available: int) -> TritonError:
+def _cut_off(tensor: Tensor, length: int, available: int) -> TritonError:
     return invalid_arg(
         f"incomplete string data for inference input '{tensor.name}', expecting string of length {length} "
         f"but only {available} bytes available"
@@ -234,8 +236,9 @@ def _broken_off(tensor: Tensor, length: int, available: int) -> TritonError:
 
 
 def wrong_string_count(tensor: Tensor) -> TritonError | None:
-    """What the backend finds in a BYTES tensor that a scheduler made: more or fewer elements than its shape has, or one
-    that breaks off.
+    """The backend's error for a BYTES tensor that a scheduler made: a wrong number of elements, or one that is cut off.
+
+    None if the tensor matches its shape.
     """
     data, at, count, expected = memoryview(tensor.data), 0, 0, element_count(tensor.shape)
     while at < len(data):
@@ -247,7 +250,7 @@ def wrong_string_count(tensor: Tensor) -> TritonError | None:
         length = int.from_bytes(data[at : at + 4], "little")
         at += 4
         if length > len(data) - at:
-            return _broken_off(tensor, length, len(data) - at)
+            return _cut_off(tensor, length, len(data) - at)
         at += length
         count += 1
     if count == expected:
@@ -262,7 +265,7 @@ def _dims(shape: Sequence[int]) -> str:
 
 
 def _raw_tensor(request: InferRequest, config: ModelConfig) -> Tensor:
-    """The only input of a model from the whole body: a batch of one, the one open dimension from the size."""
+    """Make the model's only input from the whole body: batch size 1, its variable dimension from the body's size."""
     body = request.raw_input or b""
     if len(config.inputs) != 1:
         raise invalid_arg(

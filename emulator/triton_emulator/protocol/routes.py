@@ -5,6 +5,7 @@ The path is matched raw: nothing is percent-decoded, nothing is normalised, a tr
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,18 @@ class Route:
     methods: frozenset[str]
     category: str
     typed: bool = True
+
+
+class Captures(NamedTuple):
+    """What a path names, undecoded as on the wire: "" or None for what it leaves out.
+
+    `name` is a model's, `region` a shared memory region's.
+    """
+
+    name: str = ""
+    version: str = ""
+    repository: str | None = None
+    region: str | None = None
 
 
 def _route(operation: str, methods: str, category: str, *, typed: bool = True) -> Route:
@@ -60,31 +73,26 @@ SHARED_MEMORY = {
     for action in ("status", "register", "unregister")
 }
 _EXACT = {
-    "/v2/models/stats": _route("statistics", "GET", "statistics"),
+    "/v2/models/stats": _route("model_statistics", "GET", "statistics"),
     "/v2/logging": _route("logging", "GET POST", "logging"),
+    "/v2/trace/setting": _route("trace_setting", "GET POST", "trace"),
 }
-_GLOBAL_TRACE = _route("trace_setting", "GET POST", "trace")
 
-Groups = tuple[str | None, ...]
+_NOTHING = Captures()
 
 
-def match(path: str) -> tuple[Route, Groups] | None:
-    """The route of a path without its query, and the route's captures; None is a 404.
-
-    Captures: models (name, version); repository (repository name, model name); shared memory (region); others ().
-    """
+def match(path: str) -> tuple[Route, Captures] | None:
+    """The route of a path without its query, and what the path names; None is a 404."""
     if (exact := _EXACT.get(path)) is not None:
-        return exact, (None, None)
+        return exact, _NOTHING
     if (found := _MODEL.fullmatch(path)) is not None:
         if found[2] and found[3] == "trace/setting":  # a model's trace settings have no version
             return None
-        return MODEL[found[3]], (found[1], found[2])
+        return MODEL[found[3]], Captures(found[1], found[2] or "")
     if (found := _SERVER.fullmatch(path)) is not None:
-        return SERVER[found[1]], ()
+        return SERVER[found[1]], _NOTHING
     if (found := _SHARED_MEMORY.fullmatch(path)) is not None:
-        return SHARED_MEMORY[found[1], found[3]], (found[2],)
+        return SHARED_MEMORY[found[1], found[3]], Captures(region=found[2])
     if (found := _REPOSITORY.fullmatch(path)) is not None:
-        return REPOSITORY[found[4] or "index"], (found[1], found[3])
-    if path == "/v2/trace/setting":
-        return _GLOBAL_TRACE, (None, None)
+        return REPOSITORY[found[4] or "index"], Captures(found[3] or "", repository=found[1])
     return None

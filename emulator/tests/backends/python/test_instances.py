@@ -174,10 +174,10 @@ def test_what_counts_as_a_failure(code: str, failed: bool) -> None:
     emulated.executor("lab").execute([call], 0)
     assert call.failed is failed
     marks = [
-        call.compute_start_ns,
-        call.compute_input_end_ns,
-        call.compute_output_start_ns,
-        call.compute_end_ns,
+        call.times.compute_start,
+        call.times.input_end,
+        call.times.output_start,
+        call.times.compute_end,
     ]
     assert 0 not in marks
     assert marks == sorted(marks)

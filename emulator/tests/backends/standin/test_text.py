@@ -559,8 +559,8 @@ def test_a_request_for_a_thousand_million_answers_is_refused() -> None:
 
 def test_an_answer_carries_its_marks() -> None:
     call = Model(CUSTOM).ask(prompt()).call
-    assert 0 < call.compute_start_ns <= call.compute_input_end_ns <= call.compute_output_start_ns
-    assert call.compute_output_start_ns <= call.compute_end_ns
+    times = call.times
+    assert 0 < times.compute_start <= times.input_end <= times.output_start <= times.compute_end
     assert (call.execution, call.failed) == (1, False)
 
 

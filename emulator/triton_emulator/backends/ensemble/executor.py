@@ -141,7 +141,7 @@ class _Run:
 
     def start(self) -> None:
         call = self._call
-        call.compute_start_ns = time_ns()
+        call.times.started(time_ns())
         call.execution = 0
         try:
             for step in self._plan.steps:
@@ -232,17 +232,11 @@ class _Run:
 
     def _measure(self, call: Call) -> None:
         """2.51: what an ensemble took to compute is what its members took, one after the other."""
-        marks = (
-            call.compute_start_ns,
-            call.compute_input_end_ns,
-            call.compute_output_start_ns,
-            call.compute_end_ns,
-        )
-        if all(marks):
-            start, inputs, outputs, end = marks
-            self._input_ns += inputs - start
-            self._infer_ns += outputs - inputs
-            self._output_ns += end - outputs
+        if call.times.complete:
+            input_ns, infer_ns, output_ns = call.times.compute_ns()
+            self._input_ns += input_ns
+            self._infer_ns += infer_ns
+            self._output_ns += output_ns
 
     def _take(self, step: Step, response: InferResponse | None, *, final: bool) -> None:
         if self._ended:
@@ -326,9 +320,7 @@ class _Run:
     def _succeed(self) -> None:
         call = self._call
         call.execution = call.batch_size
-        call.compute_input_end_ns = call.compute_start_ns + self._input_ns
-        call.compute_output_start_ns = call.compute_input_end_ns + self._infer_ns
-        call.compute_end_ns = call.compute_output_start_ns + self._output_ns
+        call.times.took(self._input_ns, self._infer_ns, self._output_ns)
 
     def _fail(self, error: TritonError) -> None:
         if self._ended:

@@ -44,7 +44,9 @@ class InstanceThread:
         return value
 
     def stop(self) -> None:
+        """End the thread after the jobs submitted before, and wait for its end. Not to be called on the thread."""
         self._jobs.put(None)
+        self._thread.join()
 
     def _run(self) -> None:
         # The real backend runs a model on its process's main thread, where asyncio.get_event_loop() finds a loop

@@ -146,14 +146,15 @@ class Instance:
         now = time_ns()
         requests = []
         for call in calls:
-            call.compute_start_ns = call.compute_input_end_ns = now
+            call.times.started(now)
+            call.times.inputs_read(now)
             call.executing = self._decoupled
             requests.append(self._received(call, self._outputs, self._decoupled))
         try:
             returned = self.enter_model(requests)
             now = time_ns()
             for call in calls:
-                call.compute_output_start_ns = now
+                call.times.computed(now)
             answers = self._answers(returned, requests) if returned is not None else None
         except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
             self._fail(calls, error)
@@ -181,7 +182,7 @@ class Instance:
     ) -> None:
         now = time_ns()
         for call in calls:
-            call.compute_end_ns = now
+            call.times.ended(now)
             call.executing = False
         if self._ended:  # its own `except` or another of its threads has kept it going
             return
@@ -260,8 +261,7 @@ class Instance:
         now = time_ns()
         for call in calls:
             call.failed = True
-            call.compute_output_start_ns = call.compute_output_start_ns or now
-            call.compute_end_ns = now
+            call.times.ended(now)
             call.executing = False  # not before it has failed: it is counted as soon as it is not at work
             call.respond(failure(call, internal(message)), final=True)
 

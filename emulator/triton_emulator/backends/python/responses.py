@@ -154,6 +154,6 @@ class InferenceResponseSender(Bound):
     def _deliver(self, response: InferenceResponse | None, *, final: bool) -> None:
         call: Call = self._request._call  # type: ignore[assignment]
         message = None if response is None else wire_response(self._request, response)
-        if final and not call.compute_output_start_ns:
-            call.compute_output_start_ns = call.compute_end_ns = time_ns()
+        if final and not call.times.output_start:
+            call.times.ended(time_ns())
         call.respond(message, final=final)

@@ -52,7 +52,7 @@ class InlineExecutor:
     def execute(self, calls: Sequence[Call], instance: int) -> None:
         """Answer the calls, each one for itself."""
         for call in calls:
-            call.compute_input_end_ns = time_ns()
+            call.times.inputs_read(time_ns())
             self.guard(call, self.answer)
 
     def finalize(self) -> None:
@@ -88,13 +88,13 @@ class InlineExecutor:
             wanted = {output.name for output in request.outputs}
             outputs = [tensor for tensor in outputs if tensor.name in wanted]
         if final:
-            call.compute_output_start_ns = call.compute_end_ns = time_ns()
+            call.times.ended(time_ns())
         call.respond(InferResponse(self.name, self.version, request.id, outputs), final=final)
 
     def fail(self, call: Call, error: TritonError) -> None:
         """Send an error as the last response."""
         call.failed = True
-        call.compute_output_start_ns = call.compute_end_ns = time_ns()
+        call.times.ended(time_ns())
         call.respond(InferResponse(self.name, self.version, call.request.id, error=error), final=True)
 
 

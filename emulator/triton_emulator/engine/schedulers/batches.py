@@ -1,4 +1,12 @@
-"""Runs what a batcher forms: on the instances' own threads, or at once on the event loop."""
+"""Runs the batches that a batcher forms: on the instances' threads, or at once on the event loop.
+
+How it works. A batcher (dynamic or sequence) is a plain object: it is told the time, it never waits and it takes no
+lock. `ThreadedBatches` holds one lock around it. `submit` adds a call and wakes the instances; each instance's thread
+reports its last batch as done, takes the next one, and sleeps when there is none. The batcher says when it wants to be
+asked again although nothing has arrived: `wake_ns` for one instance (a batch may wait for more requests), `tick_ns`
+for the whole model (a request or a sequence may become too old). A request that the batcher drops is refused outside
+the lock. `InlineBatches` does the same on the event loop, for executors that never block.
+"""
 
 import asyncio
 import threading
@@ -14,84 +22,84 @@ from triton_emulator.engine.schedulers.plain import Later, execute, refuse
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
 from triton_emulator.protocol.errors import TritonError
 
-#: Counts an execution of a request that its model will see again; called on any thread.
+#: Counts one execution of a request that its model will execute again. Called on any thread.
 Count = Callable[[Call], None]
 
 
 class Batcher(Protocol):
-    """Decides which requests run together on which instance, and when. It is told the time and never waits.
+    """Decides which requests run together on which instance, and when. The caller passes the time; it never waits.
 
-    Times are nanoseconds of a steady clock. `dropped` collects the requests that will not run, for the caller to take.
+    Times are nanoseconds of a monotonic clock. `dropped` collects requests that will not run; the caller empties it.
     """
 
     dropped: list[tuple[Call, TritonError]]
 
     @property
     def tick_ns(self) -> int:
-        """When `tick` wants to be called, 0 for never."""
+        """When `tick` has to be called; 0 means never."""
 
     def add(self, call: Call, now: int) -> None:
-        """Queue a request. Raises TritonError where it may not run at all."""
+        """Queue a request. Raises TritonError if it must not run at all."""
 
     def take(self, instance: int, now: int) -> list[Call]:
-        """The next batch of an instance that is free, empty where there is none now."""
+        """Return the next batch for an idle instance, or an empty list."""
 
     def wake_ns(self, instance: int) -> int:
-        """When `take` may have something although nothing has happened, 0 for never."""
+        """When `take` may return a batch although no request has arrived; 0 means never."""
 
     def done(self, instance: int, calls: list[Call], now: int) -> None:
-        """A batch has run."""
+        """Note that a batch has been executed."""
 
     def tick(self, now: int) -> None:
-        """Time has passed."""
+        """Drop what has become too old by `now`."""
 
 
-class _Bell:
-    """Wakes threads that wait for news. `lock` guards it; a condition variable does the same at ten times the price."""
+class _WakeUps:
+    """Wakes sleeping threads. The caller's `lock` guards it. A condition variable would cost ten times as much."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self._sleepers = 0
-        self._rings: SimpleQueue[None] = SimpleQueue()
+        self._signals: SimpleQueue[None] = SimpleQueue()
 
-    def ring(self) -> None:
-        """Wake all; to be called with the lock held."""
+    def wake_all(self) -> None:
+        """Wake every sleeping thread. Call with the lock held."""
         for _ in range(self._sleepers):
-            self._rings.put(None)
+            self._signals.put(None)
         self._sleepers = 0
 
     def enter(self) -> None:
-        """Say that this thread is going to sleep; to be called with the lock held."""
+        """Announce that this thread will sleep. Call with the lock held."""
         self._sleepers += 1
 
     def sleep(self, seconds: float | None) -> None:
-        """Wait for the next ring, or for so long; to be called without the lock, after `enter`."""
+        """Wait for the next `wake_all`, at most `seconds`. Call after `enter`, without the lock."""
         try:
-            self._rings.get(timeout=seconds)
+            self._signals.get(timeout=seconds)
         except Empty:
             with self._lock:
                 if self._sleepers:
                     self._sleepers -= 1
                     return
-            self._rings.get()  # it has rung meanwhile, for this thread too
+            self._signals.get()  # woken between the timeout and the lock: take this thread's signal
 
 
 class _Batches:
-    """What both ways share: the batcher, what it drops, and its clock."""
+    """What both ways of running share: the batcher, the requests that it drops, and its timer."""
 
     def __init__(self, executor: Executor, batcher: Batcher, later: Later) -> None:
         self._executor = executor
         self._batcher = batcher
         self._later = later
         self._lock = threading.Lock()
-        self._bell = _Bell(self._lock)
+        self._wake_ups = _WakeUps(self._lock)
         self._ticking = 0
         self._stopped = False
-        #: how many calls wait for an instance
+        #: number of calls that wait for an instance
         self.pending = 0
 
     def _add(self, call: Call) -> None:
-        """To be called with the lock held, as the other two."""
+        """Give the batcher a call. Call this, `_dropped` and `_arm` with the lock held."""
         self._batcher.add(call, monotonic_ns())
         self.pending += 1
         self._arm()
@@ -105,7 +113,7 @@ class _Batches:
         return dropped
 
     def _arm(self) -> None:
-        """See to it that the batcher is told when the time has come that it waits for."""
+        """Set a timer for the batcher's next `tick`, unless an earlier one is set."""
         due = self._batcher.tick_ns
         if due and (self.pending or not self._stopped) and not 0 < self._ticking <= due:
             self._ticking = due
@@ -117,20 +125,20 @@ class _Batches:
             self._batcher.tick(monotonic_ns())
             dropped = self._dropped()
             self._arm()
-            self._bell.ring()
+            self._wake_ups.wake_all()
         _refuse(dropped)
 
 
 class ThreadedBatches(_Batches):
-    """One batcher for the model; each instance takes its batches on its own thread."""
+    """One batcher for the model. Each instance takes its batches on its own thread."""
 
     any_thread = True
 
     def __init__(self, executor: ThreadedExecutor, batcher: Batcher, later: Later, count: Count) -> None:
         super().__init__(executor, batcher, later)
         self._count = count
-        #: whether the loop will ring at the end of its turn
-        self._ringing = False
+        #: whether the event loop will wake the instances at the end of its turn
+        self._waking_soon = False
         self._idle = threading.Semaphore(0)
         self._instances = executor.instances
         if isinstance(batcher, SequenceBatcher):
@@ -139,28 +147,28 @@ class ThreadedBatches(_Batches):
             executor.start_worker(instance, partial(self._work, instance))
 
     def submit(self, call: Call) -> None:
-        """Raises TritonError where the batcher does not take it."""
+        """Queue a validated call. Raises TritonError if the batcher refuses it."""
         at_once = threading.get_ident() != call.thread
         with self._lock:
             self._add(call)
             dropped = self._dropped()
             if at_once:
-                self._bell.ring()
-        if not (at_once or self._ringing):
-            # once for all the requests of a turn of the loop, as in `QueueScheduler`: they make larger batches, too
-            self._ringing = True
-            asyncio.get_running_loop().call_soon(self._ring)
+                self._wake_ups.wake_all()
+        if not (at_once or self._waking_soon):
+            # once for all requests of one turn of the loop, as in `QueueScheduler`; this forms larger batches, too
+            self._waking_soon = True
+            asyncio.get_running_loop().call_soon(self._wake_instances)
         _refuse(dropped)
 
-    def _ring(self) -> None:
-        self._ringing = False
+    def _wake_instances(self) -> None:
+        self._waking_soon = False
         with self._lock:
-            self._bell.ring()
+            self._wake_ups.wake_all()
 
     def _again(self, call: Call) -> None:
-        """Queue a call once more that its model wants to see again."""
+        """Queue a call again, because its model asked to execute it once more."""
         batcher = self._batcher
-        assert isinstance(batcher, SequenceBatcher)  # noqa: S101  (no other asks for it)
+        assert isinstance(batcher, SequenceBatcher)  # noqa: S101  (only sequence batching reschedules)
         call.failures = ()
         self._count(call)
         call.restart()
@@ -176,7 +184,7 @@ class ThreadedBatches(_Batches):
             with self._lock:
                 if batch:
                     self._batcher.done(instance, batch, now)
-                    self._bell.ring()
+                    self._wake_ups.wake_all()
                 batch = self._batcher.take(instance, now)
                 dropped = self._dropped()
                 self.pending -= sum(not call.padding for call in batch)
@@ -185,28 +193,28 @@ class ThreadedBatches(_Batches):
                     if self._stopped and self.pending == 0:
                         break
                     wake = self._batcher.wake_ns(instance)
-                    self._bell.enter()
+                    self._wake_ups.enter()
             if batch:
                 _refuse(dropped)
                 execute(self._executor, batch, instance)
             elif dropped:
                 _refuse(dropped)
             else:
-                self._bell.sleep(max(0, wake - now) / 1e9 if wake else None)
+                self._wake_ups.sleep(max(0, wake - now) / 1e9 if wake else None)
         self._idle.release()
 
     def stop(self) -> None:
-        """Finish what is queued, then release the executor."""
+        """Execute what is queued, then release the executor. Blocks."""
         with self._lock:
             self._stopped = True
-            self._bell.ring()
+            self._wake_ups.wake_all()
         for _ in range(self._instances):
             self._idle.acquire()
         self._executor.finalize()
 
 
 class InlineBatches(_Batches):
-    """For executors that never block: a batch runs as soon as it is there, on the event loop."""
+    """For executors that never block: a batch runs on the event loop as soon as it is formed."""
 
     any_thread = False
 
@@ -215,7 +223,7 @@ class InlineBatches(_Batches):
         self._waking = 0
 
     def submit(self, call: Call) -> None:
-        """Raises TritonError where the batcher does not take it."""
+        """Queue a validated call. Raises TritonError if the batcher refuses it."""
         self._add(call)
         self._run()
 

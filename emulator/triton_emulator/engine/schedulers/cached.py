@@ -1,4 +1,4 @@
-"""`response_cache`: a request whose inputs were seen before is answered from the cache, without its model."""
+"""`response_cache`: a request whose inputs were seen before is answered from the cache, without running the model."""
 
 from time import time_ns
 
@@ -9,10 +9,10 @@ from triton_emulator.protocol.messages import InferResponse
 
 
 class CachingScheduler:
-    """Another scheduler behind a cache."""
+    """Wraps a scheduler: answers from the cache, or passes the call on and stores its response."""
 
     def __init__(self, scheduler: Scheduler, cache: ResponseCache, *, errors: bool) -> None:
-        """`errors` says whether an error is stored too, as an answer without outputs (2.51: not for ensembles)."""
+        """With `errors`, an error is stored too, as an answer without outputs (2.51: not for ensembles)."""
         self._scheduler = scheduler
         self._cache = cache
         self._errors = errors
@@ -32,7 +32,7 @@ class CachingScheduler:
         outputs = self._cache.look_up(key)
         use = call.cache = CacheUse(outputs is not None, time_ns() - start)
         if outputs is not None:
-            call.compute_start_ns = start
+            call.times.started(start)
             response = InferResponse(request.model_name, str(call.version), request.id, list(outputs))
             call.respond(response, final=True)
             return

@@ -1,4 +1,4 @@
-"""The tensors that sequence batching adds to a request: its controls, and its implicit state."""
+"""The tensors that sequence batching adds to a request: its control tensors and its implicit state."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from triton_emulator.repository.schema import Proto, enum_name
 
 _START, _END, _READY, _CORRID = (f"CONTROL_SEQUENCE_{kind}" for kind in ("START", "END", "READY", "CORRID"))
 _BOOLEANS = (("fp32_false_true", "FP32"), ("int32_false_true", "INT32"), ("bool_false_true", "BOOL"))
-#: 2.51 keeps this much room for a sequence's name, whatever its length
+#: 2.51 reserves this many bytes for a string sequence id, whatever its length
 _NAME_ROOM = 128
 
 
@@ -24,13 +24,13 @@ _NAME_ROOM = 128
 class _Boolean:
     name: str
     datatype: str
-    #: the wire form of false and of true
+    #: the tensor bytes of false and of true
     values: tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What a model's `control_input` and `state` ask for. `shape` is that of every control."""
+    """What a model's `control_input` and `state` ask for. Every control tensor has the shape `shape`."""
 
     shape: tuple[int, ...]
     booleans: Mapping[str, _Boolean]
@@ -57,17 +57,17 @@ class Controls:
         )
 
     def tensors(self, request: InferRequest) -> list[Tensor]:
-        """The tensors for a request of a sequence."""
+        """Return the control and state tensors for a request of a sequence."""
         on = {_START: request.sequence_start, _END: request.sequence_end, _READY: True}
         return self._tensors(on, request.sequence_id)
 
     def padding(self, like: Call) -> Call:
-        """A request that keeps a slot's place in a batch: not ready, of no sequence, with tensors that mean nothing."""
+        """Make the call that fills an empty slot in a batch: not READY, no sequence id, input bytes all zero."""
         source = like.request
         inputs = [_empty(tensor) for tensor in source.inputs]
         request = InferRequest(source.model_name, source.model_version, inputs=inputs)
         request.controls = self._tensors({}, 0)
-        call = Call(request, like.version, _nobody, _to_nobody)
+        call = Call(request, like.version, _discard, _discard_post)
         call.padding = True
         return call
 
@@ -90,13 +90,13 @@ def _boolean(name: str, control: Proto) -> _Boolean:
         if values:
             off, on = np.array(list(values), dtype=DATATYPES[datatype].numpy)
             return _Boolean(name, datatype, (off.tobytes(), on.tobytes()))
-    raise AssertionError("the repository has checked it")
+    raise AssertionError("the repository has checked that one of the three is set")
 
 
 def _identifier(sequence: int | str, datatype: str) -> bytes:
     size = 4 + _NAME_ROOM if datatype == "BYTES" else DATATYPES[datatype].size
     if isinstance(sequence, str):
-        # 2.51: where the control is a number, it is the name's length and its first letters
+        # 2.51: a numeric control gets the string's length prefix and its first bytes
         data = encode_bytes([sequence.encode("utf-8", "surrogateescape")])
     else:
         data = sequence.to_bytes(8, "little")
@@ -109,11 +109,11 @@ def _empty(tensor: Tensor) -> Tensor:
     return Tensor(tensor.name, tensor.datatype, tensor.shape, data=bytes(size))
 
 
-def _nobody(response: InferResponse | None, final: bool) -> None:
-    """Nobody waits for the answer to padding."""
+def _discard(response: InferResponse | None, final: bool) -> None:
+    """Drop the answer to padding: no client waits for it."""
 
 
-def _to_nobody(
+def _discard_post(
     deliver: Callable[[InferResponse | None, bool], None], response: InferResponse | None, final: bool
 ) -> None:
-    """Nobody waits for the answer to padding."""
+    """Drop the answer to padding: no client waits for it."""

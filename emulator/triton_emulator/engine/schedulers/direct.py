@@ -1,4 +1,4 @@
-"""Sequence batching, direct: a slot is a place in the batch, which a sequence keeps from its start to its end."""
+"""Sequence batching, direct: a slot is a row of the batch, which a sequence keeps from its start to its end."""
 
 from collections import deque
 
@@ -11,7 +11,7 @@ from triton_emulator.repository.config.model_config import ModelConfig
 
 
 class DirectSlots:
-    """One instance's slots; each batch takes the next request of every slot that has one, and pads the others."""
+    """One instance's slots. Each batch takes the next request of every slot that has one and pads the other rows."""
 
     def __init__(self, config: ModelConfig, slots: int, controls: Controls, release: Release) -> None:
         direct = config.proto.sequence_batching.direct
@@ -31,7 +31,7 @@ class DirectSlots:
         return self._wake
 
     def done(self, calls: list[Call], now: int) -> None:
-        """The slots have been freed when the requests were taken."""
+        """Nothing to do: slots are freed when their last request is taken."""
 
     def take(self, now: int) -> list[Call]:
         self._wake = 0
@@ -61,11 +61,11 @@ class DirectSlots:
 
     def _front(self, slot: int) -> Call:
         call = self._queues[slot][0]
-        assert call is not None  # noqa: S101  (`_ready` has let go of ended sequences)
+        assert call is not None  # noqa: S101  (`_ready` has removed ended sequences)
         return call
 
     def _ready(self) -> list[int]:
-        """The slots that have a request; those whose sequence was ended or cancelled are freed first."""
+        """Free the slots whose sequence was ended or cancelled, then return the slots that have a request."""
         for slot, queue in enumerate(self._queues):
             if not queue:
                 continue

@@ -1,8 +1,9 @@
-"""Dynamic batching: which of the waiting requests of a model run together, and when.
+"""Dynamic batching: which waiting requests of a model run together, and when.
 
-As core 2.51 does it. Without queue policies a batch is formed as soon as requests come: up to two per instance lie
-ready, and the last of them grows until it has a preferred size, cannot grow or is run. With policies a batch is formed
-when an instance is free, so that a late request of a high priority still gets ahead.
+The rules are those of core 2.51 (DynamicBatchScheduler). Without queue policies a batch is formed as soon as requests
+arrive: up to two batches per instance are kept ready, and the last of them grows until it has a preferred size, cannot
+grow, or is started. With queue policies a batch is formed only when an instance is idle, so that a late request with a
+high priority can still overtake.
 """
 
 from collections import deque
@@ -19,7 +20,7 @@ from triton_emulator.repository.schema import Proto
 
 @dataclass(slots=True)
 class _Batch:
-    """Requests that will run together; `full` where Triton would begin another one, `closed` where it must not grow."""
+    """Requests that run together. Once `full`, later requests start another batch; once `closed`, nothing joins it."""
 
     calls: list[Call] = field(default_factory=list)
     size: int = 0
@@ -30,7 +31,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """How many of the waiting requests join the batch, whether it is full then, and how long to wait if none does."""
+    """How many waiting requests join the batch, whether it is full then, and how long to wait if none joins."""
 
     count: int = 0
     full: bool = False
@@ -40,7 +41,7 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """The rules of a batch's size; `delay_ns` is how long a request may wait for others."""
+    """The rules for a batch's size. A request may wait `delay_ns` for others."""
 
     largest: int
     preferred: frozenset[int]
@@ -52,7 +53,7 @@ class BatchSizes:
         return max(self.preferred, default=0)
 
     def choose(self, batch: _Batch, waiting: Iterable[Call], now: int, deadline: int = 0) -> _Choice:
-        """What of `waiting` joins `batch` now. `deadline` is when the first of them gets too old, 0 for never."""
+        """Choose which of `waiting` join `batch` now. At `deadline` the first becomes too old; 0 means never."""
         largest_preferred = self.largest_preferred
         count = pending = best = 0
         full = stop = closed = False
@@ -92,15 +93,15 @@ class BatchSizes:
         return _Choice(0, full, closed, wait)
 
 
-#: 2.51: so long after the last arrival, and then so often, a queue with policies is looked at while nothing runs it
+#: 2.51: an idle queue with policies is checked this long after the last arrival, and then at this interval
 _LOOK_NS = 500_000_000
 
 
 class DynamicBatcher:
-    """The `Batcher` of a model with dynamic batching; times are nanoseconds of a steady clock."""
+    """The `Batcher` of a model with dynamic batching. Times are nanoseconds of a monotonic clock."""
 
     def __init__(self, sizes: BatchSizes, queue: PolicyQueue, *, ahead: int) -> None:
-        """`ahead` is how many batches may lie ready; 0 forms each when it is asked for."""
+        """`ahead` is how many batches may be kept ready; 0 forms each one when an instance asks for it."""
         self._sizes = sizes
         self._queue = queue
         self._ahead = ahead
@@ -121,7 +122,7 @@ class DynamicBatcher:
         return cls(sizes, queue, ahead=0 if levels or not default.is_plain else 2 * instances)
 
     def add(self, call: Call, now: int) -> None:
-        """Queue a request. Raises UNAVAILABLE where the queue is full."""
+        """Queue a request. Raises UNAVAILABLE if the queue is full."""
         call.queued_ns = now
         self._queue.add(call, now)
         if not self._ahead:
@@ -129,7 +130,7 @@ class DynamicBatcher:
         self._form(now)
 
     def take(self, instance: int, now: int) -> list[Call]:
-        """The next batch to run, empty where there is none now."""
+        """Return the next batch to run, or an empty list."""
         if not self._ahead:
             return self._form_now(now)
         self.dropped += self._queue.sweep(now)
@@ -143,14 +144,14 @@ class DynamicBatcher:
         return batch.calls
 
     def wake_ns(self, instance: int) -> int:
-        """When `take` may have something although nothing has happened, 0 for never."""
+        """When `take` may return a batch although no request has arrived; 0 means never."""
         return self._wake
 
     def done(self, instance: int, calls: list[Call], now: int) -> None:
-        """A batch has run."""
+        """Note that a batch has been executed (nothing depends on it here)."""
 
     def tick(self, now: int) -> None:
-        """Drop what is too old or cancelled, although no instance asks for a batch."""
+        """Drop what is too old or cancelled while no instance asks for a batch."""
         if now >= self.tick_ns:
             self.dropped += self._queue.sweep(now)
             self.tick_ns = now + _LOOK_NS if len(self._queue) else 0
@@ -166,7 +167,7 @@ class DynamicBatcher:
         return self._queue.take(choice.count)
 
     def _form(self, now: int) -> None:
-        """Move waiting requests into batches, as far as they may be formed ahead."""
+        """Move waiting requests into batches, up to the number that may be kept ready."""
         self._wake = 0
         while self._ahead and len(self._queue):
             batch = self._current
@@ -190,7 +191,7 @@ class DynamicBatcher:
                 batch.size += call.batch_size
 
     def _merge(self, batch: _Batch, now: int) -> None:
-        """2.51: with a queue delay, batches behind this one that have waited for so long join it when it is run."""
+        """2.51: with a queue delay, later batches that have waited that long join this one when it starts."""
         sizes = self._sizes
         while self._ready and sizes.delay_ns and not batch.closed:
             other = self._ready[0]
@@ -209,7 +210,7 @@ class DynamicBatcher:
 
 
 def batch_sizes(config: ModelConfig, batching: Proto) -> BatchSizes:
-    """The rules in a `dynamic_batching` or `oldest` message."""
+    """Read the rules from a `dynamic_batching` or `oldest` message."""
     return BatchSizes(
         max(1, config.max_batch_size),
         frozenset(batching.preferred_batch_size),

@@ -1,4 +1,4 @@
-"""Which requests may share a batch: those with inputs of the same shapes, where the model takes no ragged ones."""
+"""Which requests may share a batch: those whose inputs have equal shapes, unless the model allows ragged batches."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from triton_emulator.repository.config.model_config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class EqualInputs:
-    """What must be equal. `shapes` are the inputs of a variable shape that may not be ragged."""
+    """What must be equal: `shapes` names inputs whose shapes must match, `contents` those whose bytes must, too."""
 
     shapes: frozenset[str]
     contents: frozenset[str]
@@ -25,7 +25,7 @@ class EqualInputs:
         )
 
     def fit(self, first: Call, other: Call) -> bool:
-        """Whether `other` may run in the batch that `first` began."""
+        """Whether `other` may run in the same batch as `first`."""
         if not self.shapes and not self.has_optional:
             return True
         begun = {tensor.name: tensor for tensor in first.request.inputs}
@@ -38,7 +38,7 @@ class EqualInputs:
                 if self.has_optional:
                     return False
             elif tensor.name in self.shapes:
-                # the batch dimension may differ; models that batch dynamically have one
+                # the batch dimension may differ; every model with dynamic batching has one
                 if known.shape[1:] != tensor.shape[1:]:
                     return False
                 if tensor.name in self.contents and bytes(known.data) != bytes(tensor.data):

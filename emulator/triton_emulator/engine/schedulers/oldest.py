@@ -12,11 +12,11 @@ from triton_emulator.repository.config.model_config import ModelConfig
 
 
 class OldestSlots:
-    """One instance's slots; the next request of a sequence is batched when the one before it has run."""
+    """One instance's slots. A sequence's next request is batched after its previous one has been executed."""
 
     def __init__(self, config: ModelConfig, slots: int, controls: Controls, release: Release) -> None:
         sizes = batch_sizes(config, config.proto.sequence_batching.oldest)
-        # with one request of each slot under way there are never more batches than slots
+        # at most one request per slot is in a batch, so there are never more batches than slots
         self._batcher = DynamicBatcher(sizes, PolicyQueue(QueuePolicy()), ahead=slots)
         self._queues: list[SlotQueue] = [deque() for _ in range(slots)]
         self._running: list[Call | None] = [None] * slots
@@ -48,7 +48,7 @@ class OldestSlots:
             self._next(slot, now)
 
     def _next(self, slot: int, now: int) -> None:
-        """Send the slot's next request to the batcher; free the slot where its sequence ends with it."""
+        """Give the slot's next request to the batcher; free the slot if the sequence ends with it."""
         queue = self._queues[slot]
         while queue and self._running[slot] is None:
             call = queue[0]

@@ -1,4 +1,4 @@
-"""`preserve_ordering`: responses leave in the order in which their requests came."""
+"""`preserve_ordering`: responses are delivered in the order in which their requests arrived."""
 
 from collections import deque
 
@@ -8,18 +8,18 @@ from triton_emulator.protocol.messages import InferResponse
 
 
 class _Slot:
-    """The responses to one request, kept until those to the requests before it are out."""
+    """The responses to one request, held back until all earlier requests have been answered."""
 
-    __slots__ = ("deliver", "final", "kept")
+    __slots__ = ("deliver", "final", "held")
 
     def __init__(self, deliver: Deliver) -> None:
         self.deliver = deliver
-        self.kept: deque[tuple[InferResponse | None, bool]] = deque()
+        self.held: deque[tuple[InferResponse | None, bool]] = deque()
         self.final = False
 
 
 class OrderedScheduler:
-    """Another scheduler, whose responses are put in order on the event loop."""
+    """Wraps a scheduler and puts its responses in order, on the event loop."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -43,15 +43,15 @@ class OrderedScheduler:
             raise
 
     def _take(self, slot: _Slot, response: InferResponse | None, *, final: bool) -> None:
-        slot.kept.append((response, final))
+        slot.held.append((response, final))
         slot.final = final
         slots = self._slots
-        while slots and slots[0].kept:
+        while slots and slots[0].held:
             first = slots[0]
             if first.final:
                 slots.popleft()
-            while first.kept:
-                first.deliver(*first.kept.popleft())
+            while first.held:
+                first.deliver(*first.held.popleft())
             if not first.final:
                 return
 

@@ -1,6 +1,6 @@
-"""How requests reach a model's instances: at once on the event loop, or through a queue to a thread per instance.
+"""The schedulers without batching: execute at once on the event loop, or queue to one thread per instance.
 
-What batches and sequences need besides is in `schedulers`.
+Also what every scheduler uses: the `Scheduler` protocol, `execute` and `refuse`.
 """
 
 import asyncio
@@ -17,36 +17,36 @@ from triton_emulator.engine.validation import incomplete_string, wrong_string_co
 from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
 
-#: Calls a function on the event loop after so many seconds; may be called on any thread.
+#: Calls a function on the event loop after a delay in seconds. May be called on any thread.
 Later = Callable[[float, Callable[[], None]], None]
 
 
 class Scheduler(Protocol):
-    """Takes calls for one model version and sees to it that each is executed once."""
+    """Takes calls for one model version and executes each of them once."""
 
     #: whether `submit` may be called on any thread; else on the event loop alone
     @property
     def any_thread(self) -> bool: ...
 
     def submit(self, call: Call) -> None:
-        """Queue a validated call; its responses come through `call.respond`. Raises TritonError where it is refused."""
+        """Queue a validated call; its responses arrive through `call.respond`. Raises TritonError if it is refused."""
 
     @property
     def pending(self) -> int:
-        """How many calls wait for an instance."""
+        """Number of calls that wait for an instance."""
 
     def stop(self) -> None:
-        """Finish what is queued, then release the executor; returns when that is done. Never on the event loop."""
+        """Execute what is queued, then release the executor. Blocks until done: never call it on the event loop."""
 
 
 def execute(executor: Executor, calls: Sequence[Call], instance: int) -> None:
-    """Run a batch on an instance; whatever happens, every call is answered or will be."""
+    """Run a batch on an instance. Every call gets an answer, also when the backend fails."""
     now = time_ns()
     size = 0
     counted: Call | None = None
     running: list[Call] = []
     for call in calls:
-        call.compute_start_ns = now
+        call.times.started(now)
         call.execution = 0
         size += call.batch_size
         if counted is None and not call.padding:
@@ -61,7 +61,7 @@ def execute(executor: Executor, calls: Sequence[Call], instance: int) -> None:
         return
     try:
         executor.execute(running, instance)
-    except Exception as fault:  # noqa: BLE001  (a backend's own fault must answer the request, not end the thread)
+    except Exception as fault:  # noqa: BLE001  (a fault in a backend must answer the requests, not end the thread)
         for call in running:
             refuse(call, internal(f"{type(fault).__name__}: {fault}"), "BACKEND")
 
@@ -77,7 +77,7 @@ def _broken_string(call: Call) -> TritonError | None:
 
 
 def refuse(call: Call, error: TritonError, reason: str = "") -> None:
-    """Answer a call with an error; it counts as a failure for `reason`."""
+    """Answer a call with an error. It counts as a failure for `reason` (by default by the error's code)."""
     if call.finished:
         return
     call.failed = True
@@ -87,7 +87,7 @@ def refuse(call: Call, error: TritonError, reason: str = "") -> None:
 
 
 class InlineScheduler:
-    """Executes on the spot, for executors that never block."""
+    """Executes each call at once, on the event loop, for executors that never block."""
 
     any_thread = False
     pending = 0
@@ -103,7 +103,7 @@ class InlineScheduler:
 
 
 class QueueScheduler:
-    """One queue for the model; each instance takes from it in order of arrival, on its own thread."""
+    """One queue for the model. Each instance takes calls from it in order of arrival, on its own thread."""
 
     any_thread = True
 
@@ -119,8 +119,8 @@ class QueueScheduler:
         if threading.get_ident() != call.thread:
             self._queue.put(call)
             return
-        # An instance that is woken for each request fights the loop for the interpreter; one that is woken for all the
-        # requests of a turn of the loop has it to itself.
+        # An instance woken for each request competes with the event loop for the interpreter lock. Woken once for all
+        # requests of a turn of the loop, it has the lock to itself.
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._hand_over)
         self._gathered.append(call)

@@ -1,6 +1,6 @@
-"""Requests that wait for a batch: by priority, then in order of arrival, under the policy of their priority.
+"""The queue of requests that wait for a batch: by priority, then in order of arrival, each under its priority's policy.
 
-Times are nanoseconds of one steady clock, given by the caller.
+Times are nanoseconds of a monotonic clock, passed by the caller.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ CANCELLED = TritonError(Code.CANCELLED, "")
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """What `ModelQueuePolicy` says: timeouts in microseconds, 0 for none; a size of 0 is no limit."""
+    """A `ModelQueuePolicy`: timeouts in microseconds, 0 for none; `max_size` 0 means no limit."""
 
     delay: bool = False
     timeout_us: int = 0
@@ -35,13 +35,13 @@ class QueuePolicy:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it never refuses a request and never looks at the time."""
+        """Whether the policy has neither a timeout nor a size limit."""
         return not (self.timeout_us or self.allow_override or self.max_size)
 
     def deadline(self, call: Call, now: int) -> int:
-        """When a request that comes now is too old, 0 for never.
+        """When a request that arrives at `now` becomes too old; 0 means never.
 
-        A request's own timeout only ever shortens the policy's (2.51), so it means nothing where there is none.
+        2.51: a request's own timeout can only shorten the policy's, so without a policy timeout it has no effect.
         """
         timeout = self.timeout_us
         if self.allow_override and 0 < call.request.timeout < timeout:
@@ -53,7 +53,7 @@ class QueuePolicy:
 class _Level:
     policy: QueuePolicy
     waiting: deque[tuple[Call, int]] = field(default_factory=deque)
-    #: too old, to be run when nothing of this level that is younger waits
+    #: too old (timeout action DELAY): run only when no younger request of this level waits
     delayed: deque[tuple[Call, int]] = field(default_factory=deque)
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class _Level:
 
 
 class PolicyQueue:
-    """The queue of one model. Level 0 is the only one of a model without priorities."""
+    """The queue of one model. A model without priorities has the single level 0."""
 
     def __init__(
         self,
@@ -83,8 +83,8 @@ class PolicyQueue:
         return count
 
     def add(self, call: Call, now: int) -> None:
-        """Raises UNAVAILABLE where the queue of the request's priority is full."""
-        # 2.51: a priority that the model does not have is the default one
+        """Queue a request. Raises UNAVAILABLE if the queue of its priority level is full."""
+        # 2.51: a priority that the model does not have counts as the default priority
         level = self._levels.get(call.request.priority, self._levels[self._default_level])
         policy = level.policy
         if policy.max_size and len(level) >= policy.max_size:
@@ -92,7 +92,7 @@ class PolicyQueue:
         level.waiting.append((call, policy.deadline(call, now)))
 
     def sweep(self, now: int) -> list[tuple[Call, TritonError]]:
-        """Take out what is cancelled or too old, and return what is refused of it."""
+        """Remove what is cancelled or too old; return the requests to refuse, each with its error."""
         refused: list[tuple[Call, TritonError]] = []
         for level in self._levels.values():
             if not any(call.cancelled or 0 < deadline < now for call, deadline in level.waiting):
@@ -112,14 +112,14 @@ class PolicyQueue:
         return refused
 
     def __iter__(self) -> Iterator[Call]:
-        """The requests in the order in which they are to be run."""
+        """Iterate over the requests in the order in which they will run."""
         for level in self._levels.values():
             for queue in (level.waiting, level.delayed):
                 for call, _ in queue:
                     yield call
 
     def take(self, count: int) -> list[Call]:
-        """Remove the first `count` requests."""
+        """Remove and return the first `count` requests."""
         taken: list[Call] = []
         for level in self._levels.values():
             for queue in (level.waiting, level.delayed):
@@ -128,6 +128,6 @@ class PolicyQueue:
         return taken
 
     def closest_deadline(self) -> int:
-        """When the first of the waiting requests gets too old, 0 for never."""
+        """When the first of the waiting requests becomes too old; 0 means never."""
         deadlines = [deadline for level in self._levels.values() for _, deadline in level.waiting if deadline]
         return min(deadlines, default=0)

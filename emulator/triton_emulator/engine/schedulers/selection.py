@@ -1,4 +1,4 @@
-"""The schedulers beside the plain ones, and the table from a model's configuration to its scheduler."""
+"""Which scheduler a model's configuration asks for."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ __all__ = ["Hooks", "scheduler_for"]
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What schedulers need of their surroundings; `cache` is None where the server has none."""
+    """What schedulers need from the session. `cache` is None if the server has no response cache."""
 
     later: Later
     count: Count
@@ -29,9 +29,9 @@ class Hooks:
 
 
 def scheduler_for(definition: ModelDefinition, executor: Executor, hooks: Hooks) -> Scheduler:
-    """The scheduler that a configuration asks for. It starts the executor's workers.
+    """Make the scheduler that a configuration asks for, and start the executor's workers.
 
-    Raises TritonError where the initial states of its sequences cannot be had.
+    Raises TritonError if the initial states of its sequences cannot be read.
     """
     config = definition.config
     scheduler = _scheduler(definition, executor, hooks)

@@ -1,6 +1,6 @@
-"""The implicit states of sequences: what a sequence's state tensors hold at its start.
+"""The implicit state of sequences: what a sequence's state tensors hold at its start.
 
-A backend that writes no states, as all of those here, sees the same at every request.
+No backend of the emulator writes state, so every request of a sequence sees these initial values.
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ _FOLDER = "initial_state"
 
 
 def initial_states(config: ModelConfig, directory: Path) -> tuple[Tensor, ...]:
-    """The state tensors of a new sequence, in the order in which Triton adds them to a request.
+    """Return the state tensors of a new sequence, in the order in which Triton adds them to a request.
 
-    Raises TritonError where a state's `initial_state` does not fit it (core 2.51, GenerateInitialStateData).
+    Raises TritonError if a state's `initial_state` does not match it (core 2.51, GenerateInitialStateData).
     """
     batching = config.max_batch_size > 0
     states: dict[str, Tensor] = {}
@@ -33,12 +33,12 @@ def initial_states(config: ModelConfig, directory: Path) -> tuple[Tensor, ...]:
 
 
 def _tensor(state: Proto, data: bytes, *, batching: bool) -> Tensor:
-    """2.51: a variable dimension is 1, whatever the initial state's; memory that nothing sets is zeros here."""
+    """2.51: a variable dimension becomes 1, whatever the initial state says. What 2.51 leaves unset is zero here."""
     datatype = BY_CONFIG_NAME[enum_name(state, "data_type")].name
     dims = tuple(1 if dim == -1 else dim for dim in state.dims)
     size = _byte_size(datatype, dims)
     if datatype == "BYTES":
-        data = bytes(size)  # 2.51 sets a state of strings to empty ones after all
+        data = bytes(size)  # 2.51 replaces an initial state of strings with empty strings
     return Tensor(
         state.input_name, datatype, (1, *dims) if batching else dims, data=data[:size].ljust(size, b"\0")
     )

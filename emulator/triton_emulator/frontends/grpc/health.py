@@ -2,8 +2,8 @@
 
 from triton_emulator.frontends.grpc.messages import health_class
 from triton_emulator.repository.schema import Proto
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 
 
-def check(world: World, request: Proto) -> Proto:
-    return health_class("HealthCheckResponse")(status="SERVING" if world.ready else "NOT_SERVING")
+def check(session: SessionState, request: Proto) -> Proto:
+    return health_class("HealthCheckResponse")(status="SERVING" if session.ready else "NOT_SERVING")

@@ -6,7 +6,7 @@ from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.log_settings import FORMATS, clamp_level
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 
 #: by the setting's name, in the order of 2.51's checks: the field of LogSettings, the kind of its value, and what an
 #: error calls that kind
@@ -19,7 +19,7 @@ _SETTINGS = {
 }
 
 
-def settings(world: World, request: Proto) -> Proto:
+def settings(session: SessionState, request: Proto) -> Proto:
     """Change what the request names, then show everything."""
     # 2.51 applies one setting after the other: those before a fault stay changed
     given_settings = mapping(request.settings)
@@ -36,8 +36,8 @@ def settings(world: World, request: Proto) -> Proto:
             raise invalid_arg(f"invalid argument for log_format, got: {value}")
         if field == "verbose_level":
             value = clamp_level(value)
-        world.log_settings = replace(world.log_settings, **{field: value})
-    current = world.log_settings
+        session.log_settings = replace(session.log_settings, **{field: value})
+    current = session.log_settings
     reply = message_class("LogSettingsResponse")()
     reply.settings["log_file"].string_param = current.file
     for name, (field, kind, _) in _SETTINGS.items():

@@ -7,30 +7,33 @@ from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.repository.config.model_config import TensorSpec
 from triton_emulator.repository.metadata import metadata_platform
 from triton_emulator.repository.schema import Proto
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
+from triton_emulator.session.statistics import model_stats
 
 
-def server_live(world: World, request: Proto) -> Proto:
+def server_live(session: SessionState, request: Proto) -> Proto:
     return message_class("ServerLiveResponse")(live=True)
 
 
-def server_ready(world: World, request: Proto) -> Proto:
-    return message_class("ServerReadyResponse")(ready=world.ready)
+def server_ready(session: SessionState, request: Proto) -> Proto:
+    return message_class("ServerReadyResponse")(ready=session.ready)
 
 
-def model_ready(world: World, request: Proto) -> Proto:
-    return message_class("ModelReadyResponse")(ready=world.repository.is_ready(request.name, request.version))
+def model_ready(session: SessionState, request: Proto) -> Proto:
+    return message_class("ModelReadyResponse")(
+        ready=session.repository.is_ready(request.name, request.version)
+    )
 
 
-def server_metadata(world: World, request: Proto) -> Proto:
-    settings = world.settings
+def server_metadata(session: SessionState, request: Proto) -> Proto:
+    settings = session.settings
     return message_class("ServerMetadataResponse")(
         name=settings.id, version=settings.triton_version, extensions=EXTENSIONS
     )
 
 
-def model_metadata(world: World, request: Proto) -> Proto:
-    repository = world.repository
+def model_metadata(session: SessionState, request: Proto) -> Proto:
+    repository = session.repository
     served = repository.served(request.name, request.version)
     config = served.config
     versions = [served.version] if request.version else repository.ready_versions(request.name)
@@ -47,14 +50,14 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
 
 
-def model_config(world: World, request: Proto) -> Proto:
-    config = world.repository.served(request.name, request.version).config
+def model_config(session: SessionState, request: Proto) -> Proto:
+    config = session.repository.served(request.name, request.version).config
     return message_class("ModelConfigResponse")(config=config.proto)
 
 
-def model_statistics(world: World, request: Proto) -> Proto:
+def model_statistics(session: SessionState, request: Proto) -> Proto:
     reply = message_class("ModelStatisticsResponse")()
-    for entry in world.statistics(request.name, request.version):
+    for entry in model_stats(session.repository, request.name, request.version):
         # the HTTP answer's value: its keys are the message's fields, and what is zero is not sent
         reply.model_stats.add(**entry)  # type: ignore[arg-type]
     return reply

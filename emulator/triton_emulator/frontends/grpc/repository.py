@@ -3,23 +3,23 @@
 from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 
 
-def index(world: World, request: Proto) -> Proto:
+def index(session: SessionState, request: Proto) -> Proto:
     _refuse_repository_name(request)
-    rows = [row.as_dict() for row in world.repository.index(ready=request.ready)]
+    rows = [row.as_dict() for row in session.repository.index(ready=request.ready)]
     return message_class("RepositoryIndexResponse")(models=rows)
 
 
-def load(world: World, request: Proto) -> Proto:
+def load(session: SessionState, request: Proto) -> Proto:
     """Blocks until the model is loaded."""
     _refuse_repository_name(request)
-    world.repository.load(request.model_name, _load_parameters(request))
+    session.repository.load(request.model_name, _load_parameters(request))
     return message_class("RepositoryModelLoadResponse")()
 
 
-def unload(world: World, request: Proto) -> Proto:
+def unload(session: SessionState, request: Proto) -> Proto:
     """Returns once the unload has begun; the model's last requests finish behind it."""
     _refuse_repository_name(request)
     dependents = False
@@ -28,7 +28,7 @@ def unload(world: World, request: Proto) -> Proto:
         if value.WhichOneof("parameter_choice") != "bool_param":
             raise invalid_arg("invalid value type for 'unload_dependents' parameter, expected bool_param.")
         dependents = value.bool_param
-    world.repository.unload(request.model_name, unload_dependents=dependents)
+    session.repository.unload(request.model_name, unload_dependents=dependents)
     return message_class("RepositoryModelUnloadResponse")()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 
 from triton_emulator.frontends.grpc.service import Service
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 _INT32_MAX = (1 << 31) - 1
@@ -19,15 +19,17 @@ class CannotListen(Exception):
 
 
 class GrpcServer:
-    """Serves the worlds on an address until it is closed.
+    """Serves the sessions on an address until it is closed.
 
     Raises CannotListen, and OSError where a certificate or a key can not be read.
     """
 
-    def __init__(self, world: World, sessions: Mapping[str, World], address: str, port: int) -> None:
-        settings = world.settings
+    def __init__(
+        self, root: SessionState, sessions: Mapping[str, SessionState], address: str, port: int
+    ) -> None:
+        settings = root.settings
         credentials = _credentials(settings)
-        self._service = Service(world, sessions)
+        self._service = Service(root, sessions)
         self._server = grpc.aio.server(handlers=(self._service,), options=_options(settings))
         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
-from triton_emulator.frontends.aside import aside
 from triton_emulator.frontends.grpc import health, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.grpc.access import Gate
 from triton_emulator.frontends.grpc.infer import model_infer
 from triton_emulator.frontends.grpc.messages import (
     HEALTH,
@@ -17,14 +17,14 @@ from triton_emulator.frontends.grpc.messages import (
     parser,
     unparsable,
 )
-from triton_emulator.frontends.grpc.metadata import Gate
 from triton_emulator.frontends.grpc.stream import Stream, model_stream_infer, shutting_down
+from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.repository.schema import Proto
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 
 #: Answers a request or raises TritonError, which becomes the call's status.
-Handler = Callable[[World, Proto], Proto]
+Handler = Callable[[SessionState, Proto], Proto]
 _UNIMPLEMENTED = 12
 
 
@@ -65,10 +65,10 @@ _LAST_MESSAGE_S = 0.5
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Serves one world, and each session's world to calls whose metadata names it."""
+    """Serves one session, and the others to calls whose metadata names them."""
 
-    def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
-        self._gate = Gate(world, sessions)
+    def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
+        self._gate = Gate(root, sessions)
         self._streams: set[Stream] = set()
         #: the calls whose message has yet to come
         self._readers: set[asyncio.Task[Any]] = set()
@@ -104,8 +104,10 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         async def serve(_: Any, context: Any) -> bytes:
             try:
                 message = parse(await self._read(context))
-                world = gate.admit(category, context)
-                reply = await aside(handler, world, message) if blocks else handler(world, message)
+                session = gate.admit(category, context)
+                reply = (
+                    await run_in_thread(handler, session, message) if blocks else handler(session, message)
+                )
             except TritonError as error:
                 return await _refuse(context, error)
             # 2.51 compresses the answers to inferences alone; grpc.aio's setting is the whole server's

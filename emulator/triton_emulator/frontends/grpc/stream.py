@@ -1,7 +1,24 @@
 """ModelStreamInfer: requests in, responses out, errors inside the stream.
 
-Answers of models that are not decoupled leave in the order of their requests. Decoupled responses leave as they come
-and may overtake them. Every response says whether it is the last of its request.
+How it works
+------------
+A stream carries any number of requests, for any models, in both directions at once. Two coroutines serve it: `read`
+takes requests and hands each to its model as an exchange of its own; `write` sends what is ready and waits for more.
+Responses come from the models on the event loop (`_Flight.deliver`), in the middle of either.
+
+Order. Answers of models that are not decoupled leave in the order of their requests: each such request takes a `_Turn`
+at the end of a queue, its messages are collected there, and they are moved to the writer when all turns before it have
+ended. Responses of decoupled models have no turn: they go to the writer as they come, and may overtake the others.
+Every response says whether it is the last of its request (`triton_final_response`).
+
+Errors. A request that is refused, and a response that is an error, are messages in the stream, and it goes on. A client
+that sends the metadata `triton_grpc_error: true` gets the first error as the stream's status instead, which ends it.
+
+The end. An exchange ends when its last message has been handed to this stream, which sends it in its turn. It does not
+wait until the message is sent: a client that does not read would keep shared memory regions from being unregistered,
+and 2.51, too, counts a request when its model is done. A stream ends when the client has ended its side and nothing is
+in flight, when the server stops (`drain`), by an error, or when it is cancelled: what is in flight then is abandoned,
+and each exchange ends when its model is done.
 """
 
 import asyncio
@@ -10,17 +27,15 @@ from typing import Any
 
 import grpc
 
-from triton_emulator.engine.call import Call
-from triton_emulator.engine.loaded_model import LoadedModel
+from triton_emulator.frontends.grpc.access import Gate, forward
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer, wants_empty_final
 from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInferResponse, fill
 from triton_emulator.frontends.grpc.messages import message_class, parser
-from triton_emulator.frontends.grpc.metadata import Gate
-from triton_emulator.frontends.outputs import requested
+from triton_emulator.inference import GRPC_STREAM_INFER, Exchange
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository.schema import Proto
-from triton_emulator.session.world import World
+from triton_emulator.session.state import SessionState
 
 _parse = parser(message_class("ModelInferRequest"))
 
@@ -30,9 +45,9 @@ async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -
 
     It is one of `streams` for as long.
     """
-    world = gate.admit("inference", context)
+    session = gate.admit("inference", context)
     strict = _strict(context.invocation_metadata() or ())
-    stream = Stream(gate, world, context, strict=strict)
+    stream = Stream(session, context, strict=strict)
     streams.add(stream)
     reader = asyncio.create_task(stream.read())
     try:
@@ -40,7 +55,7 @@ async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -
     finally:
         streams.discard(stream)
         reader.cancel()
-        stream.cancel()
+        stream.abandon()
     return stream.error
 
 
@@ -57,19 +72,23 @@ def shutting_down() -> TritonError:
 class Stream:
     """One stream: what is in flight, and what waits to be written."""
 
-    def __init__(self, gate: Gate, world: World, context: Any, *, strict: bool) -> None:
-        self.gate = gate
-        self.world = world
+    def __init__(self, session: SessionState, context: Any, *, strict: bool) -> None:
+        self.session = session
         self.context = context
         self.strict = strict
         self.error: TritonError | None = None
         self._reading = True
         self._draining = False
-        self._in_flight: set[_InFlight] = set()
+        self._in_flight: set[_Flight] = set()
         #: requests of models that are not decoupled, in order; only the first may write
-        self._ordered: deque[_Place] = deque()
+        self._turns: deque[_Turn] = deque()
         self._written: deque[Proto] = deque()
         self._wake: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "failed" if self.error else "draining" if self._draining else "open"
+        waiting = f"{len(self._in_flight)} in flight, {len(self._written)} to write"
+        return f"<Stream {state}{'' if self._reading else ', read to its end'}, {waiting}>"
 
     # --- both directions ---
 
@@ -108,10 +127,10 @@ class Stream:
         self._draining = True
         self._rouse()
 
-    def cancel(self) -> None:
-        """Let the models know that nobody listens any more."""
-        for request in list(self._in_flight):
-            request.cancel()
+    def abandon(self) -> None:
+        """Let the models know that the client has gone; nothing is written any more."""
+        while self._in_flight:
+            self._in_flight.pop().exchange.end()
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -120,56 +139,58 @@ class Stream:
     # --- requests ---
 
     def _accept(self, message: Proto) -> None:
-        world = self.world
-        name = c_string(message.model_name)
-        place: _Place | None = None
-        lease = world.system_shared_memory.lease()
+        """Hand a request to its model, or write why not."""
+        exchange = Exchange(
+            GRPC_STREAM_INFER, self.session, c_string(message.model_name), message.model_version
+        )
+        turn: _Turn | None = None
         try:
             try:
-                model = world.model(name, message.model_version)
+                model = exchange.find()
             except TritonError:
-                place = self._place()
+                turn = self._take_turn()
                 raise
             if not model.config.decoupled:
-                place = self._place()
-            world.trace.sample(name)
-            request = read_infer(message, lease)
-            self.gate.forward(world, self.context, request)
-            flight = _InFlight(self, message, model, request, place, lease)
+                turn = self._take_turn()
+            request = read_infer(message, exchange.lease())
+            forward(self.session, self.context, request)
+            flight = _Flight(self, exchange, message, request, turn)
             self._in_flight.add(flight)
             try:
-                flight.submitted(world.submit(model, request, flight.deliver))
+                exchange.submit(request, flight.deliver)
             except TritonError:
                 self._in_flight.discard(flight)
                 raise
         except TritonError as error:
-            lease.release()
             reply = ModelStreamInferResponse(error_message=error.message)
             reply.infer_response.id = message.id
-            self.send(reply, place)
-            self.end(place)
+            self.send(reply, turn)
+            self.end_turn(turn)
+        finally:
+            if exchange.call is None:
+                exchange.end()
 
-    def _place(self) -> "_Place":
-        place = _Place()
-        self._ordered.append(place)
-        return place
+    def _take_turn(self) -> "_Turn":
+        turn = _Turn()
+        self._turns.append(turn)
+        return turn
 
     # --- responses ---
 
-    def send(self, message: Proto, place: "_Place | None") -> None:
-        """Write a message now, or when it is its place's turn."""
-        if place is None:
+    def send(self, message: Proto, turn: "_Turn | None") -> None:
+        """Write a message now, or when its turn has come."""
+        if turn is None:
             self._written.append(message)
             self._rouse()
         else:
-            place.messages.append(message)
+            turn.messages.append(message)
 
-    def end(self, place: "_Place | None") -> None:
-        """Nothing more comes from this place: let those behind it write."""
-        if place is not None:
-            place.ended = True
-            while self._ordered and self._ordered[0].ended:
-                self._written.extend(self._ordered.popleft().messages)
+    def end_turn(self, turn: "_Turn | None") -> None:
+        """Nothing more comes for this request: let those after it write."""
+        if turn is not None:
+            turn.ended = True
+            while self._turns and self._turns[0].ended:
+                self._written.extend(self._turns.popleft().messages)
         self._rouse()
 
     def fail(self, error: TritonError) -> None:
@@ -178,12 +199,13 @@ class Stream:
             self.error = error
             self._rouse()
 
-    def forget(self, flight: "_InFlight") -> None:
+    def forget(self, flight: "_Flight") -> None:
+        """A request is answered."""
         self._in_flight.discard(flight)
         self._rouse()
 
 
-class _Place:
+class _Turn:
     """A request's turn among those that are answered in order."""
 
     __slots__ = ("ended", "messages")
@@ -193,57 +215,31 @@ class _Place:
         self.ended = False
 
 
-class _InFlight:
-    """One request that a model works on."""
+class _Flight:
+    """One request of a stream that a model works on: writes its responses into the stream."""
+
+    __slots__ = ("_request", "_shows_empty_final", "_stream", "_turn", "exchange")
 
     def __init__(
-        self,
-        stream: Stream,
-        message: Proto,
-        model: LoadedModel,
-        request: InferRequest,
-        place: _Place | None,
-        lease: Any,
+        self, stream: Stream, exchange: Exchange, message: Proto, request: InferRequest, turn: _Turn | None
     ) -> None:
+        self.exchange = exchange
         self._stream = stream
-        self._model = model
         self._request = request
-        self._place = place
-        self._lease = lease
+        self._turn = turn
         self._shows_empty_final = bool(message.parameters) and wants_empty_final(message)
-        self._call: Call | None = None
-        self._ended = False
-
-    def submitted(self, call: Call) -> None:
-        self._call = call
-        if self._ended:  # answered on the spot
-            self._finish(call)
-
-    def cancel(self) -> None:
-        call = self._call
-        if call is not None:
-            call.cancelled = True
-            if call.compute_end_ns:  # the model is done with it, and has not said so
-                self._finish(call)
 
     def deliver(self, response: InferResponse | None, final: bool) -> None:
         stream = self._stream
         if response is not None:
             if (message := self._message(response, final)) is not None:
-                stream.send(message, self._place)
+                stream.send(message, self._turn)
         elif final and self._shows_empty_final:
-            stream.send(self._bare(final), self._place)
+            stream.send(self._bare(final), self._turn)
         if final:
-            self._ended = True
-            stream.end(self._place)
-            if self._call is not None:
-                self._finish(self._call)
-
-    def _finish(self, call: Call) -> None:
-        self._call = None  # once is enough
-        self._lease.release()
-        self._stream.world.finish(call, self._model)
-        self._stream.forget(self)
+            stream.end_turn(self._turn)
+            self.exchange.end()
+            stream.forget(self)
 
     def _message(self, response: InferResponse, final: bool) -> Proto | None:
         """What a response is on the wire; None for the error that ends a strict stream."""
@@ -261,12 +257,9 @@ class _InFlight:
         return message
 
     def _answer(self, response: InferResponse, final: bool) -> Proto:
-        request = self._request
-        if request.outputs:
-            world = self._stream.world
-            response.outputs = [requested(world, self._model, request, tensor) for tensor in response.outputs]
+        self.exchange.requested_outputs(self._request, response)
         message = ModelStreamInferResponse()
-        fill(message.infer_response, request, response)
+        fill(message.infer_response, self._request, response)
         message.infer_response.parameters[FINAL].bool_param = final
         return message
 

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
+from triton_emulator.session.state import SessionState
 from triton_emulator.session.trace import Level, parse_count, parse_level, parse_unsigned
-from triton_emulator.session.world import World
 
 
-def setting(world: World, request: Proto) -> Proto:
+def setting(session: SessionState, request: Proto) -> Proto:
     """Change what the request names, then show everything."""
     model = request.model_name
-    if model and not world.repository.is_ready(model):
+    if model and not session.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
     if request.settings:
-        world.trace.update(_changes(mapping(request.settings)), model)
+        session.trace.update(_changes(mapping(request.settings)), model)
     reply = message_class("TraceSettingResponse")()
-    for name, value in world.trace.show(model).items():
+    for name, value in session.trace.show(model).items():
         reply.settings[name].value.extend([value] if isinstance(value, str) else value)
     return reply
 

@@ -1,55 +1,51 @@
-"""The HTTP server as one ASGI callable: path to route, route to handler, reply to the wire.
+"""The HTTP server as one ASGI callable: path to route, route to handler.
 
-Order of Triton's checks: route, restriction, method, then the handler. The body is read whole before any answer, as
-Triton does.
+Order of Triton's checks: route, restriction, method, size of the body, then the handler. The body is read whole before
+any answer, as Triton does.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
-from triton_emulator.frontends.aside import LARGE, aside
+from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
 from triton_emulator.frontends.http import bare, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.http.access import Gate
 from triton_emulator.frontends.http.errors import (
     METHOD_NOT_ALLOWED,
     METHOD_NOT_ALLOWED_UNTYPED,
     NOT_FOUND,
-    typed_error,
+    too_large,
     untyped_error,
 )
-from triton_emulator.frontends.http.generate import Receive, Send, generate
-from triton_emulator.frontends.http.infer import infer, too_large
-from triton_emulator.frontends.http.request import Handler, Request
-from triton_emulator.frontends.session_path import find_world
+from triton_emulator.frontends.http.generate import generate, generate_stream
+from triton_emulator.frontends.http.infer import infer
+from triton_emulator.frontends.http.request import Handler, Request, replying
 from triton_emulator.protocol import routes
-from triton_emulator.protocol.errors import TritonError, internal
-from triton_emulator.protocol.json_dialect import JSONTypeError
-from triton_emulator.session.world import World
-from triton_emulator.wire.reply import Reply, untyped
+from triton_emulator.session.state import SessionState
 
-_HANDLERS: dict[str, Handler] = {
-    "server_live": models.server_live,
-    "server_ready": models.server_ready,
-    "server_metadata": models.server_metadata,
-    "model_ready": models.model_ready,
-    "model_metadata": models.model_metadata,
-    "model_config": models.model_config,
-    "model_statistics": models.model_statistics,
-    "statistics": models.statistics,
-    "trace_setting": trace.setting,
-    "logging": logging.settings,
-    "system_shared_memory_status": shared_memory.system_status,
-    "system_shared_memory_register": shared_memory.system_register,
-    "system_shared_memory_unregister": shared_memory.system_unregister,
-    "cuda_shared_memory_status": shared_memory.cuda_status,
-    "cuda_shared_memory_register": shared_memory.cuda_register,
-    "cuda_shared_memory_unregister": shared_memory.cuda_unregister,
-}
-#: handlers that read folders, or wait for models to load or unload; they run in a thread
-_BLOCKING: dict[str, Handler] = {
-    "repository_index": repository.index,
-    "repository_load": repository.load,
-    "repository_unload": repository.unload,
+#: by the operation of a route
+HANDLERS: dict[str, Handler] = {
+    "infer": infer,
+    "generate": generate,
+    "generate_stream": generate_stream,
+    "server_live": replying(models.server_live),
+    "server_ready": replying(models.server_ready),
+    "server_metadata": replying(models.server_metadata),
+    "model_ready": replying(models.model_ready),
+    "model_metadata": replying(models.model_metadata),
+    "model_config": replying(models.model_config),
+    "model_statistics": replying(models.model_statistics),
+    "trace_setting": replying(trace.setting),
+    "logging": replying(logging.settings),
+    "system_shared_memory_status": replying(shared_memory.system_status),
+    "system_shared_memory_register": replying(shared_memory.system_register),
+    "system_shared_memory_unregister": replying(shared_memory.system_unregister),
+    "cuda_shared_memory_status": replying(shared_memory.cuda_status),
+    "cuda_shared_memory_register": replying(shared_memory.cuda_register),
+    "cuda_shared_memory_unregister": replying(shared_memory.cuda_unregister),
+    "repository_index": replying(repository.index, blocks=True),
+    "repository_load": replying(repository.load, blocks=True),
+    "repository_unload": replying(repository.unload, blocks=True),
 }
 
 _match = lru_cache(maxsize=4096)(routes.match)
@@ -60,108 +56,55 @@ class ClientGone(Exception):
 
 
 class HttpApp:
-    """Serves one world at the root and each session's world under `/s/<id>`."""
+    """Serves one session at the root and the others under `/s/<id>`."""
 
-    def __init__(self, world: World, sessions: Mapping[str, World]) -> None:
-        self._world = world
-        self._sessions = sessions
+    def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
+        self._gate = Gate(root, sessions)
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        world, path = find_world(scope["path"], self._world, self._sessions)
+        session, path = self._gate.find(scope["path"])
+        if session is None:
+            await send_reply(send, NOT_FOUND)
+            return
         try:
-            reply = NOT_FOUND if world is None else await self._answer(world, path, scope, receive, send)
+            body = await _read_body(receive, session.settings.http_max_input_size)
         except ClientGone:
             return
-        if reply is not None:
-            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-            await send({"type": "http.response.body", "body": reply.body})
-
-    async def _answer(
-        self, world: World, path: str, scope: dict[str, Any], receive: Receive, send: Send
-    ) -> Reply | None:
-        message = await receive()
-        if message["type"] == "http.disconnect" or message.get("more_body"):
-            body = await _read_on(message, receive, world)
-        else:
-            body = message["body"] if len(message["body"]) <= world.settings.http_max_input_size else None
-        matched = _match(path)
+        matched = _match(path) or bare.match(path, session)
         if matched is None:
-            return await self._unrouted(world, path, scope, body, receive, send)
-        route, groups = matched
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        if world.restricted and (missing := world.restriction(route.category, headers)):
-            return _restricted(missing)
-        if scope["method"] not in route.methods:
-            return METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED
-        if body is None:
-            return untyped_error(too_large(world))
-        operation = route.operation
-        if operation == "infer":
-            return await infer(world, groups[0] or "", groups[1] or "", headers, body)
-        if operation in ("generate", "generate_stream"):
-            stream = operation == "generate_stream"
-            return await generate(
-                world, groups[0] or "", groups[1] or "", headers, body, send, receive, stream=stream
-            )
-        request = Request(world, scope["method"], path, groups, headers, body)
-        try:
-            if (handler := _HANDLERS.get(operation)) is None:
-                return await aside(_BLOCKING[operation], request)
-            return handler(request) if len(body) <= LARGE else await aside(handler, request)
-        except TritonError as error:
-            return typed_error(error)
-        except JSONTypeError as fault:
-            return typed_error(internal(str(fault)))  # 2.51: these routes put no prefix before a wrong type
-
-    async def _unrouted(
-        self,
-        world: World,
-        path: str,
-        scope: dict[str, Any],
-        body: bytes | None,
-        receive: Receive,
-        send: Send,
-    ) -> Reply | None:
-        endpoint = None if world.settings.strict_routes else bare.match(path)
-        if endpoint is None:
-            return NOT_FOUND
-        headers = scope["headers"]
-        if world.restricted and (missing := world.restriction(bare.CATEGORY, headers)):
-            return _restricted(missing)
-        if scope["method"] != "POST":
-            return METHOD_NOT_ALLOWED
-        if body is None:
-            return untyped_error(too_large(world))
-        name = bare.choose(
-            endpoint, world.settings, [served.config for served in world.repository.all_served()]
-        )
-        if endpoint in ("infer", "embeddings"):
-            return await infer(world, name, "", headers, body)
-        stream = endpoint == "generate_stream"
-        return await generate(world, name, "", headers, body, send, receive, stream=stream)
+            await send_reply(send, NOT_FOUND)
+            return
+        route, captures = matched
+        headers, method = scope["headers"], scope["method"]
+        if restricted := self._gate.admit(session, route.category, headers):
+            await send_reply(send, restricted)
+        elif method not in route.methods:
+            await send_reply(send, METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED)
+        elif body is None:
+            await send_reply(send, untyped_error(too_large(session.settings.http_max_input_size)))
+        else:
+            request = Request(session, method, captures, headers, body, send, receive)
+            await HANDLERS[route.operation](request)
 
 
-def _restricted(header: str) -> Reply:
-    return untyped(403, b'{"error":"This API is restricted, expecting header \'%b\'"}' % header.encode())
-
-
-async def _read_on(message: dict[str, Any], receive: Receive, world: World) -> bytes | None:
-    """The whole body, `message` being its start; None where it is larger than allowed (it is read to its end)."""
-    limit = world.settings.http_max_input_size
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None where it is larger than `limit` bytes (it is read to its end). Raises ClientGone."""
     parts: list[bytes] = []
     size = 0
-    more = True
-    while more:
+    while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        size += len(message["body"])
+        part: bytes = message["body"]
+        size += len(part)
         if size <= limit:
-            parts.append(message["body"])
+            parts.append(part)
         else:
             parts.clear()
-        more = message.get("more_body", False)
-        if more:
-            message = await receive()
-    return b"".join(parts) if size <= limit else None
+        if not message.get("more_body"):
+            break
+    if size > limit:
+        return None
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -8,13 +8,21 @@ no batch dimension, first name.
 import re
 from collections.abc import Callable, Iterable
 
+from triton_emulator.protocol.routes import Captures, Route
 from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 _PATH = re.compile(r"(?!/v2(?:/|$))(?:/[^/]+)*/(generate|generate_stream|infer|embeddings)")
 
-#: the name under which `--http-restricted-api` knows these endpoints too
-CATEGORY = "inference"
+_POST = frozenset({"POST"})
+#: by endpoint; `--http-restricted-api` knows them under the same name as Triton's own inference routes
+_ROUTES = {
+    "generate": Route("generate", _POST, "inference"),
+    "generate_stream": Route("generate_stream", _POST, "inference"),
+    "infer": Route("infer", _POST, "inference"),
+    "embeddings": Route("infer", _POST, "inference"),
+}
 #: what LiteLLM sends to each endpoint and a model may want to know: that it streams, only where it does
 _SENT = {
     "generate": frozenset({"text_input", "max_tokens"}),
@@ -25,13 +33,16 @@ _SENT = {
 _FLOATS = ("FP32", "FP64", "FP16")
 
 
-def match(path: str) -> str | None:
-    """The endpoint: "generate", "generate_stream", "infer" or "embeddings"; None for any other path."""
-    found = _PATH.fullmatch(path)
-    return found[1] if found else None
+def match(path: str, session: SessionState) -> tuple[Route, Captures] | None:
+    """The route of one of these endpoints, with the model that answers it; None for any other path."""
+    found = None if session.settings.strict_routes else _PATH.fullmatch(path)
+    if found is None:
+        return None
+    models = [served.config for served in session.repository.all_served()]
+    return _ROUTES[found[1]], Captures(_choose(found[1], session.settings, models))
 
 
-def choose(endpoint: str, settings: Settings, models: Iterable[ModelConfig]) -> str:
+def _choose(endpoint: str, settings: Settings, models: Iterable[ModelConfig]) -> str:
     """The name of the model for an endpoint, "" where no model of the repository fits."""
     kind = "generate" if endpoint == "generate_stream" else endpoint
     chosen: str = getattr(settings, f"default_{kind}_model")

@@ -1,6 +1,6 @@
 """Triton's error answers over HTTP."""
 
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.json_dialect import write_string
 from triton_emulator.wire.reply import Headers, Reply, json_reply, untyped
 
@@ -17,6 +17,14 @@ def typed_error(error: TritonError) -> Reply:
 def untyped_error(error: TritonError, extra: Headers = ()) -> Reply:
     """An error from where no type was set yet: JSON that calls itself text/plain, as 2.51 has it on infer."""
     return untyped(error.http_status, body(error), extra)
+
+
+def too_large(limit: int) -> TritonError:
+    """A body is larger than `limit` bytes."""
+    return invalid_arg(
+        f"request size exceeds the maximum allowed input size of {limit} bytes. "
+        "Use --http-max-input-size to increase the limit."
+    )
 
 
 NOT_FOUND = untyped(404, b'{"error":"Not Found"}')

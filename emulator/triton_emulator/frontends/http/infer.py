@@ -4,24 +4,17 @@
 error before the first moment or after the second calls itself text/plain, one in between application/json.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from triton_emulator.engine.call import Call
-from triton_emulator.engine.loaded_model import LoadedModel
-from triton_emulator.frontends.aside import LARGE, aside, is_large
-from triton_emulator.frontends.http.errors import typed_error, untyped_error
-from triton_emulator.frontends.outputs import requested
-from triton_emulator.frontends.responses import Responses
+from triton_emulator.frontends.http.access import forward
+from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
+from triton_emulator.frontends.http.request import Request
+from triton_emulator.frontends.threads import largest_output, run_by_size
+from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol import compression
-from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
+from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.infer_response import render_infer
 from triton_emulator.protocol.messages import InferRequest, InferResponse
-from triton_emulator.session.world import World
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
-
-T = TypeVar("T")
 
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
@@ -46,56 +39,44 @@ def _head(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, bytes | None]:
     return encoding, accept, header_length
 
 
-async def infer(
-    world: World, name: str, version: str, headers: list[tuple[bytes, bytes]], body: bytes
-) -> Reply:
-    """Answer an inference request; `headers` are the client's, with their spelling."""
-    encoding, accept, length = _head(headers)
+async def infer(request: Request) -> None:
+    """Answer an inference request."""
+    captures = request.captures
+    with Exchange(HTTP_INFER, request.session, captures.name, captures.version) as exchange:
+        await request.reply(await _answer(exchange, request))
+
+
+async def _answer(exchange: Exchange, asked: Request) -> Reply:
+    encoding, accept, json_length = _head(asked.headers)
+    body = asked.body
     try:
-        model = world.model(name, version)
-        if model.config.decoupled:
-            raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
-        world.trace.sample(name)
+        exchange.find()
         if encoding != "identity":
             if encoding not in compression.CODINGS:
                 return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
-            body = await _aside(len(body), _decompressed, world, body)
-        header_length = len(body) if length is None else _header_length(length, len(body))
+            body = await run_by_size(
+                len(body), _decompressed, body, asked.session.settings.http_max_input_size
+            )
+        header_length = len(body) if json_length is None else _header_length(json_length, len(body))
     except TritonError as error:
         return untyped_error(error)
-    with world.system_shared_memory.lease() as regions:
-        responses = Responses()
-        try:
-            if header_length > LARGE:
-                request = await aside(parse_infer, body, header_length, name, regions)
-            else:
-                request = parse_infer(body, header_length, name, regions)
-            request.model_version = version
-            world.forward_headers(headers, request)
-            call = world.submit(model, request, responses.deliver)
-        except TritonError as error:
-            return typed_error(error)
-        response, final = await responses.next()
-        while not final:
-            later, final = await responses.next()
-            response = response or later
-        try:
-            if is_large(response):
-                reply = await aside(_answer, world, model, call, response)
-            else:
-                reply = _answer(world, model, call, response)
-        except TritonError as error:
-            return untyped_error(error)
-        finally:
-            world.finish(call, model)
+    try:
+        request = await run_by_size(
+            header_length, parse_infer, body, header_length, exchange.name, exchange.lease()
+        )
+        request.model_version = exchange.version
+        forward(asked.session, asked.headers, request)
+        exchange.submit(request)
+    except TritonError as error:
+        return typed_error(error)
+    try:
+        response = await exchange.answer()
+        reply = await run_by_size(largest_output(response), _render, exchange, request, response)
+    except TritonError as error:
+        return untyped_error(error)
     if accept and (coding := compression.choose(accept)):
-        return await _aside(len(reply.body), _compressed, reply, coding)
+        return await run_by_size(len(reply.body), _compressed, reply, coding)
     return reply
-
-
-async def _aside(size: int, work: Callable[..., T], *arguments: Any) -> T:
-    """Do what takes long for a large body in a thread: the event loop has other clients."""
-    return await aside(work, *arguments) if size > LARGE else work(*arguments)
 
 
 def _compressed(reply: Reply, coding: str) -> Reply:
@@ -104,11 +85,11 @@ def _compressed(reply: Reply, coding: str) -> Reply:
     return typed(reply.status, content_type, body, (*extra, (b"Content-Encoding", coding.encode())))
 
 
-def _decompressed(world: World, body: bytes) -> bytes:
+def _decompressed(body: bytes, limit: int) -> bytes:
     try:
-        return compression.decompress(body, world.settings.http_max_input_size)
+        return compression.decompress(body, limit)
     except compression.TooLarge:
-        raise too_large(world) from None
+        raise too_large(limit) from None
 
 
 def _header_length(text: bytes, content_length: int) -> int:
@@ -128,27 +109,13 @@ def _header_length(text: bytes, content_length: int) -> int:
     return length
 
 
-def too_large(world: World) -> TritonError:
-    limit = world.settings.http_max_input_size
-    return invalid_arg(
-        f"request size exceeds the maximum allowed input size of {limit} bytes. "
-        "Use --http-max-input-size to increase the limit."
-    )
-
-
-def _answer(world: World, model: LoadedModel, call: Call, response: InferResponse | None) -> Reply:
-    request = call.request
-    if response is None:
-        raise internal(f"model '{model.name}' sent no response")
-    if response.error is not None:
-        raise response.error
-    if request.outputs:
-        try:
-            _check_classes(request, response)
-            response.outputs = [requested(world, model, request, tensor) for tensor in response.outputs]
-        except TritonError:
-            call.failed = True
-            raise
+def _render(exchange: Exchange, request: InferRequest, response: InferResponse) -> Reply:
+    try:
+        _check_classes(request, response)
+        exchange.requested_outputs(request, response)
+    except TritonError:
+        exchange.fail()
+        raise
     header, blobs = render_infer(request, response)
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()

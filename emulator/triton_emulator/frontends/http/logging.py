@@ -18,7 +18,7 @@ def settings(request: Request) -> Reply:
     """Show the settings; a POST changes them first."""
     if request.method == "POST":
         _update(request)
-    return json_reply(js.write(_shown(request.world.log_settings)))
+    return json_reply(js.write(_shown(request.session.log_settings)))
 
 
 def _shown(current: LogSettings) -> dict[str, js.Value]:
@@ -34,23 +34,23 @@ def _shown(current: LogSettings) -> dict[str, js.Value]:
 
 def _update(request: Request) -> None:
     # 2.51 applies one setting after the other: those before a fault stay changed. null is as good as absent.
-    world = request.world
+    session = request.session
     document = parse_document(request.body)
     if _given(document, "log_file") is not None:
         raise unsupported("log file location can not be updated through network protocol")
     if (info := _read(js.as_bool, document, "log_info")) is not None:
-        world.log_settings = replace(world.log_settings, info=info)
+        session.log_settings = replace(session.log_settings, info=info)
     if (warning := _read(js.as_bool, document, "log_warning")) is not None:
-        world.log_settings = replace(world.log_settings, warning=warning)
+        session.log_settings = replace(session.log_settings, warning=warning)
     if (error := _read(js.as_bool, document, "log_error")) is not None:
-        world.log_settings = replace(world.log_settings, error=error)
+        session.log_settings = replace(session.log_settings, error=error)
     if (level := _read(js.as_uint, document, "log_verbose_level")) is not None:
-        world.log_settings = replace(world.log_settings, verbose_level=clamp_level(level))
+        session.log_settings = replace(session.log_settings, verbose_level=clamp_level(level))
     if (format_ := _read(js.as_string, document, "log_format")) is not None:
         if format_ not in FORMATS:
             # 2.51: UNAVAILABLE over HTTP, INVALID_ARG and without the dashes over gRPC
             raise unavailable(f"invalid argument for --log_format, got: {format_}")
-        world.log_settings = replace(world.log_settings, format=format_)
+        session.log_settings = replace(session.log_settings, format=format_)
 
 
 def _given(document: js.Value, key: str) -> js.Value:

@@ -5,6 +5,7 @@ from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.protocol.json_dialect import write
+from triton_emulator.session.statistics import model_stats
 from triton_emulator.wire.reply import Reply, json_reply, untyped
 
 
@@ -13,36 +14,36 @@ def server_live(request: Request) -> Reply:
 
 
 def server_ready(request: Request) -> Reply:
-    return untyped(200 if request.world.ready else 400)
+    return untyped(200 if request.session.ready else 400)
 
 
 def server_metadata(request: Request) -> Reply:
-    settings = request.world.settings
+    settings = request.session.settings
     return json_reply(
         write({"name": settings.id, "version": settings.triton_version, "extensions": list(EXTENSIONS)})
     )
 
 
 def model_ready(request: Request) -> Reply:
-    name, version = request.model
+    name, version = request.captures.name, request.captures.version
     try:
-        ready = request.world.repository.is_ready(name, version)
+        ready = request.session.repository.is_ready(name, version)
     except TritonError as error:
         return untyped_error(error)
     return untyped(200) if ready else untyped_error(invalid_arg("Model version not ready"))
 
 
 def model_metadata(request: Request) -> Reply:
-    return json_reply(request.world.repository.metadata_json(*request.model))
+    return json_reply(
+        request.session.repository.metadata_json(request.captures.name, request.captures.version)
+    )
 
 
 def model_config(request: Request) -> Reply:
-    return json_reply(request.world.repository.config_json(*request.model))
+    return json_reply(request.session.repository.config_json(request.captures.name, request.captures.version))
 
 
 def model_statistics(request: Request) -> Reply:
-    return json_reply(write({"model_stats": request.world.statistics(*request.model)}))
-
-
-def statistics(request: Request) -> Reply:
-    return json_reply(write({"model_stats": request.world.statistics("", "")}))
+    """The statistics of one model, or of all where the path names none."""
+    name, version = request.captures.name, request.captures.version
+    return json_reply(write({"model_stats": model_stats(request.session.repository, name, version)}))

@@ -14,7 +14,9 @@ def index(request: Request) -> Reply:
         wanted = find(parse_document(request.body), "ready")
         if not isinstance(wanted, Absent):
             ready = js.as_bool(wanted)
-    return json_reply(js.write([dict(row.as_dict()) for row in request.world.repository.index(ready=ready)]))
+    return json_reply(
+        js.write([dict(row.as_dict()) for row in request.session.repository.index(ready=ready)])
+    )
 
 
 def load(request: Request) -> Reply:
@@ -25,7 +27,7 @@ def load(request: Request) -> Reply:
         held = find(parse_document(request.body), "parameters")
         if not isinstance(held, Absent):
             parameters = _load_parameters(held)
-    request.world.repository.load(request.groups[1] or "", parameters)
+    request.session.repository.load(request.captures.name, parameters)
     return json_reply(b"")
 
 
@@ -38,12 +40,12 @@ def unload(request: Request) -> Reply:
         dependents = isinstance(held, dict) and find(held, "unload_dependents") is True
     except TritonError:
         pass  # 2.51: what is wrong with an unload's body is not told
-    request.world.repository.unload(request.groups[1] or "", unload_dependents=dependents)
+    request.session.repository.unload(request.captures.name, unload_dependents=dependents)
     return json_reply(b"")
 
 
 def _refuse_repository_name(request: Request) -> None:
-    if request.groups[0] is not None:
+    if request.captures.repository is not None:
         raise unsupported("'repository_name' specification is not supported")
 
 

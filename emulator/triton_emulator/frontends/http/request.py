@@ -1,31 +1,60 @@
-"""A request as a handler sees it: the route has matched, the method is allowed, the body is read."""
+"""A request as a handler sees it: the route has matched, the method is allowed, the body is read.
 
-from collections.abc import Callable
+Every operation has one handler, and all handlers have one form: they answer through the request, by `reply` or piece by
+piece through `send`.
+"""
+
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+from triton_emulator.frontends.asgi import Receive, Send, send_reply
+from triton_emulator.frontends.http.errors import typed_error
+from triton_emulator.frontends.threads import run_by_size, run_in_thread
+from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.protocol.json_dialect import JSONTypeError
+from triton_emulator.protocol.routes import Captures
+from triton_emulator.session.state import SessionState
 from triton_emulator.wire.reply import Reply
-
-if TYPE_CHECKING:
-    from triton_emulator.session.world import World
 
 
 @dataclass(slots=True)
 class Request:
-    """`groups` are the route's captures as text (None where the optional part is absent), undecoded as on the wire."""
+    """`headers` are the client's, with their spelling; `receive` waits for the client to go."""
 
-    world: "World"
+    session: SessionState
     method: str
-    path: str
-    groups: tuple[str | None, ...]
+    captures: Captures
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    send: Send
+    receive: Receive
 
-    @property
-    def model(self) -> tuple[str, str]:
-        """The model's name and version of a model route, "" for what the path leaves out."""
-        return self.groups[0] or "", self.groups[1] or ""
+    async def reply(self, reply: Reply) -> None:
+        """Answer; when this returns, the last byte has been handed to the transport."""
+        await send_reply(self.send, reply)
 
 
-#: Answers a request or raises TritonError, which becomes an application/json answer with the code's status.
-Handler = Callable[[Request], Reply]
+#: Answers a request.
+Handler = Callable[[Request], Coroutine[Any, Any, None]]
+
+
+def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handler:
+    """A handler that sends what `make` returns; a TritonError is an application/json answer with the code's status.
+
+    `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large.
+    """
+
+    async def handle(request: Request) -> None:
+        try:
+            if blocks:
+                reply = await run_in_thread(make, request)
+            else:
+                reply = await run_by_size(len(request.body), make, request)
+        except TritonError as error:
+            reply = typed_error(error)
+        except JSONTypeError as fault:
+            reply = typed_error(internal(str(fault)))  # 2.51: these routes put no prefix before a wrong type
+        await request.reply(reply)
+
+    return handle

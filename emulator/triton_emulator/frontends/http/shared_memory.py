@@ -13,7 +13,7 @@ _EMPTY = json_reply(b"")
 
 
 def system_status(request: Request) -> Reply:
-    regions = request.world.system_shared_memory.status(request.groups[0])
+    regions = request.session.system_shared_memory.status(request.captures.region)
     rows = [
         {"name": region.name, "key": region.key, "offset": region.offset, "byte_size": region.byte_size}
         for region in regions
@@ -28,13 +28,13 @@ def system_register(request: Request) -> Reply:
     offset = find(document, "offset")
     start = 0 if isinstance(offset, Absent) else js.as_uint(offset)
     byte_size = js.as_uint(_field(document, "byte_size"))
-    request.world.system_shared_memory.register(name, key, start, byte_size)
+    request.session.system_shared_memory.register(name, key, start, byte_size)
     return _EMPTY
 
 
 def system_unregister(request: Request) -> Reply:
-    memory = request.world.system_shared_memory
-    name = request.groups[0]
+    memory = request.session.system_shared_memory
+    name = request.captures.region
     if name is None:
         memory.unregister_all()
     else:
@@ -43,7 +43,7 @@ def system_unregister(request: Request) -> Reply:
 
 
 def cuda_status(request: Request) -> Reply:
-    request.world.cuda_shared_memory.status(request.groups[0])
+    request.session.cuda_shared_memory.status(request.captures.region)
     return json_reply(b"[]")
 
 
@@ -53,13 +53,13 @@ def cuda_register(request: Request) -> Reply:
     encoded = js.as_string(js.member(_field(document, "raw_handle"), "b64"))
     byte_size = js.as_uint(js.member(document, "byte_size"))
     device_id = js.as_uint(js.member(document, "device_id"))
-    request.world.cuda_shared_memory.register(name, _decode_base64(encoded), device_id, byte_size)
+    request.session.cuda_shared_memory.register(name, _decode_base64(encoded), device_id, byte_size)
     return _EMPTY
 
 
 def cuda_unregister(request: Request) -> Reply:
-    memory = request.world.cuda_shared_memory
-    name = request.groups[0]
+    memory = request.session.cuda_shared_memory
+    name = request.captures.region
     if name is None:
         memory.unregister_all()
     else:
@@ -68,7 +68,7 @@ def cuda_unregister(request: Request) -> Reply:
 
 
 def _region_name(request: Request, kind: str) -> str:
-    name = request.groups[0]
+    name = request.captures.region
     if name is None:
         raise invalid_arg(f"'region name' is necessary to register {kind} shared memory region")
     return name

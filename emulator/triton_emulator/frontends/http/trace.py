@@ -10,10 +10,10 @@ from triton_emulator.wire.reply import Reply, json_reply
 
 def setting(request: Request) -> Reply:
     """Show the settings of a model, or of all; a POST changes them first."""
-    model = request.groups[0] or ""
-    if model and not request.world.repository.is_ready(model):
+    model = request.captures.name
+    if model and not request.session.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
-    trace = request.world.trace
+    trace = request.session.trace
     if request.method == "POST":
         trace.update(_changes(request.body), model)
     return json_reply(js.write(dict(trace.show(model))))

@@ -1,4 +1,4 @@
-"""What a starting server says of itself: its settings as tritonserver's table of options."""
+"""The table of options that tritonserver prints when its models are loaded."""
 
 from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.repository.table import render_table
@@ -6,7 +6,7 @@ from triton_emulator.settings import Settings
 
 
 def options_table(settings: Settings) -> str:
-    """The table of options, its first and last character a line feed."""
+    """The table of options; it begins and ends with a line feed."""
     repositories = settings.model_repositories or ("(built-in)",)
     rows = [
         ("server_id", settings.id),

@@ -1,0 +1,59 @@
+"""Runs slow work (loading models, large bodies) in a thread, so that other requests are not delayed."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from triton_emulator.protocol.messages import InferResponse
+
+T = TypeVar("T")
+
+#: bytes of a body, or of a tensor, that is read and written in a thread: JSON of that size takes a millisecond
+_LARGE = 1 << 16
+
+
+async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """Return or raise what `work` does, run in a daemon thread of its own.
+
+    Unlike `asyncio.to_thread` it does not wait for a pool that slow loads may have filled, and neither the loop nor the
+    process waits for work that never ends.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, fault: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if fault is not None:
+            done.set_exception(fault)
+        else:
+            done.set_result(value)  # type: ignore[arg-type]
+
+    def run() -> None:
+        value, fault = None, None
+        try:
+            value = work(*arguments)
+        except BaseException as raised:  # noqa: BLE001  (raised again where it is awaited)
+            fault = raised
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(settle, value, fault)
+
+    threading.Thread(target=run, name=getattr(work, "__name__", "run_in_thread"), daemon=True).start()
+    return await done
+
+
+async def run_by_size(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """Return or raise what `work` does: run in a thread if it is about many bytes, here and now if not."""
+    return await run_in_thread(work, *arguments) if size > _LARGE else work(*arguments)
+
+
+def largest_output(response: InferResponse) -> int:
+    """How many bytes the largest output of a response takes; of texts without a wire form, how many there are."""
+    largest = 0
+    for tensor in response.outputs:
+        # a text is not given a wire form only to know its size
+        size = tensor.byte_size if tensor.has_data or tensor.datatype != "BYTES" else tensor.array.size
+        largest = max(largest, size)
+    return largest

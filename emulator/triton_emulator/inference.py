@@ -1,0 +1,249 @@
+"""The data plane: one request to a model and its answer, over any protocol, from its first byte to its last.
+
+How it works
+------------
+A frontend reads a request, makes an `Exchange` of it, and writes what the exchange gives it. Four operations do this:
+`infer` and `generate` (with `generate_stream`) over HTTP, `infer` and `stream_infer` over gRPC.
+
+    with Exchange(operation, session, name, version) as exchange:
+        exchange.find()                     the loaded version; refusals and trace sampling as the operation has them
+        exchange.submit(request)            validation, then the model's scheduler
+        response = await exchange.answer()  of a model that gives one; `next` gives many, one after the other
+        ...                                 the frontend writes
+                                            the end: counted, shared memory regions released
+
+An exchange has one end, which is the end of the `with`. The frontend reaches it when it has handed the last byte to the
+transport, in the same turn of the event loop: a client that has its answer and asks for statistics is counted in them.
+It reaches it as well by an exception, by a refusal (of which nothing is counted), and when its task is cancelled: the
+client has gone, its deadline has passed or the server stops. If the model is not done then, `end` marks the call as
+cancelled, and the exchange ends with the model's last response instead. So whatever happens, and over any protocol:
+
+ -  a request that a model has taken is counted once, after the model is done with it: one `RequestEvent`, from which
+    `session.counts` folds statistics, metrics, summaries and cache counts;
+ -  its shared memory regions can not be unregistered before.
+
+What is to come hangs at these two places. Fault plans are asked where an exchange begins: before `find`, since a fault
+may be what an unknown model answers, too. The journal is folded where it ends: every exchange passes `end`, those that
+were refused as well, and has there its operation, its request, its model and the times of its call.
+
+All methods are to be called on the event loop, but `requested_outputs`, which may be called on any thread.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from triton_emulator.engine.call import Call, Deliver
+from triton_emulator.engine.loaded_model import LoadedModel
+from triton_emulator.protocol.classification import classify
+from triton_emulator.protocol.errors import internal, unsupported
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.session.shared_memory import Lease
+from triton_emulator.session.state import SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is particular to one way of asking a model.
+
+    `no_decoupled` is the text that refuses a decoupled model, "" where its responses can be told apart.
+    `traces_unknown` says whether a request for a model that is not there is sampled for tracing.
+    """
+
+    name: str
+    protocol: str
+    no_decoupled: str = ""
+    traces_unknown: bool = False
+
+
+HTTP_INFER = Operation(
+    "infer", "http", "HTTP end point doesn't support models with decoupled transaction policy"
+)
+# 2.51: here a request for an unknown model counts as well
+HTTP_GENERATE = Operation("generate", "http", traces_unknown=True)
+HTTP_GENERATE_STREAM = Operation("generate_stream", "http", traces_unknown=True)
+GRPC_INFER = Operation(
+    "infer", "grpc", "ModelInfer RPC doesn't support models with decoupled transaction policy"
+)
+GRPC_STREAM_INFER = Operation("stream_infer", "grpc")
+
+
+class Exchange:
+    """One request to a model and its answer."""
+
+    __slots__ = (
+        "_abandoned",
+        "_arrived",
+        "_deliver",
+        "_ended",
+        "_final",
+        "_lease",
+        "_waiter",
+        "call",
+        "model",
+        "name",
+        "operation",
+        "session",
+        "version",
+    )
+
+    #: the loaded version; set by `find`
+    model: LoadedModel
+
+    def __init__(self, operation: Operation, session: SessionState, name: str, version: str) -> None:
+        self.operation = operation
+        self.session = session
+        self.name = name
+        self.version = version
+        #: None until a model has taken the request, and for ever where it was refused
+        self.call: Call | None = None
+        self._lease: Lease | None = None
+        self._arrived: deque[tuple[InferResponse | None, bool]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._deliver: Deliver | None = None
+        #: whether the last response has come
+        self._final = False
+        #: whether nobody waits for the responses any more
+        self._abandoned = False
+        self._ended = False
+
+    def __repr__(self) -> str:
+        call = "not submitted" if self.call is None else repr(self.call)
+        state = "ended" if self._ended else "abandoned" if self._abandoned else "open"
+        return f"<Exchange {self.operation.protocol} {self.operation.name} {self.name!r} {state}, {call}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    # --- the request ---
+
+    def find(self) -> LoadedModel:
+        """The loaded version that the request is for. Raises TritonError; the order of the checks is 2.51's."""
+        operation, trace = self.operation, self.session.trace
+        if operation.traces_unknown:
+            trace.sample(self.name)
+        self.model = model = self.session.model(self.name, self.version)
+        if operation.no_decoupled and model.config.decoupled:
+            raise unsupported(operation.no_decoupled)
+        if not operation.traces_unknown:
+            trace.sample(self.name)
+        return model
+
+    def lease(self) -> Lease:
+        """What the request's shared memory is read through: its regions stay registered until the end."""
+        self._lease = lease = self.session.system_shared_memory.lease()
+        return lease
+
+    def submit(self, request: InferRequest, deliver: Deliver | None = None) -> None:
+        """Validate the request and hand it to the model. Raises TritonError where it is refused.
+
+        `deliver` gets the responses, the first of them maybe before this returns; without it they wait for `next` or
+        `answer`.
+        """
+        self._deliver = deliver
+        self.call = call = self.model.prepare(request, self._take)
+        try:
+            self.model.submit(call)
+        except BaseException:
+            self.call = None
+            raise
+
+    def cancel(self) -> None:
+        """Let the model know that the client has gone. Its responses are awaited none the less."""
+        if self.call is not None:
+            self.call.cancelled = True
+
+    def fail(self) -> None:
+        """Count the request as failed although its model has answered it."""
+        if self.call is not None:
+            self.call.failed = True
+
+    # --- the responses ---
+
+    async def next(self) -> tuple[InferResponse | None, bool]:
+        """The next response (None where only the final flag came) and whether it is the last."""
+        if not self._arrived:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+            self._waiter = None
+        return self._arrived.popleft()
+
+    async def answer(self) -> InferResponse:
+        """The first response, after the last has come. Raises TritonError where it is an error or there is none."""
+        response, final = await self.next()
+        while not final:
+            later, final = await self.next()
+            response = response or later
+        if response is None:
+            raise internal(f"model '{self.model.name}' sent no response")
+        if response.error is not None:
+            raise response.error
+        return response
+
+    def requested_outputs(self, request: InferRequest, response: InferResponse) -> None:
+        """Make the outputs what the client asked for: as they are, their top classes, or in shared memory.
+
+        Raises TritonError where shared memory is too small or classes are not to be had.
+        """
+        if request.outputs:
+            response.outputs = [self._requested(request, tensor) for tensor in response.outputs]
+
+    def _requested(self, request: InferRequest, tensor: Tensor) -> Tensor:
+        output = next((output for output in request.outputs if output.name == tensor.name), None)
+        if output is None:
+            return tensor
+        ref = output.shared_memory
+        if ref is not None:
+            if tensor.byte_size > ref.byte_size:
+                raise internal(
+                    f"shared memory size specified with the request for output '{tensor.name}' ({ref.byte_size} bytes) "
+                    f"should be at least {tensor.byte_size} bytes to hold the results"
+                )
+            self.session.system_shared_memory.write(ref, tensor.data)
+        if output.classification:
+            labels = self.model.labels.get(tensor.name, ())
+            batching = self.model.config.max_batch_size > 0
+            return classify(tensor, output.classification, labels, batching=batching)
+        return tensor
+
+    def _take(self, response: InferResponse | None, final: bool) -> None:
+        self._final = self._final or final
+        if self._abandoned:
+            if final:
+                self.end()
+        elif self._deliver is not None:
+            self._deliver(response, final)
+        else:
+            self._arrived.append((response, final))
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    # --- the end ---
+
+    def end(self) -> None:
+        """The last byte has been handed over, or nobody waits for it; a second call does nothing.
+
+        Where the model is still at work it is told that the client has gone, and this happens again when it is done.
+        """
+        if self._ended:
+            return
+        call = self.call
+        if call is not None and not self._final:
+            call.cancelled = self._abandoned = True
+            self._deliver = None
+            if not call.times.compute_end:  # a model may be done without having said so
+                return
+        self._ended = True
+        self._deliver = None
+        if self._lease is not None:
+            self._lease.release()
+        if call is not None:
+            self.session.counts.finish(call, self.model)
