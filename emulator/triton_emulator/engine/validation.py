@@ -7,6 +7,7 @@ size; then per input its datatype, shape and byte size. Inputs are walked in the
 from collections.abc import Sequence
 from functools import lru_cache
 
+from triton_emulator.cxx.numbers import to_int64, to_uint32
 from triton_emulator.cxx.unordered_map import walk
 from triton_emulator.protocol.datatypes import (
     DATATYPES,
@@ -97,7 +98,7 @@ def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelCo
             )
         if batch == 0:
             # 2.51 stores the batch size in 32 unsigned bits but compares all 64 bits of the others
-            batch = tensor.shape[0] % _UINT32
+            batch = to_uint32(tensor.shape[0])
         elif tensor.shape[0] != batch:
             raise invalid_arg(
                 f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
@@ -130,9 +131,9 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         )
     if shape and min(shape) < 0:  # possible over gRPC
         _check_dims_are_given(request, tensor, spec, config)
-        shape = (shape[0] % _UINT32, *shape[1:]) if batching else shape
+        shape = (to_uint32(shape[0]), *shape[1:]) if batching else shape
     if batching and shape[0] >= _UINT32:
-        tensor.shape = shape = (shape[0] % _UINT32, *shape[1:])
+        tensor.shape = shape = (to_uint32(shape[0]), *shape[1:])
     if batching and shape[0] == 0:
         # 2.51: an empty batch is measured, and passed to the model, as if it had no batch dimension
         tensor.shape = shape = shape[1:]
@@ -141,7 +142,8 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         return
     size = element_count(shape) * DATATYPES[tensor.datatype].size
     if tensor.byte_size != size:
-        raise _wrong_size(request, tensor, tensor.name, config, _wrapped(size))
+        # 2.51 does not check the product for overflow
+        raise _wrong_size(request, tensor, tensor.name, config, to_int64(size))
 
 
 @lru_cache(maxsize=1024)
@@ -165,11 +167,6 @@ def _check_dims_are_given(
             )
         if want not in (-1, dim):
             return
-
-
-def _wrapped(size: int) -> int:
-    """Wrap to a signed 64-bit number: 2.51 does not check for overflow."""
-    return (size + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _wrong_size(

@@ -1,8 +1,9 @@
 """Content codings of the infer endpoint: what a client may send, and which one an answer gets."""
 
 import gzip
-import re
 import zlib
+
+from triton_emulator.cxx.numbers import atof
 
 #: zlib's window bits for "gzip or zlib, whichever the data starts like"
 _AUTO = 32 + zlib.MAX_WBITS
@@ -52,12 +53,9 @@ def choose(accept: str) -> str:
     return "" if best == "identity" else best
 
 
-_NUMBER = re.compile(r"q=\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
-
-
 def _quality(parameter: str) -> float:
-    """What C's atof reads behind `q=`; 1 without a parameter, 0 for any other."""
+    """The number after `q=`, as atof reads it; 1 without a parameter, 0 for any other."""
     if not parameter:
         return 1.0
-    found = _NUMBER.match(parameter)
-    return float(found[1]) if found else 0.0
+    name, _, number = parameter.partition("=")
+    return atof(number) if name == "q" else 0.0

@@ -1,6 +1,5 @@
 """Loading with a config or files in the request: the parameters of a load, checked and put into a temporary folder."""
 
-import base64
 import posixpath
 import shutil
 import tempfile
@@ -18,9 +17,6 @@ FILE_PREFIX = "file:"
 Parameters = Mapping[str, str | bytes]
 
 _NAME_MAX = 255  # bytes in one part of a path
-_NOT_BASE64 = bytes(
-    byte for byte in range(256) if not (chr(byte).isalnum() and byte < 128) and byte not in b"+/"
-)
 
 
 class TemporaryFolder:
@@ -57,14 +53,6 @@ def config_override(parameters: Parameters) -> Proto | None:
             kind = "<bytes>" if isinstance(value, bytes) else "string"
             raise invalid_arg(f"Unrecognized load parameter '{key}' with type '{kind}'")
     return None
-
-
-def decode_base64(text: str | bytes) -> bytes:
-    """The bytes of a `file:` parameter over HTTP, read as Triton's libb64 reads them: what is no base64 is skipped."""
-    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    digits = raw.translate(None, _NOT_BASE64)
-    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
 
 
 def write_files(parameters: Parameters) -> TemporaryFolder:

@@ -4,6 +4,7 @@
 error before the first moment or after the second calls itself text/plain, one in between application/json.
 """
 
+from triton_emulator.cxx.numbers import atoi
 from triton_emulator.frontends.http.access import forward
 from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
 from triton_emulator.frontends.http.request import Request
@@ -92,20 +93,12 @@ def _decompressed(body: bytes, limit: int) -> bytes:
         raise too_large(limit) from None
 
 
-def _header_length(text: bytes, content_length: int) -> int:
-    """C's atoi: leading digits count, anything else is 0; 0 makes a raw binary request (2.51)."""
-    digits = text.strip()
-    sign = -1 if digits[:1] == b"-" else 1
-    digits = digits.lstrip(b"+-") if digits[:1] in (b"+", b"-") else digits
-    end = 0
-    while end < len(digits) and digits[end : end + 1].isdigit():
-        end += 1
-    length = sign * int(digits[:end][:19] or b"0")
-    length = (length + 2**31) % 2**32 - 2**31
+def _header_length(value: bytes, content_length: int) -> int:
+    """2.51: the number is read with atoi, and 0 (no number, too) makes a raw binary request."""
+    text = value.decode("latin-1")
+    length = atoi(text)
     if not 0 <= length <= content_length:
-        raise invalid_arg(
-            f"inference header size should be in range (0, {content_length}), got: {text.decode('latin-1')}"
-        )
+        raise invalid_arg(f"inference header size should be in range (0, {content_length}), got: {text}")
     return length
 
 
