@@ -13,11 +13,11 @@ from triton_emulator.protocol.datatypes import (
     DATATYPES,
     TruncatedElement,
     TruncatedLength,
-    element_count,
     encode_bytes,
 )
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.shapes import element_count, shape_text
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 
@@ -127,7 +127,7 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         note = _BATCH_NOTE if batching else ""
         raise invalid_arg(
             f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
-            f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
+            f"Expected {shape_text(expected)}, got {shape_text(shape)}. {note}"
         )
     if shape and min(shape) < 0:  # possible over gRPC
         _check_dims_are_given(request, tensor, spec, config)
@@ -163,7 +163,7 @@ def _check_dims_are_given(
         if dim == -1:
             raise invalid_arg(
                 f"{request.log_id}All input dimensions should be specified for input '{tensor.name}' "
-                f"for model '{config.name}', got {_dims(shape)}"
+                f"for model '{config.name}', got {shape_text(shape)}"
             )
         if want not in (-1, dim):
             return
@@ -255,10 +255,6 @@ def wrong_string_count(tensor: Tensor) -> TritonError | None:
     return invalid_arg(
         f"expected {expected} string elements for inference input '{tensor.name}', got {count}"
     )
-
-
-def _dims(shape: Sequence[int]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def _raw_tensor(request: InferRequest, config: ModelConfig) -> Tensor:

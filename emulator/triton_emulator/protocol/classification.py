@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.cxx import introsort
+from triton_emulator.cxx.numbers import to_uint32
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.tensor import Tensor
 
@@ -31,7 +32,7 @@ def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: b
         )
     rows = tensor.shape[0] if batching and tensor.shape else 1
     values = tensor.array.reshape(rows, tensor.count // rows if rows else 0)
-    top = min(classes % (1 << 32), values.shape[1])  # gRPC may ask for more, of which 2.51 keeps 32 bits
+    top = min(to_uint32(classes), values.shape[1])  # gRPC may ask for more, of which 2.51 keeps 32 bits
     floating = values.dtype.kind == "f"
     found: list[bytes] = []
     for row in values:

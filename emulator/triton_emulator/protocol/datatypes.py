@@ -1,7 +1,7 @@
 """Triton's tensor datatypes: names, sizes, numpy types, and the bytes of a BYTES tensor."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,11 +94,3 @@ def decode_bytes(buffer: Buffer) -> list[bytes]:
         elements.append(view[at : at + length])
         at += length
     return elements
-
-
-def element_count(shape: Sequence[int]) -> int:
-    """The product of a shape's dims as an exact integer (1 for a scalar's empty shape)."""
-    count = 1
-    for dim in shape:
-        count *= dim
-    return count

@@ -6,12 +6,13 @@ from typing import Protocol
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
-from triton_emulator.protocol.datatypes import DATATYPES, element_count
+from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.infer_request import named_members, parameter_value
 from triton_emulator.protocol.infer_response import json_data
 from triton_emulator.protocol.json_access import Absent, as_text, find, read, there
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 
 _KEYWORD = "parameters"

@@ -8,6 +8,7 @@ the model is decided later, in `engine.validation`.
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
+from triton_emulator.cxx.numbers import INT64_MAX, to_int64, to_uint32
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
 from triton_emulator.protocol.datatypes import Buffer
@@ -23,6 +24,7 @@ from triton_emulator.protocol.json_access import (
     unable,
 )
 from triton_emulator.protocol.messages import InferRequest, Parameter, RequestedOutput, SharedMemoryRef
+from triton_emulator.protocol.shapes import triton_count, wrapped_count
 from triton_emulator.protocol.tensor import Tensor
 
 T = TypeVar("T")
@@ -93,12 +95,8 @@ def parameter_value(key: str, value: "js.Value | Absent") -> Parameter:
         raise internal(f"parameter key '{key}' was not found in the JSON")
     if isinstance(value, int):
         # 2.51: an integer that only fits 64 bits unsigned is kept as a double
-        return value if value <= _INT64_MAX else float(value)
+        return value if value <= INT64_MAX else float(value)
     raise invalid_arg(f"parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'.")
-
-
-_INT64_MAX = 2**63 - 1
-_UINT64_MAX = 2**64 - 1
 
 
 def _read_parameters(holder: js.Value, request: InferRequest) -> None:
@@ -169,7 +167,7 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         if name in names:
             raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
         names.add(name)
-        if plain is not None and (count := _product(shape)):
+        if plain is not None and (count := wrapped_count(shape)):
             array = json_tensor.elements(name, datatype, values, count)
             request.inputs.append(Tensor(name, datatype, shape, array=array))
             continue
@@ -190,7 +188,7 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         if ref is not None:
             request.inputs.append(Tensor(name, datatype, shape, data=regions.read(ref)))
             continue
-        count = _element_count(shape)
+        count = triton_count(shape)
         if count == 0:  # 2.51: then the data is not looked at
             request.inputs.append(Tensor(name, datatype, shape, data=b""))
             continue
@@ -218,7 +216,7 @@ def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None
     if "\0" in name or "\0" in datatype:
         return None
     for dim in shape:
-        if type(dim) is not int or not 0 <= dim <= _INT64_MAX:
+        if type(dim) is not int or not 0 <= dim <= INT64_MAX:
             return None
     return (name, datatype, shape, data) if isinstance(data, list) else None  # type: ignore[return-value]
 
@@ -226,29 +224,9 @@ def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None
 def _read_shape(entry: js.Value) -> list[int]:
     dims = member(js.as_array, entry, "shape")
     try:
-        return [_signed(js.as_uint(dim)) for dim in dims]
+        return [to_int64(js.as_uint(dim)) for dim in dims]  # 2.51 does not check the range
     except js.JSONTypeError as fault:
         raise unable("shape", fault) from None
-
-
-def _signed(number: int) -> int:
-    """As 64 bits signed: what 2.51 reads a shape into, and counts elements in."""
-    return number if number <= _INT64_MAX else (number + 2**63) % 2**64 - 2**63
-
-
-def _element_count(shape: list[int]) -> int:
-    """2.51: a shape without dims has no element, a dim of -1 makes it -1, and a product may wrap around."""
-    if -1 in shape:
-        return -1
-    return _product(shape) if shape else 0
-
-
-def _product(shape: list[int]) -> int:
-    """Wrapped at each step: the exact product of a hundred thousand dims takes seconds."""
-    count = 1
-    for dim in shape:
-        count = count * dim & _UINT64_MAX
-    return _signed(count)
 
 
 def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
@@ -279,7 +257,7 @@ def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regio
     classes = find(parameters, "classification")
     if not isinstance(classes, Absent):
         # 2.51 keeps 32 bits of it, and none of them set is no classification
-        output.classification = _set(js.as_uint, classes, "classification") % (1 << 32)
+        output.classification = to_uint32(_set(js.as_uint, classes, "classification"))
     if (ref := _shared_memory(parameters)) is not None:
         regions.check(ref)
         output.shared_memory = ref

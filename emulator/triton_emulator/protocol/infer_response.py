@@ -7,6 +7,7 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.datatypes import DATATYPES, Array, Buffer
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
+from triton_emulator.protocol.shapes import shape_text
 from triton_emulator.protocol.tensor import Tensor
 
 
@@ -73,8 +74,8 @@ _ALL: dict[str, RequestedOutput] = {}
 
 @lru_cache(maxsize=1024)
 def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    dims = ",".join(map(str, shape)).encode()
-    return b'{"name":%b,"datatype":"%b","shape":[%b]' % (js.write_string(name), datatype.encode(), dims)
+    dims = shape_text(shape).encode()
+    return b'{"name":%b,"datatype":"%b","shape":%b' % (js.write_string(name), datatype.encode(), dims)
 
 
 @lru_cache(maxsize=1024)

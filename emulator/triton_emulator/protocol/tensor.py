@@ -9,9 +9,9 @@ from triton_emulator.protocol.datatypes import (
     Array,
     Buffer,
     decode_bytes,
-    element_count,
     encode_bytes,
 )
+from triton_emulator.protocol.shapes import element_count
 
 
 class Tensor:
