@@ -15,6 +15,7 @@ from typing import Any
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.repository import override, scanner
 from triton_emulator.repository.config import ensemble_members
+from triton_emulator.repository.config.ensemble_graph import steps_of
 from triton_emulator.repository.config.pbtxt import ConfigError
 from triton_emulator.repository.dependencies import (
     Graph,
@@ -23,7 +24,6 @@ from triton_emulator.repository.dependencies import (
     graph_of,
     is_of_graph,
     only_needed_by,
-    steps,
 )
 from triton_emulator.repository.folder_times import NEVER
 from triton_emulator.repository.lifecycle import Lifecycle
@@ -257,10 +257,10 @@ class Control:
                     explicit = name in wanted or (known is not None and known.explicit)
                     if known is None or wanted.get(name) or self._differs(model):
                         loaded[model.id] = replace(model, explicit=explicit)
-                        waiting += [member for member, _ in steps(model.config)]
+                        waiting += [step.model for step in steps_of(model.config)]
                     else:
                         unchanged.add(model.id)  # 2.51: its members are those that it was loaded with
-                        waiting += [member for member, _ in steps(known.config)]
+                        waiting += [step.model for step in steps_of(known.config)]
         return _Change(loaded, unchanged=frozenset(unchanged), complete=complete)
 
     def _differs(self, model: PolledModel) -> bool:

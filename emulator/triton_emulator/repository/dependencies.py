@@ -6,8 +6,8 @@ Models go by their identifier here (`PolledModel.id`): the name, behind the repo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from triton_emulator.repository.config.ensemble_graph import steps_of
 from triton_emulator.repository.scanner import PolledModel, identifier
-from triton_emulator.repository.schema import Proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,6 @@ class Member:
 Graph = Mapping[str, tuple[Member, ...]]
 
 
-def steps(config: Proto) -> list[tuple[str, int]]:
-    """The name and the version of each step's model."""
-    return [(step.model_name, step.model_version) for step in config.ensemble_scheduling.step]
-
-
 def graph_of(models: Iterable[PolledModel]) -> Graph:
     """The dependencies of `models`: a step means the model of its own namespace, else the only one of that name."""
     by_name: dict[str, list[str]] = {}
@@ -45,7 +40,8 @@ def graph_of(models: Iterable[PolledModel]) -> Graph:
 
     return {
         model.id: tuple(
-            Member(name, version, resolve(model.namespace, name)) for name, version in steps(model.config)
+            Member(step.model, step.version, resolve(model.namespace, step.model))
+            for step in steps_of(model.config)
         )
         for model in every
     }
