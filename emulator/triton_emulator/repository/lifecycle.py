@@ -16,7 +16,7 @@ from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailabl
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.config.to_json import config_json
 from triton_emulator.repository.labels import Labels
-from triton_emulator.repository.parallel import run_all
+from triton_emulator.repository.load_threads import run_all
 from triton_emulator.repository.scanner import PolledModel
 from triton_emulator.repository.schema import same_but_for_versions
 from triton_emulator.repository.versions import versions_to_load

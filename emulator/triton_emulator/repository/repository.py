@@ -3,39 +3,24 @@
 Loading and unloading block and are safe to call from any thread; lookups take no lock.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
-from triton_emulator.protocol.errors import Code, TritonError, internal, invalid_arg, not_found, unavailable
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
 from triton_emulator.repository import override
-from triton_emulator.repository.config.completion import complete_instance_groups, complete_runtime
-from triton_emulator.repository.config.model_config import ModelConfig
-from triton_emulator.repository.config.platforms import PYTHON
-from triton_emulator.repository.config.tensor_validation import check_tensors
-from triton_emulator.repository.config.validation import check_config, check_instance_groups
+from triton_emulator.repository.config.stages import Backends
+from triton_emulator.repository.console_table import render_table
 from triton_emulator.repository.control import Control
 from triton_emulator.repository.index import IndexRow, index_rows
-from triton_emulator.repository.labels import Labels, read_labels, with_member_labels
 from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.poll_thread import Poller
-from triton_emulator.repository.scanner import PolledModel, identifier, scan
-from triton_emulator.repository.schema import Proto, new_config
-from triton_emulator.repository.table import render_table
+from triton_emulator.repository.scanner import identifier, scan
+from triton_emulator.repository.version_loader import LoadVersion, VersionLoader
 from triton_emulator.repository.versions import LATEST, parse_version
-
-#: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels). The text of
-#: whatever it raises is the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
-LoadVersion = Callable[[str, int, ModelConfig, Path, Labels], LoadedT]
-#: Completes a config as the model's backend would: changes the message it is given (see `backend_update`), knowing the
-#: model's folder and the version.
-CompleteConfig = Callable[[Proto, Path, int], object]
-
-
-def _nothing_to_add(config: Proto, directory: Path, version: int) -> None:
-    """A backend that does not complete configs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +55,24 @@ class Repository(Generic[LoadedT]):
         load_version: LoadVersion[LoadedT],
         *,
         unload_version: Callable[[LoadedT], object] = id,
-        complete_config: CompleteConfig = _nothing_to_add,
-        has_backend: Callable[[str, Proto, Path], bool] = lambda _, config, __: bool(config.backend),
-        has_gpu: Callable[[Proto], bool] = lambda config: config.backend != PYTHON,
+        backends: Backends = Backends(),  # noqa: B008  (a frozen value)
     ) -> None:
         """Nothing is called before `start()`; everything is called in a loader thread, but `unload_version` in its own.
 
-        `unload_version` returns when the version's last request is done and what it held is released. `has_backend`
-        says whether there is a backend for a model, by its name, config and folder; `has_gpu` for which models KIND_GPU
-        instances are accepted: the others get the answer of a machine without a GPU.
+        `unload_version` returns when the version's last request is done and what it held is released.
         """
         self._options = options
         self._paths = sorted({Path(path) for path in options.paths})
-        self._load_version = load_version
-        self._complete_config = complete_config
-        self._has_backend = has_backend
-        self._has_gpu = has_gpu
         self._poller: Poller | None = None
+        loader = VersionLoader(
+            load_version,
+            backends,
+            lambda key: self._lifecycle.ready[key, ""].labels,
+            strict_config=options.strict_config,
+            retries=options.load_retries,
+        )
         self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
-            self._make_version, lambda served: unload_version(served.loaded), options.load_threads
+            loader.load, lambda served: unload_version(served.loaded), options.load_threads
         )
         self._control = Control(
             self._paths,
@@ -97,6 +81,12 @@ class Repository(Generic[LoadedT]):
             config_name=options.config_name,
             namespacing=options.namespacing,
         )
+
+    def __repr__(self) -> str:
+        paths = ", ".join(map(str, self._paths))
+        counts = Counter(slot.state for slots in self._lifecycle.states().values() for slot in slots)
+        versions = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+        return f"<{type(self).__name__} {paths}: {versions or 'nothing loaded'}>"
 
     # --- lookups: no lock ---
 
@@ -300,47 +290,3 @@ class Repository(Generic[LoadedT]):
         if self._options.mode != "explicit":
             # 2.51: the same words in mode none
             raise unavailable("explicit model load / unload is not allowed if polling is enabled")
-
-    def _load_and_retry(
-        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
-    ) -> LoadedT:
-        for left in reversed(range(max(self._options.load_retries, 0) + 1)):
-            try:
-                return self._load_version(name, version, config, directory, labels)
-            except Exception:
-                if not left:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _make_version(self, model: PolledModel, version: int) -> Served[LoadedT]:
-        proto = new_config()
-        proto.CopyFrom(model.config)
-        if not (
-            proto.HasField("ensemble_scheduling") or self._has_backend(model.name, proto, model.directory)
-        ):
-            raise invalid_arg(
-                f"unable to find backend library for backend '{proto.backend}', "
-                "try specifying runtime on the model configuration."
-            )
-        complete_runtime(proto)
-        complete_instance_groups(proto)
-        check_instance_groups(proto, gpus_are_simulated=self._has_gpu(proto))
-        if not self._options.strict_config:
-            try:
-                self._complete_config(proto, model.directory, version)
-            except TritonError as error:
-                # 2.51: a completion that is no configuration is dropped, if there is a config file to go on with
-                if error.code is not Code.NOT_FOUND or not model.config_provided:
-                    raise
-        # the Python backend is content with a model that nobody describes
-        if not (model.config_provided or proto.input or proto.output or proto.backend == PYTHON):
-            raise not_found(f"model configuration is not provided for model '{model.name}'")
-        check_config(proto)
-        check_tensors(proto)
-        config = ModelConfig.of(proto)
-        labels = with_member_labels(read_labels(proto, model.directory), proto, self._labels_of_step)
-        loaded = self._load_and_retry(model.name, version, config, model.directory, labels)
-        return Served(model.name, version, config, loaded, model, labels)
-
-    def _labels_of_step(self, step: Proto) -> Labels:
-        return self._lifecycle.ready[identifier(step.model_namespace, step.model_name), ""].labels

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
-from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
-from triton_emulator.repository.config import completion, tensor_validation, validation
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.config.pbtxt import ConfigError, read_config
+from triton_emulator.repository.config.stages import complete_as_read
 from triton_emulator.repository.folder_times import NEVER, Times, read_times
 from triton_emulator.repository.override import TemporaryFolder
 from triton_emulator.repository.schema import Proto, new_config
@@ -66,27 +66,13 @@ def read_model(
     else:
         provided = strict or path.exists()
         config = read_config(path) if provided else new_config()
-    _refuse_agents(config)
-    complete_config(name, directory, config, strict=strict)
+    complete_as_read(config, name, lambda: _first_version(directory), strict=strict)
     return PolledModel(name, directory, config, config_provided=provided, times=times)
 
 
-def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) -> None:
-    """Complete and check a config, in place, as far as that needs no backend. Raises TritonError."""
+def _first_version(directory: Path) -> Path | None:
     folders = subdirectories(directory)
-    completion.complete(config, name, directory / folders[0] if folders else None)
-    validation.check_config(config)
-    if strict:
-        tensor_validation.check_tensors(config)
-    validation.check_name(config, name)
-
-
-def _refuse_agents(config: Proto) -> None:
-    """No repository agent is installed with the server that is emulated, not even NVIDIA's own "checksum"."""
-    for agent in config.model_repository_agents.agents:
-        raise internal(f"unable to find 'libtritonrepoagent_{agent.name}.so' for repo agent '{agent.name}'")
-    if config.HasField("model_repository_agents"):
-        raise invalid_arg("'model_repository_agents' names no agent")  # 2.51 crashes
+    return directory / folders[0] if folders else None
 
 
 def config_path(directory: Path, config_name: str) -> Path:
