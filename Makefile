@@ -1,6 +1,6 @@
 # `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check format bench build lock clean
+.PHONY: help demo install test check coverage docs docs-serve format bench build release lock clean
 
 INSTALLED := .venv/.installed
 WITNESS := .venv-litellm/.installed
@@ -8,7 +8,7 @@ WITNESS := .venv-litellm/.installed
 help:  ## what can be done here
 	@echo 'Start here:  make demo'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'One test:    ci/test emulator/tests/test_x.py -k name      Programs: .venv/bin/triton-emulator --help'
 
@@ -20,8 +20,17 @@ install: $(INSTALLED) $(WITNESS)  ## everything a developer needs, into .venv (h
 test: $(INSTALLED) $(WITNESS)  ## all tests
 	@ci/test
 
-check: $(INSTALLED)  ## lint, format, types, import rules and the examples of the documents
+check: $(INSTALLED)  ## lint, format, types, import rules, the documents and their examples
 	@ci/check
+
+coverage: $(INSTALLED)  ## the fast tests with coverage, which may not fall below its floor
+	@ci/coverage
+
+docs: $(INSTALLED)  ## the documentation site into build/site
+	@ci/docs
+
+docs-serve: $(INSTALLED)  ## the site at http://localhost:8000, following edits
+	@ci/docs --serve
 
 format: $(INSTALLED)  ## let ruff format and mend what it can
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format --quiet .
@@ -29,8 +38,11 @@ format: $(INSTALLED)  ## let ruff format and mend what it can
 bench: $(INSTALLED)  ## measure the emulator beside the real server (needs wrk)
 	@ci/benchmark
 
-build: $(INSTALLED)  ## wheel and sdist into dist/, proved in a clean environment
+build: $(INSTALLED)  ## wheel and sdist into dist/; the wheel is tested on every Python that is here
 	@ci/build
+
+release: $(INSTALLED)  ## everything that a release needs but the upload
+	@ci/release
 
 lock: $(INSTALLED)  ## write ci/constraints anew (ci/lock --upgrade takes newer versions)
 	@ci/lock

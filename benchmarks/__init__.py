@@ -1,1 +1,1 @@
-"""The emulator measured beside the real server, in one run: programs to look at, not tests."""
+"""Benchmarks: programs that measure the emulator and the real server in one run. They are no tests."""

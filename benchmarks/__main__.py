@@ -1,6 +1,6 @@
-"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [sdk] [proxy] [soak]`: with no names all but the last two.
+"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [sdk] [proxy] [soak]`: without names, all but the last 2.
 
-Each writes its own table: `sdk`, `proxy` and `soak` into pages of their own in docs, the rest into docs/benchmarks.md.
+Each writes its own table: `sdk`, `proxy` and `soak` to pages of their own in docs, the others to docs/benchmarks.md.
 """
 
 import argparse
@@ -56,7 +56,7 @@ PARTS: dict[str, Callable[[Extent, float], None]] = {
     "proxy": _proxy,
     "soak": _soak,
 }
-#: what is measured where nothing is named
+#: what is measured if nothing is named
 USUAL = [part for part in PARTS if part not in {"proxy", "soak"}]
 
 

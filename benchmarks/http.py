@@ -1,4 +1,4 @@
-"""HTTP: inference, generation, ensembles and dynamic batching, the emulator beside the real server, loaded by wrk."""
+"""HTTP: inference, generation, ensembles and batching of the emulator and the real server, under load from wrk."""
 
 import json
 from array import array
@@ -38,7 +38,7 @@ def _generate(model: str, *, stream: bool) -> Request:
     )
 
 
-#: what is measured, by the words of the table; both servers serve the same model folder
+#: what is measured, by its name in the table; both servers serve the same model folder
 REQUESTS = {
     "infer, JSON FP32[16], Python model": _infer("identity"),
     "infer, JSON FP32[16], built-in behaviour": _infer("inline_identity"),
@@ -59,7 +59,7 @@ SCHEDULED = {
 
 
 def run(requests: Mapping[str, Request], extent: Extent) -> list[Row]:
-    """Both servers are up all the time and measured in turn. Raises Unmeasured."""
+    """Measure both servers in turn, while both are up. Raises Unmeasured."""
     require_wrk()
     with both() as targets:
         return measure_all(targets, requests, _measure, extent)

@@ -13,12 +13,12 @@ WRK = "wrk"
 
 
 class Unmeasured(Exception):
-    """There is no number to be had; the text is one line that says why."""
+    """Nothing could be measured; the text is one line with the reason."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A POST that is sent over and over."""
+    """A POST that is sent repeatedly."""
 
     path: str
     body: bytes
@@ -27,8 +27,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Rate:
-    """Requests per second, the latency in microseconds that half of them and 99 in a hundred did not exceed, and the
-    processor time in microseconds that the server's processes spent on each.
+    """Requests per second; the 50th and 99th percentile of the latency, in microseconds; and the processor time of the
+    server's processes for each request, in microseconds.
     """
 
     per_second: float
@@ -45,9 +45,9 @@ def require_wrk() -> None:
 def measure(
     url: str, request: Request, *, connections: int, seconds: int, cpu_seconds: Callable[[], float]
 ) -> Rate:
-    """Send `request` to the server at `url` as fast as it answers; `cpu_seconds` is the processor time it has taken.
+    """Send `request` to the server at `url` as fast as it answers; `cpu_seconds` reads its processor time so far.
 
-    Raises Unmeasured where an answer is an error.
+    Raises Unmeasured if an answer is an error.
     """
     before = cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def measure(
 
 
 def _script(request: Request) -> bytes:
-    """A script for wrk; the body as decimal escapes, for it may be any bytes."""
+    """A script for wrk; the body is in decimal escapes, as it may be any bytes."""
     body = "".join(f"\\{byte:03d}" for byte in request.body)
     headers = "".join(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}\n" for k, v in request.headers.items())
     return f'wrk.method = "POST"\nwrk.body = "{body}"\n{headers}'.encode()

@@ -1,7 +1,7 @@
-"""The proxy beside LiteLLM's and beside nginx: one upstream that answers at once, a key on every request, in one run.
+"""Measures our proxy, LiteLLM's and nginx in one run: one upstream that answers at once, a key on every request.
 
-LiteLLM's proxy gets an environment of its own (`.venv-litellm-proxy`, hash-locked); nginx passes bytes on and compares
-the key, which is the least a proxy can do. Whatever is not to be had is left out and said so.
+LiteLLM's proxy has an environment of its own (`.venv-litellm-proxy`, hash-locked). nginx forwards bytes and compares
+the key, which is the least that a proxy can do. A server that cannot be had is left out, and the page says so.
 """
 
 import http.client
@@ -72,7 +72,7 @@ http {{
 
 @dataclass
 class Served:
-    """A server under load: how to reach it, and how long it took to be there."""
+    """A server under load: how to reach it, and how long it took to start."""
 
     name: str
     port: int
@@ -94,7 +94,7 @@ class Served:
 
 @dataclass
 class Measured:
-    """What was found out about one server."""
+    """What was measured of one server."""
 
     name: str
     ready_s: float
@@ -104,7 +104,7 @@ class Measured:
 
 
 def run(*, rounds: int, seconds: int) -> list[Measured]:
-    """Measure every server that can be had, in turn, round by round; the first line is the upstream by itself."""
+    """Measure all servers that can be had, in turn, round by round; the first row is the upstream alone."""
     require_wrk()
     seconds = max(seconds, LEAST_SECONDS)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -153,7 +153,7 @@ def _rates(servers: list[Served], connections: int, rounds: int, seconds: int) -
 
 
 def _first_text_ms(server: Served) -> float:
-    """The median time from a streamed request to the first of its text, one request after the other."""
+    """The median time from a streamed request to its first text; the requests are sent one after the other."""
     times = []
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for _ in range(STREAMS):
@@ -219,10 +219,10 @@ def _litellm(folder: Path, upstream: str) -> AbstractContextManager[Served]:
     config.write_text(CONFIG.format(upstream=upstream, key=KEY))
     command = [str(environment / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port"]
     extra = {
-        # Without this it asks the network for prices before it starts.
+        # Without this, it asks the network for prices before it starts.
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",
-        # With each call it asks the network for a chat template: that is to fail at once, which suits it best.
+        # With each call it asks the network for a chat template; this makes the request fail at once, at little cost.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1",
     }

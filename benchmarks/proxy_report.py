@@ -1,4 +1,4 @@
-"""The page that shows how the proxy compares: docs/proxy_benchmarks.md, written by a run and by nothing else."""
+"""Writes docs/proxy_benchmarks.md, the page about the speed of the proxy; only a run of the benchmark changes it."""
 
 import datetime as dt
 import os
@@ -28,7 +28,7 @@ the processor times mean more than the rates.
 
 
 def write(found: Sequence[Measured], *, rounds: int, seconds: int) -> None:
-    """Write the page; the first measurement is the upstream's own."""
+    """Write the page; the first measurement is that of the upstream alone."""
     introduction = _INTRODUCTION.format(
         rounds=rounds,
         seconds=max(seconds, LEAST_SECONDS),

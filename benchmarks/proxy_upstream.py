@@ -1,6 +1,6 @@
-"""The Triton behind the proxies that are measured: one bare ASGI callable that answers at once, always the same.
+"""The upstream of the measured proxies: a bare ASGI callable that always gives the same answer, at once.
 
-`python -m benchmarks.proxy_upstream PORT`. A real model would hide what the proxies themselves take.
+`python -m benchmarks.proxy_upstream PORT`. With a real model, its time would hide that of the proxies.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md: a run writes anew those that it has measured, and leaves the words around them."""
+"""Writes the tables of docs/benchmarks.md: a run replaces those that it has measured and keeps the other text."""
 
 import datetime as dt
 import os
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def write(name: str, lines: Sequence[str], page: Path = PAGE) -> None:
-    """Put `lines` between the marks of that name."""
+    """Replace what is between the marks of that name by `lines`."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
     before, found, rest = page.read_text().partition(begin)
     _, ended, after = rest.partition(end)
@@ -77,7 +77,7 @@ def _line(what: str, emulator: float, triton: float, unit: str, form: str) -> st
 
 
 def conditions(load: float) -> str:
-    """When and where; `load` is the machine's load average before anything was measured."""
+    """When and where it was measured; `load` is the machine's load average before."""
     raised = os.sched_getscheduler(0) != os.SCHED_OTHER or os.getpriority(os.PRIO_PROCESS, 0) < 0
     return (
         f"Measured on {dt.datetime.now(dt.UTC).date()} on {machine()}"
@@ -87,7 +87,7 @@ def conditions(load: float) -> str:
 
 
 def machine() -> str:
-    """Cores and processor, not the name of the machine."""
+    """Number of cores and processor; the name of the machine is left out."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""A table of loads, each measured on both servers in turn, round by round, so that they share the machine's moods."""
+"""Measures a table of loads on both servers, in turn and round by round, so that both see the same machine load."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ REPOSITORY = Path(__file__).with_name("models")
 CONNECTIONS = (1, 16, 64)
 
 Load = TypeVar("Load")
-#: Loads a server over so many connections for so many seconds.
+#: Puts load on a server; the numbers are connections and seconds.
 Measure = Callable[[Target, Load, int, int], Rate]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: rounds per number, whose median counts, of so many seconds; only what is named so."""
+    """How much is measured: rounds per number (the median counts), seconds per round, and only which rows."""
 
     rounds: int
     seconds: int
@@ -44,7 +44,7 @@ class Row:
         return self.emulator.per_second / self.triton.per_second
 
     def line(self) -> str:
-        """What the console shows."""
+        """The row as the console shows it."""
         return (
             f"{self.what:52}{self.connections:4}  {self.emulator.per_second:8,.0f}/s  {self.triton.per_second:8,.0f}/s"
             f"  {self.ratio:5.2f}x   processor time {self.emulator.cpu_us:5.0f} us {self.triton.cpu_us:5.0f} us"
@@ -53,7 +53,7 @@ class Row:
 
 @contextmanager
 def both() -> Iterator[dict[str, Target]]:
-    """Both servers, by their names, with the models of the benchmarks."""
+    """Both servers by name, with the models of the benchmarks."""
     with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
         yield dict(zip(NAMES, (emulator, triton), strict=True))
 
@@ -61,7 +61,7 @@ def both() -> Iterator[dict[str, Target]]:
 def measure_all(
     targets: Mapping[str, Target], loads: Mapping[str, Load], measure: Measure[Load], extent: Extent
 ) -> list[Row]:
-    """A row for each load and number of connections, shown on the console as it is there."""
+    """A row for each load and number of connections; each is printed when it is measured."""
     rows = []
     begin = perf_counter()
     chosen = {what: load for what, load in loads.items() if extent.only in what}

@@ -1,7 +1,7 @@
-"""The SDK's calls beside those of bare HTTP clients and of LiteLLM's SDK: one upstream, one call after the other.
+"""Measures the calls of our SDK, of bare HTTP clients and of LiteLLM's SDK: one upstream, one call after the other.
 
-Every client runs in a process of its own, in turn, round by round; LiteLLM's in the environment of the tests
-(`.venv-litellm`). What is left out is said.
+Each client runs in a process of its own, in turn, round by round; LiteLLM's runs in the environment of the tests
+(`.venv-litellm`). A client that cannot be had is left out, and the page says so.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from benchmarks.report import machine
 PAGE = ROOT / "docs" / "sdk_benchmarks.md"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "python"
 CALLS = {"http.client": 600, "httpx": 600, "triton_adapter": 600, "litellm": 60}
-# LiteLLM asks the network for prices when it is imported, unless it is told not to.
+# Without this, LiteLLM asks the network for prices when it is imported.
 LOCAL = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 BARE = "http.client"
 
@@ -39,7 +39,7 @@ Measured on {date} on {machine}, load average {load:.0f} at the end; Python {pyt
 
 @dataclass(frozen=True)
 class Cost:
-    """What one client takes: times in microseconds for a call, milliseconds for the import."""
+    """What one client costs: microseconds for a call, milliseconds for the import."""
 
     import_ms: float
     whole_us: float

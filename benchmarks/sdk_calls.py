@@ -1,6 +1,6 @@
-"""One client, measured in a process of its own: `python -P benchmarks/sdk_calls.py CLIENT URL CALLS`, a JSON line out.
+"""Measures one client: `python -P benchmarks/sdk_calls.py CLIENT URL CALLS` prints a line of JSON.
 
-It imports nothing of this project but the client that it is asked for, so that it runs where LiteLLM is installed.
+It imports nothing of this project except the client that is asked for, so that it can run where LiteLLM is installed.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The two servers that are measured, each in processes of its own, and what they take of the machine."""
+"""The two servers that are measured, each in processes of its own, and their memory and processor time."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 @contextmanager
 def running(name: str, repository: Path) -> Iterator[Target]:
-    """A server that answers, stopped in the end. Raises Unmeasured where it cannot be had."""
+    """A running server; it is stopped at the end. Raises Unmeasured if it cannot be had."""
     target: Target = EmulatorTarget() if name == "emulator" else TritonTarget()
     try:
         target.start(repository, ("--log-info=false",))
@@ -32,12 +32,12 @@ def url(target: Target) -> str:
 
 
 def resident_mib(target: Target) -> float:
-    """Memory of the server and of the processes that it has started (the real one: a stub per model instance)."""
+    """The memory in MiB of the server and of the processes that it has started (the real one: a stub per instance)."""
     return sum(_resident(pid) for pid in _family(_pid(target))) / MIB
 
 
 def cpu_seconds(target: Target) -> float:
-    """The processor time that those processes have taken."""
+    """The processor time in seconds that those processes have taken."""
     return sum(_cpu_ticks(pid) for pid in _family(_pid(target))) / os.sysconf("SC_CLK_TCK")
 
 

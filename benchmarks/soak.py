@@ -1,7 +1,7 @@
-"""A soak: a hundred thousand requests of every kind to one emulator, and whether its memory stays as it was.
+"""A soak test: a hundred thousand requests of every kind to one emulator, whose memory must not grow.
 
-What grows with the number of requests is a leak, so memory, descriptors and threads are read when all clients pause.
-The first tenth is to warm up: what is made once and kept is there then.
+Whatever grows with the number of requests is a leak. So memory, descriptors and threads are read while all clients
+pause. The first tenth of the requests warms up: after it, everything that is made once and kept is there.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from benchmarks.load import Unmeasured
 from benchmarks.report import conditions, write
 from benchmarks.servers import MIB
 from benchmarks.soak_client import IDLE_SEQUENCES, KINDS, SEQUENCES, Client, Send, Unexpected, request
+from triton_contract.cases.load import MODELS
 from triton_contract.process import ServerFailed
-from triton_contract.runner import MODELS
 from triton_contract.targets import EmulatorTarget
 
 PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
 REQUESTS = 100_000
 CLIENTS = 16
 STEPS = 10
-#: what memory may vary by without a leak: 50 bytes per request
+#: how much memory may vary without a leak: 50 bytes per request
 TOLERATED_MIB = 4.5
 _SETTLE_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a server held when it had answered so many requests and had none at hand."""
+    """What a server held after so many requests, with none in flight."""
 
     requests: int
     seconds: float
@@ -56,7 +56,7 @@ class Grown(Unmeasured):
 def run(requests: int = REQUESTS) -> list[Reading]:
     """The readings: at the start, then after every tenth.
 
-    Raises Grown, and Unmeasured where an answer was not what such a request gets.
+    Raises Grown, and Unmeasured if an answer was wrong.
     """
     with _emulator() as target:
         try:
@@ -79,7 +79,7 @@ def run(requests: int = REQUESTS) -> list[Reading]:
 
 
 def report(readings: list[Reading], load: float) -> None:
-    """Write the table of docs/soak.md; `load` is the machine's load average before."""
+    """Write the table of docs/soak.md; `load` is the machine's load average before the run."""
     kinds = [f"| {kind} | {share}% |" for kind, (share, _) in KINDS.items()]
     rows = [
         f"| {now.requests:,} | {now.seconds:.0f} s | {now.resident_mib:.1f} MiB | {now.descriptors} | {now.threads} |"
@@ -128,7 +128,7 @@ async def _soak(target: EmulatorTarget, requests: int) -> list[Reading]:
 
 
 async def _prepare(client: Client) -> None:
-    """Have the sequence model forget its sequences soon."""
+    """Make the sequence model drop idle sequences soon."""
     shown = json.loads(await client.ask(request("GET", f"/v2/models/{SEQUENCES}/config"), 200, "config"))
     shown["sequence_batching"] |= IDLE_SEQUENCES
     body = json.dumps({"parameters": {"config": json.dumps(shown)}}).encode()
@@ -143,7 +143,7 @@ async def _send(client: Client, work: Iterator[Send]) -> None:
 
 
 async def _settled(pid: int, warm: list[Reading]) -> None:
-    """Wait until the connections that were given up are gone: until there are as few as after the warm-up."""
+    """Wait until the abandoned connections are closed: until there are as few as after the warm-up."""
     end = time.monotonic() + (_SETTLE_SECONDS if warm else 1)
     while time.monotonic() < end:
         now = _reading(pid, 0, 0)

@@ -1,4 +1,4 @@
-"""What a soak sends: every kind of request that a server meets, the broken and the abandoned ones among them."""
+"""The requests of a soak test: every kind that a server gets, also broken and abandoned ones."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from triton_contract.targets import Target
 
-#: the sequence model as the soak wants it: many sequences at a time, each given up after a tenth of a second
+#: the sequence model's configuration: many sequences at a time, each dropped after a tenth of a second of idling
 SEQUENCES = "oldest"
 IDLE_SEQUENCES = {"max_sequence_idle_microseconds": 100_000, "oldest": {"max_candidate_sequences": 1024}}
 _SERVICE = "/inference.GRPCInferenceService"
@@ -21,7 +21,7 @@ _STREAM = json.dumps({"text_input": " ".join(_WORDS), "stream": True}).encode()
 
 
 class Unexpected(Exception):
-    """An answer that is not what such a request must get; the text says which and what."""
+    """A wrong answer; the text names the request and the answer."""
 
 
 def infer_body(name: str, datatype: str, data: list[Any], **more: Any) -> bytes:
@@ -36,7 +36,7 @@ def request(method: str, path: str, body: bytes = b"", headers: str = "") -> byt
 
 
 class Client:
-    """One of the soak's clients: an HTTP connection of its own, the gRPC channel of all."""
+    """A client of the soak: an HTTP connection of its own and a gRPC channel that all clients share."""
 
     def __init__(self, target: Target, channel: grpc.aio.Channel) -> None:
         self._address = target.http.host, target.http.port
@@ -47,13 +47,13 @@ class Client:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, sent: bytes, expected: int, what: str) -> bytes:
-        """The body of the answer on the kept connection."""
+        """Send a request on the client's connection; returns the body of the answer."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         return await _exchange(*self._streams, sent, expected, what)
 
     async def abandon(self, sent: bytes, until: bytes) -> None:
-        """On a connection of its own: go away once the answer has come so far."""
+        """Send a request on a new connection and close it when this part of the answer has arrived."""
         reader, writer = await asyncio.open_connection(*self._address)
         writer.write(sent)
         await writer.drain()
@@ -169,7 +169,7 @@ async def _load_and_unload(client: Client) -> None:
 
 Send = Callable[[Client], Awaitable[object]]
 OK, INVALID, INTERNAL = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL
-#: what is sent, and how many of a hundred requests are of that kind
+#: the kinds of requests, and how many of a hundred are of each kind
 KINDS: dict[str, tuple[int, Send]] = {
     "infer": (20, lambda c: c.ask(_IDENTITY, 200, "infer")),
     "infer, an ensemble": (10, lambda c: c.ask(_ENSEMBLE, 200, "ensemble")),

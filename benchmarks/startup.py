@@ -1,4 +1,4 @@
-"""Start-up and memory: 28 Python models and one, from the command to ready; and the emulator inside a test."""
+"""Start-up time and memory: from the command to ready with 28 Python models and with one, and of `Emulator()`."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ MODELS = 28
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from the command to the first ready answer, and the memory that all its processes take then."""
+    """Seconds from the command to the first ready answer, and the memory of all its processes then."""
 
     ready_s: float
     resident_mib: float
@@ -26,15 +26,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Startup:
-    """By server: the start with 28 models, and with one."""
+    """The starts with 28 models and with one, by server."""
 
     many: Mapping[str, Start]
     one: Mapping[str, Start]
-    #: from `Emulator(...)` to its first answer, in a Python program that has had one before
+    #: from `Emulator(...)` to its first answer, for the second emulator of a Python program
     in_process_s: float
 
     def further(self, name: str) -> Start:
-        """What each model after the first costs."""
+        """The cost of each model after the first."""
         many, one = self.many[name], self.one[name]
         others = MODELS - 1
         return Start((many.ready_s - one.ready_s) / others, (many.resident_mib - one.resident_mib) / others)

@@ -7,7 +7,15 @@ import pytest
 
 from docs.console_examples import ROOT, ExampleError, Step, Terminal, matches, parse
 
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
 RUN = {"console", "python"}
 SHOWN = {"diff", "dockerfile", "http", "ini", "json", "mermaid", "pbtxt", "text", "toml", "yaml"}
 

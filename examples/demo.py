@@ -21,7 +21,7 @@ from triton_emulator import Emulator
 from triton_emulator.builtin import REPOSITORY
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-#: cases that one pair of servers answers in a few seconds
+#: cases that a pair of servers answers in a few seconds
 SHOWN = ("health*", "model_metadata/*", "model_ready*", "infer/datatype/*", "generate/key/*")
 
 CONFIG = """\
@@ -47,7 +47,7 @@ console = Console(highlight=False)
 
 
 def main() -> int:
-    """Run the demonstration; the exit code is 0 only if every answer was right and the two servers agreed."""
+    """Run the demonstration. Returns 0 only if every answer was right and the two servers agreed."""
     console.rule("[bold]1. a Triton, on this machine")
     with Emulator(REPOSITORY) as triton, httpx.Client(base_url=triton.url, timeout=30) as http:
         _show_server(triton, http)
@@ -122,7 +122,7 @@ def _show_proxy(triton: Emulator) -> None:
         path = Path(folder) / "config.yaml"
         path.write_text(config)
         port = _free_port()
-        # The page's key is known to everybody: fit for this machine only.
+        # The key is in LiteLLM's documentation, so everybody knows it: it is for this machine only.
         flags = ["--host=127.0.0.1", f"--port={port}", "--allow-weak-master-key"]
         console.print(f"[dim]$ triton-proxy --config config.yaml {' '.join(flags)}[/]", soft_wrap=True)
         command = [str(SCRIPTS / "triton-proxy"), "--config", str(path), *flags]

@@ -4,17 +4,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from adapter.tests.driving import Sdk
 from adapter.tests.upstream import Upstream
-from triton_adapter import arguments
+from triton_adapter.sdk import arguments
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 
 # Headers that the servers hand to the model, so that a test sees what was sent.
 FORWARDED = "(Authorization|X-Team)"
 MODELS = Path(__file__).resolve().parent / "models"
+# How long one example takes depends on the load of the machine, so none has a deadline.
+hypothesis.settings.register_profile("adapter", deadline=None)
+hypothesis.settings.load_profile("adapter")
 
 
 @pytest.fixture(scope="session")
@@ -73,4 +77,4 @@ def whole_upstream() -> Iterator[Upstream]:
 
 def forget_targets() -> None:
     """Forget what other tests' upstreams told of their models: one may have had the same port."""
-    arguments._targets.clear()
+    arguments.forget_targets()

@@ -175,7 +175,7 @@ def test_a_refusal_by_a_gateway_is_not_quoted(sdk: Sdk, whole_upstream: Upstream
     page = b"<html>nginx at http://10.0.0.7:8000/secret</html>"
     whole_upstream.answer(http(page, status="502 Bad Gateway", kind="text/html"))
     error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url))
-    assert error.message == "the upstream answered 502 without an error of Triton's"
+    assert error.message == "the upstream answered 502 without an error from Triton"
 
 
 def test_an_error_names_no_url_and_no_key(sdk: Sdk) -> None:

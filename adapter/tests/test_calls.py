@@ -1,6 +1,7 @@
 """The keywords that are about the call itself, checked before anything is sent."""
 
 import json
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from openai.types.chat import ChatCompletionMessage
 from pydantic import BaseModel
 
 import triton_adapter
+import triton_adapter.proxy
 from adapter.tests.driving import Sdk, ask, failure, read_report
 from adapter.tests.upstream import Upstream
 from triton_adapter import completion, errors
@@ -118,7 +120,7 @@ def test_a_header_that_cannot_be_sent_is_refused(sdk: Sdk, triton: str) -> None:
         ({"max_token": 5}, "Did you mean 'max_tokens'?"),
         ({"tools": TOOLS}, "set chat_template to llama3, mistral, hermes or qwen"),
         ({"fallbacks": ["triton/vllm"]}, "the proxy falls back"),
-        ({"mock_response": "hi"}, "start one and name it as api_base"),
+        ({"mock_response": "hi"}, "start a triton-emulator and set api_base"),
         ({"prefix": "/v1"}, "is the path of api_base right?"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -170,11 +172,29 @@ def test_a_name_that_nobody_knows_is_told(sdk: Sdk) -> None:
     assert error.message == "Triton cannot be reached: its name is unknown"
 
 
-def test_every_public_name_is_there() -> None:
-    assert [name for name in triton_adapter.__all__ if not hasattr(triton_adapter, name)] == []
-    assert dir(triton_adapter) == sorted(triton_adapter.__all__)
-    with pytest.raises(AttributeError):
-        triton_adapter.nothing  # noqa: B018
+@pytest.mark.parametrize(
+    "package", [triton_adapter, triton_adapter.proxy], ids=lambda package: package.__name__
+)
+def test_every_public_name_is_there(package: ModuleType) -> None:
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
+    assert dir(package) == package.__all__ == sorted(package.__all__)
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
+def test_every_error_and_result_is_a_public_name() -> None:
+    raised = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    returned = {
+        "AsyncStream",
+        "ChatCompletion",
+        "ChatCompletionChunk",
+        "Completion",
+        "EmbeddingReply",
+        "Stream",
+    }
+    assert raised | returned <= set(triton_adapter.__all__)
 
 
 def test_errors_are_named_by_whose_fault_they_are() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from adapter.tests.driving import Sdk, ask, failure
 from triton_adapter import errors
-from triton_adapter.chat_template import builtin_templates, load_template, render_chat
+from triton_adapter.generation.chat_template import builtin_templates, load_template, render_chat
 from triton_adapter.openai.requests import read_chat
 from triton_adapter.settings import Settings
 

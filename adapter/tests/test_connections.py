@@ -11,9 +11,9 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
+from triton_adapter.steps import Reply, Wire
 from triton_adapter.transport.connection import HIGH_WATER, KEPT
 from triton_adapter.transport.pool import Pool
-from triton_adapter.triton.replies import Reply, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

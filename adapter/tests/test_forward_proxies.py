@@ -10,7 +10,7 @@ from adapter.tests.forward_proxy import ForwardProxy
 from adapter.tests.gateway import AUTHORITY, TlsGateway
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
-from triton_adapter.calls import Call
+from triton_adapter.call import Call
 from triton_adapter.client import AsyncClient
 from triton_adapter.target import Target
 from triton_adapter.transport.forward import environment
@@ -145,7 +145,7 @@ def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, url
         (
             b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n",
             NAMED,
-            "the proxy on the way to Triton wants other credentials than the environment names",
+            "the proxy on the way to Triton refuses the credentials that the environment names",
         ),
     ],
     ids=["403", "407", "no HTTP", "more than a head", "half a head", "an endless head", "407 in the open"],

@@ -10,8 +10,9 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.target import Steps, Target
-from triton_adapter.triton.replies import Reply, Sleep, read_error
+from triton_adapter.steps import Reply, Sleep, Steps
+from triton_adapter.target import Target
+from triton_adapter.triton.replies import read_error
 
 
 def waits(target: Target, failures: Sequence[AdapterError]) -> tuple[list[float], AdapterError | None]:
@@ -127,3 +128,8 @@ def test_a_connection_that_broke_before_a_byte_is_tried_again_at_once_then_with_
     found, error = waits(target(retries=2), broken)
     assert error is None
     assert len(found) == 2
+
+
+def test_a_connection_that_breaks_after_each_answer_costs_no_retry() -> None:
+    broken = errors.APIConnectionError("broke", retryable=True)
+    assert waits(target(retries=2), [broken, busy("1"), broken, busy("2"), broken]) == ([1, 2], None)

@@ -41,7 +41,7 @@ def test_a_certificate_of_a_stranger_is_refused_with_the_way_out(sdk: Sdk, gatew
     assert isinstance(error, errors.APIConnectionError)
     assert (error.status_code, error.code, error.retryable) == (502, "upstream_certificate", False)
     assert error.message.startswith("Triton's certificate is not trusted (")
-    assert error.message.endswith("): name the file of its authority as ssl_verify")
+    assert error.message.endswith("): set ssl_verify to the file of its authority")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_client_without_a_certificate_is_told_that_it_needs_one(sdk: Sdk, stri
     params: dict[str, Any] = {"api_base": strict_gateway, "ssl_verify": AUTHORITY, "num_retries": 0}
     error = failure(lambda: sdk.completion("flat", ask("x"), **params))
     assert isinstance(error, errors.APIConnectionError)
-    assert error.message.endswith("if the server asks for a client's certificate, name it as ssl_certificate")
+    assert error.message.endswith("if the server requires a client certificate, set ssl_certificate")
 
 
 def test_a_certificate_that_is_renewed_is_used_by_the_next_connection(
@@ -78,7 +78,10 @@ def test_https_where_http_is_spoken_is_told(sdk: Sdk, triton: str) -> None:
     address = triton.replace("http:", "https:")
     error = failure(lambda: sdk.completion("flat", ask("x"), api_base=address, num_retries=0))
     assert (error.status_code, error.code) == (502, "upstream_tls")
-    assert error.message == "the server broke off before TLS was agreed on: does it speak http there?"
+    assert (
+        error.message
+        == "the server closed the connection during the TLS handshake: does it speak http there?"
+    )
 
 
 def test_https_where_another_protocol_is_spoken_is_told(sdk: Sdk, upstream: Upstream) -> None:
@@ -86,8 +89,8 @@ def test_https_where_another_protocol_is_spoken_is_told(sdk: Sdk, upstream: Upst
     error = failure(lambda: sdk.completion("m", ask("x"), api_base=address, num_retries=0))
     assert (error.status_code, error.code) == (502, "upstream_tls")
     assert error.message in (
-        "TLS with Triton failed (wrong version number): the server speaks no TLS there",
-        "TLS with Triton failed (record layer failure): the server speaks no TLS there",
+        "TLS with Triton failed (wrong version number): the server does not speak TLS there",
+        "TLS with Triton failed (record layer failure): the server does not speak TLS there",
     )
 
 

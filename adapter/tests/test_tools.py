@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
-from triton_adapter.tools import FORMATS, ToolCall, ToolParser, joined
-from triton_adapter.tools.formats import HEAD_LIMIT
+from triton_adapter.generation.tools import FORMATS, ToolCall, ToolParser, joined
+from triton_adapter.generation.tools.formats import HEAD_LIMIT
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}

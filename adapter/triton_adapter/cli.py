@@ -1,4 +1,4 @@
-"""`triton-proxy`: LiteLLM's flags, LiteLLM's `config.yaml`."""
+"""The command `triton-proxy`, with LiteLLM's flags and LiteLLM's `config.yaml`."""
 
 import argparse
 import logging
@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from triton_adapter.proxy.auth import check_master_key
-from triton_adapter.proxy.config import Config, ConfigError
-from triton_adapter.proxy.config_reader import read_file
+from triton_adapter.proxy.config.reader import read_file
+from triton_adapter.proxy.config.values import Config, ConfigError
+from triton_adapter.proxy.keys.auth import check_master_key
 
 ALLOW_WEAK = ("TRITON_PROXY_ALLOW_WEAK_MASTER_KEY", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - what LiteLLM listens on
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         prog="triton-proxy", description="An OpenAI-compatible proxy in front of Triton Inference Server."
     )
     made.add_argument("--config", "-c", metavar="FILE", help="LiteLLM's config.yaml")
-    made.add_argument("--check", metavar="FILE", help="read a config, tell its mistakes, start nothing")
+    made.add_argument("--check", metavar="FILE", help="report the mistakes in a config and exit")
     made.add_argument("--host", help=f"default: {EVERYWHERE} with a strong master key, {LOCAL} without one")
     made.add_argument("--port", type=_port, default=4000, help="default: 4000; 0: a free one")
     made.add_argument(
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"'{text}' is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port: 0 to 65535")
     return int(text)
 
 
@@ -98,21 +98,21 @@ def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
         except OSError as error:
             return f"{file} cannot be read: {error.strerror}"
     try:
-        # A password is never asked for: nobody may be there.
+        # An encrypted key is refused: there may be nobody to ask for its password.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or "they are no certificate and key in PEM"
+        reason = getattr(error, "reason", None) or "they are not a certificate and key in PEM"
         return f"{certificate} and {key} cannot be used: {str(reason).replace('_', ' ').lower()}"
     return None
 
 
 def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
-    from triton_adapter.proxy.key_file import StoreError
+    from triton_adapter.proxy.keys.file import StoreError
     from triton_adapter.proxy.server import serve
 
     level = logging.DEBUG if given.detailed_debug else logging.INFO if given.debug else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # What libraries log in detail may hold addresses and headers.
+    # The detailed logs of libraries may hold addresses and headers.
     for name in ("asyncio", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -139,7 +139,7 @@ def _summary(config: Config) -> str:
 
 
 def _database(file: str) -> str:
-    """Return where keys are kept by default: beside the config."""
+    """Return the default path of the file of keys: next to the config."""
     return f"{os.path.splitext(file)[0]}.keys.db"  # noqa: PTH122 - a str is what SQLite takes
 
 

@@ -1,6 +1,6 @@
-"""The two clients: `Client` blocks, `AsyncClient` awaits. Both keep connections and what they learnt about models.
+"""The two clients: `Client` blocks, `AsyncClient` awaits. Both keep connections.
 
-The low-level methods take an OpenAI body as a dict and give dicts: the proxy is built on them.
+Their methods take an OpenAI body as a dictionary and return dictionaries; the proxy is built on them.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -8,12 +8,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from triton_adapter import calls, embeddings
-from triton_adapter.calls import Call
+from triton_adapter.call import Call, labelled
+from triton_adapter.embeddings.embedding import embedding
 from triton_adapter.errors import AdapterError
-from triton_adapter.flow import Flow, labelled
+from triton_adapter.generation.completion import chat, completion
+from triton_adapter.generation.flow import Flow
+from triton_adapter.steps import Reply, Wire
 from triton_adapter.target import Target
-from triton_adapter.triton.replies import Reply, Wire
 
 if TYPE_CHECKING:
     from triton_adapter.transport.threads import ThreadTransport
@@ -22,7 +23,7 @@ Json = dict[str, Any]
 
 
 class Chunks:
-    """A streamed answer: iterate for its chunks. `close` leaves it, whether or not it was begun."""
+    """A streamed answer: iterate for its chunks. `close` cancels it, read or unread."""
 
     def __init__(self, flow: Flow, transport: "ThreadTransport") -> None:
         self._flow = flow
@@ -41,14 +42,14 @@ class Chunks:
         """Close the upstream connections. Idempotent; another thread that waits for a chunk gets an AdapterError."""
         for source in self._flow.opened:
             source.leave()
-        with suppress(ValueError):  # another thread is in it
+        with suppress(ValueError):  # another thread is waiting in it
             self._chunks.close()  # type: ignore[attr-defined]  # a generator
 
     __del__ = close
 
 
 class AsyncChunks:
-    """A streamed answer: iterate for lists of chunks, as many as have come. `aclose` leaves it, begun or not."""
+    """A streamed answer: iterate for lists of chunks, as many as have come. `aclose` cancels it, read or unread."""
 
     def __init__(self, flow: Flow, batches: AsyncIterator[list[Json]]) -> None:
         self._flow = flow
@@ -71,7 +72,7 @@ class AsyncChunks:
         """Close the upstream connections. Idempotent; another task that waits for chunks gets an AdapterError."""
         for source in self._flow.opened:
             source.close()
-        with suppress(RuntimeError):  # another task is in it
+        with suppress(RuntimeError):  # another task is waiting in it
             await self._batches.aclose()  # type: ignore[attr-defined]  # a generator
 
     def __del__(self) -> None:
@@ -89,15 +90,15 @@ class Client:
 
     def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | Chunks:
         """Return a `chat.completion`, or an iterator of chunks if the body says `stream`."""
-        return self._shown(self._transport.run(calls.chat(target, body, call)))
+        return self._shown(self._transport.run(chat(target, body, call)))
 
     def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | Chunks:
         """Return a `text_completion`, or an iterator of chunks if the body says `stream`."""
-        return self._shown(self._transport.run(calls.completion(target, body, call)))
+        return self._shown(self._transport.run(completion(target, body, call)))
 
     def embedding(self, target: Target, body: Mapping[str, Any], call: Call) -> Json:
         """Return a list of embeddings."""
-        reply: Json = self._transport.run(embeddings.embedding(target, body, call))
+        reply: Json = self._transport.run(embedding(target, body, call))
         return reply
 
     def close(self) -> None:
@@ -127,22 +128,22 @@ class AsyncClient:
     async def chat(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | AsyncChunks:
         """Return a `chat.completion`, or an iterator of lists of chunks if the body says `stream`.
 
-        An AdapterError is raised here while nothing has been answered, from the iterator afterwards. Closing the
-        iterator, or cancelling the task, closes the upstream connection.
+        An AdapterError is raised here until the answer has begun, by the iterator afterwards. Closing the iterator, or
+        cancelling the task, closes the upstream connection.
         """
-        return self._shown(await self._transport.run(calls.chat(target, body, call)))
+        return self._shown(await self._transport.run(chat(target, body, call)))
 
     async def completion(self, target: Target, body: Mapping[str, Any], call: Call) -> Json | AsyncChunks:
         """Return a `text_completion`, or an iterator of lists of chunks if the body says `stream`."""
-        return self._shown(await self._transport.run(calls.completion(target, body, call)))
+        return self._shown(await self._transport.run(completion(target, body, call)))
 
     async def embedding(self, target: Target, body: Mapping[str, Any], call: Call) -> Json:
         """Return a list of embeddings."""
-        reply: Json = await self._transport.run(embeddings.embedding(target, body, call))
+        reply: Json = await self._transport.run(embedding(target, body, call))
         return reply
 
     async def fetch(self, wire: Wire) -> Reply:
-        """Send one request over the same connections (readiness, repository); any status is an answer."""
+        """Send one request over the same connections (readiness, repository). No status is an error."""
         return await self._transport.send(wire)
 
     async def close(self) -> None:

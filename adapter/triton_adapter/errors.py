@@ -1,15 +1,15 @@
-"""Errors: one tree, leaves named by whose fault it is.
+"""The errors, as one tree: RequestError is the caller's fault, ServerError is not.
 
 Every error carries what an OpenAI error object needs (`message`, `type`, `param`, `code`, `status_code`) and
-what an operator needs (`request_id`, `retry_after` in seconds). `message` is Triton's own sentence, decoded once;
-it never holds a URL, a key or a traceback. `upstream` (the Triton base URL) is for logs and is in no answer.
+what an operator needs (`request_id`, `retry_after` in seconds). `message` is Triton's own sentence if there
+is one; it never holds a URL, a key or a traceback. `upstream` (the Triton base URL) is for logs, and no answer has it.
 """
 
 from typing import Any
 
 
 class AdapterError(Exception):
-    """The root. `status_code` is the HTTP status an OpenAI-compatible server answers with."""
+    """The root of the tree. `status_code` is the HTTP status that an OpenAI-compatible server answers with."""
 
     status_code = 500
     type = "server_error"
@@ -49,7 +49,7 @@ class AdapterError(Exception):
 
 
 class RequestError(AdapterError):
-    """The caller's fault: the same request will fail again (429 aside)."""
+    """The caller's fault: the same request will fail again, except for 429."""
 
     status_code = 400
     type = "invalid_request_error"
@@ -100,7 +100,7 @@ class RequestTooLargeError(RequestError):
 
 
 class RateLimitError(RequestError):
-    """429: too many requests; `retry_after` says when to come back, where it is known."""
+    """429: too many requests; `retry_after` says in how many seconds to try again, if that is known."""
 
     status_code = 429
     type = "rate_limit_error"
@@ -109,7 +109,7 @@ class RateLimitError(RequestError):
 
 
 class ServerError(AdapterError):
-    """Not the caller's fault: Triton, the model or the way there failed."""
+    """Not the caller's fault: Triton, the model or the network failed."""
 
 
 class InternalServerError(ServerError):
@@ -117,7 +117,7 @@ class InternalServerError(ServerError):
 
 
 class BadGatewayError(ServerError):
-    """502: an answer arrived that is not one of Triton's: HTML, truncated, wrong-shaped, 200 with an error."""
+    """502: the answer is not one that Triton gives: HTML, truncated, of a wrong shape, or 200 with an error."""
 
     status_code = 502
     type = "upstream_error"
@@ -125,7 +125,7 @@ class BadGatewayError(ServerError):
 
 
 class APIConnectionError(ServerError):
-    """502: the connection broke. Retried only when not one byte of the answer had come."""
+    """502: the connection broke. Retried only if no byte of the answer had come."""
 
     status_code = 502
     type = "upstream_error"
@@ -146,7 +146,7 @@ class ServiceUnavailableError(ServerError):
 
 
 class APITimeoutError(ServerError):
-    """504: Triton did not answer, or its stream fell silent, within the time allowed."""
+    """504: Triton did not answer, or its stream paused, for longer than allowed."""
 
     status_code = 504
     type = "upstream_error"

@@ -12,14 +12,14 @@ from triton_adapter.errors import BadRequestError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to talk to one model. None and empty mean: as discovered."""
+    """How to talk to one model. None and empty mean that it is discovered or has a default."""
 
-    # Which tables: trtllm, trtllm_llmapi, vllm or custom.
+    # Whose names for inputs and outputs: trtllm, trtllm_llmapi, vllm or custom.
     profile: str | None = None
     # "infer" or "generate" for a model that can do both; a decoupled one always goes through generate_stream.
     operation: str | None = None
     model_version: str | None = None
-    # An https api_base: true, false or a PEM file of authorities; a PEM file with the client's certificate and key.
+    # For https: verify the server (true, false or a PEM file of authorities); the client's certificate and key (PEM).
     ssl_verify: bool | str | None = None
     ssl_certificate: str | None = None
     ssl_key: str | None = None
@@ -28,12 +28,12 @@ class Settings:
     text_output: str | None = None
     parameter_inputs: Mapping[str, str] = field(default_factory=dict)
     output_names: Mapping[str, str] = field(default_factory=dict)
-    # Tensors (or request parameters) sent with every call, whatever the caller says.
+    # Tensors (or request parameters) sent with every call.
     fixed_inputs: Mapping[str, Any] = field(default_factory=dict)
-    # Sent when the caller names no limit and the model has a place for one; LiteLLM's default on generate.
+    # Sent if the caller gives no limit and the model has an input for one; LiteLLM's default on generate.
     default_max_tokens: int = 2000
-    # Ask a decoupled model for its tokens one by one even when the caller does not stream: Triton 2.51 notices a
-    # caller who left only when it writes, so this is what cancels the generation.
+    # Stream from a decoupled model even if the caller does not stream: Triton 2.51 notices that a client has left only
+    # when it writes, so this is what cancels the generation.
     stream_upstream: bool = True
     echoes_prompt: bool | None = None
     # vLLM's sampling parameter for guided decoding; backends before the autumn of 2025 call it guided_decoding.
@@ -54,7 +54,7 @@ class Settings:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> "Settings":
-        """Return the settings a mapping holds. BadRequestError names the key that is unknown or of a wrong type."""
+        """Return the settings in a mapping. BadRequestError names a key that is unknown or has a wrong value."""
         for key, value in given.items():
             if key not in SETTING_TYPES:
                 raise BadRequestError(f"unknown setting '{key}'", param=key)
@@ -73,7 +73,7 @@ class Settings:
         return cls(**chosen) if chosen else DEFAULTS
 
 
-# What some of them may say.
+# The values that some settings may have.
 WORDS: dict[str, tuple[str, ...]] = {
     "profile": ("trtllm", "trtllm_llmapi", "vllm", "custom"),
     "operation": ("infer", "generate", "embeddings"),

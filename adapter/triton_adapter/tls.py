@@ -1,4 +1,4 @@
-"""How an https connection to Triton is secured, in LiteLLM's words: `ssl_verify` and `ssl_certificate`."""
+"""TLS to Triton, by LiteLLM's settings `ssl_verify` and `ssl_certificate`, and what its failures mean."""
 
 import ssl
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from triton_adapter.errors import AdapterError, APIConnectionError, BadRequestEr
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What is checked and shown. `verify` is a flag, or the path of a PEM file with the authorities to trust.
+    """What is verified and sent. `verify` is a flag, or the path of a PEM file with the authorities to trust.
 
     `certificate` is the path of a PEM file with the client's certificate; its key is there too, or in `key`.
     """
@@ -20,16 +20,16 @@ class Tls:
 
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
-# By its settings, each with the state of the files that it was made of.
+# Contexts by their settings, each with the state of its files when it was made.
 _made: dict[Tls | None, tuple[_Stamp, ssl.SSLContext]] = {}
 MOST = 64
 
 
 def context(tls: Tls | None) -> ssl.SSLContext:
-    """Return the context of a connection; without settings it trusts what the system trusts.
+    """Return the context of a connection. Without settings it trusts the system's authorities.
 
-    It is made anew when a file of its settings has changed: certificates are renewed while programs run.
-    BadRequestError names the setting whose file cannot be used; one that worked before goes on working.
+    It is made again when one of its files has changed, as certificates are renewed while programs run. BadRequestError
+    names the setting whose file cannot be used; if an older context exists, that is returned instead.
     """
     paths = (tls.verify, tls.certificate, tls.key) if tls is not None else ()
     stamp = tuple(_stamp(path) for path in paths)
@@ -41,7 +41,7 @@ def context(tls: Tls | None) -> ssl.SSLContext:
     except BadRequestError:
         if known is None:
             raise
-        return known[1]  # the files are being replaced: looked at again by the next connection
+        return known[1]  # the files are being replaced; the next connection tries again
     if len(_made) >= MOST:
         _made.clear()
     _made[tls] = stamp, made
@@ -63,7 +63,7 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
         return ssl.create_default_context()
     try:
         made = ssl.create_default_context(cafile=tls.verify if isinstance(tls.verify, str) else None)
-    except OSError as error:  # SSLError is one
+    except OSError as error:  # SSLError is a subclass
         raise BadRequestError(
             "ssl_verify must be true, false or the path of a PEM file with certificates", param="ssl_verify"
         ) from error
@@ -72,7 +72,7 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
         made.verify_mode = ssl.CERT_NONE
     if tls.certificate is not None:
         try:
-            # A key that is locked is refused: nobody is there to be asked for its password.
+            # An encrypted key is refused: there is nobody to ask for its password.
             made.load_cert_chain(tls.certificate, tls.key, password="")
         except OSError as error:
             raise BadRequestError(
@@ -84,28 +84,28 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
 
 
 def refusal(error: BaseException | None, *, secure: bool, shown: bool, agreed: bool) -> AdapterError | None:
-    """Return what a connection's end before any answer means for TLS; None if that has nothing to do with it.
+    """Return the error if TLS is why a connection ended before any answer; None if it is not.
 
-    `shown` says that a certificate was shown, `agreed` that the handshake was over on this side. A server that wants a
-    certificate refuses only then (TLS 1.3), and may say so or just leave.
+    `shown` says that a client certificate was sent, `agreed` that the handshake had ended on this side. In TLS 1.3 a
+    server that requires a certificate refuses only after that, with an alert or by closing the connection.
     """
     if not secure:
         return None
     if isinstance(error, ssl.SSLCertVerificationError):
         return APIConnectionError(
-            f"Triton's certificate is not trusted ({error.verify_message.rstrip('.')}): name the file of its authority "
-            "as ssl_verify",
+            f"Triton's certificate is not trusted ({error.verify_message.rstrip('.')}): set ssl_verify to the file "
+            "of its authority",
             code="upstream_certificate",
         )
-    hint = "" if shown else "; if the server asks for a client's certificate, name it as ssl_certificate"
+    hint = "" if shown else "; if the server requires a client certificate, set ssl_certificate"
     if isinstance(error, ssl.SSLError) and error.reason:
         reason = error.reason.lower().replace("_", " ")
         if reason in ("wrong version number", "record layer failure"):
-            hint = ": the server speaks no TLS there"
+            hint = ": the server does not speak TLS there"
         return APIConnectionError(f"TLS with Triton failed ({reason}){hint}", code="upstream_tls")
     if isinstance(error, ConnectionResetError) and not agreed:
         return APIConnectionError(
-            "the server broke off before TLS was agreed on: does it speak http there?",
+            "the server closed the connection during the TLS handshake: does it speak http there?",
             code="upstream_tls",
             retryable=True,
         )

@@ -1,4 +1,4 @@
-"""Counting tokens where the backend does not: by a local tokenizer.json, else by an estimate that says so."""
+"""Counts tokens where the backend does not: with a local tokenizer.json, or else as an estimate."""
 
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ def load_tokenizer(path: str) -> Any:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise BadRequestError(
-            "a tokenizer is configured: it needs the package 'tokenizers'", param="tokenizer"
+            "the configured tokenizer needs the package 'tokenizers'", param="tokenizer"
         ) from error
     try:
         return Tokenizer.from_file(path)
@@ -36,9 +36,9 @@ def count(text: str, tokenizer: str | None) -> tuple[int, bool]:
 
 
 def split(text: str, tokenizer: str | None) -> list[str]:
-    """Return the pieces of a text that its tokens stand for, the blank before a word with the word.
+    """Return the text of each token of a text; a blank before a word belongs to the word.
 
-    Without a tokenizer there are none.
+    The list is empty without a tokenizer.
     """
     if not tokenizer:
         return []

@@ -67,3 +67,23 @@ except OSError as error:
 def test_what_cannot_be_isolated_says_how_it_is_used() -> None:
     run = subprocess.run([ROOT / "ci" / "isolate"], capture_output=True, text=True, check=False)
     assert (2, "usage: ci/isolate [--if-possible] COMMAND...\n") == (run.returncode, run.stderr)
+
+
+def test_every_action_of_a_workflow_is_pinned_by_commit_and_says_its_version() -> None:
+    lines = [
+        line.strip()
+        for workflow in (ROOT / ".github/workflows").glob("*.yml")
+        for line in workflow.read_text().splitlines()
+        if "uses:" in line
+    ]
+    pinned = re.compile(r"- uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert lines
+    assert [line for line in lines if not pinned.fullmatch(line)] == []
+
+
+def test_the_wheel_is_built_and_tested_on_every_python_of_the_classifiers() -> None:
+    supported = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
+    listing = subprocess.run([ROOT / "ci" / "build", "--pythons"], capture_output=True, text=True, check=True)
+    assert [line.split(" ")[0] for line in listing.stdout.splitlines()] == supported
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert [version for version in supported if workflow.count(version) < 2] == []

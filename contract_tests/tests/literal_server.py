@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from triton_contract.http.client import Address
+from triton_contract.clients.http import Address
 
 CLOSE = b"<close>"
 """Instead of an answer: close the connection."""

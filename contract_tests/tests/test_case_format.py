@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from triton_contract.grpc.case import Rpc
-from triton_contract.http.body import request_bytes
-from triton_contract.http.case import Case, Step
-from triton_contract.http.load import CaseError, load_cases, load_file
-from triton_contract.http.operations import OPERATIONS, operation_of
-from triton_contract.normalise import BY_OPERATION, NORMALISERS
-from triton_contract.runner import MODELS
+from triton_contract.cases.case import Case, Step
+from triton_contract.cases.encoding import request_bytes
+from triton_contract.cases.load import MODELS, CaseError, load_cases, load_file
+from triton_contract.cases.operations import OPERATIONS, operation_of
+from triton_contract.cases.rpc import Rpc
+from triton_contract.comparing.normalise import BY_OPERATION, NORMALISERS
 
 SERVICE_METHODS = {
     "ServerLive",

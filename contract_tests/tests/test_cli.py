@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from triton_contract.cli import main, split_flags
+from triton_contract.cases.load import MODELS
+from triton_contract.cli import main
+from triton_contract.cli.serve import split_flags
 from triton_contract.reference.pytest_support import require_reference
-from triton_contract.runner import MODELS
 
 CASES = """
 repository: small

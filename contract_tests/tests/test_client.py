@@ -2,9 +2,10 @@
 
 import pytest
 
-from triton_contract.http.case import Case
-from triton_contract.http.client import Address, Exchange, Response
-from triton_contract.http.play import play
+from triton_contract.cases.case import Case
+from triton_contract.clients.exchange import Exchange, Response
+from triton_contract.clients.http import Address
+from triton_contract.playing.play import play
 
 from .literal_server import CLOSE, RESET, SILENCE, literal_server
 
@@ -63,8 +64,8 @@ def test_a_connection_that_answers_again_is_open() -> None:
 def test_how_a_connection_ends_after_an_answer(
     answers: tuple[bytes, ...], ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triton_contract.http.client.CLOSE_SECONDS", 0.1)
-    monkeypatch.setattr("triton_contract.http.client.PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("triton_contract.clients.http.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("triton_contract.clients.http.PROBE_SECONDS", 0.1)
     assert exchange_over(*answers).ending == ending
 
 

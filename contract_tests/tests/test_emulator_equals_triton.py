@@ -11,14 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from triton_contract import recordings
-from triton_contract.compare import Outcome
-from triton_contract.divergences import load_divergences
-from triton_contract.http.case import Case
-from triton_contract.http.load import load_cases
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import load_cases
+from triton_contract.comparing.compare import Outcome
+from triton_contract.comparing.divergences import load_divergences
 from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable
 from triton_contract.reference.installation import install
 from triton_contract.reference.pytest_support import in_ci, require_reference
-from triton_contract.runner import LiveSide, Pair, RecordedSide, Side, groups_of, parts_of
+from triton_contract.running.groups import groups_of, parts_of
+from triton_contract.running.pair import Pair
+from triton_contract.running.sides import LiveSide, RecordedSide, Side
 from triton_contract.targets import EmulatorTarget, TargetUnavailable, TritonTarget, emulator_command
 
 Group = tuple[str, tuple[str, ...]]

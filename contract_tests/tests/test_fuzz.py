@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract_tests.tests.literal_server import CLOSE, literal_server
+from triton_contract.cases.encoding import HEADER_LENGTH, request_bytes
+from triton_contract.cases.load import load_file
 from triton_contract.cli import main
-from triton_contract.compare import Outcome
+from triton_contract.clients.http import Address, read_exchange
+from triton_contract.comparing.compare import Outcome
 from triton_contract.fuzz.agreement import Agreement, KnownToCrash, kind_of, shape_of
 from triton_contract.fuzz.campaign import explore
 from triton_contract.fuzz.command import show
@@ -23,13 +26,12 @@ from triton_contract.fuzz.memory import is_light
 from triton_contract.fuzz.model import Input, Model, model_of, read_models
 from triton_contract.fuzz.mutations import mutated
 from triton_contract.fuzz.openapi import document
+from triton_contract.fuzz.options import OPERATIONS
 from triton_contract.fuzz.request import Request, case_of, yaml_of
-from triton_contract.fuzz.strategies import OPERATIONS, described_requests, requests_of
-from triton_contract.http.body import HEADER_LENGTH, request_bytes
-from triton_contract.http.client import Address, read_exchange
-from triton_contract.http.load import load_file
+from triton_contract.fuzz.strategies import described_requests, requests_of
 from triton_contract.reference.pytest_support import in_ci
-from triton_contract.runner import LiveSide, Pair
+from triton_contract.running.pair import Pair
+from triton_contract.running.sides import LiveSide
 from triton_contract.targets import EmulatorTarget, TargetUnavailable, TritonTarget, UrlTarget
 
 GREEN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

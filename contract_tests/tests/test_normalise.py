@@ -5,9 +5,9 @@ import zlib
 
 import pytest
 
-from triton_contract.http.client import Response
-from triton_contract.http.json_spans import mask
-from triton_contract.normalise import normalise
+from triton_contract.clients.exchange import Response
+from triton_contract.comparing.json_spans import mask
+from triton_contract.comparing.normalise import normalise
 
 
 def body_after(name: str, body: bytes, *headers: tuple[str, str]) -> bytes:

@@ -3,16 +3,18 @@
 import json
 from pathlib import Path
 
-from triton_contract import ledger, recordings, results
-from triton_contract.compare import Outcome, Verdict
-from triton_contract.divergences import Divergence
-from triton_contract.http.case import Case
-from triton_contract.http.client import Exchange, Response
-from triton_contract.http.load import load_cases
-from triton_contract.http.play import Observation
+from triton_contract import recordings
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import load_cases
+from triton_contract.clients.exchange import Exchange, Response
+from triton_contract.comparing import results
+from triton_contract.comparing.compare import Outcome, Verdict
+from triton_contract.comparing.divergences import Divergence
+from triton_contract.comparing.results import CaseResult, RunResult
+from triton_contract.playing.observation import Observation
 from triton_contract.recordings import Provenance
 from triton_contract.reference import DEFAULT_VERSION
-from triton_contract.results import CaseResult, RunResult
+from triton_contract.reporting import ledger
 
 CASE = Case.model_validate(
     {"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}], "topic": "topic"}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from triton_contract.cases.load import MODELS
 from triton_contract.process import Ports, ServerFailed
 from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer, installation, wheel
 from triton_contract.reference.pytest_support import require_reference
-from triton_contract.runner import MODELS
 
 SMALL = MODELS / "small"
 EXPLICIT = ["--model-control-mode=explicit"]
@@ -56,7 +56,7 @@ def shared_memory_of(server: TritonServer) -> list[Path]:
 def test_it_answers_on_its_three_ports_and_leaves_nothing_behind() -> None:
     with TritonServer(SMALL) as triton:
         assert b'"version":"2.51.0"' in get(f"{triton.http_url}/v2")
-        assert b"nv_inference_count" in get(f"{triton.metrics_url}/metrics")
+        assert b"nv_inference_count" in get(triton.metrics_url)
         assert "successfully loaded 'two'" in triton.log.read_text()
         models = len(list(SMALL.iterdir()))
         assert len(stubs_of(triton)) == models

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from triton_contract.http.case import Edit
-from triton_contract.http.repository_files import change, copied
+from triton_contract.cases.case import Edit
+from triton_contract.playing.repository_files import change, copied
 
 
 @pytest.fixture

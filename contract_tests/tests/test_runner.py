@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from triton_contract.compare import Outcome
-from triton_contract.http.case import Case
-from triton_contract.http.client import Exchange, Response
-from triton_contract.http.load import load_cases
-from triton_contract.http.play import Observation
-from triton_contract.runner import DEATHS, Pair, groups_of, parts_of
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import load_cases
+from triton_contract.clients.exchange import Exchange, Response
+from triton_contract.comparing.compare import Outcome
+from triton_contract.playing.observation import Observation
+from triton_contract.running.groups import groups_of, parts_of
+from triton_contract.running.pair import DEATHS, Pair
 
 ANSWER = Observation((Exchange(Response("HTTP/1.1", 200, "OK", (), b"", "content-length")),))
 DEATH = Observation((Exchange(None),), death="killed by SIGABRT")

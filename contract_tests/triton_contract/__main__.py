@@ -1,5 +1,5 @@
-"""python -m triton_contract is triton-contract."""
+"""python -m triton_contract: the same as triton-contract."""
 
-from .cli import entry
+from .cli import main
 
-entry()
+main()

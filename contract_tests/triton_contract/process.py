@@ -1,7 +1,7 @@
-"""A server process on ports of its own: started, awaited, watched and stopped without a trace.
+"""A server process on its own ports: started, waited for, watched, and stopped so that nothing of it is left.
 
-The rules of this file: a server is signalled only by a process id that we were given when we started it,
-its log is a file that outlives it, and a death is a value that the caller can look at.
+The rules of this file: a server is signalled only by the process id that we got when we started it. Its log is a
+file that is still there after it has ended. How it ended is a value (`Death`) that the caller can look at.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BIND_FAILURES = ("address already in use", "failed to bind", "' already in use"
 
 
 class ServerFailed(Exception):
-    """The server ended, or did not answer, while it was awaited. The text holds the last log lines."""
+    """The server ended, or did not answer, before it was ready. The text holds the last log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Three ports that nothing listens on now (another program may take one before the server does)."""
+        """Three ports that nothing listens on now. Another program may take one before the server does."""
         sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(3)]
         try:
             for each in sockets:
@@ -52,10 +52,23 @@ class Ports:
             for each in sockets:
                 each.close()
 
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.http}"
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port, as `tritonclient.grpc` takes it."""
+        return f"127.0.0.1:{self.grpc}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics}/metrics"
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a server ended: its exit code, or the signal that killed it, and the last lines it wrote."""
+    """How a server ended: its exit code, or the name of the signal that killed it, and its last log lines."""
 
     exit_code: int | None
     signal: str | None
@@ -69,10 +82,11 @@ class Death:
 
 
 class ServerProcess:
-    """One running server; `command` is asked for the argument list once the ports are known.
+    """One server process. `command` makes the argument list when the ports are known; without `ports` free ones.
 
-    `cleanup` is called after every stop, for what the server leaves behind (child processes, shared memory).
-    Should we be killed ourselves, the server dies with us, and files whose path begins with `leftovers` go.
+    `cleanup` is called after every stop and removes what the server leaves (child processes, shared memory).
+    If our own process is killed, the server is killed too, and files whose path begins with `leftovers` are removed.
+    Timeouts are in seconds.
     """
 
     def __init__(
@@ -107,6 +121,19 @@ class ServerProcess:
         self.log = Path(path)
         weakref.finalize(self, self.log.unlink, missing_ok=True)
 
+    def __repr__(self) -> str:
+        return f"<ServerProcess {self.name}, {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """What the process is doing, for people: not running, running (address and process id), or how it ended."""
+        if self._process is None:
+            return "not running"
+        death = self.death()
+        if death is not None:
+            return str(death).partition("\n")[0]
+        return f"running at {self.ports.http_url} (pid {self._process.pid})"
+
     @property
     def pid(self) -> int:
         """The id of the process that was started last."""
@@ -115,7 +142,10 @@ class ServerProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start and wait until HTTP (and metrics) answer; ServerFailed when that does not happen."""
+        """Start and wait until HTTP (and metrics) answer. Raises ServerFailed when they do not.
+
+        When another program has taken a free port in the meantime, other free ports are tried.
+        """
         for attempt in range(BIND_ATTEMPTS):
             self.ports = self._fixed_ports or Ports.free()
             try:
@@ -160,7 +190,7 @@ class ServerProcess:
         time.sleep(POLL_SECONDS)
 
     def alive(self) -> bool:
-        """Whether the process that was started last still runs."""
+        """Whether the process that was started last is still running."""
         return self._process is not None and self._process.poll() is None
 
     def death(self, within: float = 0.0) -> Death | None:
@@ -179,12 +209,12 @@ class ServerProcess:
         return self.log.read_text(errors="replace").splitlines()[-count:]
 
     def restart(self) -> None:
-        """Stop (when it still runs) and start again, on the same ports when they were given."""
+        """Stop the server if it is running, and start it again: on the ports that were given, else on free ones."""
         self.stop(gently=False)
         self.start()
 
     def stop(self, *, gently: bool = True) -> None:
-        """End the process with SIGTERM (SIGKILL when not `gently`, or when it does not end in time)."""
+        """End the process with SIGTERM; with SIGKILL when not `gently`, or when it does not end in time."""
         process, self._process = self._process, None
         watchdog, self._watchdog = self._watchdog, None
         _RUNNING.discard(self)
@@ -198,15 +228,17 @@ class ServerProcess:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=self._stop_timeout)
             if process.poll() is None:
-                # The leader is not reaped yet, so its group id cannot belong to anyone else.
+                # We have not yet waited for the group's leader, so the group id cannot belong to other processes.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._cleanup()
 
 
 class _Watchdog:
-    """Ends a server's process group when this process ends without doing so: it waits for the end of a pipe
-    that only we hold, and so notices even SIGKILL.
+    """Kills a server's process group if our own process ends without stopping the server.
+
+    It is a shell that reads from a pipe of which only we hold the other end. The pipe ends with our process, even when
+    that is killed by SIGKILL.
     """
 
     _SCRIPT = 'read -r _; kill -s KILL -- "-$1"; [ -z "$2" ] || rm -f -- "$2"*'
@@ -221,7 +253,7 @@ class _Watchdog:
         )
 
     def dismiss(self) -> None:
-        """Nothing to watch any more."""
+        """End the watchdog: the server is being stopped."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
@@ -229,7 +261,7 @@ class _Watchdog:
 
 
 def answers_http(port: int, host: str = "127.0.0.1", timeout: float = 5.0) -> bool:
-    """Whether anything on that port answers an HTTP request, with whatever status."""
+    """Whether a server on that port answers an HTTP request, with any status. `timeout` is in seconds."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", "/v2/health/live")

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from triton_emulator import Emulator
+from triton_emulator import Emulator, EmulatorOptions
 
 CONFIG = """
 backend: "python"
@@ -211,7 +211,7 @@ def test_a_model_that_is_loaded_after_the_end_is_finalised_all_the_same(
 ) -> None:
     begun, go, gone = (pipe(tmp_path, name) for name in ("begun", "go", "gone"))
     add_model(repository, "slow", SLOW.format(begun=begun, go=go, gone=gone))
-    options = {"model_control_mode": "explicit", "exit_timeout_secs": 0}
+    options: EmulatorOptions = {"model_control_mode": "explicit", "exit_timeout_secs": 0}
     with Emulator(repository, **options) as triton:
         url = f"{triton.url}/v2/repository/models/slow/load"
         client = threading.Thread(target=ask_in_vain, args=(url,))

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from triton_emulator import Emulator
+from triton_emulator import Emulator, EmulatorOptions
 from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
@@ -101,7 +101,11 @@ def test_an_ensemble_finishes_with_the_members_that_it_began_with(
     add(repository, "waiting", PYTHON, f"BEGUN, GO = {str(begun)!r}, {str(go)!r}\n{WAITING}")
     add(repository, "echo", PYTHON, ECHO)
     add(repository, "chain", CHAIN)
-    options = {"model_control_mode": "explicit", "load_models": ("chain",), "allow_grpc": False}
+    options: EmulatorOptions = {
+        "model_control_mode": "explicit",
+        "load_models": ("chain",),
+        "allow_grpc": False,
+    }
     with Emulator(repository, **options) as triton, ThreadPoolExecutor() as pool:
         answer = pool.submit(httpx.post, f"{triton.url}/v2/models/chain/infer", json=ONE)
         begun.open().close()

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from triton_emulator.backends.standins.settings import SettingsError
+    from triton_emulator.backends.standins import SettingsError
     from triton_emulator.emulator import Emulator, Session
     from triton_emulator.options import EmulatorOptions, SessionOptions
     from triton_emulator.protocol.errors import Code, TritonError
@@ -24,7 +24,7 @@ _MODULES = {
     "Session": "emulator",
     "SessionOptions": "options",
     "Settings": "settings",
-    "SettingsError": "backends.standins.settings",
+    "SettingsError": "backends.standins",
     "StartupError": "server",
     "TritonError": "protocol.errors",
 }

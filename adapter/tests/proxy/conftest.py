@@ -6,7 +6,7 @@ import pytest
 
 from adapter.tests.conftest import MODELS
 from adapter.tests.proxy.serving import MASTER, entry, serve
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 NAMES = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
 

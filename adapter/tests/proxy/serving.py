@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 import yaml
 
-from triton_adapter.proxy.config_reader import read_config
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer, read_config
 
 MASTER = "sk-test-8Zk3vQ1nT6yR9wLx"
 BEARER = {"Authorization": f"Bearer {MASTER}"}

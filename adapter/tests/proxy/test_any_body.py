@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapter.tests.conftest import MODELS
 from adapter.tests.proxy.serving import HELLO, MASTER, entry, error_of, post, serve
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 from triton_emulator.emulator import Emulator
 
 CALLS: dict[str, dict[str, Any]] = {

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from adapter.tests.proxy.serving import MASTER, entry, error_of, serve
-from triton_adapter.proxy.auth import weakness
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
+from triton_adapter.proxy.keys.auth import weakness
 
 ROUTES = [
     ("POST", "/v1/chat/completions"),

@@ -106,7 +106,7 @@ def test_what_is_no_port_is_told(config: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as ended:
         main(["--config", str(config), f"--port={port}"])
     assert ended.value.code == 2
-    assert f"'{port}' is no port: 0 to 65535" in capsys.readouterr().err
+    assert f"'{port}' is not a port: 0 to 65535" in capsys.readouterr().err
 
 
 def test_an_address_that_is_not_this_machines_is_told(

@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from triton_adapter.openai.parameters import CHECKS
-from triton_adapter.proxy.config import Config, ConfigError
-from triton_adapter.proxy.config_keys import RULES
-from triton_adapter.proxy.config_reader import read_config, read_file
+from triton_adapter.proxy import Config, ConfigError, read_config, read_file
+from triton_adapter.proxy.config.schema import RULES
 
 ONE = """\
 model_list:
@@ -162,7 +161,7 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
         ),
         (
             ONE + f"    model_info: {{id: 0x{'f' * 5000}}}\n",
-            ["config.yaml:6: this is not YAML: a number of so many digits is no number that is meant"],
+            ["config.yaml:6: this is not YAML: a number has too many digits"],
         ),
         ("a: " + "[" * 3000, ["config.yaml: this is not YAML: brackets are nested too deeply"]),
         (

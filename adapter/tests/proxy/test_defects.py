@@ -12,7 +12,7 @@ import pytest
 
 from adapter.tests.proxy.serving import BEARER, HELLO, MASTER, chat, entry, error_of, events, get, post, serve
 from adapter.tests.upstream import Upstream, http
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 
 def test_D1_an_error_in_mid_stream_is_an_event_and_no_stop(proxy: ProxyServer) -> None:

@@ -5,11 +5,16 @@ import pytest
 
 from adapter.tests.proxy.serving import entry, get, serve
 from adapter.tests.upstream import Upstream
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer, health
 
 
 def test_it_is_alive(proxy: ProxyServer) -> None:
     assert get(proxy, "/health/liveliness").json() == "I'm alive!"
+
+
+def test_url_is_the_older_name_of_http_url(proxy: ProxyServer) -> None:
+    assert proxy.url == proxy.http_url
+    assert httpx.get(f"{proxy.http_url}/health/liveliness").json() == "I'm alive!"
 
 
 @pytest.mark.parametrize("path", ["liveliness", "liveness", "readiness"])
@@ -61,7 +66,10 @@ def test_it_is_not_ready_when_no_triton_is() -> None:
 
 
 @pytest.mark.parametrize("model", ["m", "*"])
-def test_triton_is_asked_once_however_often_the_proxy_is(upstream: Upstream, model: str) -> None:
+def test_triton_is_asked_once_however_often_the_proxy_is(
+    upstream: Upstream, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "KEPT", 3600)  # however slow the machine is
     with serve(entry("a/*" if model == "*" else "a", upstream.url, model)) as proxy:
         for _ in range(5):
             httpx.get(f"{proxy.url}/health/readiness")

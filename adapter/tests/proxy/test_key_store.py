@@ -15,11 +15,11 @@ import pytest
 
 from adapter.tests.proxy.serving import BEARER, MASTER, entry, post, serve
 from adapter.tests.upstream import Upstream, http
-from triton_adapter.proxy import key_file
-from triton_adapter.proxy.auth import QuotaError, check_budget
-from triton_adapter.proxy.key_file import StoreError
-from triton_adapter.proxy.key_store import KeyStore, run
-from triton_adapter.proxy.keys import Key, token_id
+from triton_adapter.proxy import StoreError
+from triton_adapter.proxy.keys import file as key_file
+from triton_adapter.proxy.keys.auth import QuotaError, check_budget
+from triton_adapter.proxy.keys.key import Key, token_id
+from triton_adapter.proxy.keys.store import KeyStore, run
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 

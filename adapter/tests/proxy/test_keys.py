@@ -11,9 +11,9 @@ import pytest
 
 from adapter.tests.proxy.serving import MASTER, chat, entry, error_of, get, post, serve
 from adapter.tests.upstream import Upstream, http
-from triton_adapter.proxy.key_store import KeyStore, run
-from triton_adapter.proxy.keys import seconds_of, token_id
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
+from triton_adapter.proxy.keys.key import seconds_of, token_id
+from triton_adapter.proxy.keys.store import KeyStore, run
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 

@@ -5,7 +5,7 @@ import socket
 
 from adapter.tests.proxy.serving import MASTER, entry, get, serve
 from adapter.tests.upstream import Upstream, chunked, event
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 
 def connect(proxy: ProxyServer) -> socket.socket:

@@ -8,7 +8,7 @@ import time
 from openai import AsyncOpenAI, OpenAI
 
 from adapter.tests.proxy.serving import HELLO, MASTER, chat, get
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 ENDLESS = {"model": "endless", "messages": HELLO}
 

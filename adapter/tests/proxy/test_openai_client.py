@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from adapter.tests.proxy.serving import MASTER, entry, serve
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 Ask = Callable[..., Any]
 

@@ -15,8 +15,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from adapter.tests.proxy.serving import MASTER
 from triton_adapter.cli import main
-from triton_adapter.proxy.config_reader import read_config
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer, read_config
 from triton_emulator.emulator import Emulator
 
 PAGE = """\

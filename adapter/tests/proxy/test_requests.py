@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from adapter.tests.proxy.serving import BEARER, HELLO, MASTER, chat, entry, error_of, get, post, serve
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from adapter.tests.proxy.serving import chat, entry, error_of, events, get, serve
 from adapter.tests.upstream import Upstream, chunked, event, http
 from triton_adapter.errors import BadRequestError, ServiceUnavailableError
-from triton_adapter.proxy.config_reader import read_config
+from triton_adapter.proxy import read_config
 from triton_adapter.proxy.deployments import Catalog, Deployment, Group
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Router

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.tests.proxy.serving import HELLO, MASTER, entry, get, serve
 from adapter.tests.upstream import Upstream, chunked, event
-from triton_adapter.proxy.server import ProxyServer
+from triton_adapter.proxy import ProxyServer
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-request-id: mine\r\n"
 BEARER = b"Authorization: Bearer " + MASTER.encode() + b"\r\n"

@@ -4,8 +4,7 @@ import pytest
 
 from adapter.tests.gateway import AUTHORITY, CLIENT, TlsGateway
 from adapter.tests.proxy.serving import chat, entry, get, serve
-from triton_adapter.proxy.config import ConfigError
-from triton_adapter.proxy.config_reader import read_config
+from triton_adapter.proxy import ConfigError, read_config
 
 
 def test_tls_is_set_for_every_model_or_for_one(triton: str) -> None:

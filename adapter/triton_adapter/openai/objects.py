@@ -1,4 +1,4 @@
-"""Typed replies: the attribute names of the OpenAI client, and the item access that LiteLLM's replies allow.
+"""Typed replies: attributes as in the OpenAI client, and items as in LiteLLM's replies.
 
 `reply.choices[0].message.content`, `reply["choices"][0]["message"]["content"]`, `reply.model_dump()`.
 """
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from triton_adapter.triton.jsontext import dumps
+from triton_adapter.jsontext import dumps
 
 
 @dataclass(slots=True)
 class Record:
-    """An object made from a JSON object; fields that are absent there are None and stay out of `model_dump()`."""
+    """An object made from a JSON object; absent fields are None and are left out of `model_dump()`."""
 
     @classmethod
     def build(cls, data: Mapping[str, Any]) -> Self:
@@ -162,7 +162,7 @@ class TextChoice(Record):
 
 
 @dataclass(slots=True)
-class Reply(Record):
+class BaseCompletion(Record):
     """What all completions have in common; `dropped_params` lists what `drop_params` left out (not dumped)."""
 
     id: str = ""
@@ -180,17 +180,17 @@ class Reply(Record):
 
 
 @dataclass(slots=True)
-class ChatCompletion(Reply):
+class ChatCompletion(BaseCompletion):
     """A `chat.completion`: `choices` are `Choice`."""
 
 
 @dataclass(slots=True)
-class ChatCompletionChunk(Reply):
+class ChatCompletionChunk(BaseCompletion):
     """A `chat.completion.chunk`: `choices` are `ChunkChoice`."""
 
 
 @dataclass(slots=True)
-class Completion(Reply):
+class Completion(BaseCompletion):
     """A `text_completion`, whole or a chunk: `choices` are `TextChoice`."""
 
 
@@ -219,7 +219,7 @@ class EmbeddingReply(Record):
         return self._dropped
 
 
-# Which fields hold objects, and which stay out of a dump when they are None.
+# Which fields hold objects, and which are left out of a dump if they are None.
 NESTED: dict[type[Record], dict[str, type[Record]]] = {
     ToolCall: {"function": Function},
     Message: {"tool_calls": ToolCall},

@@ -1,4 +1,4 @@
-"""The checks of OpenAI's request parameters, as one table: what a value must be, said in a sentence."""
+"""OpenAI's request parameters as tables: the check of each, and where its value goes."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ Check = Callable[[Any], bool]
 
 
 def is_int(value: Any) -> bool:
-    """Tell an integer from a boolean, which Python counts among them."""
+    """Tell whether a value is an integer; a boolean is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Tell a finite number from everything else."""
+    """Tell whether a value is a finite number; a boolean is not."""
     return (is_int(value) or isinstance(value, float)) and -LARGEST <= value <= LARGEST
 
 
@@ -91,7 +91,7 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "chat_template_kwargs": (_is_object, "an object"),
 }
 
-# Values that ask for nothing: with them the parameter is as if absent.
+# Values that change nothing: the parameter is treated as absent.
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -127,7 +127,7 @@ SAMPLING = frozenset(
     }
 )
 
-# OpenAI parameters that no Triton backend has a place for: refused by name unless the model has an input so called.
+# OpenAI parameters that no Triton backend supports: refused by name unless the model has an input of that name.
 OPENAI_ONLY = frozenset(
     {
         "audio",

@@ -1,7 +1,7 @@
-"""OpenAI request bodies, checked and sorted: what goes to the model, what the adapter sees to itself.
+"""Checks OpenAI request bodies and sorts them: what goes to the model, what the adapter does itself. Pure.
 
-Pure, and one pass over the body. A parameter that nobody here knows is kept in `extra`: it may be an input of the
-model, which only its binding can tell.
+The body is walked once. An unknown parameter is kept in `extra`: it may be an input of the model, which only the
+model's binding can tell.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_adapter.errors import BadRequestError, MissingParameterError
+from triton_adapter.jsontext import dumps
 from triton_adapter.openai.parameters import NEUTRAL, OPENAI_ONLY, SAMPLING, checked, is_int
-from triton_adapter.triton.jsontext import dumps
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
 @dataclass(slots=True)
 class Generation:
-    """A chat or text completion that was asked for.
+    """What a chat or text completion asks for.
 
     `sampling` and `extra` go to the model; `logprobs` is the number of alternatives (0: the chosen token only), None
     for no log probabilities; `parameters` are Triton request parameters.
@@ -82,7 +82,7 @@ def read_completion(body: Mapping[str, Any]) -> Generation:
             )
         request.logprobs = logprobs
     _sort(request, body, skip=("prompt", "logprobs"))
-    for name in ("tools", "tool_choice"):  # a text completion calls none
+    for name in ("tools", "tool_choice"):  # a text completion has no tools
         if body.get(name):
             request.refused.append(name)
             request.extra[name] = body[name]
@@ -133,7 +133,7 @@ _SPECIAL = frozenset({"stop", "stream_options", "max_completion_tokens", "respon
 
 def _limits(request: Generation, body: Mapping[str, Any]) -> None:
     limit = body.get("max_completion_tokens")
-    if limit is not None:  # the newer name wins
+    if limit is not None:  # the newer name has precedence
         request.sampling["max_tokens"] = limit
     stop = body.get("stop")
     if stop:
@@ -228,7 +228,7 @@ def _is_part(part: Any) -> bool:
             image = part.get("image_url")
             return isinstance(image, dict) and isinstance(image.get("url"), str)
         case kind:
-            return isinstance(kind, str)  # a kind that no model here takes: refused by name later
+            return isinstance(kind, str)  # an unknown kind is refused by name later
 
 
 def _prompts(prompt: Any) -> list[Any]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from triton_adapter.discovery import ModelInfo, TensorSpec
 from triton_adapter.errors import BadRequestError, UnsupportedParameterError
 from triton_adapter.profiles import choose
 from triton_adapter.profiles.profile import Names, Profile
 from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
+from triton_adapter.triton.discovery import ModelInfo, TensorSpec
 
 # Datatypes of the public contracts, for a server that tells nothing about its model.
 ASSUMED = {

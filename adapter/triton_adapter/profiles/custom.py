@@ -1,4 +1,4 @@
-"""Any other model: its inputs are matched by the names that people give them."""
+"""Any other model: its inputs and outputs are found by the names that are common for them."""
 
 from triton_adapter.profiles.profile import Profile
 

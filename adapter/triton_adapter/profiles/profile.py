@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_adapter.discovery import ModelInfo
+from triton_adapter.triton.discovery import ModelInfo
 
 Names = tuple[str, ...]
 
@@ -14,7 +14,7 @@ class Profile:
     """The tables of one backend. Where several names are given, the first one that the model has is meant."""
 
     name: str
-    # The model carries this contract if it has one of each of these groups of inputs, or this backend.
+    # The profile fits a model with one input of each of these groups, or with this backend.
     marks: tuple[Names, ...] = ()
     backend: str = ""
     prompt: Names = ("text_input",)
@@ -28,7 +28,7 @@ class Profile:
     always: Mapping[str, Any] = field(default_factory=dict)
     stream: Names = ("stream", "streaming")
     exclude_prompt: Names = ()
-    # The backend puts the prompt before its answer unless it is told not to.
+    # The backend repeats the prompt before its answer unless an input tells it not to.
     echoes_prompt: bool = False
     # Outputs.
     finish_reason: Names = ("finish_reason",)
@@ -40,13 +40,13 @@ class Profile:
     logprobs: str | None = None
     logprobs_input: str = ""
     logprobs_output: str = ""
-    # How an answer is forced into a form: "guide" (two tensors), "structured_outputs" (a packed key), None.
+    # How guided decoding is requested: "guide" (two tensors), "structured_outputs" (a packed key), None.
     guided: str | None = None
     # How images travel: input -> "url" (as given), "base64" (of a data: URI).
     images: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, info: ModelInfo) -> bool:
-        """Tell whether the model carries this contract."""
+        """Tell whether the profile is the model's."""
         if self.backend and info.backend == self.backend:
             return True
         return bool(self.marks) and all(any(name in info.inputs for name in group) for group in self.marks)

@@ -1,14 +1,14 @@
-"""A slot: one input tensor of a model, and the conversion of a JSON value to what it takes."""
+"""A slot: one input tensor of a model, and how a JSON value becomes its data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from triton_adapter.discovery import TensorSpec
 from triton_adapter.errors import BadRequestError
 from triton_adapter.openai.parameters import is_int, is_number
 from triton_adapter.triton.codec import Tensor
+from triton_adapter.triton.discovery import TensorSpec
 
 
 def _string(value: Any) -> str:
@@ -98,7 +98,7 @@ class Slot:
             ) from None
 
     def tensor(self, value: Any) -> Tensor:
-        """Return the tensor of a converted value: the innermost free dimension takes the length."""
+        """Return the tensor of a converted value: the innermost dimension of any length gets the number of elements."""
         if not isinstance(value, list):
             return Tensor(self.name, self.datatype, self.scalar_shape, [value])
         shape = [1 if length < 0 else length for length in self.dims]
@@ -107,3 +107,14 @@ class Slot:
             fixed = prod(length for length in self.dims if length >= 0)
             shape[free[-1]] = len(value) // max(1, fixed)
         return Tensor(self.name, self.datatype, [1, *shape] if self.batched else shape, value)
+
+
+def request_parameter(name: str, value: Any) -> Any:
+    """Return a value if Triton can carry it as a request parameter. BadRequestError if it cannot."""
+    if not isinstance(value, (str, bool, int, float)):
+        raise BadRequestError(
+            f"'{name}' is no input of the model, and Triton's request parameters are strings, numbers and booleans",
+            param=name,
+            code="invalid_type",
+        )
+    return value

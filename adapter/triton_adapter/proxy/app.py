@@ -1,4 +1,4 @@
-"""The ASGI application: one callable that answers the three calls itself, and FastAPI for everything else."""
+"""The proxy's ASGI application. Completions and embeddings are answered without a framework, the rest by FastAPI."""
 
 import asyncio
 import logging
@@ -13,8 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from triton_adapter.client import AsyncClient
 from triton_adapter.errors import AdapterError, InternalServerError
-from triton_adapter.proxy.auth import Authenticator
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.control import control_app, not_allowed
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.health import HealthCheck
@@ -33,8 +32,9 @@ from triton_adapter.proxy.http import (
     respond,
 )
 from triton_adapter.proxy.inference import CHAT, EMBED, TEXT, Inference, Operation, log_surprise, now_seconds
-from triton_adapter.proxy.key_file import StoreError
-from triton_adapter.proxy.key_store import KeyStore
+from triton_adapter.proxy.keys.auth import Authenticator
+from triton_adapter.proxy.keys.file import StoreError
+from triton_adapter.proxy.keys.store import KeyStore
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Router
 
@@ -44,9 +44,9 @@ HOT = {f"{prefix}/{route}": operation for prefix in ("", "/v1") for route, opera
 _NAMED = re.compile(
     r"(?:/v1)?/(?:engines|openai/deployments)/(?P<model>.+?)/(?P<route>chat/completions|completions|embeddings)"
 )
-# How often what keys used is written down, in seconds.
+# Seconds between two writes of what the keys have used.
 SYNC = 1.0
-# Bodies of the control routes: keys, not prompts.
+# The largest body of a control route, in bytes: it holds a key, not a prompt.
 LARGEST_CONTROL = 1 << 20
 SHOWN_HEADERS = ("x-request-id", "openai-processing-ms", "retry-after", "x-litellm-dropped-params")
 
@@ -66,7 +66,7 @@ class Proxy:
         self._health: HealthCheck | None = None
         self._control = control_app(self)
         self._cors = CORSMiddleware(
-            self._answered,
+            self._dispatch,
             allow_origins=config.cors_allow_origins,
             allow_methods=["*"],
             allow_headers=["*"],
@@ -78,32 +78,32 @@ class Proxy:
             for name, _ in scope["headers"]:
                 if name == b"origin":
                     return await self._cors(scope, receive, send)
-            return await self._answered(scope, receive, send)
+            return await self._dispatch(scope, receive, send)
         return await self._control(scope, receive, send)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation, named = HOT.get(scope["path"]), None
         if operation is None:
             operation, named = route_of(scope)
         if operation is None or self.inference is None:
-            await self._controlled(scope, receive, send)
+            await self._serve_control(scope, receive, send)
         elif scope["method"] == "POST":
             await self.inference.answer(operation, named, scope, receive, send)
         else:
-            await self._wrong_method(scope, send)
+            await self._refuse_method(scope, send)
 
-    async def _wrong_method(self, scope: Scope, send: Send) -> None:
+    async def _refuse_method(self, scope: Scope, send: Send) -> None:
         identifier = request_id(read_headers(scope))
         more = ((b"allow", b"POST"), (b"x-request-id", identifier), (b"openai-processing-ms", b"0"))
         await _refuse(send, not_allowed(), *more)
 
-    async def _controlled(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_control(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
         identifier = request_id(headers)
         began = monotonic()
         started = False
 
-        async def labelled(message: Any) -> None:
+        async def send_labelled(message: Any) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -118,17 +118,17 @@ class Proxy:
         scope["path"] = tidy(scope["path"])
         try:
             if scope["method"] not in ("GET", "HEAD"):
-                self.auth.principal(headers)  # before anything is read
-                receive = await _taken(scope, receive, headers)
-            await self._control(scope, receive, labelled)
+                self.auth.principal(headers)  # before the body is read
+                receive = await _buffered(scope, receive, headers)
+            await self._control(scope, receive, send_labelled)
         except ClientLeft:
             pass
         except AdapterError as error:
-            await _refuse(labelled, error)
+            await _refuse(send_labelled, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an OpenAI error
             log_surprise(error, identifier)
             if not started:
-                await _refuse(labelled, InternalServerError("The proxy failed to answer"))
+                await _refuse(send_labelled, InternalServerError("The proxy failed to answer"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -146,11 +146,11 @@ class Proxy:
                 try:
                     await self.store.aclose()
                 except StoreError as error:
-                    log.warning("what keys used last is not written down: %s", error)
+                    log.warning("the last uses of keys were not saved: %s", error)
 
     @property
     def health(self) -> HealthCheck:
-        """Whoever asks how the deployments are, while the proxy runs."""
+        """The health check of the deployments. RuntimeError unless the proxy runs."""
         if self._health is None:
             raise RuntimeError("the proxy does not run: its lifespan has not begun")
         return self._health
@@ -164,7 +164,7 @@ class Proxy:
                 log.warning("%s", error)
 
     def metrics_text(self) -> bytes:
-        """Return the metrics, with those that are read off rather than counted."""
+        """Return the metrics in Prometheus' text format; the gauges are set first."""
         now = monotonic()
         for one in self.catalog.entries():
             self.metrics.cooling.values[one.entry.name, one.id] = float(one.cooled_until > now)
@@ -174,12 +174,12 @@ class Proxy:
 
 
 def tidy(path: str) -> str:
-    """Return a path without the doubled and trailing slashes that base URLs give rise to."""
+    """Return a path without doubled or trailing slashes, which come from base URLs that end in a slash."""
     return re.sub("/{2,}", "/", path).rstrip("/") or "/"
 
 
 def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
-    """Return the call that an unusual path stands for, and the model it names."""
+    """Return the operation of a path that is not in HOT, and the model that the path names."""
     path = tidy(scope["path"])
     if path in HOT:
         return HOT[path], None
@@ -191,12 +191,12 @@ def route_of(scope: Scope) -> tuple[Operation | None, str | None]:
     return None, None
 
 
-async def _taken(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
-    """Read a control request's body within its bounds; return what hands it on."""
+async def _buffered(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+    """Read a control request's body, which has a limit; return a `receive` that gives it again."""
     body = await read_body(scope, receive, headers, LARGEST_CONTROL)
     if scope["path"].startswith("/key/"):
-        parse_object(body)  # what FastAPI reads too is not all JSON: NaN, half a surrogate pair
-    # JSON whatever it is called: curl calls it a form.
+        parse_object(body)  # FastAPI also accepts what is not JSON: NaN, half of a surrogate pair
+    # The body is read as JSON whatever its content type: curl's default is a form.
     scope["headers"] = [
         *((name, value) for name, value in scope["headers"] if name != b"content-type"),
         (b"content-type", b"application/json"),

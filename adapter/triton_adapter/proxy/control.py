@@ -11,16 +11,16 @@ from starlette.exceptions import HTTPException
 
 from triton_adapter.errors import AdapterError, BadRequestError, InternalServerError
 from triton_adapter.proxy import health, models
-from triton_adapter.proxy.auth import Authenticator, Principal, require_admin
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.http import error_headers, read_headers
-from triton_adapter.proxy.key_routes import KeyRoutes
-from triton_adapter.proxy.key_store import KeyStore
+from triton_adapter.proxy.keys.auth import Authenticator, Principal, require_admin
+from triton_adapter.proxy.keys.routes import KeyRoutes
+from triton_adapter.proxy.keys.store import KeyStore
 
 
 class Served(Protocol):
-    """What the routes show: the proxy."""
+    """The parts of the proxy that the routes show."""
 
     config: Config
     catalog: Catalog
@@ -106,12 +106,14 @@ def control_app(proxy: Served) -> FastAPI:
     app.add_exception_handler(AdapterError, _refused)
     app.add_exception_handler(HTTPException, _missing)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _failed)  # and then it is raised again, and logged
+    app.add_exception_handler(
+        Exception, _failed
+    )  # Starlette raises it again after this answer, and it is logged
     return app
 
 
 def not_allowed() -> AdapterError:
-    """Return the error of a route that is asked by a method it does not have."""
+    """Return the error for a method that a route does not have."""
     return BadRequestError("This method is not allowed here", status_code=405, code="method_not_allowed")
 
 

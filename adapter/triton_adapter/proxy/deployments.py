@@ -1,4 +1,4 @@
-"""Deployments and the groups they form: which name a client may ask for, and what stands behind it."""
+"""Deployments, and the groups of them that clients ask for by name."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_adapter.errors import AdapterError, NotFoundError
-from triton_adapter.proxy.config import Config, ModelEntry
+from triton_adapter.proxy.config.values import Config, ModelEntry
 from triton_adapter.proxy.limits import Meter
 from triton_adapter.target import Target
 
-# Names that wildcards were asked for are kept, but not for ever: clients choose them.
+# Groups kept for names that matched a wildcard. Clients choose these names, so their number is limited.
 KEPT_NAMES = 1024
 
 
 @dataclass(slots=True)
 class Deployment:
-    """One model on one server, and how it has fared. Times are seconds of the monotonic clock."""
+    """One model on one server, and how it has answered lately. Times are seconds of the monotonic clock."""
 
     entry: ModelEntry
     target: Target
@@ -32,7 +32,7 @@ class Deployment:
 
 @dataclass(slots=True)
 class Group:
-    """The deployments of one name. `label` is the configured name: clients cannot make new ones of it."""
+    """The deployments of one name. `label` is the configured name, which clients cannot choose."""
 
     name: str
     label: str
@@ -55,7 +55,7 @@ class Catalog:
                 continue
             group = self.groups.setdefault(entry.name, Group(entry.name, entry.name))
             group.deployments.append(Deployment(entry, entry.make_target(entry.model), meter))
-        # The pattern with the most letters is the most particular one.
+        # The longest pattern is the most specific one.
         self._patterns = sorted(self._wildcards, key=len, reverse=True)
 
     def names(self) -> list[str]:

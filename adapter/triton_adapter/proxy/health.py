@@ -7,14 +7,14 @@ from typing import Any
 
 from triton_adapter.client import AsyncClient
 from triton_adapter.errors import AdapterError
-from triton_adapter.proxy.config import ModelEntry
+from triton_adapter.proxy.config.values import ModelEntry
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.target import Target
 
 Json = dict[str, Any]
-# Seconds to wait for Triton's word.
+# Seconds to wait for Triton's answer.
 PATIENCE = 2.0
-# Readiness is asked by anybody, as often as they like; Triton is asked once in so many seconds.
+# Seconds for which Triton's answer is kept: anybody may ask for readiness, at any rate.
 KEPT = 1.0
 
 
@@ -40,7 +40,7 @@ class HealthCheck:
         self._asked = float("-inf")
 
     async def deployments(self) -> list[Health]:
-        """Return how every deployment is. Those who ask at the same time share one answer."""
+        """Return how every deployment is. Callers at the same time share one answer."""
         now = monotonic()
         if self._asking is None or (self._asking.done() and now - self._asked > KEPT):
             self._asked = now
@@ -55,7 +55,7 @@ class HealthCheck:
 
     async def _ask_all(self) -> list[Health]:
         pairs = [(one.entry, one.target) for one in self._catalog.entries()]
-        # Of a pattern no model is known: its server is asked.
+        # A pattern names no model, so its server is asked whether it is ready.
         servers = [
             (entry, entry.make_target(entry.model.replace("*", "x"))) for entry in self._catalog.wildcards()
         ]
@@ -67,8 +67,8 @@ class HealthCheck:
     async def _ask(self, entry: ModelEntry, target: Target, path: str) -> Health:
         try:
             status = await self._status(target, path)
-            # Behind a bare /generate the model may go by another name, or there is no /v2 at all.
-            if status != 200 and target.endpoint.bare is not None:
+            # With a bare /generate the model may have another name on the server, or there is no /v2.
+            if status != 200 and target.api_base.bare is not None:
                 status = await self._status(target, "/v2/health/ready")
                 status = 200 if status in (404, 405) else status
         except AdapterError as error:
@@ -84,7 +84,7 @@ class HealthCheck:
 
 
 def readiness(health: list[Health], *, keys: bool) -> Json:
-    """Return what readiness tells to anybody: numbers, no names. Ready means that some model can be asked."""
+    """Return the readiness report, which is public: numbers without names. Ready: at least one model can be used."""
     ready = sum(one.ready for one in health)
     status = "healthy" if ready == len(health) else "degraded" if ready else "unhealthy"
     return {

@@ -1,4 +1,4 @@
-"""ASGI's edges: reading a body within bounds, writing answers and OpenAI errors."""
+"""ASGI helpers: read a body within its limits, write answers and OpenAI errors."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -17,14 +17,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# The headers that mean something here.
+# The headers that the proxy reads.
 READ = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-request-id", b"content-length", b"expect"})
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
-# How much of a body that is too large is read to its end, so that the client gets to read why it was refused.
+# Bytes of a too large body that are still read and dropped, so that the client gets to read the refusal.
 DISCARDED = 16
-# In a request's scope: its body did not come in time.
+# Set in a request's scope if its body did not come in time.
 LATE = "triton_proxy.late"
-# Characters of a name that a client made up, of a message, and of a header that are given back.
+# The most characters of a client's name, of a message and of a header in an answer.
 LONGEST_NAME, LONGEST_MESSAGE, LONGEST_HEADER = 200, 4000, 2000
 
 
@@ -33,12 +33,12 @@ class ClientLeft(Exception):
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return the headers that mean something here."""
+    """Return the headers that the proxy reads."""
     return {name: value for name, value in scope["headers"] if name in READ}
 
 
 def request_id(headers: MutableMapping[bytes, bytes]) -> bytes:
-    """Return the client's request id, if it has a decent one, else a new one."""
+    """Return the client's request id, if it has a valid one, else a new one."""
     given = headers.get(b"x-request-id")
     if given is not None and _ID.fullmatch(given):
         return given
@@ -55,7 +55,7 @@ async def read_body(
 ) -> bytes:
     """Return a request's body. RequestTooLargeError if it is larger than `limit` bytes; ClientLeft.
 
-    BadRequestError (408) if the connection has waited for it long enough.
+    BadRequestError (408) if the body does not come in time.
     """
     body = await _read_body(receive, headers, limit)
     if LATE in scope:
@@ -68,7 +68,7 @@ async def read_body(
 async def _read_body(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
     declared = headers.get(b"content-length", b"0")
     if b"expect" in headers and int(declared) > limit:
-        raise _too_large(limit)  # the client asks before it sends
+        raise _too_large(limit)  # the client waits for 100 Continue
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientLeft
@@ -112,7 +112,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def error_body(error: AdapterError) -> bytes:
-    """Return OpenAI's error object; what a client made up is not given back at any length."""
+    """Return OpenAI's error object; long texts, which may hold what the client sent, are cut."""
     document = error.to_dict()
     told = document["error"]
     told["message"] = clipped(told["message"], LONGEST_MESSAGE)
@@ -127,7 +127,7 @@ def clipped(text: str, most: int) -> str:
 
 
 def names_header(names: Iterable[str]) -> bytes:
-    """Return names that a client made up as a header's value: percent-encoded, and not all of too many."""
+    """Return names from a client as a header's value: percent-encoded, and cut if there are many."""
     return clipped(",".join(quote(name, safe="[]") for name in names), LONGEST_HEADER).encode()
 
 
@@ -143,7 +143,7 @@ def error_headers(error: AdapterError) -> Headers:
     elif error.status_code == 503:
         found.append((b"retry-after", b"1"))
     if error.status_code == 429 and not error.retryable:
-        found.append((b"x-should-retry", b"false"))  # the openai client's own sign
+        found.append((b"x-should-retry", b"false"))  # a header that the openai client obeys
     return found
 
 

@@ -1,15 +1,16 @@
-"""The three calls that do the work: chat completions, completions, embeddings. The hot path: no framework in it."""
+"""The routes that call models: chat completions, completions, embeddings. The hot path, without a framework."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, perf_counter, time
 from typing import Any
 
 import orjson
 
-from triton_adapter.calls import Call
+from triton_adapter.call import Call
 from triton_adapter.client import AsyncChunks, AsyncClient
 from triton_adapter.errors import (
     AdapterError,
@@ -20,8 +21,7 @@ from triton_adapter.errors import (
     RateLimitError,
     ServiceUnavailableError,
 )
-from triton_adapter.proxy.auth import Authenticator, Principal, check_budget
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.deployments import Catalog, Deployment, Group, shortened
 from triton_adapter.proxy.http import (
     ClientLeft,
@@ -38,11 +38,13 @@ from triton_adapter.proxy.http import (
     request_id,
     respond,
 )
-from triton_adapter.proxy.keys import Key
+from triton_adapter.proxy.keys.auth import Authenticator, Principal, check_budget
+from triton_adapter.proxy.keys.key import Key
 from triton_adapter.proxy.metrics import Metrics
 from triton_adapter.proxy.router import Outcome, Router
 from triton_adapter.proxy.watch import Watch
 
+Json = dict[str, Any]
 log = logging.getLogger("triton_proxy")
 STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -66,8 +68,18 @@ EMBED = Operation("embeddings", lambda client: client.embedding)
 
 
 @dataclass(slots=True)
+class Opened:
+    """What a deployment answers: a whole `reply`, or a stream of which the first `batch` of chunks has come."""
+
+    call: Call
+    reply: Json = field(default_factory=dict)
+    chunks: AsyncChunks | None = None
+    batch: list[Json] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Exchange:
-    """One request on its way through."""
+    """One request and its answer, as far as they have come."""
 
     operation: Operation
     id: bytes
@@ -75,17 +87,16 @@ class Exchange:
     principal: Principal | None = None
     label: str = ""
     model: str = ""
-    outcome: Outcome | None = None
-    call: Call | None = None
+    outcome: Outcome[Opened] | None = None
     started: bool = False
     left: bool = False
     status: int = 200
     tokens: int = 0
-    # The key whose limits and budget this request counts against, once it does.
+    # The key whose limits and budget this request counts against, after it was admitted.
     metered: Key | None = None
 
     def leave(self) -> None:
-        """Take note that the client has left."""
+        """Note that the client has left."""
         self.left = True
 
 
@@ -116,30 +127,30 @@ class Inference:
         try:
             exchange.principal = self.auth.principal(headers)
             body = parse_object(await read_body(scope, receive, headers, self.config.max_body))
-            group = self._admitted(exchange, body, named)
+            group = self._admit(exchange, body, named)
             watch = Watch(exchange.leave, receive)
-            await self._answered(exchange, group, body, send)
+            await self._respond(exchange, group, body, send)
         except AdapterError as error:
-            await self._refused(exchange, error, send)
+            await self._refuse(exchange, error, send)
         except ClientLeft:
             exchange.left = True
         except asyncio.CancelledError:
-            # Either the client has gone, or the proxy is going and has waited long enough.
+            # Either the client has left, or the proxy is shutting down and its drain time is over.
             if not exchange.left:
-                await self._refused(
+                await self._refuse(
                     exchange, ServiceUnavailableError("The proxy is shutting down", retry_after=1), send
                 )
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an OpenAI error
             log_surprise(error, exchange.id)
-            await self._refused(exchange, InternalServerError("The proxy failed to answer"), send)
+            await self._refuse(exchange, InternalServerError("The proxy failed to answer"), send)
         finally:
             if watch is not None:
                 watch.end()
             self.running -= 1
-            self._counted(exchange)
+            self._count(exchange)
 
-    def _admitted(self, exchange: Exchange, body: dict[str, Any], named: str | None) -> Group:
-        """Return the group a request is for, once it is known that it may be asked now."""
+    def _admit(self, exchange: Exchange, body: Json, named: str | None) -> Group:
+        """Return the group a request is for, after checking that the request may be sent now."""
         limit = self.config.max_parallel_requests
         if limit is not None and self.running > limit:
             raise ServiceUnavailableError("The proxy is busy; try again later", retry_after=1)
@@ -171,46 +182,43 @@ class Inference:
         exchange.metered = key
         return group
 
-    async def _answered(self, exchange: Exchange, group: Group, body: dict[str, Any], send: Send) -> None:
+    async def _respond(self, exchange: Exchange, group: Group, body: Json, send: Send) -> None:
+        """Open an answer at one of the group's deployments and send it."""
         drop, allowed = (
             _flags(body) if "drop_params" in body or "allowed_openai_params" in body else (False, ())
         )
-        method = self._methods[exchange.operation.route]
-        stream = body.get("stream") is True
-
-        async def perform(deployment: Deployment) -> Any:
-            entry = deployment.entry
-            call = Call(
-                exchange.model,
-                exchange.id.decode(),
-                drop or entry.drop_params,
-                (*entry.allowed_params, *allowed),
-            )
-            exchange.call = call
-            asked = {**entry.defaults, **body} if entry.defaults else body
-            result = await method(deployment.target, asked, call)
-            if not stream or not isinstance(result, AsyncChunks):
-                return result
-            # Until something has come, another deployment can still answer.
-            try:
-                return result, await anext(result, [])
-            except BaseException:
-                await result.aclose()
-                raise
-
-        outcome = await self.router.open(group, perform)
+        outcome = await self.router.open(group, partial(self._open, exchange, body, drop, allowed))
         exchange.outcome = outcome
-        if type(outcome.result) is tuple:
-            chunks, batch = outcome.result
-            await self._streamed(exchange, chunks, batch, send)
+        opened = outcome.result
+        if opened.chunks is not None:
+            await self._send_stream(exchange, opened.chunks, opened.batch, send)
             return
-        reply = outcome.result
-        exchange.tokens = self._count_tokens(exchange, reply.get("usage"))
-        data = orjson.dumps(reply)
-        await respond(send, 200, data, self._headers(exchange))
+        exchange.tokens = self._count_tokens(exchange, opened.reply.get("usage"))
+        await respond(send, 200, orjson.dumps(opened.reply), self._headers(exchange))
 
-    async def _streamed(
-        self, exchange: Exchange, chunks: AsyncChunks, batch: list[dict[str, Any]], send: Send
+    async def _open(
+        self, exchange: Exchange, body: Json, drop: bool, allowed: tuple[str, ...], deployment: Deployment
+    ) -> Opened:
+        """Ask one deployment. A stream's first chunks are awaited, as another one can answer until then."""
+        entry = deployment.entry
+        call = Call(
+            exchange.model,
+            exchange.id.decode(),
+            drop or entry.drop_params,
+            (*entry.allowed_params, *allowed),
+        )
+        asked = {**entry.defaults, **body} if entry.defaults else body
+        result = await self._methods[exchange.operation.route](deployment.target, asked, call)
+        if not isinstance(result, AsyncChunks):
+            return Opened(call, reply=result)
+        try:
+            return Opened(call, chunks=result, batch=await anext(result, []))
+        except BaseException:
+            await result.aclose()
+            raise
+
+    async def _send_stream(
+        self, exchange: Exchange, chunks: AsyncChunks, batch: list[Json], send: Send
     ) -> None:
         first = last = perf_counter()
         dumps = orjson.dumps
@@ -243,13 +251,13 @@ class Inference:
                 (b"x-litellm-attempted-retries", b"%d" % outcome.retries),
                 (b"x-litellm-attempted-fallbacks", b"%d" % outcome.fallbacks),
             ]
-            if exchange.call is not None and exchange.call.dropped:
-                found.append((b"x-litellm-dropped-params", names_header(exchange.call.dropped)))
+            if dropped := outcome.result.call.dropped:
+                found.append((b"x-litellm-dropped-params", names_header(dropped)))
         if exchange.principal is not None and exchange.principal.key is not None:
             found += exchange.principal.key.meter.headers(monotonic())
         return found
 
-    async def _refused(self, exchange: Exchange, error: AdapterError, send: Send) -> None:
+    async def _refuse(self, exchange: Exchange, error: AdapterError, send: Send) -> None:
         exchange.status = error.status_code
         if error.status_code >= 500:
             log.warning(
@@ -265,7 +273,7 @@ class Inference:
             return
         await respond(send, error.status_code, body, [*error_headers(error), *self._headers(exchange)])
 
-    def _count_tokens(self, exchange: Exchange, usage: dict[str, Any] | None) -> int:
+    def _count_tokens(self, exchange: Exchange, usage: Json | None) -> int:
         if usage is None:
             return 0
         values, label = self.metrics.tokens.values, exchange.label
@@ -276,7 +284,7 @@ class Inference:
         total: int = prompt + written
         return total
 
-    def _counted(self, exchange: Exchange) -> None:
+    def _count(self, exchange: Exchange) -> None:
         metrics, route = self.metrics, exchange.operation.route
         status = "499" if exchange.left else str(exchange.status)
         metrics.requests.values[route, exchange.label, status] += 1
@@ -289,12 +297,12 @@ class Inference:
             self.router.done(exchange.outcome, exchange.tokens)
         if (key := exchange.metered) is not None:
             key.meter.end(exchange.tokens)
-            # A request that came to nothing is given back.
+            # A request that was not answered does not count against the budget.
             self.auth.store.use(key, 0 if exchange.outcome else -1, exchange.tokens)
 
 
-def _flags(body: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
-    """Take LiteLLM's two flags out of a body: whether to drop parameters, and which to let pass."""
+def _flags(body: Json) -> tuple[bool, tuple[str, ...]]:
+    """Take LiteLLM's two flags out of a body: whether to drop parameters, and which to send on."""
     drop, allowed = body.pop("drop_params", None) or False, body.pop("allowed_openai_params", None) or []
     if not isinstance(drop, bool):
         raise BadRequestError("'drop_params' must be a boolean", param="drop_params", code="invalid_type")
@@ -308,7 +316,7 @@ def _flags(body: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
 
 
 def log_surprise(error: BaseException, identifier: bytes) -> None:
-    """Log where something failed that should not: the place, never the text, which may hold anything."""
+    """Log an unexpected failure: its type and line, never its text, which may hold anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

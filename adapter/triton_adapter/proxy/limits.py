@@ -1,4 +1,4 @@
-"""Limits: requests and tokens per minute, and requests at a time. Pure: the clock's reading is handed in (seconds)."""
+"""Limits: requests and tokens per minute, and requests at a time. Pure: the time is an argument, in seconds."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
-"""What the proxy counts, and the Prometheus text that shows it.
+"""The proxy's metrics, in Prometheus' text format.
 
-Labels are names from the config and codes of ours: nothing that a client sends is ever a label.
+Labels are names from the config and our own codes; nothing that a client sends is a label.
 """
 
 from bisect import bisect_left
@@ -40,7 +40,7 @@ class Gauge(Counter):
 
 
 class Histogram:
-    """How many observations were at most so large, for each set of labels."""
+    """Counts of observations up to each bound, for each set of labels."""
 
     kind = "histogram"
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from triton_adapter.errors import NotFoundError
-from triton_adapter.proxy.auth import Principal
-from triton_adapter.proxy.config import ModelEntry
+from triton_adapter.proxy.config.values import ModelEntry
 from triton_adapter.proxy.deployments import Catalog, shortened
+from triton_adapter.proxy.keys.auth import Principal
 
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ def find_model(catalog: Catalog, principal: Principal, name: str, created: int) 
 
 
 def model_info(catalog: Catalog, principal: Principal) -> Json:
-    """Return what LiteLLM's `/model/info` tells of every deployment, less what is nobody's business."""
+    """Return what LiteLLM's `/model/info` tells of every deployment, without addresses and secrets."""
     entries = [*(one.entry for one in catalog.entries()), *catalog.wildcards()]
     return {"data": [_info(entry) for entry in entries if _may(catalog, principal, entry.name)]}
 

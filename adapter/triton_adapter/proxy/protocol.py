@@ -1,6 +1,6 @@
-"""uvicorn's HTTP/1.1 with bounds: requests that come slowly or without end, clients that do not read their answers.
+"""uvicorn's HTTP/1.1 protocol with limits for slow or endless requests and for clients that do not read.
 
-What is not HTTP, or not in time, is answered with OpenAI's error object too, and the connection is closed.
+What is not HTTP, or comes too late, is answered with OpenAI's error object, and the connection is closed.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ LARGEST_HEAD = 64 << 10
 # Nothing is changed to here, and the parser takes no body of a request that wants it: Java's own client asks for h2c
 # with the first request of every connection.
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-# The same, cut by the end of a segment behind its first letter.
+# The same, cut by the end of a segment after its first letter.
 _CUT = re.compile(rb"(?<=\r\n)u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?\Z", re.IGNORECASE)
-# Bytes per second that buy a body more time.
+# Bytes per second at which a body gets more time.
 SLOWEST = 16 << 10
-# Bytes of an answer that are held back at most.
+# The most bytes of an answer that are held back.
 GATHERED = 64 << 10
 
 
@@ -39,7 +39,7 @@ class Bounds:
 
 
 class Gathered:
-    """A transport's writing, held back until the loop turns: an answer's head and body leave together."""
+    """Collects writes until the next turn of the loop, so that an answer's head and body are sent together."""
 
     __slots__ = ("_loop", "_parts", "_size", "_transport")
 
@@ -50,7 +50,7 @@ class Gathered:
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Write with what else is written in this turn."""
+        """Write, together with the other writes of this turn."""
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
@@ -77,7 +77,7 @@ class Gathered:
 
 
 class Waiting(Enum):
-    """What has not come whole."""
+    """The part of a request that has not come completely."""
 
     NOTHING = auto()
     HEAD = auto()
@@ -91,7 +91,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._bounds = bounds
         self._waiting = self._timed = Waiting.HEAD
-        self._size = 0  # of what has come of it
+        self._size = 0  # of the part that has come
         self._since = self.loop.time()
         self._begun = False
         # Of a head that comes in several segments: its last bytes that were passed on, and those that were not yet.
@@ -113,7 +113,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, as long as what is waited for comes in time, and a head is of a decent size."""
+        """Read data, within the limits for time and for the size of a head."""
         self._size += len(data)
         if self._waiting is not Waiting.BODY and (
             self._passed or b"upgrade:" in data.lower() or b"\r\n\r\n" not in data
@@ -139,18 +139,18 @@ class Protocol(HttpToolsProtocol):
         return text[len(passed) : end]
 
     def on_message_begin(self) -> None:
-        """Take note that a head has begun."""
+        """Note that a head has begun."""
         super().on_message_begin()
         self._begun, self._waiting = True, Waiting.HEAD
 
     def on_headers_complete(self) -> None:
-        """Take note that a head is complete."""
+        """Note that a head is complete."""
         self._waiting, self._size = Waiting.BODY, 0
         super().on_headers_complete()
         self.cycle.transport = self._gathered  # type: ignore[assignment]  # all that it needs of one
 
     def on_message_complete(self) -> None:
-        """Take note that a request is complete."""
+        """Note that a request is complete."""
         self._waiting, self._size = Waiting.NOTHING, 0
         super().on_message_complete()
 
@@ -165,7 +165,7 @@ class Protocol(HttpToolsProtocol):
         self._sending = self.loop.call_later(self._bounds.sending, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Take note that the client reads."""
+        """Note that the client reads."""
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
@@ -176,7 +176,7 @@ class Protocol(HttpToolsProtocol):
         self._refuse(BadRequestError("The request is not valid HTTP", code="invalid_http"))
 
     def _time(self, waiting: Waiting) -> None:
-        """Give what is waited for its time."""
+        """Start the timer of what is waited for."""
         if self._timer is not None:
             self._timer.cancel()
         self._timed, self._since, self._timer = waiting, self.loop.time(), None
@@ -202,7 +202,7 @@ class Protocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(left, self._late)
         elif self.cycle.response_complete:
             self.transport.close()
-        else:  # whoever reads the body is told, and answers
+        else:  # the reader of the body sees it, and answers
             self.scope[LATE] = True  # type: ignore[literal-required]
             self.cycle.more_body = False
             self.cycle.message_event.set()

@@ -1,6 +1,6 @@
-"""The router: which deployment answers, how often it is tried, and who answers when nobody of the group can.
+"""The router: chooses the deployment that answers, retries, and falls back to another group.
 
-Nothing is ever tried again once a byte of the answer has gone: only opening an answer passes through here.
+Only opening an answer passes through here, so nothing is tried again after a byte of the answer was sent.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError, RateLimitError, RequestError, ServerError
-from triton_adapter.proxy.config import RouterConfig
+from triton_adapter.proxy.config.values import RouterConfig
 from triton_adapter.proxy.deployments import Catalog, Deployment, Group
 from triton_adapter.proxy.metrics import Metrics
 
@@ -22,23 +22,25 @@ log = logging.getLogger("triton_proxy")
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 LONGEST_WAIT = 60.0
-# How the engines behind Triton say that a prompt is too long.
+# How the engines that Triton runs say that a prompt is too long.
 _TOO_LONG = re.compile(
     r"maximum (context|input|model) length|max_(model|input|seq)_len|context window", re.IGNORECASE
 )
 
 
+Result = TypeVar("Result")
+
+
 @dataclass(slots=True)
-class Outcome:
-    """Who answered, and what it took."""
+class Outcome(Generic[Result]):
+    """Who answered, with what, and after how many retries and fallbacks."""
 
     deployment: Deployment
-    result: Any = None
+    result: Result
     retries: int = 0
     fallbacks: int = 0
 
 
-Perform = Callable[[Deployment], Awaitable[Any]]
 Strategy = Callable[[list[Deployment], float], Deployment]
 
 
@@ -52,12 +54,12 @@ def shuffle(candidates: list[Deployment], now: float) -> Deployment:
 
 
 def least_busy(candidates: list[Deployment], now: float) -> Deployment:
-    """Take the one with the fewest requests under way."""
+    """Take the one with the fewest running requests."""
     return min(candidates, key=lambda one: one.meter.running)
 
 
 def fastest(candidates: list[Deployment], now: float) -> Deployment:
-    """Take the one that has been answering soonest; one that was never tried comes first."""
+    """Take the one with the lowest latency; one that was never tried comes first."""
     return min(candidates, key=lambda one: one.latency or 0.0)
 
 
@@ -85,27 +87,32 @@ class Router:
         self._strategy = STRATEGY[config.strategy]
         self._policy = {getattr(errors, name): count for name, count in config.retry_policy.items()}
 
-    async def open(self, group: Group, perform: Perform) -> Outcome:
-        """Return the first answer that could be opened. The AdapterError of the group asked for, if none could."""
+    async def open(self, group: Group, ask: Callable[[Deployment], Awaitable[Result]]) -> Outcome[Result]:
+        """Return the first answer that could be opened; `ask` asks one deployment for it.
+
+        If none could be opened, the AdapterError of the group that was asked for is raised.
+        """
         try:
-            return await self._within(group, perform)
+            return await self._open_within(group, ask)
         except AdapterError as error:
             first = error
         for at, name in enumerate(self._fallbacks(group, first), 1):
             try:
                 self.metrics.fallback(group.label)
-                outcome = await self._within(self.catalog.find(name), perform)
+                outcome = await self._open_within(self.catalog.find(name), ask)
             except AdapterError:
                 continue
             outcome.fallbacks = at
             return outcome
         raise first
 
-    def done(self, outcome: Outcome, tokens: int) -> None:
-        """Count an answer that is over."""
+    def done(self, outcome: Outcome[Any], tokens: int) -> None:
+        """Count an answer that has ended."""
         outcome.deployment.meter.end(tokens)
 
-    async def _within(self, group: Group, perform: Perform) -> Outcome:
+    async def _open_within(
+        self, group: Group, ask: Callable[[Deployment], Awaitable[Result]]
+    ) -> Outcome[Result]:
         tried: list[Deployment] = []
         retries = 0
         while True:
@@ -113,7 +120,7 @@ class Router:
             deployment = self.pick(group, now, tried)
             deployment.meter.begin(now)
             try:
-                result = await perform(deployment)
+                result = await ask(deployment)
             except AdapterError as error:
                 deployment.meter.end(0)
                 self.failed(group, deployment, error, monotonic())
@@ -138,8 +145,8 @@ class Router:
     def pick(self, group: Group, now: float, tried: list[Deployment]) -> Deployment:
         """Return the deployment to ask next: untried before tried, then by order, then by the strategy.
 
-        RateLimitError if every one has used up its limits. Where all are cooling down, the group's fallback answers;
-        if it has none, whoever will be back first is asked all the same.
+        RateLimitError if every one has used up its limits. If all are cooling down, ServiceUnavailableError lets the
+        group's fallback answer; if there is none, the one whose cool-down ends first is returned.
         """
         everyone = group.deployments
         if len(everyone) == 1:
@@ -171,7 +178,7 @@ class Router:
     def failed(self, group: Group, deployment: Deployment, error: AdapterError, now: float) -> None:
         """Count a failure; cool the deployment down if that makes too many in a row, or if it asked for a pause."""
         if isinstance(error, RequestError) and error.upstream is None:
-            return  # refused here: nobody was asked
+            return  # refused by the adapter itself: no deployment was asked
         self.metrics.upstream_error(group.label, deployment.id, error)
         log.debug("%s %s at deployment %s", error.status_code, error.code, deployment.id)
         if isinstance(error, RequestError) and error.status_code not in (401, 403, 429):
@@ -185,7 +192,7 @@ class Router:
     def _pause(
         self, group: Group, deployment: Deployment, error: AdapterError, tried: list[Deployment], retries: int
     ) -> float | None:
-        """Return the seconds until the next attempt, or None if there is to be none."""
+        """Return the seconds until the next attempt, or None if there is no further attempt."""
         ruled = next((count for kind, count in self._policy.items() if isinstance(error, kind)), None)
         limit = ruled
         if limit is None:

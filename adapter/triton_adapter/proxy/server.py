@@ -1,4 +1,4 @@
-"""Serving the proxy: in the foreground for the command, in a thread for tests and notebooks."""
+"""Serves the proxy: in the foreground for the command, in a thread for programs and tests."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,12 @@ from typing import Any, Self
 import uvicorn
 
 from triton_adapter.proxy.app import Proxy
-from triton_adapter.proxy.config import Config
+from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.protocol import Bounds, Protocol
 
-# Longer than the load balancers in front keep theirs.
+# Seconds for which an idle connection is kept: longer than load balancers keep theirs.
 KEEP_ALIVE = 75
-# How soon a wish to stop is noticed, in seconds.
+# Seconds between two checks whether to stop.
 TICK = 0.02
 START_TIMEOUT = 60
 
@@ -34,7 +34,7 @@ def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # its lines hold query strings, and those may hold keys
         server_header=False,
-        proxy_headers=False,  # nobody's address matters here
+        proxy_headers=False,  # the client's address is not used
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
         **options,
@@ -42,7 +42,7 @@ def uvicorn_config(config: Config, app: Any, **options: Any) -> uvicorn.Config:
 
 
 def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way. OSError if the port cannot be had.
+    """Serve until SIGINT or SIGTERM, then finish the running requests. OSError if the port cannot be used.
 
     `ready` is called with the address once requests are answered.
     """
@@ -57,7 +57,7 @@ def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **
         url = url.replace("http:", "https:", 1)
 
     def begun() -> None:
-        # What is loaded stays: the collector need not walk through it while requests wait.
+        # What is loaded stays, so the garbage collector need not look at it while requests wait.
         gc.collect()
         gc.freeze()
         ready(url)
@@ -65,7 +65,7 @@ def serve(config: Config, host: str, port: int, ready: Callable[[str], None], **
     server = _Server(uvicorn_config(config, proxy, **options), begun)
 
     def stop(signum: int, frame: object) -> None:
-        # A second signal ends the waiting for what is under way.
+        # A second signal stops without waiting for running requests.
         server.force_exit = server.should_exit
         server.should_exit = True
 
@@ -91,7 +91,7 @@ class ProxyServer:
     """A proxy on a free port of this machine.
 
     with ProxyServer(read_file("config.yaml")) as proxy:
-        OpenAI(base_url=proxy.url, api_key=...)
+        OpenAI(base_url=proxy.http_url, api_key=...)
     """
 
     def __init__(self, config: Config, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -103,8 +103,13 @@ class ProxyServer:
         self._thread = threading.Thread(target=self._run, name="triton-proxy", daemon=True)
 
     @property
-    def url(self) -> str:
+    def http_url(self) -> str:
         """The address, `http://127.0.0.1:port`."""
+        return self._url
+
+    @property
+    def url(self) -> str:
+        """The older name of `http_url`."""
         return self._url
 
     def start(self) -> Self:
@@ -116,7 +121,7 @@ class ProxyServer:
         return self
 
     def stop(self) -> None:
-        """Finish what is under way, then stop."""
+        """Finish the running requests, then stop."""
         self._server.should_exit = True
         self._thread.join()
 
@@ -134,7 +139,7 @@ class ProxyServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its pauses; what stops it is ours to say."""
+    """uvicorn without its pauses of 0.1 seconds, stopped by us and not by signals."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,16 +1,16 @@
-"""Watching for a client that leaves before it has its answer."""
+"""Notices a client that leaves before it has its answer."""
 
 import asyncio
 from collections.abc import Callable
 
 from triton_adapter.proxy.http import Receive
 
-# Seconds after which a client is watched for leaving: most answers are there sooner, and watching has its price.
+# Seconds until the watch begins: most answers are complete sooner, and watching costs a task.
 PATIENCE = 0.05
 
 
 class Watch:
-    """Tells `left`, and cancels the task that made the watch, when the client leaves."""
+    """When the client leaves, calls `left` and cancels the task that made the watch."""
 
     __slots__ = ("_left", "_receive", "_task", "_timer", "_watcher")
 

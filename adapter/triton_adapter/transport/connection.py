@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from triton_adapter.errors import AdapterError, APIConnectionError, APITimeoutError, BadGatewayError
+from triton_adapter.steps import Reply, Wire
 from triton_adapter.transport.place import Place
-from triton_adapter.triton.replies import Reply, Wire
 
 if TYPE_CHECKING:
     from triton_adapter.transport.pool import Pool

@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from triton_adapter.calls import Together
 from triton_adapter.errors import AdapterError
-from triton_adapter.flow import Flow
-from triton_adapter.target import Steps
+from triton_adapter.generation.flow import Flow
+from triton_adapter.steps import Sleep, Steps, Together, Wire
 from triton_adapter.transport.pool import Pool
-from triton_adapter.triton.replies import Sleep, Wire
 
 SIDE_BY_SIDE = 16
 # Streams of one answer that are read at a time: as many as OpenAI lets a prompt have choices.

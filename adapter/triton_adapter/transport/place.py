@@ -5,9 +5,9 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from triton_adapter.errors import AdapterError
+from triton_adapter.steps import Wire
 from triton_adapter.tls import Tls, refusal
 from triton_adapter.transport.forward import Routes, Via
-from triton_adapter.triton.replies import Wire
 
 USER_AGENT = "triton-adapter"
 

@@ -8,11 +8,11 @@ from collections import deque
 from time import monotonic
 
 from triton_adapter.errors import BadRequestError, ServiceUnavailableError
+from triton_adapter.steps import Reply, Wire
 from triton_adapter.tls import context
 from triton_adapter.transport.connection import Connection
 from triton_adapter.transport.forward import Tunnel, environment
 from triton_adapter.transport.place import Place, address, place, request_bytes
-from triton_adapter.triton.replies import Reply, Wire
 
 CONNECT_TIMEOUT = 10.0
 # Bytes at which a body that is no stream is taken to have no end.

@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from triton_adapter.errors import ServiceUnavailableError
-from triton_adapter.flow import Flow
-from triton_adapter.target import Steps
+from triton_adapter.generation.flow import Flow
+from triton_adapter.steps import Steps
 from triton_adapter.transport.loop import LoopTransport
 
 

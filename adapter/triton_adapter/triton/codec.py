@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from triton_adapter.errors import BadGatewayError, BadRequestError
-from triton_adapter.triton.jsontext import dumps, loads
+from triton_adapter.jsontext import dumps, loads
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -133,7 +133,7 @@ def decode_infer(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
                 _check_size(datatype, shape, data)
             found[name] = Tensor(name, datatype, shape, data)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise BadGatewayError("the reply is not an infer response of Triton's") from error
+        raise BadGatewayError("the reply is not an infer response") from error
     return found
 
 
@@ -174,7 +174,7 @@ def _split_bytes(data: bytes) -> list[bytes]:
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
         if at + 4 + length > len(data):
-            raise ValueError("a string ends behind the data")
+            raise ValueError("a string ends after the data")
         items.append(bytes(data[at + 4 : at + 4 + length]))
         at += 4 + length
     return items

@@ -1,13 +1,10 @@
-"""Requests and replies as values, and what a refusal of Triton's means.
+"""Reads Triton's refusals: the error for an HTTP reply that is not a success.
 
-2.51 labels errors text/plain on some routes and sends them as an event on generate_stream, so a reader goes by the
-body, never by the Content-Type. The status is Triton's; a model's failure is 400 on generate whatever its code.
+2.51 labels errors text/plain on some routes and sends them as an event on generate_stream, so the body
+decides, never the Content-Type. The status is Triton's; a model's failure is 400 on generate whatever its code.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
 
 from triton_adapter.errors import (
     BY_STATUS,
@@ -17,43 +14,12 @@ from triton_adapter.errors import (
     BadRequestError,
     InternalServerError,
 )
-from triton_adapter.tls import Tls
-from triton_adapter.triton.jsontext import loads
+from triton_adapter.jsontext import loads
+from triton_adapter.steps import Reply
 
 JSON = {"Content-Type": "application/json"}
-# A Retry-After of more seconds than these says no more than that.
+# A Retry-After is cut to this many seconds.
 LONGEST_PAUSE = 1e9
-
-
-@dataclass(slots=True)
-class Wire:
-    """One HTTP request. `stream` leaves a successful reply's body unread. Times are seconds."""
-
-    method: str
-    url: str
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    stream: bool = False
-    timeout: float | None = None
-    silence: float | None = None
-    tls: Tls | None = None
-
-
-@dataclass(slots=True)
-class Reply:
-    """One HTTP reply. `source` is the transport's open stream when the request asked for one and it succeeded."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    source: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """An effect: wait so many seconds."""
-
-    seconds: float
 
 
 def triton_message(body: bytes) -> str | None:
@@ -88,9 +54,9 @@ def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | N
     if status < 400:
         kind, status = BadGatewayError, 502
         message = f"the upstream answered {reply.status}, which Triton never does"
-    if status == 407:  # no Triton asks for it: it is not the client of ours who has to show something
+    if status == 407:  # from a forward proxy, as Triton never sends it; the caller need not authenticate
         return APIConnectionError(
-            "the proxy on the way to Triton wants other credentials than the environment names",
+            "the proxy on the way to Triton refuses the credentials that the environment names",
             code="upstream_proxy",
             request_id=request_id,
             upstream=upstream,
@@ -98,7 +64,7 @@ def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | N
     if status == 408:
         status = 504
     return kind(
-        message or f"the upstream answered {reply.status} without an error of Triton's",
+        message or f"the upstream answered {reply.status} without an error from Triton",
         status_code=status,
         param="model" if status == 404 else None,
         request_id=request_id,

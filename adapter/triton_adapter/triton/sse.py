@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError
-from triton_adapter.triton.jsontext import loads
+from triton_adapter.jsontext import loads
 from triton_adapter.triton.replies import triton_message
 
 LONGEST_LINE = 64 * 1024 * 1024
@@ -20,7 +20,7 @@ class EventReader:
     __slots__ = ("_data", "_length", "_pieces", "_size")
 
     def __init__(self) -> None:
-        # Of the line that has not ended, joined once it has: a long one comes in very many.
+        # The parts of a line that has not ended; joined at its end, as a long line comes in many parts.
         self._pieces: list[bytes] = []
         self._length = 0
         self._data: list[bytes] = []
@@ -49,10 +49,10 @@ class EventReader:
                 raise BadGatewayError("the reply is not an event stream")
 
     def end(self) -> None:
-        """Tell the reader that the bytes are over. BadGatewayError if they stop inside an event."""
+        """Tell the reader that no more bytes come. BadGatewayError if they stop inside an event."""
         rest = b"".join(self._pieces)
         if rest.lstrip().startswith(b"{") and (message := triton_message(rest)) is not None:
-            raise BadGatewayError(message)  # an error without an event around it
+            raise BadGatewayError(message)  # an error that is not inside an event
         if rest or self._data:
             raise BadGatewayError("the event stream ends in the middle of an event")
 

@@ -29,8 +29,8 @@ from contract_tests.tests.witnesses.http2 import (
     read,
     start,
 )
-from triton_contract.grpc.messages import build
-from triton_contract.grpc.schema import SERVICE, message_classes
+from triton_contract.cases.messages import build
+from triton_contract.cases.protobuf import SERVICE, message_classes
 from triton_contract.targets import Target
 
 CERTIFICATES = Path(__file__).parents[3] / "emulator" / "tests" / "frontends" / "certificates"

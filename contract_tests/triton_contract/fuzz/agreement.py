@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_contract.compare import Outcome, Verdict
-from triton_contract.http.body import HEADER_LENGTH
-from triton_contract.results import CaseResult
-from triton_contract.runner import Pair
+from triton_contract.cases.encoding import HEADER_LENGTH
+from triton_contract.comparing.compare import Outcome, Verdict
+from triton_contract.comparing.results import CaseResult
+from triton_contract.running.pair import Pair
 
 from .request import Request, case_of
 
@@ -71,12 +71,8 @@ class Agreement:
 
 
 def details(result: CaseResult) -> str:
-    """What differs, axis by axis; an axis that says the same as the one before is not shown."""
-    found: dict[str, str] = {}
-    for axis, verdict in result.verdicts.items():
-        if verdict.outcome is Outcome.DIFFERENT and verdict.detail not in found.values():
-            found[axis] = verdict.detail
-    return "\n".join(f"{axis}: {detail}" for axis, detail in found.items())
+    """What differs, one axis per line."""
+    return "\n".join(f"{axis}: {detail}" for axis, detail in result.differences().items())
 
 
 def kind_of(request: Request, result: CaseResult) -> str:

@@ -1,66 +1,54 @@
-"""`triton-contract fuzz`: a campaign from the command line."""
+"""What `triton-contract fuzz` does: start two servers, run the campaigns, print what they found."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from triton_contract.compare import Outcome
-from triton_contract.output import Progress
-from triton_contract.runner import LiveSide, Pair
+from triton_contract.comparing.compare import Outcome
+from triton_contract.reporting.terminal import Progress, print_outcomes
+from triton_contract.running.pair import Pair
+from triton_contract.running.sides import LiveSide
 from triton_contract.targets import target_of
 
 from .agreement import Agreement, Disagreement, details
 from .campaign import Report, explore
 from .model import read_models
+from .options import OPERATIONS, FuzzOptions
 from .request import yaml_of
-from .strategies import OPERATIONS, described_requests, requests_of
+from .strategies import described_requests, requests_of
 
 _COLUMNS = (Outcome.EQUAL, Outcome.NORMALISED, Outcome.UNPROVEN, Outcome.DIFFERENT)
-_WIDTH = 120
 
 
-def run_campaign(
-    *,
-    target: str,
-    reference: str,
-    version: str,
-    repository: str,
-    operations: tuple[str, ...],
-    schemathesis: bool,
-    examples: int,
-    seed: int,
-    leave_out: tuple[str, ...],
-) -> None:
-    """Start both servers, explore each operation with its share of the examples, print; exits 1 on a difference."""
-    sides = [LiveSide(target_of(name, version=version)) for name in (reference, target)]
-    pair = Pair(sides[0], sides[1], alike=reference == target)
-    pair.begin(repository, ())
+def run_campaigns(options: FuzzOptions) -> bool:
+    """Start both servers, run one campaign per operation, and print. Returns whether the servers disagreed."""
+    reference, target = (
+        LiveSide(target_of(name, version=options.version)) for name in (options.reference, options.target)
+    )
+    pair = Pair(reference, target, alike=options.reference == options.target)
+    pair.begin(options.repository, ())
     try:
-        agreement = Agreement(pair, repository)
-        models = read_models(sides[0].target.http, leave_out=leave_out)
-        makers = {name: requests_of(name, models) for name in operations or OPERATIONS}
-        if schemathesis:
-            makers = {"openapi.yaml": described_requests(models, operations)}
-        share = -(-examples // len(makers))
+        agreement = Agreement(pair, options.repository)
+        models = read_models(reference.target.http, leave_out=options.leave_out)
+        makers = {name: requests_of(name, models) for name in options.operations or OPERATIONS}
+        if options.schemathesis:
+            makers = {"openapi.yaml": described_requests(models, options.operations)}
+        share = -(-options.examples // len(makers))
         with Progress(share * len(makers)) as progress:
             reports = [
-                explore(agreement, maker, examples=share, start=seed, on_result=progress.result)
+                explore(agreement, maker, examples=share, start=options.seed, on_result=progress.result)
                 for maker in makers.values()
             ]
     finally:
         pair.end()
     show(agreement, reports)
-    if any(report.again for report in reports):
-        sys.exit(1)
+    return any(report.again for report in reports)
 
 
 def show(agreement: Agreement, reports: list[Report]) -> None:
-    """Every disagreement as a case to paste, what the reference died of, then the counts."""
+    """Print every disagreement as a case to paste, then what the reference died of, then the counts."""
     for report in reports:
         for found in report.found:
             show_disagreement(found, agreement.repository, report.again[found.kind])
@@ -69,21 +57,15 @@ def show(agreement: Agreement, reports: list[Report]) -> None:
     for request, how in agreement.crashes.values():
         click.echo(f"# the reference died ({how}); unproven:")
         click.echo(yaml_of(request, agreement.repository))
-    console = Console(soft_wrap=True, highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH
-    table = Table(title="requests sent, those of minimising included", title_justify="left")
-    table.add_column("operation")
-    for outcome in _COLUMNS:
-        table.add_column(outcome.value, justify="right")
-    for operation in sorted({operation for operation, _ in agreement.tally}):
-        table.add_row(operation, *(str(agreement.tally[operation, each] or "") for each in _COLUMNS))
-    total: Counter[Outcome] = Counter()
-    for (_, outcome), number in agreement.tally.items():
-        total[outcome] += number
-    table.add_section()
-    table.add_row(f"all {total.total()}", *(str(total[each] or "") for each in _COLUMNS))
-    console.print(table)
+    show_counts(agreement, reports)
+
+
+def show_counts(agreement: Agreement, reports: list[Report]) -> None:
+    """Print how many requests were sent, by operation and outcome, and what the campaigns did."""
+    rows: dict[str, Counter[Outcome]] = {}
+    for (operation, outcome), number in sorted(agreement.tally.items()):
+        rows.setdefault(operation, Counter())[outcome] = number
+    print_outcomes("requests sent, those of minimising included", rows, _COLUMNS)
     asked, minimising = (sum(getattr(r, name) for r in reports) for name in ("asked", "minimising"))
     kinds = sum(len(report.again) for report in reports)
     click.echo(
@@ -93,7 +75,7 @@ def show(agreement: Agreement, reports: list[Report]) -> None:
 
 
 def show_disagreement(found: Disagreement, repository: str, times: int) -> None:
-    """What differs, as comments over a case that shows it."""
+    """Print what differs, as comments above a case that shows it."""
     for line in details(found.result).splitlines():
         click.echo(f"# {line}")
     click.echo(f"# met {times} times")

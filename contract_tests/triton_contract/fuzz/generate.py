@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from triton_contract.http.body import dump
+from triton_contract.cases.encoding import dump
 
 from .infer import PARAMETERS
 from .model import Input, Model

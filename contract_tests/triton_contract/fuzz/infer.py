@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from triton_contract.http.body import HEADER_LENGTH, dump
+from triton_contract.cases.encoding import HEADER_LENGTH, dump
 
 from .model import Input, Model
 from .mutations import mutated

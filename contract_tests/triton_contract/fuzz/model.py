@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from triton_contract.http.client import Address, read_exchange
+from triton_contract.clients.http import Address, read_exchange
 
 _SECONDS = 10.0
 

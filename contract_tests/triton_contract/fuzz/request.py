@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from triton_contract.http.body import HEADER_LENGTH, dump, request_bytes
-from triton_contract.http.case import Case, Step
-from triton_contract.http.operations import operation_of
+from triton_contract.cases.case import Case, Step
+from triton_contract.cases.encoding import HEADER_LENGTH, dump, request_bytes
+from triton_contract.cases.operations import operation_of
 
 Node = dict[str, Any]
 

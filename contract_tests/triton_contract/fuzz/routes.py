@@ -6,7 +6,7 @@ import re
 
 from hypothesis import strategies as st
 
-from triton_contract.http.body import dump
+from triton_contract.cases.encoding import dump
 
 from .model import Model
 from .mutations import mutated

@@ -11,8 +11,6 @@ from .model import Model
 from .request import Request
 from .routes import route_requests
 
-OPERATIONS = ("routes", "infer", "generate", "generate_stream")
-
 
 def requests_of(operation: str, models: list[Model]) -> st.SearchStrategy[Request]:
     """Requests of one of OPERATIONS to these models."""

@@ -1,4 +1,4 @@
-"""The real tritonserver as a context manager: any repository, any of its flags, ports of its own."""
+"""The real tritonserver as a context manager: any repository, any of its flags, its own ports."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 class TritonServer:
-    """A real server over `repository`; `flags` are tritonserver's own, and win over ours.
+    """A real server over `repository`. `flags` are tritonserver's own and override those set here.
 
     >>> with TritonServer("models", ["--exit-on-error=false"]) as triton:
     ...     requests.get(f"{triton.http_url}/v2")
 
-    Raises ReferenceUnavailable when the server cannot be had here, and ServerFailed when it does not
-    start. Any number of them run side by side: each has its own ports and shared memory prefix.
+    The constructor raises ReferenceUnavailable when this machine cannot download or run the server; `start` raises
+    ServerFailed when the server does not start. `start_timeout` is in seconds. Any number of servers can run side by
+    side: each has its own ports and its own shared memory prefix.
     """
 
     def __init__(
@@ -56,8 +57,11 @@ class TritonServer:
             cleanup=self._remove_leftovers,
         )
 
+    def __repr__(self) -> str:
+        return f"<TritonServer {self.version} over {self.repository.name}, {self.state}>"
+
     def _command(self, ports: Ports) -> list[str]:
-        """The whole command line; tritonserver takes the last of two equal flags."""
+        """The whole command line. The caller's flags come last: of two equal flags tritonserver takes the last."""
         return [
             str(self._installation.binary),
             f"--model-repository={self.repository}",
@@ -70,7 +74,7 @@ class TritonServer:
             "--grpc-address=127.0.0.1",
             "--metrics-address=127.0.0.1",
             "--allow-gpu-metrics=false",
-            # Two servers of one machine would otherwise take each other's shared memory for their own.
+            # Without its own prefix, a server would use the shared memory of another one on this machine.
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
             *self.flags,
         ]
@@ -81,17 +85,34 @@ class TritonServer:
         return self._command(self._process.ports)
 
     @property
+    def ports(self) -> Ports:
+        """The ports in use; zeros before the first start, unless they were chosen."""
+        return self._process.ports
+
+    @property
+    def state(self) -> str:
+        """What the server is doing, for people: not running, running (address and process id), or how it ended."""
+        return self._process.state
+
+    @property
     def http_url(self) -> str:
-        return f"http://127.0.0.1:{self._process.ports.http}"
+        """The HTTP address, `http://127.0.0.1:port`."""
+        return self.ports.http_url
+
+    @property
+    def url(self) -> str:
+        """The same as `http_url`."""
+        return self.http_url
 
     @property
     def grpc_url(self) -> str:
-        """host:port, as tritonclient.grpc wants it."""
-        return f"127.0.0.1:{self._process.ports.grpc}"
+        """The gRPC address as `tritonclient.grpc` takes it, `127.0.0.1:port`."""
+        return self.ports.grpc_url
 
     @property
     def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self._process.ports.metrics}"
+        """The address of the metrics, `http://127.0.0.1:port/metrics`."""
+        return self.ports.metrics_url
 
     @property
     def log(self) -> Path:
@@ -115,11 +136,11 @@ class TritonServer:
         return self._process.death(within)
 
     def restart(self) -> None:
-        """A fresh server in place of this one, which may have died."""
+        """Stop this server, if it is still running, and start a new one."""
         self._process.restart()
 
     def stop(self, *, gently: bool = False) -> None:
-        """End the server and everything it started; gently lets requests in flight finish."""
+        """End the server and every process it started; `gently` lets requests in flight finish."""
         self._process.stop(gently=gently)
 
     def __enter__(self) -> Self:
@@ -131,7 +152,7 @@ class TritonServer:
         self.stop()
 
     def _remove_leftovers(self) -> None:
-        """Stubs survive a server that was killed, and so do their shared memory files."""
+        """Kill the Python backend's stub processes and remove their shared memory: both outlive a killed server."""
         deadline = time.monotonic() + _LEFTOVER_SECONDS
         while (pids := _processes_mentioning(self._prefix)) and time.monotonic() < deadline:
             for pid in pids:

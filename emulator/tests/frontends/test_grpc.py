@@ -235,17 +235,11 @@ def test_a_stop_lets_calls_in_flight_finish(tmp_path: Path) -> None:
 # --- the channel ---------------------------------------------------------------------------------------------------
 
 
-FILES = {
-    "grpc_server_cert": str(CERTIFICATES / "server.pem"),
-    "grpc_server_key": str(CERTIFICATES / "server.key"),
-}
-
-
 def test_a_certificate_that_is_not_there_is_named(repository: Path) -> None:
-    files = {**FILES, "grpc_server_cert": "nowhere.pem"}
+    key = str(CERTIFICATES / "server.key")
     with (
         pytest.raises(FileNotFoundError, match=r"nowhere\.pem"),
-        Emulator(repository, grpc_use_ssl=True, **files),
+        Emulator(repository, grpc_use_ssl=True, grpc_server_cert="nowhere.pem", grpc_server_key=key),
     ):
         pass
 

@@ -6,7 +6,7 @@ from time import monotonic_ns
 import httpx
 import pytest
 
-from triton_emulator import Emulator, Session
+from triton_emulator import Emulator, EmulatorOptions, Session
 from triton_emulator.frontends.metrics.gpus import GpuReader, gpu_uuid
 
 FAMILIES = [
@@ -38,7 +38,7 @@ def test_simulated_gpus_are_shown_with_tritons_names_texts_and_label(tmp_path: P
 
 
 @pytest.mark.parametrize("options", [{}, {"simulated_gpus": 2, "allow_gpu_metrics": False}])
-def test_there_are_none_unless_they_are_asked_for(tmp_path: Path, options: dict[str, int]) -> None:
+def test_there_are_none_unless_they_are_asked_for(tmp_path: Path, options: EmulatorOptions) -> None:
     with Emulator(tmp_path, **options) as triton:
         assert gpu_lines(httpx.get(triton.metrics_url).text) == []
 

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 
-from triton_emulator.backends.standins.settings import SettingsError
+from triton_emulator.backends.standins import SettingsError
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.server import PortInUse, Server, StartupError, described, new_loop
 from triton_emulator.session import log

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from triton_emulator import builtin
 from triton_emulator.backends import python as python_backend
+from triton_emulator.backends import standins
 from triton_emulator.backends.ensemble.executor import EnsembleExecutor
 from triton_emulator.backends.python.completion import auto_complete
-from triton_emulator.backends.standins import choice as standin
-from triton_emulator.backends.standins.inline import Hooks as StandinHooks
-from triton_emulator.backends.standins.settings import FILE_NAME, SettingsError
-from triton_emulator.backends.standins.settings import Settings as ModelSettings
+from triton_emulator.backends.standins import FILE_NAME, ModelSettings, SettingsError
 from triton_emulator.engine.executor import Executor, ModelDefinition
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings, metric_labels
 from triton_emulator.repository.config.backend_update import update_config
@@ -52,7 +50,7 @@ class Loader:
         #: what Python models count; shown on the metrics port
         self.model_metrics = python_backend.MetricRegistry()
         self._server = ModelServer(self.repository, loop, counts.finish)
-        self._standin_hooks = StandinHooks(schedule=loop.call_later)
+        self._standin_hooks = standins.Hooks(schedule=loop.call_later)
         self._python_hooks = python_backend.Hooks(self._server, self.model_metrics)
 
     def _definition(self, name: str, version: int, config: ModelConfig, directory: Path) -> ModelDefinition:
@@ -60,7 +58,7 @@ class Loader:
 
     def _has_backend(self, name: str, config: Proto, directory: Path) -> bool:
         definition = self._definition(name, 0, ModelConfig.of(config), directory)
-        return config.backend == "python" or standin.stands_in(definition)
+        return config.backend == "python" or standins.stands_in(definition)
 
     def _load_version(
         self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
@@ -68,8 +66,8 @@ class Loader:
         definition = self._definition(name, version, config, directory)
         self._failures.open(metric_labels(definition))
         executor: Executor
-        if standin.stands_in(definition):
-            executor = standin.load(definition, self._standin_hooks)
+        if standins.stands_in(definition):
+            executor = standins.load(definition, self._standin_hooks)
         elif config.is_ensemble:
             executor = EnsembleExecutor(definition, self._server)
         else:
@@ -79,8 +77,8 @@ class Loader:
     def _complete(self, config: Proto, directory: Path, version: int) -> None:
         """Add what the model's backend adds to its configuration, as Triton's backends do when they load it."""
         definition = self._definition(config.name, version, ModelConfig.of(config), directory)
-        if standin.stands_in(definition):
-            standin.complete(config)
+        if standins.stands_in(definition):
+            standins.complete(config)
         elif config.backend == "python" and (completed := auto_complete(definition)) is not None:
             update_config(config, completed)
 

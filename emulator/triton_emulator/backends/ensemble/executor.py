@@ -1,36 +1,44 @@
-"""An ensemble: its steps run as soon as the tensors that they read are there, each as a request of its own.
+"""Runs an ensemble: each step is a request of its own, sent as soon as all tensors that it reads have a value.
 
-As core 2.51 does it: every tensor has numbered values (a decoupled step gives one per response), a step runs once for
-each number that all its inputs have, and the ensemble answers once for each number that all its outputs have.
+Theory of operation, as in core 2.51. Every ensemble tensor has numbered values: a request gives each input one value, a
+step gives each of its outputs one value per response, and a decoupled step sends many. A step runs once for each number
+that all its inputs have. The ensemble answers once for each number that all its requested outputs have, and it ends
+when no step is running any more.
+
+    a request's inputs, or a step's response  ->  fresh values (tensor, number)
+    `_advance`: fresh values                  ->  steps that are ready now, prepared as calls of their members
+    `_answer`: fresh values                   ->  a response, if the requested outputs have that number too
+    nothing runs any more                     ->  the final flag, or a deadlock error if nothing was answered
+
+All of it happens on the event loop, so nothing here needs a lock.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import time_ns
 from typing import Protocol
 
 from triton_emulator.backends.ensemble.plan import Plan, Readers, fitted, prune
+from triton_emulator.backends.ensemble.values import Value, Values
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import ModelDefinition
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
-from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.ensemble_graph import Step
 
 
 class Members(Protocol):
-    """Where the members are. All of it is called on the event loop and raises TritonError."""
+    """Finds the member models. Both methods are called on the event loop and raise TritonError."""
 
     def model(self, name: str, version: str, namespace: str) -> LoadedModel:
-        """The loaded version that a step means."""
+        """The loaded version of a member ("" means the newest)."""
 
     def prepare_inner(self, model: LoadedModel, request: InferRequest, deliver: Deliver) -> Call:
-        """Validate a request that comes from a model; it is counted when its last response is there."""
+        """Validate a request to a member. It is counted when its last response has arrived."""
 
 
 class EnsembleExecutor:
-    """Runs on the event loop; the members run wherever their own executors do."""
+    """The engine's Executor for an ensemble. It runs on the event loop; members run where their own executors do."""
 
     instances = 1
 
@@ -44,64 +52,17 @@ class EnsembleExecutor:
             _Run(self, call).start()
 
     def finalize(self) -> None:
-        """An ensemble holds nothing: its members are models of their own."""
+        """Nothing to release: the members are models of their own."""
 
 
-@dataclass(slots=True)
-class _Value:
-    """One value of an ensemble tensor; `tensor` is None for one that was left out.
-
-    `parameters` is which sequence it belongs to, None for an input of the ensemble. `readers` is how many steps and
-    responses still want it.
-    """
-
-    tensor: Tensor | None
-    parameters: tuple[tuple[str, Parameter], ...] | None = None
-    readers: int = 0
-
-
-class _Values:
-    """The values of one ensemble tensor by their numbers, each until its last reader has had it."""
-
-    __slots__ = ("_by_number", "_next", "_readers", "batch")
-
-    def __init__(self, readers: int) -> None:
-        self._readers = readers
-        self._by_number: dict[int, _Value] = {}
-        self._next = 0
-        #: the batch size of the request that the values are from, 0 without a batch dimension
-        self.batch = 0
-
-    def add(self, value: _Value) -> int:
-        number = self._next
-        self._next += 1
-        value.readers = self._readers
-        if value.readers:
-            self._by_number[number] = value
-        return number
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._by_number
-
-    def __getitem__(self, number: int) -> _Value:
-        return self._by_number[number]
-
-    def done(self, number: int) -> None:
-        """One reader has had the value."""
-        value = self._by_number[number]
-        value.readers -= 1
-        if not value.readers:
-            del self._by_number[number]
-
-
-#: 2.51 takes the text for a pointer to one and dies, so nobody can rely on an answer
+#: 2.51 takes the text for a pointer and crashes, so no client can rely on an answer.
 _CRASHES = (
     "an ensemble inside an ensemble cannot tell a sequence id that is a text: tritonserver 2.51 crashes on it"
 )
 
 
 class _Run:
-    """One request on its way through the steps."""
+    """One request to the ensemble, from its inputs to its last response."""
 
     __slots__ = (
         "_answered",
@@ -132,7 +93,7 @@ class _Run:
         self._members: dict[tuple[str, str, str], LoadedModel] = {}
         #: by ensemble tensor
         self._values = {
-            name: _Values(len(readers) + (name in self._requested)) for name, readers in self._readers.items()
+            name: Values(len(readers) + (name in self._requested)) for name, readers in self._readers.items()
         }
         self._running = 0
         self._answered = False
@@ -148,7 +109,7 @@ class _Run:
             for step in self._plan.steps:
                 if step.member not in self._members:
                     self._members[step.member] = member = self._executor.members.model(*step.member)
-                    member.hold(call)  # 2.51: what is unloaded meanwhile ends behind this request
+                    member.hold(call)  # 2.51: a member that is unloaded meanwhile ends after this request
         except TritonError as error:
             self._fail(error)
             return
@@ -159,11 +120,11 @@ class _Run:
             if spec.name in given or spec.optional:
                 values = self._values[spec.name]
                 values.batch = batch
-                fresh.append((spec.name, values.add(_Value(given.get(spec.name)))))
+                fresh.append((spec.name, values.add(Value(given.get(spec.name)))))
         self._advance(fresh)
 
     def _advance(self, fresh: Sequence[tuple[str, int]]) -> None:
-        """Run what the fresh values make ready; answer what is complete; end where nothing runs any more."""
+        """Answer what the fresh values complete, run the steps that they make ready, and end if nothing runs."""
         ready: set[tuple[int, int]] = set()
         values = self._values
         for name, number in fresh:
@@ -188,7 +149,7 @@ class _Run:
             try:
                 member.submit(call)
             except TritonError as error:
-                self._running -= len(prepared) - at  # neither this step runs nor those behind it
+                self._running -= len(prepared) - at  # neither this step nor those after it will run
                 self._fail(error)
 
     def _prepare(self, step: Step, number: int) -> tuple[LoadedModel, Call]:
@@ -232,7 +193,7 @@ class _Run:
         return request
 
     def _measure(self, call: Call) -> None:
-        """2.51: what an ensemble took to compute is what its members took, one after the other."""
+        """2.51: an ensemble's compute times are the sums of its members' times."""
         if call.times.complete:
             input_ns, infer_ns, output_ns = call.times.compute_ns()
             self._input_ns += input_ns
@@ -256,12 +217,12 @@ class _Run:
                 return
             given = {tensor.name: tensor for tensor in response.outputs}
             for name, ensemble_name in step.outputs:
-                value = _Value(given.get(name), self._sequence)
+                value = Value(given.get(name), self._sequence)
                 fresh.append((ensemble_name, self._values[ensemble_name].add(value)))
         self._advance(fresh)
 
     def _answer(self, fresh: Sequence[tuple[str, int]]) -> bool:
-        """Send what the fresh values complete; returns whether the request goes on."""
+        """Send the response that the fresh values complete, if any. Returns whether the request goes on."""
         number = self._complete(fresh)
         last = self._running == 0
         if number is not None:
@@ -276,7 +237,7 @@ class _Run:
         return not self._ended
 
     def _complete(self, fresh: Sequence[tuple[str, int]]) -> int | None:
-        """The number of the value that every requested output now has, if a fresh one made it so."""
+        """The number that every requested output now has a value of, if a fresh value made it complete."""
         complete = None
         for name, number in fresh:
             if name in self._requested:
@@ -303,7 +264,7 @@ class _Run:
             )
             response.outputs.append(value.tensor.renamed(name, shape))
             if value.parameters is not None and value.tensor.byte_size:
-                # 2.51: each output that holds something says again which sequence it is of, of whatever request
+                # 2.51: each output that holds data repeats the sequence parameters, for any request
                 response.parameters.extend(value.parameters)
         return response
 
@@ -329,7 +290,7 @@ class _Run:
         self._ended = True
         call = self._call
         call.failed = True
-        # 2.51: counted when the error goes out, and once more when the request is let go of, which it never is where a
+        # 2.51: counted when the error is sent, and once more when the request is released; it is never released while a
         # step still runs
         call.failures = ("OTHER",) if self._running else ("OTHER", "OTHER")
         response = InferResponse(call.request.model_name, str(call.version), call.request.id)
@@ -341,7 +302,7 @@ class _Run:
 def _sequence_parameters(request: InferRequest) -> tuple[tuple[str, Parameter], ...]:
     identifier = request.sequence_id
     if isinstance(identifier, int) and identifier >= 1 << 63:
-        identifier -= 1 << 64  # 2.51: an unsigned number goes in, a signed one comes out
+        identifier -= 1 << 64  # 2.51: the unsigned number of the request is answered as a signed one
     return (
         ("sequence_id", identifier),
         ("sequence_start", request.sequence_start),

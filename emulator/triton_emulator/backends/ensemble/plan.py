@@ -1,4 +1,4 @@
-"""An ensemble's data flow: which steps read and write which ensemble tensors, and which steps a request needs."""
+"""The data flow of an ensemble: which steps read and write which tensors, and which steps a request needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ Readers = Mapping[str, frozenset[int]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an ensemble's configuration says of its steps.
+    """The data flow that an ensemble's configuration describes.
 
-    `outputs` are the dims of the ensemble's outputs (of their reshape where they have one), in the order in which
-    Triton answers them: that of its hash map. `optional` are the inputs that a request may leave out.
+    `readers` and `writers` are steps by ensemble tensor. `outputs` are the dims of the ensemble's outputs (after
+    reshape), in the order in which Triton answers them: that of its hash map. `optional` are the inputs that a request
+    may leave out.
     """
 
     steps: tuple[Step, ...]
@@ -50,11 +51,11 @@ class Plan:
 
 
 def prune(plan: Plan, requested: Iterable[str]) -> Readers:
-    """The readers that are left when only these outputs are asked for.
+    """The readers that remain when only these outputs are requested.
 
-    2.51: a step whose outputs were not asked for is dropped even where another step reads them, so asking for the last
-    output of a chain alone, whose middle is an output too, ends in a deadlock. The ensemble's own inputs have no
-    writer; they count against the first step, as the look-up in Triton's map makes them do.
+    2.51: a step whose outputs are not requested is dropped even if another step reads them. So in a chain whose middle
+    tensor is an output too, requesting only the last output ends in a deadlock. The ensemble's own inputs have no
+    writer; they count as outputs of the first step, because the look-up in Triton's map finds 0 for them.
     """
     ignored = set(plan.outputs) - set(requested)
     if not ignored:
@@ -76,10 +77,10 @@ def prune(plan: Plan, requested: Iterable[str]) -> Readers:
 
 
 def fitted(shape: Sequence[int], dims: Sequence[int], *, batching: bool, batch_size: int) -> tuple[int, ...]:
-    """A tensor's shape as its reader takes it, where one of the two has a batch dimension and the other has none.
+    """A tensor's shape as its reader takes it, if only one of the two models has a batch dimension.
 
-    `dims` are the reader's without its batch dimension; `batch_size` is that of the request that made the tensor, 0
-    where it came from a model without a batch dimension.
+    `dims` are the reader's, without its batch dimension. `batch_size` is that of the request that made the tensor, 0 if
+    its model has no batch dimension. `batching` says whether the reader has one.
     """
     taken = tuple(shape)
     if batching == (batch_size != 0):

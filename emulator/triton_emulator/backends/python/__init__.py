@@ -1,17 +1,17 @@
-"""The Python backend: runs a repository's own model.py in this process.
+"""The Python backend: runs the model.py files of a repository in this process.
 
-`load` makes an executor of a model version: its model.py is imported once per instance, each time into modules of its
-own, on a thread of the instance's own, and gets our `triton_python_backend_utils`.
+`load` makes an executor of a model version. Each instance imports model.py into modules of its own (`modules`), on a
+thread of its own (`executor`), with a copy of our `triton_python_backend_utils` of its own (`members`).
 
-What one process for all cannot give that Triton's process per instance does:
+Triton gives every instance a process. One process for all instances differs from that:
 
-- a crash in native code ends the server; `os._exit`, `abort`, `exec*`, `kill` of itself in the model's own code end the
-  instance alone, as they do there;
-- while a model imports, others execute, but none is imported beside it;
-- what belongs to a process is shared: the working directory, environment variables, `builtins`, the recursion limit,
-  random generators, and modules from site-packages with their state;
-- model code does not run on the main thread, so `signal.signal` is refused to it;
-- threads that a model has started run on after `finalize`;
+- A crash in native code ends the server. `os._exit`, `abort`, `exec*` and `kill` of its own process in a model's code
+  end only the instance, as in Triton.
+- While one model is imported, others execute, but no other is imported.
+- What belongs to a process is shared: the working directory, environment variables, `builtins`, the recursion limit,
+  random generators, and modules from site-packages with their state.
+- Model code does not run on the main thread, so it cannot call `signal.signal`.
+- Threads that a model has started continue after `finalize`.
 - `sys.path` holds the model's folders while modules are imported, not while requests are executed.
 """
 

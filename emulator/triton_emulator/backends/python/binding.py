@@ -1,10 +1,10 @@
-"""What makes our classes behave as classes that pybind11 binds: its enums, its refusals, its names."""
+"""Makes our classes behave like classes that pybind11 binds: their names, enums, conversions and error texts."""
 
 import re
 from enum import Enum
 from typing import Any
 
-#: the module that the real backend's classes say they are from
+#: the `__module__` of the real backend's classes
 MODULE = "c_python_backend_utils"
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -23,7 +23,7 @@ class Bound:
 
 
 class BoundEnum(Enum):
-    """An enum as pybind11 binds a C enum: equal to its number, hashed as it, without an order."""
+    """An enum as pybind11 binds a C enum: it equals its number, has the number's hash, and has no order."""
 
     def __int__(self) -> int:
         return int(self.value)
@@ -38,7 +38,7 @@ class BoundEnum(Enum):
 
 
 def bound_enum(name: str, members: dict[str, int], owner: str = "") -> Any:
-    """An enum of the C++ module, maybe a member of a class there."""
+    """An enum of the C++ module; `owner` is the class there that it is a member of, if any."""
     make: Any = BoundEnum
     return make(name, members, module=MODULE, qualname=f"{owner}.{name}" if owner else name)
 
@@ -46,9 +46,9 @@ def bound_enum(name: str, members: dict[str, int], owner: str = "") -> Any:
 def incompatible(
     function: str, signatures: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> TypeError:
-    """The TypeError for a call of `function` whose overloads are `signatures`.
+    """The TypeError for a call that fits none of the overloads of `function`, which are `signatures`.
 
-    `args` holds the object itself for a method, not for "__init__".
+    For a method, `args` begins with the object; for "__init__" it does not.
     """
     what = "constructor" if function == "__init__" else "function"
     lines = [f"{function}(): incompatible {what} arguments. The following argument types are supported:\n"]
@@ -61,7 +61,7 @@ def incompatible(
 
 
 def cast_error() -> RuntimeError:
-    """What pybind11 raises where a value inside a container does not fit."""
+    """The error that pybind11 raises if a value inside a container has the wrong type."""
     return RuntimeError(
         "Unable to cast Python instance to C++ type "
         "(#define PYBIND11_DETAILED_ERROR_MESSAGES or compile in debug mode for details)"
@@ -69,7 +69,7 @@ def cast_error() -> RuntimeError:
 
 
 def text_of(value: Any) -> str | None:
-    """What pybind11 takes a value for where it wants a std::string, None where it refuses it."""
+    """The text that pybind11 reads from a value as a std::string; None if it refuses the value."""
     if isinstance(value, str):
         return value if value.isascii() or not _LONE_SURROGATE.search(value) else None
     if isinstance(value, bytes | bytearray):
@@ -78,12 +78,12 @@ def text_of(value: Any) -> str | None:
 
 
 def truth_of(value: Any) -> bool | None:
-    """What pybind11 takes a value for where it wants a bool, None where it refuses it."""
+    """The truth that pybind11 reads from a value as a bool; None if it refuses the value."""
     return None if value is None or not hasattr(value, "__bool__") else bool(value)
 
 
 def is_sequence(value: Any) -> bool:
-    """Whether pybind11 takes a value for a std::vector: a sequence that is not a string."""
+    """Whether pybind11 accepts a value as a std::vector: a sequence that is not a string."""
     if isinstance(value, list | tuple):
         return True
     return (
@@ -96,5 +96,5 @@ def is_sequence(value: Any) -> bool:
 def _repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 a value of the model's own may raise anything
+    except Exception:  # noqa: BLE001 the model's own class may raise anything
         return "<repr raised Error>"

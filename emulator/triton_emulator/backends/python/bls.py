@@ -1,4 +1,4 @@
-"""Business logic scripting: a model's own inference requests to other models."""
+"""Business logic scripting (BLS): the inference requests of a model to other models."""
 
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -16,7 +16,7 @@ _Inbox = SimpleQueue[tuple[InferResponse | None, bool]]
 
 
 def run(server: Server, request: InferRequest) -> InferenceResponse:
-    """Run a request on a model that answers once, and wait for the answer."""
+    """Run a request on a model that is not decoupled, and wait for its response."""
     try:
         inbox = _submit(server, request, decoupled=False)
     except errors.TritonError as refused:
@@ -26,7 +26,7 @@ def run(server: Server, request: InferRequest) -> InferenceResponse:
 
 
 def stream(server: Server, request: InferRequest) -> "ResponseIterator":
-    """Run a request on a model of any transaction policy; the responses come as they are made."""
+    """Run a request on a model of any transaction policy. The iterator gives the responses as they arrive."""
     try:
         inbox = _submit(server, request, decoupled=True)
     except errors.TritonError as refused:
@@ -36,7 +36,7 @@ def stream(server: Server, request: InferRequest) -> "ResponseIterator":
 
 def _submit(server: Server, request: InferRequest, *, decoupled: bool) -> _Inbox:
     name, version = request.model_name, request.model_version
-    # 2.51: a version below 1 is that of no model, where a client would get the latest or another refusal
+    # 2.51: a version below 1 is "not ready" here; a client would get the latest version or another error for it
     if version.startswith(("-", "0")) or not server.is_ready(name, version):
         raise errors.internal(f"Failed for execute the inference request. Model '{name}' is not ready.")
     if not decoupled and server.is_decoupled(name, version):
@@ -64,7 +64,7 @@ def _received(response: InferResponse | None) -> InferenceResponse:
     if response is None:
         return InferenceResponse._received([], None)
     if response.error is not None:
-        # 2.51: whatever the code was, the caller sees INTERNAL
+        # 2.51: the caller gets INTERNAL, whatever the code was
         return InferenceResponse._received([], TritonError(response.error.message))
     return InferenceResponse._received([Tensor._received(wire) for wire in response.outputs], None)
 
@@ -73,13 +73,13 @@ def _responses(inbox: _Inbox) -> Iterator[InferenceResponse]:
     final = False
     while not final:
         response, final = inbox.get()
-        # 2.51: an error among the responses of a stream is lost, one that ends it is not
+        # 2.51: an error in the middle of a stream is lost; one that ends it is not
         if final or response is None or response.error is None:
             yield _received(response)
 
 
 class ResponseIterator(Bound):
-    """The responses to a request that was executed with `decoupled=True`, each once."""
+    """The responses to a request that was executed with `decoupled=True`; each is given once."""
 
     __module__ = MODULE
     __slots__ = ("_responses",)

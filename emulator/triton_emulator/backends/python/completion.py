@@ -1,4 +1,4 @@
-"""A Python model's own say in its configuration: `auto_complete_config` of its model.py."""
+"""Completes a Python model's configuration with `auto_complete_config` of its model.py."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from triton_emulator.repository.config.to_json import config_json
 
 
 def auto_complete(definition: ModelDefinition) -> dict[str, Any] | None:
-    """The configuration that the model makes of its own, None where model.py has no `auto_complete_config`.
+    """The configuration that the model completes; None if model.py has no `auto_complete_config`.
 
-    Imports model.py once for this alone, as Triton does. Raises LoadError with Triton's reason.
+    Imports model.py only for this, as Triton does. Raises LoadError with Triton's reason.
     """
     file: Path = model_file(definition)
     probe = Instance(definition, definition.name, file)

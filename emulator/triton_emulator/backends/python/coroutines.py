@@ -10,7 +10,7 @@ _Coroutine = Coroutine[Any, Any, Any] | Generator[Any, Any, Any]
 
 
 class CoroutineThread:
-    """An event loop that starts with the first coroutine and lives as long as the instance."""
+    """An event loop in a thread; it starts with the first coroutine and runs until `stop`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -18,9 +18,9 @@ class CoroutineThread:
         self._thread: threading.Thread | None = None
 
     def start(self, coroutine: _Coroutine) -> "Future[Any]":
-        """Run a coroutine on the loop; its result is in the future.
+        """Run a coroutine on the loop; the future gets its result.
 
-        2.51: one that raises SystemExit or KeyboardInterrupt ends the loop, and its request is never answered.
+        2.51: a coroutine that raises SystemExit or KeyboardInterrupt ends the loop, and its request is never answered.
         """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
@@ -32,7 +32,7 @@ class CoroutineThread:
         return outcome
 
     def stop(self) -> None:
-        """End the loop; what still runs on it is cancelled."""
+        """End the loop and its thread; coroutines that still run are cancelled."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -49,7 +49,7 @@ class CoroutineThread:
 
 async def _settle(coroutine: _Coroutine, outcome: "Future[Any]") -> None:
     try:
-        # a generator counts as a coroutine too, but only a task can run it
+        # A generator counts as a coroutine too, but only a task can run it.
         outcome.set_result(await (asyncio.Task(coroutine) if isinstance(coroutine, Generator) else coroutine))
-    except BaseException as error:  # noqa: BLE001  (for whoever reads the outcome)
+    except BaseException as error:  # noqa: BLE001  (raised again where the future is read)
         outcome.set_exception(error)

@@ -1,4 +1,9 @@
-"""DLPack capsules of CPU tensors, made and taken apart here because numpy's own know no BF16."""
+"""Makes and reads DLPack capsules of CPU tensors; numpy's own capsules cannot hold BF16.
+
+A capsule is a Python object with a pointer to a DLManagedTensor, a C struct with a function that frees it. A capsule
+that is not read yet has the name "dltensor"; whoever reads it renames it to "used_dltensor" and calls that function
+when the memory is no longer needed. C holds no references to Python objects, so `_OUT` keeps them alive until then.
+"""
 
 import ctypes
 import logging
@@ -15,8 +20,8 @@ _LOG = logging.getLogger(__name__)
 CPU = 1
 _CUDA = 2
 _CPU_PINNED = 3
-#: how many numbers say where a tensor is: its device's type and number
-_PLACE = 2
+#: how many numbers a device has: its type and its id
+_DEVICE_NUMBERS = 2
 
 #: DLPack's (type code, bits) by datatype
 _TYPE = {
@@ -38,7 +43,7 @@ _DATATYPE = {row: name for name, row in _TYPE.items()}
 
 
 class DLPackError(Exception):
-    """A capsule that cannot be taken; the text is what the real backend says."""
+    """A capsule that cannot be read; the text is the real backend's."""
 
 
 class _DLTensor(ctypes.Structure):
@@ -73,7 +78,7 @@ def _python_api(name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 
-# A capsule goes by its address here: one that is being destroyed must not be touched as an object
+# These functions take a capsule's address: a capsule that is being destroyed must not be used as an object.
 _new = _python_api("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 _is_valid = _python_api("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
 _pointer = _python_api("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
@@ -81,7 +86,7 @@ _set_name = _python_api("PyCapsule_SetName", ctypes.c_int, ctypes.c_void_p, ctyp
 
 _FRESH = b"dltensor"
 _USED = b"used_dltensor"
-#: what each capsule that is out keeps alive, by its address: C holds no reference to Python objects
+#: what each exported tensor keeps alive, by the address of its struct
 _OUT: dict[int, tuple[Any, ...]] = {}
 
 
@@ -90,7 +95,7 @@ def _delete(managed: Any) -> None:
 
 
 def _destroy(capsule: int) -> None:
-    """A capsule that nobody took ends."""
+    """Called when a capsule is destroyed: frees the tensor if nothing has read it."""
     if _is_valid(capsule, _FRESH):
         _OUT.pop(_pointer(capsule, _FRESH), None)
 
@@ -101,7 +106,7 @@ _DESTROY_ADDRESS = ctypes.cast(_DESTROY, ctypes.c_void_p)
 
 
 def export(datatype: str, shape: Sequence[int], buffer: Any) -> Any:
-    """A capsule over a C-contiguous numpy array, which lives as long as somebody holds the memory."""
+    """A capsule over a C-contiguous numpy array. The array is kept alive until the capsule's reader frees it."""
     dims = (ctypes.c_int64 * max(len(shape), 1))(*shape)
     managed = _DLManagedTensor()
     code, bits = _TYPE[datatype]
@@ -113,7 +118,10 @@ def export(datatype: str, shape: Sequence[int], buffer: Any) -> Any:
 
 
 def capsule_of(source: Any) -> Any:
-    """A capsule itself, or that of an object which speaks DLPack. Raises DLPackError, and what the object raises."""
+    """The capsule of `source`: itself, or what its `__dlpack__` returns.
+
+    Raises DLPackError, and whatever the object raises.
+    """
     if _is_capsule(source):
         return source
     if not (hasattr(source, "__dlpack__") and hasattr(source, "__dlpack_device__")):
@@ -126,12 +134,14 @@ def capsule_of(source: Any) -> Any:
         _LOG.warning(
             "tritonserver 2.51 ends a model's process that gives numpy's own arrays to Tensor.from_dlpack()"
         )
-    place = source.__dlpack_device__()
-    if not is_sequence(place) or len(place) != _PLACE or not all(isinstance(number, int) for number in place):
+    device = source.__dlpack_device__()
+    if not is_sequence(device) or len(device) != _DEVICE_NUMBERS:
         raise cast_error()
-    if place[0] == _CUDA:
+    if not all(isinstance(number, int) for number in device):
+        raise cast_error()
+    if device[0] == _CUDA:
         raise DLPackError("Failed to get current CUDA device id.")
-    _check_device(place[0])
+    _check_device(device[0])
     capsule = source.__dlpack__(stream=None)
     if not _is_capsule(capsule):
         raise TypeError(f"Object of type '{type(capsule).__name__}' is not an instance of 'capsule'")
@@ -148,7 +158,7 @@ def _check_device(kind: int) -> None:
 
 
 def take(capsule: Any) -> tuple[str, tuple[int, ...], bytes]:
-    """The datatype, shape and bytes of a capsule's tensor; the capsule is used up. Raises DLPackError."""
+    """The datatype, shape and bytes of a capsule's tensor. The capsule is marked as used. Raises DLPackError."""
     if not _is_valid(id(capsule), _FRESH):
         raise DLPackError("The DLPack capsule has been used before.")
     managed = _DLManagedTensor.from_address(_pointer(id(capsule), _FRESH))

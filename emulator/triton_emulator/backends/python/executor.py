@@ -1,4 +1,4 @@
-"""A loaded Python model: one thread and one `Instance` per model instance."""
+"""Executes the requests of a loaded Python model: each of its instances has a thread of its own."""
 
 import asyncio
 import queue
@@ -12,10 +12,10 @@ from triton_emulator.repository.config.model_config import ModelConfig
 
 
 class InstanceThread:
-    """The thread that everything of one instance runs on: import, `initialize`, `execute` and `finalize`.
+    """The thread that runs all code of one instance: import, `initialize`, `execute` and `finalize`.
 
-    Models keep things that belong to a thread (an event loop, a database connection), and the real backend calls them
-    on one.
+    The real backend uses one thread too, and models keep what belongs to a thread (an event loop, a database
+    connection).
     """
 
     def __init__(self, name: str) -> None:
@@ -34,7 +34,7 @@ class InstanceThread:
         def job() -> None:
             try:
                 done.put((function(), None))
-            except BaseException as error:  # noqa: BLE001 raised again below
+            except BaseException as error:  # noqa: BLE001 (raised again below)
                 done.put((None, error))
 
         self._jobs.put(job)
@@ -49,7 +49,7 @@ class InstanceThread:
         self._thread.join()
 
     def _run(self) -> None:
-        # The real backend runs a model on its process's main thread, where asyncio.get_event_loop() finds a loop
+        # The real backend runs a model on the main thread of its process, where asyncio.get_event_loop() finds a loop.
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         while (job := self._jobs.get()) is not None:
@@ -73,20 +73,20 @@ class PythonExecutor:
         return len(self._instances)
 
     def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
-        """Run the scheduler's worker loop of an instance on the thread that initialised the instance."""
+        """Run the scheduler's worker loop for an instance on that instance's thread."""
         self._threads[instance].submit(loop)
 
     def on_reschedule(self, again: Callable[[Call], None]) -> None:
-        """Call `again`, on the instance's thread, for each request that the model wants to be executed once more."""
+        """Set what is called, on the instance's thread, with each request that the model wants to execute again."""
         for instance in self._instances:
             instance.reschedule = again
 
     def execute(self, calls: Sequence[Call], instance: int) -> None:
-        """Run the calls on that instance; on the thread that this is called on."""
+        """Run the calls on an instance, on the current thread."""
         self._execute[instance](calls)
 
     def finalize(self) -> None:
-        """Finalise every instance on its own thread; worker loops must have returned."""
+        """Finalise every instance on its own thread and end the threads. The worker loops must have returned."""
         for instance, thread in zip(self._instances, self._threads, strict=True):
             thread.call(instance.finalize)
             thread.stop()

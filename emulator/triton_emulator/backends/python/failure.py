@@ -1,26 +1,26 @@
 """The text of a Python exception as the Python backend reports it.
 
-The backend is C++ over pybind11, so the text is pybind11's: the type's name, the message, then the frames from the
-deepest outwards along `f_back`, not along the traceback. A frame shows the line it was left at, which in a function
-with `finally` or a re-raise is not the line that raised.
+The real backend is C++ over pybind11, so the text is pybind11's: the type's name, the message, then the frames. They
+run from the innermost one outwards along `f_back`, not along the traceback. A frame shows its last line: in a function
+with `finally` or a re-raise, that is not the line that raised.
 """
 
 from pathlib import Path
 from types import FrameType, TracebackType
 
-#: frames of these files are this backend's own; in the real one they are C++ and leave no trace
+#: frames of files in this folder are left out: in the real backend they are C++ and leave no frame
 _OWN = str(Path(__file__).parent)
-#: except what is Python in the real backend too
+#: except this file, which is Python in the real backend too
 _SHOWN = str(Path(__file__).with_name("triton_python_backend_utils.py"))
 _IMPORTLIB = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
 
 
 def describe(error: BaseException) -> str:
-    """pybind11's `error_already_set::what()` for `error`, raised by code that this package called."""
+    """What pybind11's `error_already_set::what()` gives for an exception of the model's code."""
     name = type(error).__name__
     try:
         message = str(error).encode("utf-8", "backslashreplace").decode() or "<EMPTY MESSAGE>"
-    except BaseException as second:  # noqa: BLE001 a model's own __str__ may raise anything
+    except BaseException as second:  # noqa: BLE001 (the model's own __str__ may raise anything)
         return (
             f"{name}: <MESSAGE UNAVAILABLE DUE TO ANOTHER EXCEPTION>{_at(error)}"
             f"\nMESSAGE UNAVAILABLE DUE TO EXCEPTION: {describe(second)}"
@@ -40,7 +40,7 @@ def _at(error: BaseException) -> str:
 
 
 def _deepest(error: BaseException) -> FrameType | None:
-    """The innermost frame of the traceback, as CPython trims it of the import system's own frames."""
+    """The innermost frame of the traceback, without the import system's own frames, which CPython removes."""
     entries: list[TracebackType] = []
     trace = error.__traceback__
     while trace is not None:
@@ -63,6 +63,6 @@ def _is_own(file: str, function: str) -> bool:
 
 
 def _is_entry(frame: FrameType) -> bool:
-    """Whether `frame` is where this backend called into the model: what lies above it is not the model's."""
+    """Whether this backend calls the model in this frame: the frames outside of it are not the model's."""
     code = frame.f_code
     return code.co_name in {"enter_model", "describe"} and code.co_filename.startswith(_OWN)

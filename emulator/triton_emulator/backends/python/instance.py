@@ -1,4 +1,9 @@
-"""One instance of a Python model: its modules, its `TritonPythonModel` object, and the calls into them."""
+"""One instance of a Python model: its modules, its `TritonPythonModel` object, and the calls of its functions.
+
+The stages: import (`__init__`), `initialize`, any number of `execute`, `finalize`. A model may also end "its process"
+(`os._exit` and the like, see `process`) on any thread and at any time. The instance is then broken as a dead stub
+process is in Triton: `_end` answers every open call with an error, and later calls get the same error.
+"""
 
 import asyncio
 import json
@@ -29,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 class Instance:
     """A `TritonPythonModel` object with a module space of its own.
 
-    `name` is the instance's name ("<group>_<number>"), which error texts carry. Raises LoadError where model.py cannot
+    `name` is the instance's name ("<group>_<number>"), which error texts contain. Raises LoadError if model.py cannot
     be imported.
     """
 
@@ -42,13 +47,13 @@ class Instance:
         metrics: MetricRegistry | None = None,
     ) -> None:
         self.name = name
-        #: takes a request that the model wants to see again; None where the scheduler does not do that
+        #: takes a call that the model wants to execute again; None if the scheduler cannot do that
         self.reschedule: Callable[[Call], None] | None = None
         self._file = file
         self._model: Any = None
-        #: whether the model has ended the process that it believes to be its own
+        #: whether the model has ended what it takes for its own process
         self._ended = False
-        #: the calls that are being executed, and those that a sender will answer later
+        #: the calls that are being executed, and those that a response sender will answer later
         self._running: Sequence[Call] = ()
         self._open: set[Call] = set()
         self._coroutines = CoroutineThread(name)
@@ -69,9 +74,9 @@ class Instance:
         members.complete(file.parent)
 
     def auto_complete(self, config_json: Callable[[], str]) -> dict[str, Any] | None:
-        """The configuration that the model's `auto_complete_config` returns, None where it has no such function.
+        """The configuration that the model's `auto_complete_config` returns; None if it has no such function.
 
-        `config_json` makes the text of the one that it starts from.
+        `config_json` makes the text of the configuration to complete.
         """
         if not hasattr(self._class, "auto_complete_config"):
             return None
@@ -86,7 +91,7 @@ class Instance:
         return completed
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Make the model object and initialise it. Raises LoadError with Triton's text where the model raises."""
+        """Make the model object and call its `initialize`. Raises LoadError with Triton's text if either raises."""
 
         def start() -> None:
             self._model = self._class()
@@ -100,10 +105,10 @@ class Instance:
         def enter_model() -> Any:
             return step()
 
-        self.space.take_place()
+        self.space.make_resident()
         try:
             return enter_model()
-        except BaseException as error:  # noqa: BLE001 sys.exit() in a model must not end the server
+        except BaseException as error:  # noqa: BLE001 (sys.exit() in a model must not end the server)
             text = describe(error)
             self.space.close()
             if self._ended:
@@ -115,13 +120,13 @@ class Instance:
         return f"Stub process '{self.name}' is not healthy."
 
     def _end(self) -> None:
-        """Answer all that the model has at hand, on whichever thread it has ended itself; it gets nothing any more.
+        """Answer every open call with an error; called on the thread on which the model ended its process.
 
-        2.51: the model's stub process is gone until the model is loaded again. There an answer takes a second, and a
-        request that waits for a sender outside of `execute` never gets one.
+        2.51: the model's stub process is gone until the model is loaded again. There the answer takes a second, and a
+        request that waits for a sender outside of `execute` is never answered.
         """
         self._ended = True
-        self._refuse([*self._running, *self._open.copy()])  # copied at once: other threads may be at it
+        self._refuse([*self._running, *self._open.copy()])  # a copy, as other threads may change the set
 
     def _refuse(self, calls: Sequence[Call]) -> None:
         for call in calls:
@@ -132,9 +137,9 @@ class Instance:
 
     def execute(self, calls: Sequence[Call]) -> None:
         """Run the model over the calls and answer them."""
-        self._running = (
-            calls  # first: what another thread of the model ends from now on is answered there, or here
-        )
+        # Set before `_ended` is read: if another thread of the model ends the process now, these calls are answered
+        # there or here.
+        self._running = calls
         if self._ended:
             self._refuse(calls)
             self._running = ()
@@ -142,7 +147,7 @@ class Instance:
         if self._may_lack_inputs and self._lacks_inputs(calls):
             self._running = ()
             return
-        self.space.take_place()
+        self.space.make_resident()
         now = time_ns()
         requests = []
         for call in calls:
@@ -163,7 +168,7 @@ class Instance:
         self._running = ()
 
     def _lacks_inputs(self, calls: Sequence[Call]) -> bool:
-        """Whether a request without any tensor is among them: 2.51 takes a batch's size from its first inputs."""
+        """Refuse all calls if one has no tensor, as 2.51 reads the batch size from the first input of each."""
         bare = next((c.request for c in calls if not c.request.inputs and not c.request.controls), None)
         if bare is None:
             return False
@@ -184,7 +189,7 @@ class Instance:
         for call in calls:
             call.times.ended(now)
             call.executing = False
-        if self._ended:  # its own `except` or another of its threads has kept it going
+        if self._ended:  # the model went on, by an `except` of its own or on another of its threads
             return
         if answers is not None:
             for call, answer in zip(calls, answers, strict=True):
@@ -201,11 +206,11 @@ class Instance:
         if call not in self._open:
             self._open.add(call)
             call.on_end(lambda: self._open.discard(call))
-            if call.finished:  # meanwhile, on another thread
+            if call.finished:  # on another thread, before `on_end` was set
                 self._open.discard(call)
 
     def enter_model(self, requests: list[InferenceRequest]) -> Any:
-        """Call the model; the frames of an error text end here."""
+        """Call the model. The frames in an error text end at this function, by its name."""
         model = self._model
         if not hasattr(model, "execute"):
             raise _Refused(f"Python model {self._file} does not implement `execute` method.")
@@ -215,12 +220,12 @@ class Instance:
         future = self._coroutines.start(returned)
         if not self._decoupled:
             return future.result()
-        # 2.51: a decoupled model's coroutine is on its own; what it raises is only logged
+        # 2.51: nothing waits for the coroutine of a decoupled model; what it raises is only logged
         future.add_done_callback(_log_failure)
         return None
 
     def _answers(self, returned: Any, requests: list[InferenceRequest]) -> list[InferResponse | None]:
-        """The engine's responses for what `execute` returned, None where it will be answered by a sender."""
+        """The engine's responses for what `execute` returned; None for a request that a sender will answer."""
         if self._decoupled:
             raise _Refused(
                 f"Python model '{self.name}' is using the decoupled mode and the execute function must return None."
@@ -262,11 +267,11 @@ class Instance:
         for call in calls:
             call.failed = True
             call.times.ended(now)
-            call.executing = False  # not before it has failed: it is counted as soon as it is not at work
+            call.executing = False  # last, as the call is counted as soon as it is not executing any more
             call.respond(failure(call, internal(message)), final=True)
 
     def finalize(self) -> None:
-        """Let the model clean up, then forget its modules."""
+        """Call the model's `finalize`, then drop its modules."""
         self._bls.allowed = False
         model, self._model = None if self._ended else self._model, None
 
@@ -276,14 +281,14 @@ class Instance:
 
         try:
             enter_model()
-        except BaseException as error:  # noqa: BLE001 2.51: an error here is only logged
+        except BaseException as error:  # noqa: BLE001 (2.51: an error here is only logged)
             _LOG.info("%s", describe(error))
         self._coroutines.stop()
         self.space.close()
 
 
 class _Refused(Exception):
-    """The backend's own complaint about what `execute` returned; its text is shown without a type or frames."""
+    """The backend's own error about what `execute` returned; its text is shown without a type or frames."""
 
 
 def _log_failure(future: "Future[Coroutine[Any, Any, Any]]") -> None:

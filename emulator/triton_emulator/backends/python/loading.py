@@ -1,4 +1,4 @@
-"""Loads a version of a Python model: finds its file, starts its instances."""
+"""Loads a version of a Python model: finds its file and starts its instances."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,9 +15,10 @@ from triton_emulator.repository.schema import enum_name
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What Python models need of the server around them.
+    """What Python models need from the server.
 
-    Without `server` a model cannot run other models (BLS) nor load them. `metrics` collects the metrics of all models.
+    Without `server`, a model can neither run other models (BLS) nor load them. `metrics` holds the metrics that models
+    define.
     """
 
     server: Server | None = None
@@ -25,7 +26,7 @@ class Hooks:
 
 
 def load(definition: ModelDefinition, hooks: Hooks | None = None) -> PythonExecutor:
-    """Load a version: import model.py and initialise every instance, each on its own thread.
+    """Load a version: each instance imports model.py and calls `initialize`, on a thread of its own.
 
     Raises LoadError with Triton's reason ("Internal: ValueError: ...").
     """
@@ -47,7 +48,7 @@ def load(definition: ModelDefinition, hooks: Hooks | None = None) -> PythonExecu
 
 
 def model_file(definition: ModelDefinition) -> Path:
-    """The version's Python file. Raises LoadError where there is none: the real server hangs at its start then."""
+    """The version's Python file. Raises LoadError if there is none; the real server hangs at its start then."""
     name = definition.config.proto.default_model_filename or "model.py"
     file = definition.version_directory / name
     if not name.endswith(".py"):
@@ -79,7 +80,7 @@ def _refuse_environment(definition: ModelDefinition) -> None:
 
 
 def _instance_names(definition: ModelDefinition) -> list[tuple[str, str]]:
-    """(name, kind) of every instance, in order."""
+    """The (name, kind) of every instance, in order."""
     rows = []
     for group in definition.config.proto.instance_group:
         kind = enum_name(group, "kind").removeprefix("KIND_")

@@ -1,4 +1,4 @@
-"""What a model's own copy of `triton_python_backend_utils` holds, before and after its model.py is imported."""
+"""The members of an instance's own copy of `triton_python_backend_utils`, before and after its model.py is imported."""
 
 import logging
 import sys
@@ -51,7 +51,7 @@ _SHARED: dict[str, Any] = {
     "TritonError": TritonError,
     "TritonModelException": TritonModelException,
 }
-#: what triton_python_backend_utils takes over from the C++ module once model.py has been imported
+#: what triton_python_backend_utils takes from the C++ module after model.py has been imported
 _LATE = (
     "InferenceRequest",
     "InferenceResponse",
@@ -70,7 +70,7 @@ _LATE = (
 
 
 class Logger(Bound):
-    """Writes to the server's log; a line names the file and line of the caller, as the real one does."""
+    """Writes to the server's log. As with the real one, a log line names the file and line of the caller."""
 
     __module__ = MODULE
     __slots__ = ()
@@ -138,7 +138,7 @@ def _write(level: int, message: str) -> None:
 
 @dataclass(slots=True)
 class Members:
-    """An instance's own modules, its own request class, and its leave to use BLS."""
+    """An instance's own modules, its own request class, and whether it may use BLS now."""
 
     utils: ModuleType
     c_utils: ModuleType
@@ -146,7 +146,7 @@ class Members:
     bls: BlsAccess
 
     def complete(self, model_directory: Path) -> None:
-        """Add what triton_python_backend_utils lacks while model.py is being imported."""
+        """Add the members that triton_python_backend_utils does not have while model.py is imported."""
         for key in _LATE:
             setattr(self.utils, key, self.c_utils.__dict__[key])
         folder = str(model_directory)
@@ -154,7 +154,7 @@ class Members:
 
 
 def members_of(instance: str, server: Server | None, metrics: MetricRegistry) -> Members:
-    """The modules of the instance of that name."""
+    """Make the modules of an instance; `instance` is its name."""
     bls = BlsAccess(server)
     own = {"__slots__": (), "__module__": MODULE}
     request = type("InferenceRequest", (InferenceRequest,), {**own, "_bls": bls})
@@ -165,33 +165,31 @@ def members_of(instance: str, server: Server | None, metrics: MetricRegistry) ->
             setattr(utils, key, value)
     c_utils = ModuleType(MODULE)
     c_utils.__dict__.update(_SHARED, InferenceRequest=request, MetricFamily=family, Logger=Logger)
-    c_utils.__dict__.update(_control(instance, server))
+    control = _Control(instance, server)
+    for function in (control.is_model_ready, control.load_model, control.unload_model):
+        c_utils.__dict__[function.__name__] = function
     return Members(utils, c_utils, request, bls)
 
 
-def _control(instance: str, server: Server | None) -> dict[str, Callable[..., Any]]:
-    """`is_model_ready`, `load_model` and `unload_model`."""
+class _Control:
+    """`is_model_ready`, `load_model` and `unload_model` of one instance."""
 
-    def ask(what: str, step: Callable[[Server], Any]) -> Any:
-        try:
-            if server is None:
-                raise errors.unavailable("this model runs without a server")
-            return step(server)
-        except errors.TritonError as error:
-            raise TritonModelException(
-                f"{what}: Failed to process the request for model '{instance}', message: {error.message}"
-            ) from None
+    def __init__(self, instance: str, server: Server | None) -> None:
+        self._instance = instance
+        self._server = server
 
-    def is_model_ready(*args: Any, **kwargs: Any) -> bool:
+    def is_model_ready(self, *args: Any, **kwargs: Any) -> bool:
         name, version = map(
             text_of, bind_arguments(args, kwargs, ("model_name", "model_version"), (REQUIRED, ""))
         )
         if name is None or version is None:
             signature = "(model_name: str, model_version: str = '') -> bool"
             raise incompatible("is_model_ready", (signature,), args, kwargs)
-        return bool(ask("Failed to check model readiness", lambda server: server.is_ready(name, version)))
+        return bool(
+            self._ask("Failed to check model readiness", lambda server: server.is_ready(name, version))
+        )
 
-    def load_model(*args: Any, **kwargs: Any) -> None:
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
         names = ("model_name", "config", "files")
         model, configuration, files = bind_arguments(args, kwargs, names, (REQUIRED, "", None))
         name, config = text_of(model), text_of(configuration)
@@ -199,18 +197,27 @@ def _control(instance: str, server: Server | None) -> dict[str, Callable[..., An
             signature = "(model_name: str, config: str = '', files: object = None) -> None"
             raise incompatible("load_model", (signature,), args, kwargs)
         parameters = _load_parameters(name, config, files)
-        ask("Failed to load model", lambda server: server.load(name, parameters))
+        self._ask("Failed to load model", lambda server: server.load(name, parameters))
 
-    def unload_model(*args: Any, **kwargs: Any) -> None:
+    def unload_model(self, *args: Any, **kwargs: Any) -> None:
         names = ("model_name", "unload_dependents")
         model, whether = bind_arguments(args, kwargs, names, (REQUIRED, False))
         name, dependents = text_of(model), truth_of(whether)
         if name is None or dependents is None:
             signature = "(model_name: str, unload_dependents: bool = False) -> None"
             raise incompatible("unload_model", (signature,), args, kwargs)
-        ask("Failed to unload model", lambda server: server.unload(name, unload_dependents=dependents))
+        self._ask("Failed to unload model", lambda server: server.unload(name, unload_dependents=dependents))
 
-    return {"is_model_ready": is_model_ready, "load_model": load_model, "unload_model": unload_model}
+    def _ask(self, failure: str, step: Callable[[Server], Any]) -> Any:
+        """Ask the server; its TritonError becomes the TritonModelException that the real backend raises."""
+        try:
+            if self._server is None:
+                raise errors.unavailable("this model runs without a server")
+            return step(self._server)
+        except errors.TritonError as error:
+            raise TritonModelException(
+                f"{failure}: Failed to process the request for model '{self._instance}', message: {error.message}"
+            ) from None
 
 
 def _load_parameters(name: str, config: str, files: Any) -> dict[str, str | bytes]:

@@ -1,4 +1,4 @@
-"""Metrics that models define: the registry behind the metrics port, and `pb_utils.MetricFamily` over it."""
+"""The metrics that models define: a registry that the metrics port shows, and `pb_utils.MetricFamily` and `Metric`."""
 
 import re
 import threading
@@ -18,18 +18,18 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class MetricError(Exception):
-    """What Triton's metrics API refuses; the text is Triton's."""
+    """A refusal of Triton's metrics API; the text is Triton's."""
 
 
 @dataclass(slots=True, eq=False)
 class Series:
-    """One labelled series of a family. A histogram has `bounds` and, one longer, the `counts` between them."""
+    """One labelled series of a family. A histogram has `bounds`, and `counts` between them (one more than bounds)."""
 
     labels: Labels
     value: float = 0.0
     bounds: tuple[float, ...] = ()
     counts: list[int] = field(default_factory=list)
-    #: how many Metric objects stand for it: it goes with the last of them
+    #: how many Metric objects refer to it; it is removed with the last one
     holders: int = 0
 
 
@@ -44,16 +44,19 @@ class Family:
 
 
 class MetricRegistry:
-    """The metrics of all models of a session; may be used from any thread."""
+    """The metrics of all models of a session. It may be used on any thread."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._families: dict[str, Family] = {}
-        #: holders that have gone. 2.51 learns of them behind its back, later than of a metric made right after
+        #: holders that have been destroyed. 2.51 hears of one late, even after a metric that is made right afterwards
         self._gone: deque[tuple[Family, Series]] = deque()
 
     def family(self, name: str, description: str, kind: str) -> Family:
-        """The family of that name, made where it is new. 2.51: it keeps its first description, and is never removed."""
+        """The family of that name; a new one is made. 2.51: it keeps its first description and is never removed.
+
+        Raises MetricError for an invalid name, or if the family is of another kind.
+        """
         if not _METRIC_NAME.fullmatch(name):
             raise MetricError("Invalid metric name")
         with self.lock:
@@ -63,7 +66,7 @@ class MetricRegistry:
         return family
 
     def hold(self, family: Family, labels: Labels, bounds: tuple[float, ...]) -> Series:
-        """The series of those labels, made where it is new, with one holder more."""
+        """The series with those labels, with one more holder; a new one is made. Raises MetricError."""
         if not all(_LABEL_NAME.fullmatch(name) for name, _ in labels):
             raise MetricError("Invalid label name")
         if any(left >= right for left, right in pairwise(bounds)):
@@ -77,7 +80,7 @@ class MetricRegistry:
         return series
 
     def release(self, family: Family, series: Series) -> None:
-        """Take one holder away; a series without one is removed. Takes no lock: it is called by the collector."""
+        """Remove one holder; a series without holders is removed. Takes no lock: the garbage collector calls it."""
         self._gone.append((family, series))
 
     def lines(self, kind: str) -> list[str]:
@@ -99,7 +102,7 @@ class MetricRegistry:
 
 
 def _exposition(family: Family) -> list[str]:
-    # 2.51: the help text is not escaped, and none is no line
+    # 2.51: the help text is not escaped; an empty one gives no line
     lines = [f"# HELP {family.name} {family.description}"] if family.description else []
     lines.append(f"# TYPE {family.name} {family.kind}")
     for series in reversed(
@@ -132,7 +135,7 @@ def _braced(labels: Labels) -> str:
 
 
 def _number(value: float) -> str:
-    """A number as prometheus-cpp writes it: 16 significant digits at most, "Nan" and "+Inf"."""
+    """A number as prometheus-cpp writes it: at most 16 significant digits, "Nan", "+Inf" and "-Inf"."""
     if value != value:  # noqa: PLR0124 NaN
         return "Nan"
     if value in (float("inf"), float("-inf")):
@@ -141,7 +144,7 @@ def _number(value: float) -> str:
 
 
 class Metric(Bound):
-    """One series of a family. Not made by its constructor but by `MetricFamily.Metric`."""
+    """One series of a family. `MetricFamily.Metric` makes it; its constructor refuses."""
 
     __module__ = MODULE
     __slots__ = ("_owner", "_series")
@@ -153,8 +156,8 @@ class Metric(Bound):
         raise TypeError("c_python_backend_utils.Metric: No constructor defined!")
 
     def __del__(self) -> None:
-        if (owner := getattr(self, "_owner", None)) is not None:  # none where the constructor refused
-            owner.let_go(self._series)
+        if (owner := getattr(self, "_owner", None)) is not None:  # there is none if the constructor raised
+            owner.release(self._series)
 
     def increment(self, *args: Any, **kwargs: Any) -> None:
         value = self._number("increment", args, kwargs)
@@ -208,7 +211,10 @@ class Metric(Bound):
 
 @dataclass(slots=True)
 class _Owner:
-    """What a MetricFamily object and the metrics that it made know of each other."""
+    """What a MetricFamily object and its Metric objects share.
+
+    `dead` is set when the MetricFamily object has been destroyed; `held` are the series of its Metric objects.
+    """
 
     instance: str
     registry: MetricRegistry
@@ -216,21 +222,21 @@ class _Owner:
     dead: bool = False
     held: list[Series] = field(default_factory=list)
 
-    def let_go(self, series: Series) -> None:
-        """A metric has gone."""
+    def release(self, series: Series) -> None:
+        """A Metric object has been destroyed."""
         if not self.dead:
             self.held.remove(series)
             self.registry.release(self.family, series)
 
     def end(self) -> None:
-        """The MetricFamily object has gone: its metrics are worth nothing any more."""
+        """The MetricFamily object has been destroyed: its Metric objects become useless."""
         self.dead = True
         for series in self.held:
             self.registry.release(self.family, series)
 
 
 class MetricFamily(Bound):
-    """A family of metrics. Each instance has a subclass with its own registry and name."""
+    """A family of metrics. Each instance of a model has a subclass with its own registry and instance name."""
 
     __module__ = MODULE
     __slots__ = ("_owner",)
@@ -264,7 +270,7 @@ class MetricFamily(Bound):
         self._owner = _Owner(self._instance, self._registry, family)
 
     def __del__(self) -> None:
-        if (owner := getattr(self, "_owner", None)) is not None:  # none where the constructor refused
+        if (owner := getattr(self, "_owner", None)) is not None:  # there is none if the constructor raised
             owner.end()
 
     def Metric(self, *args: Any, **kwargs: Any) -> Metric:  # noqa: N802 Triton's name

@@ -1,12 +1,17 @@
-"""A model's modules, kept apart from every other model's, as if each instance were a process of its own.
+"""Keeps the modules of each model instance apart from all others, as if each instance had a process of its own.
 
-Triton runs each instance of a Python model in its own process, with the version's folder and the model's folder at the
-end of `sys.path`, and imports `<version>.model`. Here all of them share one interpreter, so an instance has a `Space`:
-its own copies of the modules found in those folders, and a private `__import__` for the code in them. While modules are
-being imported the space is on stage: its modules are in `sys.modules` under their plain names and its folders on
-`sys.path`, so that everything a module may do at import time works. The space whose model ran last stays resident in
-`sys.modules`: code that looks a module up by its class's `__module__` (dataclasses, pickle) finds it there. Two models
-that do so at the same moment are the one case in which this is not as good as two processes.
+Theory of operation. Triton runs each instance of a Python model in its own process, with the version's folder and the
+model's folder at the end of `sys.path`, and imports `<version>.model`. Here all instances share one interpreter. So
+each has a `Space`: its own copies of the modules found in those folders, and a private `__import__` for the code in
+them.
+
+- While a space imports, it is *on stage*: its modules are in `sys.modules` under their plain names, and its folders are
+  on `sys.path`, so that everything that a module may do at import time works. One space at a time is on stage; modules
+  of others with the same names are put aside and restored afterwards.
+- The space whose model ran last is *resident*: its modules stay in `sys.modules`, because some code finds a module by
+  the `__module__` of a class (dataclasses, pickle).
+
+The limit: if two models look modules up that way at the same moment, one of them may find the other's.
 """
 
 import builtins
@@ -27,46 +32,46 @@ from triton_emulator.backends.python.process import private_os
 class Space:
     """The modules that belong to one model instance.
 
-    `folders` (the version's, then the model's) are appended to `sys.path` while the space is on stage; `provided` are
-    modules that exist in it from the start, by name; `end` is called where the model's code ends its process.
+    `folders` (the version's, then the model's) are appended to `sys.path` while the space is on stage. `provided` are
+    modules that exist in it from the start, by name. `end` is called when the model's code ends its process.
     """
 
     def __init__(
         self, folders: Sequence[Path], provided: Mapping[str, ModuleType], end: Callable[[], None]
     ) -> None:
         self._root = str(folders[-1])
-        #: modules of the interpreter's of which the space has a version of its own
+        #: modules of the interpreter that the space replaces with its own version
         self._private: dict[ModuleType, ModuleType] = {importlib: _Importlib(self), os: private_os(end)}
         self.modules: dict[str, ModuleType] = dict(provided)
         self.names = set(self.modules)
-        #: top-level modules that are known to be nobody's but the interpreter's
+        #: top-level modules that are known to belong to the interpreter alone
         self._foreign: set[str] = set()
         self.extra_path = [str(folder) for folder in folders]
         self.builtins = dict(vars(builtins))
         self.builtins["__import__"] = self._import
 
     def import_module(self, name: str) -> ModuleType:
-        """Import `name` as a fresh process with this space's folders on its path would."""
+        """Import `name` as a new process with this space's folders on its path would."""
         with _STAGE.holding(self, name.partition(".")[0]):
             __import__(name)
             return sys.modules[name]
 
-    def take_place(self) -> None:
-        """Be the resident space, unless some space is on stage just now: called before the model's code runs."""
+    def make_resident(self) -> None:
+        """Become the resident space, unless a space is on stage now. Called before the model's code runs."""
         if _STAGE.resident is not self:
-            _STAGE.let_in(self)
+            _STAGE.make_resident(self)
 
     def close(self) -> None:
-        """Forget the modules."""
+        """Drop the modules."""
         _STAGE.forget(self)
         self.modules.clear()
 
     def has_imported(self, name: str) -> bool:
-        """Whether the module in `sys.modules` is one that this space has imported just now."""
+        """Whether this space has imported the module of that name that is in `sys.modules`."""
         return name in self.names
 
     def owns(self, location: str | None) -> bool:
-        """Whether a file or folder lies in one of the folders that only this space has on its path."""
+        """Whether a file or folder is inside one of the folders that only this space has on its path."""
         return location is not None and any(location.startswith(folder + "/") for folder in self.extra_path)
 
     def _import(
@@ -89,7 +94,7 @@ class Space:
             return builtins.__import__(name, globals, locals, fromlist, level)
 
     def _is_foreign(self, top: str) -> bool:
-        """Whether a top-level module is none of this space's, nor could become one."""
+        """Whether a top-level module neither belongs to this space nor could be found in its folders."""
         if top in self._foreign:
             return True
         if top in self.names:
@@ -104,7 +109,7 @@ class Space:
         return known is None or top not in _STAGE.names
 
     def _adopt_path(self) -> None:
-        """Take over what the model has appended to `sys.path` since it was on stage."""
+        """Move to the space's own path what the model has appended to `sys.path` since it was on stage."""
         if not _STAGE.is_held_by(self):
             mine = [entry for entry in sys.path if entry.startswith(self._root)]
             if mine:
@@ -122,7 +127,7 @@ class Space:
     def _imported(
         self, name: str, globals: Mapping[str, Any] | None, fromlist: Sequence[str] | None, level: int
     ) -> ModuleType | None:
-        """What an import statement yields when all it needs has been imported before."""
+        """The result of an import statement if everything that it needs is imported already, else None."""
         if level:
             package = (globals or {}).get("__package__")
             if not package:
@@ -137,9 +142,9 @@ class Space:
 
 
 def _is_installed(top: str, file: str | None) -> bool:
-    """Whether a module belongs to the interpreter: a process of the model's own would have it, before the model's.
+    """Whether a module is installed in the interpreter: in a process of its own, the model would find it first.
 
-    What else is on the path (a test's folder) would not be there in a process of the model's own.
+    Anything else on the path (a test's folder, for example) would not be there in a process of the model's own.
     """
     if top in sys.stdlib_module_names:
         return True
@@ -147,7 +152,7 @@ def _is_installed(top: str, file: str | None) -> bool:
 
 
 class _Importlib(ModuleType):
-    """`importlib` as a model sees it: its `import_module` imports into the model's space."""
+    """`importlib` as a model sees it: `import_module` imports into the model's space."""
 
     def __init__(self, space: Space) -> None:
         super().__init__("importlib", importlib.__doc__)
@@ -165,7 +170,7 @@ class _Importlib(ModuleType):
 
 
 class _Loader(SourceFileLoader):
-    """Loads a model's source file into its space; never from or into `__pycache__`, a model may change any moment."""
+    """Loads a model's source file into its space. It does not use `__pycache__`, as a model may change at any time."""
 
     def __init__(self, space: Space, name: str, path: str) -> None:
         super().__init__(name, path)
@@ -181,9 +186,9 @@ class _Loader(SourceFileLoader):
 
 
 class _Stage:
-    """`sys.modules` and `sys.path`, which one space at a time may have.
+    """The use of `sys.modules` and `sys.path`, which one space at a time may have.
 
-    The interpreter has one of each, so this is the one thing here that a process shares between sessions.
+    The interpreter has only one of each, so this is state that all sessions of a process share.
     """
 
     def __init__(self) -> None:
@@ -191,14 +196,14 @@ class _Stage:
         self.resident: Space | None = None
         self._on: Space | None = None
         self._thread = 0
-        #: modules of others that make room for those of the space on stage
+        #: other modules with the names of those on stage, until these leave
         self._displaced: dict[str, ModuleType] = {}
-        #: every name that some space has or had: such a name in `sys.modules` may be another model's
+        #: every name that a space has or had: a module of such a name in `sys.modules` may be another model's
         self.names: set[str] = set()
 
     @contextmanager
     def holding(self, space: Space, wanted: str) -> Iterator[None]:
-        """Have the space on stage, for an import of the top-level module `wanted` ("" for a relative one)."""
+        """Put the space on stage, for an import of the top-level module `wanted` ("" for a relative import)."""
         with self._lock:
             if self._on is space:
                 self._make_room(space, wanted)
@@ -210,7 +215,7 @@ class _Stage:
             self._move_in(space)
             self._on, self._thread = space, threading.get_ident()
             self._make_room(space, wanted)
-            for folder in space.extra_path:  # their listings may be older than a file just written
+            for folder in space.extra_path:  # a cached listing may be older than a file just written
                 sys.path_importer_cache.pop(folder, None)
             sys.path = [*base, *space.extra_path]
             try:
@@ -230,8 +235,9 @@ class _Stage:
     def is_held_by(self, space: Space) -> bool:
         return self._on is space and self._thread == threading.get_ident()
 
-    def let_in(self, space: Space) -> None:
-        if self._lock.acquire(blocking=False):  # an import may take long, running models do not wait for it
+    def make_resident(self, space: Space) -> None:
+        """Make a space resident, unless an import holds the stage: a running model must not wait for a long import."""
+        if self._lock.acquire(blocking=False):
             try:
                 if self._on is None:
                     self._move_in(space)
@@ -246,7 +252,7 @@ class _Stage:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: Any = None
     ) -> ModuleSpec | None:
-        """Part of the import system: finds what the space on stage owns, and leaves the rest to others."""
+        """Called by the import system: finds what belongs to the space on stage; other finders find the rest."""
         space = self._on
         if space is None or self._thread != threading.get_ident():
             return None
@@ -271,7 +277,10 @@ class _Stage:
             self.resident = space
 
     def _make_room(self, space: Space, wanted: str) -> None:
-        """Put the space's modules in place of others of the same names, and none in place of the one to be imported."""
+        """Put the space's modules in place of others with the same names.
+
+        If the module to be imported is another's, it is removed, so that the import finds the space's own.
+        """
         for name, module in space.modules.items():
             other = sys.modules.get(name)
             if other is not module:

@@ -1,4 +1,4 @@
-"""`os` as a model sees it: what would end its process ends its instance, for the process is everybody's here."""
+"""`os` as a model sees it: functions that would end the process end only the model's instance."""
 
 import os
 from collections.abc import Callable
@@ -9,9 +9,9 @@ _ENDS = ("_exit", "abort", *(name for name in dir(os) if name.startswith("exec")
 
 
 def private_os(end: Callable[[], None]) -> ModuleType:
-    """A copy of `os` whose `_exit`, `abort`, `exec*`, and `kill` of the process, call `end` and raise SystemExit.
+    """A copy of `os` whose `_exit`, `abort`, `exec*` and `kill` (of this process) call `end` and raise SystemExit.
 
-    That unwinds the model's code. In a process that the model has forked they do what they always do.
+    SystemExit unwinds the model's code. In a process that the model has forked, these functions do what they always do.
     """
     here = os.getpid()
     module = ModuleType("os", os.__doc__)

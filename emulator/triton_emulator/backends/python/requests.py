@@ -1,4 +1,4 @@
-"""`pb_utils.InferenceRequest`: a request that a model got, or one that it makes for another model."""
+"""`pb_utils.InferenceRequest`: a request that a model received, or one that it makes for another model."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ from triton_emulator.protocol import json_dialect
 from triton_emulator.protocol.messages import InferRequest, RequestedOutput
 from triton_emulator.protocol.tensor import Tensor as WireTensor
 
-#: the flags of `set_release_flags`: the request is done with, or is to be executed once more
+#: the flags of `set_release_flags`: the request is finished, or is to be executed again
 RELEASE_ALL = 1
 RELEASE_RESCHEDULE = 2
 
@@ -41,7 +41,7 @@ _ANY_VERSION = -1
 
 _NO_TRACE = InferenceTrace._none()
 _PREFERRED = PreferredMemory(MemoryType.TRITONSERVER_MEMORY_CPU)
-#: parameter, its default and the types it takes, in order
+#: the constructor's parameters in order: (name, default, accepted types)
 _PARAMETERS: tuple[tuple[str, Any, Any], ...] = (
     ("request_id", "", str),
     ("correlation_id", 0, object),
@@ -61,14 +61,14 @@ _DEFAULTS = tuple(default for _, default, _ in _PARAMETERS)
 
 @dataclass(slots=True)
 class BlsAccess:
-    """Where an instance's own requests go, and whether they may go now: only while it executes."""
+    """Where an instance's own requests go, and whether they are allowed: only between `initialize` and `finalize`."""
 
     server: Server | None
     allowed: bool = False
 
 
 class InferenceRequest(Bound):
-    """One inference request. Each instance has a subclass with its own `_bls`."""
+    """One inference request. Each instance of a model has a subclass with its own `_bls`."""
 
     __module__ = MODULE
     __slots__ = (
@@ -112,7 +112,7 @@ class InferenceRequest(Bound):
 
     @classmethod
     def _received(cls, call: Call, outputs: frozenset[str], decoupled: bool) -> "InferenceRequest":
-        """The request of `call`; `outputs` are all outputs of the model."""
+        """The request of a call; `outputs` are the names of all outputs of the model."""
         request = cls.__new__(cls)
         wire = call.request
         request._call = call
@@ -172,11 +172,11 @@ class InferenceRequest(Bound):
         return self._sender
 
     def exec(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the request and wait: an InferenceResponse, or with `decoupled=True` an iterator of them."""
+        """Run the request and wait. Returns an InferenceResponse, or an iterator of them with `decoupled=True`."""
         return self._execute(_decoupled("exec", self, args, kwargs))
 
     def async_exec(self, *args: Any, **kwargs: Any) -> Any:
-        """The same as a future of the running event loop."""
+        """As `exec`, but returns a future of the running event loop."""
         decoupled = _decoupled("async_exec", self, args, kwargs)
         return asyncio.get_running_loop().run_in_executor(None, self._execute, decoupled)
 
@@ -191,7 +191,7 @@ class InferenceRequest(Bound):
 
 
 def _fit(named: dict[str, Any]) -> bool:
-    """Whether pybind11 would take the arguments."""
+    """Whether pybind11 would accept the arguments."""
     types = all(isinstance(named[name], kind) for name, _, kind in _PARAMETERS)
     names, inputs = named["requested_output_names"], named["inputs"]
     return (
@@ -207,7 +207,7 @@ def _fit(named: dict[str, Any]) -> bool:
 
 
 def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferRequest:
-    """The request as the engine takes it. Raises TritonModelException for values that the real one refuses."""
+    """The request as the engine takes it. Raises TritonModelException for values that the real backend refuses."""
     correlation = named["correlation_id"]
     if not isinstance(correlation, int | str):
         raise TritonModelException("Correlation ID must be integer or string")
@@ -226,7 +226,7 @@ def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferReq
         named["model_name"],
         "" if version == _ANY_VERSION else str(version),
         named["request_id"],
-        [],  # taken when it is executed: till then a tensor follows its array
+        [],  # filled when the request is executed: until then, a tensor shows what is written to its array
         [RequestedOutput(name, binary=True) for name in sorted(set(named["requested_output_names"]))],
         parameters,
         correlation,
@@ -262,7 +262,7 @@ def _decoupled(
 
 
 def _unsigned(function: str, request: InferenceRequest, args: tuple[Any, ...]) -> int:
-    """The one argument of a method that takes a uint32."""
+    """The argument of a method that takes one uint32."""
     if len(args) != 1 or not isinstance(args[0], int) or not 0 <= args[0] < 1 << 32:
         signature = "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None"
         raise incompatible(function, (signature,), (request, *args), {})
@@ -278,8 +278,8 @@ def _order(names: tuple[str, ...], controls: tuple[str, ...]) -> tuple[int, ...]
 def _walked(request: InferRequest) -> list[WireTensor]:
     """The inputs in the order in which a model sees them.
 
-    Triton fills one map of them in the client's order and a second one by walking the first, to which a sequence
-    batcher adds its controls; the model gets them by walking the second.
+    Triton puts them into a hash map in the client's order, then into a second one in the order of the first. A sequence
+    batcher adds its controls to the second. The model gets the inputs in the order of the second map.
     """
     inputs, controls = request.inputs, request.controls
     if len(inputs) + len(controls) < 2:

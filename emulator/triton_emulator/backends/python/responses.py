@@ -1,4 +1,4 @@
-"""How a model answers: InferenceResponse, and the sender through which it goes out."""
+"""How a model answers: `pb_utils.InferenceResponse` and `InferenceResponseSender`."""
 
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ _NO_OUTPUTS: list[Tensor] = []
 
 
 class InferenceResponse(Bound):
-    """What a model answers one request with: output tensors, or an error."""
+    """A model's answer to one request: output tensors or an error."""
 
     __module__ = MODULE
     __slots__ = ("_error", "_outputs")
@@ -66,13 +66,13 @@ class InferenceResponse(Bound):
         if outputs is _NO_OUTPUTS:
             named = unknown if error is None else {"error": error, **unknown}
             return incompatible("__init__", (self._SIGNATURE,), more, named)
-        # Whether `error` was given by position can no longer be told: Python has bound it
+        # Python has bound `error` already, so we cannot know if it was given by position.
         given = (outputs, error) if error is not None or more else (outputs,)
         return incompatible("__init__", (self._SIGNATURE,), (*given, *more), unknown)
 
 
 def wire_response(request: "InferenceRequest", response: InferenceResponse) -> InferResponse:
-    """The engine's form of a model's response, with only the outputs that the client asked for."""
+    """The engine's form of a model's response, with only the outputs that were requested."""
     call: Call = request._call  # type: ignore[assignment]
     asked = call.request
     error = response._error
@@ -84,12 +84,12 @@ def wire_response(request: "InferenceRequest", response: InferenceResponse) -> I
 
 
 def failure(call: Call, error: errors.TritonError) -> InferResponse:
-    """A response that is an error."""
+    """An error as the engine's response to a call."""
     return InferResponse(call.request.model_name, str(call.version), call.request.id, error=error)
 
 
 class InferenceResponseSender(Bound):
-    """Answers one request, once or, for a decoupled model, many times; from any thread, also after `execute`."""
+    """Answers one request, on any thread, also after `execute`. A decoupled model may send many responses."""
 
     __module__ = MODULE
     __slots__ = ("_closed", "_request", "_sent")

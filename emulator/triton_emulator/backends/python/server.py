@@ -1,11 +1,11 @@
-"""What a model may ask of the server around it: to run other models, to load and unload them."""
+"""What a model may ask its server for: to run other models, to load them and to unload them."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 
-#: Gets each response (None where only the final flag arrives) and whether it is the last; called on any thread.
+#: Called, on any thread, with each response and whether it is the last. A final flag alone comes with None.
 Receive = Callable[[InferResponse | None, bool], None]
 
 
@@ -19,7 +19,7 @@ class Server(Protocol):
         """Whether a ready model uses the decoupled transaction policy."""
 
     def infer(self, request: InferRequest, receive: Receive) -> None:
-        """Submit a request; `receive` gets the responses. Raises TritonError where the request is refused."""
+        """Submit a request; `receive` gets the responses. Raises TritonError if the request is refused."""
 
     def load(self, name: str, parameters: Mapping[str, str | bytes]) -> None:
         """Load a model as the repository API does: "config" (JSON text) and "file:<path>" parameters."""

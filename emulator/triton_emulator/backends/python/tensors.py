@@ -1,4 +1,4 @@
-"""`pb_utils.Tensor`: a named tensor, over a numpy array or over what came in a request."""
+"""`pb_utils.Tensor`: a named tensor over a numpy array of the model's, or over the bytes of a request."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from triton_emulator.backends.python.values import TritonModelException
 from triton_emulator.protocol.datatypes import Array
 from triton_emulator.protocol.tensor import Tensor as WireTensor
 
-#: Triton's datatype by numpy dtype; what is not here is refused
+#: Triton's datatype by numpy dtype; other dtypes are refused
 _DATATYPE_BY_DTYPE: dict[Any, str] = {
     np.dtype(np.bool_): "BOOL",
     np.dtype(np.uint8): "UINT8",
@@ -37,7 +37,7 @@ def _datatype(dtype: Any) -> str:
 
 
 class Tensor(Bound):
-    """A named tensor. Made by a model from a numpy array, or made for it from a request's input."""
+    """A named tensor: a model makes one from a numpy array, and gets one for each input of a request."""
 
     __module__ = MODULE
     __slots__ = ("_array", "_datatype", "_name", "_wire")
@@ -62,7 +62,7 @@ class Tensor(Bound):
         self._name: str = name
         self._datatype = datatype
         self._array: Array | None = array
-        # A BYTES tensor is serialised here and now, another one when it is sent: till then it follows its array
+        # A BYTES tensor is serialised now. Any other is serialised when it is sent, so later writes to its array count.
         self._wire: WireTensor | None = (
             WireTensor(name, "BYTES", array.shape, data=serialize_byte_tensor(array) or b"")
             if datatype == "BYTES"
@@ -81,7 +81,7 @@ class Tensor(Bound):
 
     @staticmethod
     def from_dlpack(*args: Any, **kwargs: Any) -> "Tensor":
-        """A tensor of a name and a DLPack capsule, or an object that has one. Raises TritonModelException."""
+        """A tensor from a name and a DLPack capsule, or an object that makes one. Raises TritonModelException."""
         name = text_of(args[0]) if len(args) == 2 and not kwargs else None
         if name is None:
             signature = "(self: str, arg0: object) -> c_python_backend_utils.Tensor"
@@ -99,7 +99,7 @@ class Tensor(Bound):
         """A DLPack capsule over the tensor's memory."""
         if self._datatype == "BYTES":
             raise TritonModelException("DLPack does not have support for string tensors.")
-        # 2.51: what a tensor came with, not what the model wrote into its numpy array since
+        # 2.51: the bytes that the tensor arrived with, not what the model has written to its numpy array since
         array = self._elements() if self._wire is None else self._wire.array.copy()
         return dlpack.export(self._datatype, array.shape, array)
 
@@ -142,7 +142,7 @@ class Tensor(Bound):
         )
 
     def _sent(self) -> WireTensor:
-        """The tensor as it leaves the model: as it was when it first left, or came, whatever its array holds now."""
+        """The tensor for the engine, with the bytes that it had when it was first sent or received."""
         wire = self._wire
         if wire is None:
             array: Any = self._array
@@ -150,7 +150,7 @@ class Tensor(Bound):
         return wire
 
     def _elements(self) -> Array:
-        """The elements (BF16 as uint16), in memory that is the model's own: it may write into it."""
+        """The elements (BF16 as uint16), in memory that the model may write to."""
         if self._array is None:
             array = self._wire.array  # type: ignore[union-attr]
             self._array = array if array.flags.writeable else array.copy()

@@ -1,7 +1,7 @@
-"""The Python half of `triton_python_backend_utils`: helpers and constants that are there while a model.py is imported.
+"""The Python half of `triton_python_backend_utils`: what a model.py can use while it is imported.
 
-The other half (Tensor, InferenceRequest, ...) belongs to one model instance and is added to the instance's own copy of
-the module once its model.py has been imported, as the real backend does.
+The other half (Tensor, InferenceRequest, ...) belongs to one model instance. As in the real backend, it is added to the
+instance's own copy of this module after its model.py has been imported.
 """
 
 import json
@@ -56,10 +56,10 @@ def numpy_to_triton_type(data_type: Any) -> int | None:
 
 
 def serialize_byte_tensor(input_tensor: Any) -> Any:
-    """The wire form of an array of strings: every element behind its length (uint32, little-endian), in C order.
+    """The wire form of an array of strings: for each element in C order its length (uint32, little-endian), then it.
 
-    Elements that are not `bytes` are taken through `str` and UTF-8. An array without elements gives `()`, one of
-    another dtype than object or bytes gives None.
+    Elements that are not `bytes` are converted with `str` and encoded as UTF-8. An array without elements gives `()`,
+    and one of another dtype than object or bytes gives None.
     """
     if input_tensor.size == 0:
         return ()
@@ -88,7 +88,7 @@ def deserialize_bytes_tensor(encoded_tensor: Any) -> Any:
 
 
 def get_input_tensor_by_name(inference_request: Any, name: str) -> Any:
-    """The request's input of that name, None where it has none."""
+    """The request's input of that name; None if it has none."""
     for tensor in inference_request.inputs():
         if tensor.name() == name:
             return tensor
@@ -96,7 +96,7 @@ def get_input_tensor_by_name(inference_request: Any, name: str) -> Any:
 
 
 def get_output_tensor_by_name(inference_response: Any, name: str) -> Any:
-    """The response's output of that name, None where it has none."""
+    """The response's output of that name; None if it has none."""
     for tensor in inference_response.output_tensors():
         if tensor.name() == name:
             return tensor
@@ -104,12 +104,12 @@ def get_output_tensor_by_name(inference_response: Any, name: str) -> Any:
 
 
 def get_input_config_by_name(model_config: dict[str, Any], name: str) -> Any:
-    """The entry of that name in the config's inputs, None where there is none."""
+    """The entry of that name in the config's inputs; None if there is none."""
     return _by_name(model_config.get("input", ()), name)
 
 
 def get_output_config_by_name(model_config: dict[str, Any], name: str) -> Any:
-    """The entry of that name in the config's outputs, None where there is none."""
+    """The entry of that name in the config's outputs; None if there is none."""
     return _by_name(model_config.get("output", ()), name)
 
 
@@ -127,7 +127,7 @@ def using_decoupled_model_transaction_policy(model_config: dict[str, Any]) -> An
 class ModelConfig:
     """The configuration that `auto_complete_config` completes.
 
-    What it adds must agree with what the configuration file says: every method raises ValueError where it does not.
+    What a method sets must agree with the configuration file; if it does not, the method raises ValueError.
     """
 
     def __init__(self, model_config: str) -> None:
@@ -138,7 +138,7 @@ class ModelConfig:
         return self._model_config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
-        """Set `max_batch_size`; raises where the configuration has a larger one."""
+        """Set `max_batch_size`. Raises ValueError if the configuration has a larger one."""
         configured = self._model_config["max_batch_size"]
         if configured > max_batch_size:
             raise ValueError(
@@ -148,7 +148,7 @@ class ModelConfig:
         self._model_config["max_batch_size"] = max_batch_size
 
     def set_dynamic_batching(self) -> None:
-        """Choose the dynamic batcher where no scheduler is chosen; raises where another one is."""
+        """Choose the dynamic batcher. Raises ValueError if the configuration chooses another scheduler."""
         for scheduler in ("sequence_batching", "ensemble_scheduling"):
             if scheduler in self._model_config:
                 raise ValueError(
@@ -166,7 +166,7 @@ class ModelConfig:
         self._add("output", output, ("name", "data_type", "dims"))
 
     def set_model_transaction_policy(self, transaction_policy_dict: dict[str, Any]) -> None:
-        """Set "decoupled"; raises for another property and where the configuration says otherwise."""
+        """Set "decoupled". Raises ValueError for another property, or if the configuration says otherwise."""
         if any(key != "decoupled" for key in transaction_policy_dict):
             raise ValueError(
                 f"model transaction property in auto-complete-config function for model '{self._name}' contains "

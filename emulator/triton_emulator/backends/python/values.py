@@ -9,7 +9,7 @@ from triton_emulator.backends.python.binding import MODULE, Bound, bound_enum, i
 
 
 class TritonModelException(Exception):
-    """What a `pb_utils` call raises when it refuses its arguments' values."""
+    """Raised by `pb_utils` functions that refuse the values of their arguments."""
 
 
 TritonModelException.__module__ = MODULE
@@ -74,7 +74,10 @@ REQUIRED: Any = object()
 def bind_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], defaults: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """The values of `names`, all `REQUIRED` (which fits no type) where the call does not fit the signature."""
+    """The values of the parameters `names`; all are REQUIRED, which has no valid type, if the call does not fit.
+
+    Each caller checks the types, so it then raises the error that it raises for a wrong type.
+    """
     given = len(args)
     if given > len(names):
         return (REQUIRED,) * len(names)
@@ -87,7 +90,7 @@ def bind_arguments(
 
 
 class PreferredMemory(Bound):
-    """Where a model wants the outputs of a BLS request; accepted, everything here is CPU memory."""
+    """Where a model wants the outputs of a BLS request. It is accepted and ignored: all memory here is CPU memory."""
 
     __module__ = MODULE
     __slots__ = ()

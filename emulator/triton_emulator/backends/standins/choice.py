@@ -1,4 +1,4 @@
-"""Which stand-in answers for a model whose backend cannot run here: by its settings, else by its tensors."""
+"""Chooses the stand-in that answers for a model: by the model's settings, else by the tensors of its configuration."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from triton_emulator.backends.standins.synthetic import IdentityExecutor, Synthe
 from triton_emulator.engine.executor import Executor, ModelDefinition
 from triton_emulator.repository.schema import Proto
 
-#: Backends that cannot run here and are stood in for.
+#: Backends that cannot run here: their models are answered by stand-ins.
 STOOD_IN = frozenset(
     {
         "dali",
@@ -30,9 +30,9 @@ _EMBEDS = re.compile(r"embed|vector|pooler|sentence", re.IGNORECASE)
 
 
 def stands_in(definition: ModelDefinition) -> bool:
-    """Whether a model is answered from its config: its settings say so, or its backend cannot run here.
+    """Whether a stand-in answers for a model: its settings say so, or its backend cannot run here.
 
-    A backend that nobody knows is not stood in for, unless its library lies beside the model: Triton refuses it too.
+    An unknown backend gets no stand-in, as Triton refuses it too, unless its library is in the model's folder.
     """
     chosen = definition.settings.get("behaviour")
     if chosen is not None:
@@ -42,9 +42,9 @@ def stands_in(definition: ModelDefinition) -> bool:
 
 
 def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
-    """An executor that answers for a model, inline.
+    """Make the executor that answers for a model on the event loop.
 
-    Raises LoadError where the settings do not fit the model's config.
+    Raises LoadError if the settings do not fit the model's configuration.
     """
     chosen = definition.settings.get("behaviour")
     behaviour = fit(definition) if chosen in (None, "python") else str(chosen)
@@ -52,7 +52,7 @@ def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
 
 
 def fit(definition: ModelDefinition) -> str:
-    """The behaviour that a model's tensors call for: "text", "embedding" or "synthetic"."""
+    """The behaviour that suits a model's tensors: "text", "embedding" or "synthetic"."""
     config = definition.config
     floats = embedding.find_outputs(config)
     contract = llm_tensors.find(config)
@@ -116,10 +116,10 @@ _VLLM_OUTPUTS = {
 
 
 def complete(config: Proto) -> None:
-    """Add to a config what its backend would add when it loads the model.
+    """Add to a configuration what its backend would add when it loads the model.
 
-    The vLLM backend names its own tensors, switches Triton's batching off and is decoupled; a config that says
-    otherwise is overruled, as there.
+    The vLLM backend adds its own tensors, turns Triton's batching off and makes the model decoupled. As there, this
+    overrides what the configuration says.
     """
     if config.backend != "vllm":
         return

@@ -1,7 +1,6 @@
-"""An embedding model from its config alone: texts or token ids in, one vector of unit length for each out.
+"""The stand-in of an embedding model: for each text or list of token ids it returns one vector of unit length.
 
-Equal inputs give equal vectors, whatever batch they come in; different inputs give directions that have nothing to do
-with each other.
+Equal inputs give equal vectors, in whatever batch they come. Different inputs give unrelated directions.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 
-#: The length of a vector where neither config nor settings say one.
+#: The length of a vector if neither the configuration nor the settings give one.
 DEFAULT_DIM = 384
 
 _FLOATS = ("FP32", "FP16", "FP64")
@@ -27,7 +26,11 @@ _IDS = ("INT64", "INT32", "UINT64", "UINT32")
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Settings: `dim` where the config leaves it open, `input` and `output` where the names do not tell."""
+    """Settings of an embedding model.
+
+    `dim` is the length of a vector if the configuration leaves it open. `input` and `output` name the tensors; with "",
+    they are found by datatype and name.
+    """
 
     seed: int = 0
     dim: int | None = None
@@ -36,7 +39,9 @@ class Embedding:
 
 
 def find_input(config: ModelConfig) -> TensorSpec | None:
-    """What is embedded: the first BYTES input, else the first integer input with "ids" in its name, else the first."""
+    """The input to embed: the first BYTES input, else the first integer input with "ids" in its name, else the first
+    integer input.
+    """
     integers = [spec for spec in config.inputs if spec.datatype in _IDS]
     candidates = [
         *(spec for spec in config.inputs if spec.datatype == "BYTES"),
@@ -47,12 +52,12 @@ def find_input(config: ModelConfig) -> TensorSpec | None:
 
 
 def find_outputs(config: ModelConfig) -> list[TensorSpec]:
-    """The outputs that can hold vectors: floats of one dimension or more."""
+    """The outputs that can hold vectors: float outputs of one dimension or more."""
     return [spec for spec in config.outputs if spec.datatype in _FLOATS and spec.dims]
 
 
 def vectors(keys: list[bytes], dim: int, seed: int) -> Array:
-    """One unit vector of FP64 per key, as an array of (len(keys), dim)."""
+    """One unit vector per key, as an FP64 array of shape (len(keys), dim)."""
     prefix = f"{seed}/".encode()
     drawn = b"".join([shake_128(prefix + key).digest(4 * dim) for key in keys])
     table: Array = np.frombuffer(drawn, dtype="<i4").reshape(len(keys), dim) / 2147483648.0
@@ -61,7 +66,10 @@ def vectors(keys: list[bytes], dim: int, seed: int) -> Array:
 
 
 class EmbeddingExecutor(InlineExecutor):
-    """Answers with unit vectors in every float output, and with synthetic values in the others."""
+    """Answers with unit vectors in the float outputs and with synthetic values in the others.
+
+    Raises LoadError if the model has no input to embed or no output for a vector.
+    """
 
     def __init__(
         self,
@@ -104,9 +112,9 @@ class EmbeddingExecutor(InlineExecutor):
         )
 
     def _embed(self, spec: TensorSpec, source: Tensor | None, batch: int) -> Tensor:
-        """Vectors for the input's leading axes, as many as the output has before its last.
+        """The vectors of one output. Its axes before the last have the sizes of the input's first axes.
 
-        So [n] texts and dims [-1, dim] give n vectors; [batch, length] ids and dims [dim] give one for each row.
+        For example, [n] texts and dims [-1, dim] give n vectors; [batch, length] ids and dims [dim] give one per row.
         """
         dim = spec.dims[-1] if spec.dims[-1] > 0 else self.settings.dim or DEFAULT_DIM
         wanted = spec.shape[:-1]
@@ -127,7 +135,7 @@ class EmbeddingExecutor(InlineExecutor):
 
 
 def _keys(source: Tensor | None, count: int) -> list[bytes]:
-    """What each of `count` vectors stands for: an equal share of the input, or all of it where shares are uneven."""
+    """The input of each of `count` vectors as bytes: an equal share of the elements, or all if they divide unevenly."""
     if source is None or count == 0:
         return [b""] * count
     elements = source.array.reshape(-1)

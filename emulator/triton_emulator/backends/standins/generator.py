@@ -1,8 +1,8 @@
-"""The tokens that a stood-in language model answers with: a pure function of prompt, seed and settings.
+"""The text that the stand-in of a language model answers with: a pure function of prompt, seed and settings.
 
-A token here is a word, a number or a punctuation mark together with the white space before it. It is not any real
-model's token: counts made with it (`num_input_tokens`, `max_tokens`) are the emulator's own and say so in the
-documentation. The tokens of a text joined together are that text again.
+A token here is a word, a number or a punctuation mark, with the white space before it. Joined, the tokens of a text are
+that text. They are not the tokens of any real model: counts of them (`num_input_tokens`, `max_tokens`) are the
+emulator's own, and the documentation says so.
 """
 
 import re
@@ -13,10 +13,10 @@ from hashlib import shake_128
 from itertools import islice
 from typing import NamedTuple
 
-#: How tokens are cut: optional white space, then a run of word characters or one other character.
+#: One token: optional white space, then a run of word characters or one other character.
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 
-#: Invented sentences: eight words to choose from at each place, then a full stop or a word that goes on.
+#: The words of invented sentences: eight to choose from at each place. The last place is a full stop or a conjunction.
 SENTENCE = (
     "the a each this every one that another",
     "small large new simple clear quick long plain",
@@ -27,33 +27,32 @@ SENTENCE = (
     ". . . . . and but while",
 )
 _PLACES = tuple(tuple(word if word == "." else " " + word for word in place.split()) for place in SENTENCE)
-#: The words that carry meaning, for whoever needs single ones.
+#: Adjectives, nouns and verbs of the sentences, for outputs that need single words.
 WORDS = tuple(word for place in SENTENCE[1:4] for word in place.split())
 
-#: No answer has more tokens than this, whatever a request asks for: an event loop generates it in about a
-#: millisecond.
+#: The most tokens of one answer, whatever a request asks for: the event loop generates them in about a millisecond.
 MAX_TOKENS = 4096
 
-#: Longer texts are not counted to their end, which would hold up every other request.
+#: Only this many characters of a text are counted: counting more would delay every other request.
 COUNTED = 1 << 20
 
 
 def tokens(text: str) -> list[str]:
-    """Cut a text into tokens; `"".join` gives the text again."""
+    """Split a text into tokens; joined, they are the text again."""
     return _TOKEN.findall(text)
 
 
 def count(text: str) -> int:
-    """The number of tokens of a text, as far as its first COUNTED characters."""
+    """The number of tokens in the first COUNTED characters of a text."""
     return sum(1 for _ in _TOKEN.finditer(text, 0, COUNTED))
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where answers come from, in this order: the first of `replies` whose pattern is found in the prompt, one of
-    `reply` (which one depends on prompt and seed), the prompt itself where `echo` is set, invented words.
+    """Where answers come from, in this order: the first of `replies` whose pattern is found in the prompt; one of
+    `reply`, chosen by prompt and seed; the prompt itself, if `echo` is set; invented words.
 
-    `length` bounds the number of tokens of an invented answer; a request's own limits come after it.
+    `length` is the least and the most tokens of an invented answer. A request's own limits are applied after it.
     """
 
     seed: int = 0
@@ -67,7 +66,7 @@ DEFAULT_SOURCE = Source()
 
 
 class Limits(NamedTuple):
-    """What a request asks of one answer. `max_tokens` None: as long as the answer is; a negative one counts as 0."""
+    """The limits that a request sets to one answer. `max_tokens` None means no limit; a negative number means 0."""
 
     max_tokens: int | None = None
     min_tokens: int = 0
@@ -77,7 +76,7 @@ class Limits(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A finished answer: its tokens, "stop" or "length", and the stop word that ended it, if one did."""
+    """A finished answer: its tokens, "stop" or "length", and the stop word that ended it, if any."""
 
     tokens: list[str]
     finish_reason: str
@@ -96,9 +95,9 @@ def answer(
     index: int = 0,
     vocabulary: Sequence[str] = (),
 ) -> Answer:
-    """The answer to a prompt. `seed` is the request's own, `index` tells the answers to one prompt apart.
+    """The answer to a prompt. `seed` is the request's own; `index` distinguishes several answers to one prompt.
 
-    Invented tokens come from `vocabulary`, if there is one, in no order, else they are words that make sentences.
+    Invented tokens are drawn from `vocabulary` if there is one; else they are words that make sentences.
     """
 
     def digest(size: int) -> bytes:
@@ -128,12 +127,12 @@ def _tokens(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _cut(text: str) -> tuple[str, ...]:
-    """The tokens of a text that is answered again and again."""
+    """The tokens of a text that is answered repeatedly."""
     return tuple(_tokens(text))
 
 
 def _fixed(source: Source, prompt: str, digest: Callable[[int], bytes]) -> str | None:
-    """The answer that settings name for a prompt, None where it is to be invented."""
+    """The answer that the settings give for a prompt, or None if it must be invented."""
     for pattern, reply in source.replies.items():
         if pattern.search(prompt):
             return reply
@@ -151,7 +150,7 @@ def _invented(
     digest: Callable[[int], bytes],
     vocabulary: Sequence[str],
 ) -> list[str]:
-    """Invented tokens: one more than `limit` where the answer would have gone on."""
+    """Invented tokens, one more than `limit` if the answer would be longer."""
     low, high = length
     most = limit if limits.ignore_eos else min(max(high, limits.min_tokens), limit + 1)
     drawn = digest(2 + most)
@@ -173,7 +172,7 @@ def _invented(
 
 
 def _before(made: list[str], stop: tuple[str, ...]) -> tuple[list[str], str] | None:
-    """The tokens before the first stop word in their text, and that word; None where there is none."""
+    """The tokens before the first stop word in their text, and that word; None if the text has no stop word."""
     text = "".join(made)
     found = [(text.find(word), word) for word in stop if word and word in text]
     if not found:

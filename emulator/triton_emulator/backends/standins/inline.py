@@ -1,4 +1,4 @@
-"""What the stand-in backends share: an executor that answers on the event loop at once, or later by a timer."""
+"""The base of the stand-ins: an executor that answers on the event loop, at once or after a delay."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ def call_later(delay_s: float, function: Callable[[], None]) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a stand-in needs of its surroundings: `schedule` is the only way in which it waits."""
+    """What a stand-in needs from the server: `schedule`, the only way in which it waits."""
 
     schedule: Schedule = call_later
 
 
 class InlineExecutor:
-    """An executor that runs on the event loop; a subclass fills in `answer`.
+    """An executor that runs on the event loop; subclasses implement `answer`.
 
-    `answer` sends its responses through `respond` and may raise TritonError before the last of them.
+    `answer` sends responses with `respond`. It may raise TritonError before the last response.
     """
 
     instances: ClassVar[int] = 1
@@ -50,39 +50,39 @@ class InlineExecutor:
         raise NotImplementedError
 
     def execute(self, calls: Sequence[Call], instance: int) -> None:
-        """Answer the calls, each one for itself."""
+        """Answer the calls one by one."""
         for call in calls:
             call.times.inputs_read(time_ns())
             self.guard(call, self.answer)
 
     def finalize(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
     def guard(self, call: Call, step: Callable[[Call], None]) -> None:
-        """Run one step of an answer; what it raises becomes the last response."""
+        """Run one step of an answer. An exception becomes the last response."""
         try:
             step(call)
         except TritonError as error:
             self.fail(call, error)
-        except Exception as error:  # noqa: BLE001 - whatever a request does to a stand-in is that request's answer
+        except Exception as error:  # noqa: BLE001 - a request that breaks the stand-in must get an answer too
             self.fail(call, internal(f"stand-in for '{self.name}' failed: {type(error).__name__}: {error}"))
 
     def after(self, delay_ms: float, call: Call, step: Callable[[Call], None]) -> None:
-        """Run a step now or, where there is a delay, by a timer; a call cancelled meanwhile gets its error instead."""
+        """Run a step now or after a delay. A call that is cancelled meanwhile is answered with an error instead."""
         if delay_ms <= 0:
             step(call)
         else:
             self.schedule(delay_ms / 1000, lambda: self.resume(call, step))
 
     def resume(self, call: Call, step: Callable[[Call], None]) -> None:
-        """Go on with a call after a wait."""
+        """Continue a call after a delay."""
         if call.cancelled:
             self.fail(call, cancelled())
         else:
             self.guard(call, step)
 
     def respond(self, call: Call, outputs: list[Tensor], *, final: bool = True) -> None:
-        """Send one response with those outputs that the request asks for."""
+        """Send one response with the outputs that the request asks for."""
         request = call.request
         if request.outputs:
             wanted = {output.name for output in request.outputs}
@@ -99,12 +99,12 @@ class InlineExecutor:
 
 
 def cancelled() -> TritonError:
-    """The error of a request whose client has gone, in the words of the vLLM backend."""
+    """The error for a cancelled request, with the text of the vLLM backend."""
     return TritonError(Code.CANCELLED, "Request was cancelled")
 
 
 def text_of(element: bytes | str) -> str:
-    """A BYTES element as text; bytes that are not UTF-8 come back unchanged from `bytes_of`."""
+    """A BYTES element as text. Bytes that are not UTF-8 become surrogates, which `bytes_of` turns back."""
     return element.decode("utf-8", "surrogateescape") if isinstance(element, bytes) else element
 
 

@@ -1,8 +1,8 @@
-"""How a language model's request and answer lie in tensors: which input is the prompt, which output the text.
+"""Reads the request of a language model: which input is the prompt, which output the text, what the others mean.
 
 The names are those of NVIDIA's own backends: the TensorRT-LLM ensemble and `tensorrt_llm_bls` (`max_tokens`, ...), its
-LLM-API model (`sampling_param_*`), its engine (`input_ids` to `output_ids`, between a tokenizer's two models), the vLLM
-backend (`sampling_parameters`, a JSON text), and what custom models are commonly found to use.
+LLM-API model (`sampling_param_*`), its engine (`input_ids` to `output_ids`, between the two models of a tokenizer) and
+the vLLM backend (`sampling_parameters`, a JSON text); then common names of custom models.
 """
 
 import json
@@ -23,7 +23,7 @@ _INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UI
 _BYTES = frozenset({"BYTES"})
 _BOOL = frozenset({"BOOL"})
 
-#: What an input means, by name. The first name that the model has, with a fitting datatype, is taken.
+#: By meaning: the datatypes and the names of the input. The first name that the model has with such a datatype counts.
 ROLES: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     "max_tokens": (
         _INTEGERS,
@@ -77,12 +77,12 @@ _TEXT_LIKE = re.compile(r"text|complet|answer|respon|repl|generat|message|conten
 
 _RETURN_FLAG = re.compile(r"(?:sampling_param_)?return_(\w+)")
 
-#: More answers to one request than this are refused: an event loop makes them all.
+#: The most answers to one request: more are refused, as the event loop makes them all.
 MAX_SEQUENCES = 128
 
 
 class Family(Enum):
-    """Whose tensor contract a model follows."""
+    """The backend whose tensor contract a model follows."""
 
     TRTLLM = "trtllm"
     LLMAPI = "llmapi"
@@ -95,7 +95,8 @@ class Family(Enum):
 class Contract:
     """The tensors of one language model.
 
-    `roles` maps what an input means (a key of ROLES) to its name, `flags` a BOOL input `return_<x>` to its `<x>`.
+    `roles` maps the meaning of an input (a key of ROLES) to the input's name; `flags` maps each input `return_<x>` to
+    `<x>`.
     """
 
     family: Family
@@ -108,7 +109,7 @@ class Contract:
 
 
 class Row(NamedTuple):
-    """What one row of a request asks for; `sequences` is the number of answers."""
+    """What one row of a request asks for; `sequences` is how many answers it wants."""
 
     prompt: str
     limits: Limits
@@ -117,7 +118,7 @@ class Row(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A request as a language model reads it; every row gets `sequences` answers, the most that one row asks for."""
+    """A request as a language model reads it. Every row gets `sequences` answers: the most that any row asks for."""
 
     rows: list[Row]
     sequences: int
@@ -130,9 +131,9 @@ class Ask(NamedTuple):
 
 
 def find(config: ModelConfig, prompt: str = "", text: str = "") -> Contract | None:
-    """A model's contract; None where nothing tells that it turns text into text.
+    """The contract of a model, or None if it does not look like one that turns text into text.
 
-    `prompt` and `text` name its two main tensors where they are called otherwise.
+    `prompt` and `text` name its two main tensors; with "", they are found by name.
     """
     inputs = {spec.name: spec for spec in config.inputs}
     source = _choose(config.inputs, prompt, _PROMPTS, _PROMPT_LIKE)
@@ -183,9 +184,9 @@ def _family(config: ModelConfig, inputs: Mapping[str, TensorSpec]) -> Family:
 
 
 def read(contract: Contract, request: InferRequest, *, batched: bool, stream_default: bool) -> Ask:
-    """What a request asks for.
+    """Read what a request asks for.
 
-    Raises TritonError in the words of the backend that the model stands for, where that backend would.
+    Raises TritonError with the text of the model's own backend, if that backend would refuse the request.
     """
     tensors = {tensor.name: tensor for tensor in request.inputs if 0 not in tensor.shape}
     given = {role: tensors[name] for role, name in contract.roles.items() if name in tensors}
@@ -207,20 +208,28 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
         rows = [_vllm_row(prompt, sampling) for prompt in prompts]
     else:
         rows = [_row(prompt, index, len(prompts), given) for index, prompt in enumerate(prompts)]
+    excluded = (streaming or not contract.echoes) if exclude is None else exclude
+    flags = frozenset(
+        output for name, output in contract.flags.items() if name in tensors and _flag(tensors[name])
+    )
+    return Ask(rows, _sequences(rows), streaming, excluded, flags, sampling)
+
+
+def _sequences(rows: list[Row]) -> int:
+    """The number of answers for each row. Raises INVALID_ARG if all rows together would get too many."""
     most = rows[0].sequences if len(rows) == 1 else max((row.sequences for row in rows), default=1)
     if most > 1 and most * len(rows) > MAX_SEQUENCES:
         raise invalid_arg(
             f"{most * len(rows)} answers to one request are too many, {MAX_SEQUENCES} are allowed"
         )
-    excluded = (streaming or not contract.echoes) if exclude is None else exclude
-    flags = frozenset(
-        output for name, output in contract.flags.items() if name in tensors and _flag(tensors[name])
-    )
-    return Ask(rows, max(most, 1), streaming, excluded, flags, sampling)
+    return max(most, 1)
 
 
 def _prompts(tensor: Tensor | None, *, batched: bool, every: bool) -> list[str]:
-    """One prompt per batch row (its first element), or per element of a model without batching."""
+    """One prompt per batch row (the row's first element); without batching, one per element.
+
+    `every` false takes only the first element of a model without batching.
+    """
     if tensor is None:
         return [""]
     array = tensor.array
@@ -232,7 +241,7 @@ def _prompts(tensor: Tensor | None, *, batched: bool, every: bool) -> list[str]:
 
 
 def _id_prompts(tensor: Tensor | None, lengths: Tensor | None, *, batched: bool) -> list[str]:
-    """Token ids as text, each behind a space, so that each is a token; rows without their padding."""
+    """Token ids as text, each after a space, so that each is one token. The padding of a row is left out."""
     if tensor is None:
         return [""]
     rows = tensor.array.reshape(tensor.shape[0] if batched else 1, -1)
@@ -247,12 +256,12 @@ def _flag(tensor: Tensor | None) -> bool | None:
     return None if tensor is None else bool(tensor.array.flat[0])
 
 
-#: roles that say nothing of a single row
+#: roles that concern the whole request, not a single row
 _OF_THE_WHOLE = frozenset({"stream", "exclude_input", "cancel"})
 
 
 def _row(prompt: str, index: int, rows: int, given: Mapping[str, Tensor]) -> Row:
-    """A row's wishes; an input with one element for all rows holds for each of them."""
+    """What one row asks for. An input without an element per row holds for every row."""
     if given.keys() <= _OF_THE_WHOLE:
         return Row(prompt, NO_LIMITS)
 
@@ -289,17 +298,17 @@ _SAMPLING_PARAMS = """
     truncate_prompt_tokens use_beam_search
 """
 SAMPLING_FIELDS = frozenset(_SAMPLING_PARAMS.split())
-#: What Triton itself puts among a generate request's parameters.
+#: What Triton itself adds to the parameters of a generate request.
 _NOT_SAMPLING = frozenset({"id"})
-#: vLLM's own limit where a request names none.
+#: vLLM's own limit for a request that gives none.
 VLLM_MAX_TOKENS = 16
 
 
 def _sampling_parameters(tensor: Tensor | None, request: InferRequest) -> dict[str, Any]:
-    """The JSON text of `sampling_parameters`, else the request's own parameters.
+    """The JSON object in `sampling_parameters`; without that input, the request's own parameters.
 
-    Raises what a client of the vLLM backend sees where these make no SamplingParams: that backend logs the reason and
-    goes on with None.
+    If they are no valid SamplingParams, raises the error that a client of the vLLM backend sees: that backend logs the
+    reason and goes on with None.
     """
     given: Any
     if tensor is None:

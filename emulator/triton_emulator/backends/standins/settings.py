@@ -1,4 +1,8 @@
-"""`emulator.yaml`: how stood-in models behave. What it does not know it refuses, with the line."""
+"""Reads `emulator.yaml`, the settings of stand-ins. Anything unknown is refused with its line.
+
+In this order: the result (`ModelSettings`), the schema (`KEYS`: each key with its behaviours and its check), the
+reader, and the functions that turn a model's settings into those of each stand-in.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -22,7 +26,7 @@ BEHAVIOURS = ("text", "embedding", "synthetic", "identity", "python")
 
 
 class SettingsError(Exception):
-    """An `emulator.yaml` that cannot be used; the message begins with the file and the line."""
+    """An `emulator.yaml` that cannot be used. The message begins with the file and the line."""
 
     def __init__(self, path: Path, line: int, message: str) -> None:
         super().__init__(f"{path}:{line}: {message}")
@@ -31,15 +35,15 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """A read `emulator.yaml`: what holds for every model, and what for those whose name fits a pattern."""
+class ModelSettings:
+    """A read `emulator.yaml`: the settings of every model, then those of models whose name matches a pattern."""
 
     default: Mapping[str, object] = field(default_factory=dict)
     models: tuple[tuple[str, Mapping[str, object]], ...] = ()
 
     @classmethod
-    def read(cls, path: Path) -> "Settings":
-        """Read a file; one that is not there is an empty one. Raises SettingsError where it cannot be used."""
+    def read(cls, path: Path) -> "ModelSettings":
+        """Read a file. A missing one counts as empty. Raises SettingsError if it cannot be used."""
         try:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
@@ -49,12 +53,12 @@ class Settings:
         return cls.parse(text, path)
 
     @classmethod
-    def parse(cls, text: str, path: Path = Path(FILE_NAME)) -> "Settings":
-        """Read a file's text; `path` is for messages."""
+    def parse(cls, text: str, path: Path = Path(FILE_NAME)) -> "ModelSettings":
+        """Read the text of a file; `path` is for messages. Raises SettingsError if it cannot be used."""
         return _Reader(path).settings(text)
 
     def for_model(self, name: str) -> dict[str, object]:
-        """A model's settings: the defaults under its own entry, else under the first pattern that its name fits."""
+        """The settings of a model: its own entry, or that of the first pattern that matches, over the defaults."""
         exact = [entry for pattern, entry in self.models if pattern == name]
         fitting = exact or [entry for pattern, entry in self.models if fnmatchcase(name, pattern)]
         return {**self.default, **(fitting[0] if fitting else {})}
@@ -204,12 +208,12 @@ def _hint(given: str, known: Any) -> str:
 
 
 class _Reader:
-    """Reads one file through its YAML nodes, which know their lines."""
+    """Reads one file by its YAML nodes, as these know their lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def settings(self, text: str) -> Settings:
+    def settings(self, text: str) -> ModelSettings:
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
@@ -218,7 +222,7 @@ class _Reader:
         except yaml.YAMLError as error:
             raise SettingsError(self.path, 1, f"not YAML: {error}") from error
         if root is None:
-            return Settings()
+            return ModelSettings()
         default: Mapping[str, object] = {}
         models: list[tuple[str, Mapping[str, object]]] = []
         for section, key, value in self._pairs(root, "the file"):
@@ -229,7 +233,7 @@ class _Reader:
                 models = [(name, self._entry(node, f"model '{name}'")) for name, _, node in pairs]
             else:
                 raise self._error(key, f"unknown section '{section}'{_hint(section, _SECTIONS)}")
-        return Settings(default, tuple(models))
+        return ModelSettings(default, tuple(models))
 
     def _entry(self, node: yaml.Node, where: str) -> dict[str, object]:
         entry: dict[str, object] = {}
@@ -267,7 +271,7 @@ class _Reader:
 
 
 def _plain(node: yaml.Node) -> Any:
-    """The Python value of a node. Raises ValueError where YAML's tags make none."""
+    """The Python value of a node. Raises ValueError if a YAML tag does not give one."""
     constructor = yaml.SafeLoader("")
     try:
         return constructor.construct_document(node)
@@ -287,7 +291,7 @@ def _chosen(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def behaviour_of(settings: Mapping[str, Any]) -> Behaviour:
-    """What a text stand-in takes."""
+    """The settings of a text stand-in."""
     source = Source(
         **_chosen(settings, "seed", "echo", "reply", "length"),
         replies={re.compile(pattern): reply for pattern, reply in settings.get("replies", {}).items()},
@@ -309,10 +313,10 @@ def behaviour_of(settings: Mapping[str, Any]) -> Behaviour:
 
 
 def drawing_of(settings: Mapping[str, Any]) -> Drawing:
-    """What made-up values are drawn from."""
+    """The settings for made-up values."""
     return Drawing(**_chosen(settings, "seed", "range", "values", "dims"))
 
 
 def embedding_of(settings: Mapping[str, Any]) -> Embedding:
-    """What an embedding stand-in takes."""
+    """The settings of an embedding stand-in."""
     return Embedding(**_chosen(settings, "seed", "dim", "input", "output"))

@@ -1,7 +1,7 @@
-"""Outputs made from a model's config alone: of the right name, type and shape, their values drawn from a seed.
+"""The stand-in of any other model: outputs of the configured name, type and shape, with values drawn from a seed.
 
-A row's values depend on the seed, on the output's name and on that row's inputs, not on the rows beside it: batching
-requests together changes no answer.
+The values of a row depend on the seed, the output's name and that row's inputs, not on the other rows of the batch. So
+batching requests together changes no answer.
 """
 
 import re
@@ -23,24 +23,26 @@ from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 
-#: Values are drawn for this many elements of a row and repeated beyond them.
+#: Values are drawn for this many elements of a row; after them, they repeat.
 DRAWN = 1 << 16
-#: Larger outputs (in elements) are refused: making them would hold up every other request.
+#: The most elements of an output: a larger one is refused, as making it would delay every other request.
 LARGEST = 1 << 26
 
 _REFERENCE = re.compile(r"(?P<input>.+)\[(?P<axis>\d+)\]")
-#: An output with such a name holds probabilities: its last dimension adds up to 1.
+#: An output with such a name holds probabilities: they add up to 1 along its last dimension.
 _PROBABILITIES = re.compile(r"prob|softmax", re.IGNORECASE)
 _WORDS = tuple(word.encode() for word in WORDS)
 
-#: A dimension: a number, or an axis of an input's shape (batch dimension left out).
+#: A dimension: a number, or (input, axis of that input's shape without the batch dimension).
 Dim = int | tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How values are drawn: `range` is (lowest, highest), highest included for integers, left out for floats;
-    None is [0, 1) for floats and 0 to 9 for integers. `values` are repeated to fill an output instead.
+    """How values are drawn.
+
+    `range` is (lowest, highest); integers may be equal to the highest, floats are below it. None means [0, 1) for
+    floats and 0 to 9 for integers. An output in `values` gets those values, repeated, instead of drawn ones.
     """
 
     seed: int = 0
@@ -65,7 +67,7 @@ class Filler:
     def fill(self, request: InferRequest, batch: int) -> Tensor:
         """The output for a request of `batch` rows (1 for a model without batching).
 
-        Raises an internal error where the shape has more than LARGEST elements.
+        Raises TritonError (INTERNAL) if it would have more than LARGEST elements.
         """
         spec = self.spec
         shape = [self._size(request, dim) for dim in self.dims]
@@ -104,7 +106,7 @@ class Filler:
 
 
 def row_keys(request: InferRequest, batch: int) -> list[bytes]:
-    """What a request's inputs hold, row by row, as bytes that tell one row's content from another's."""
+    """The content of a request's inputs, row by row, as bytes: rows with different content have different keys."""
     keys = [b""] * batch
     for tensor in request.inputs:
         if tensor.datatype == "BYTES":
@@ -121,12 +123,12 @@ def row_keys(request: InferRequest, batch: int) -> list[bytes]:
 
 
 def batch_of(request: InferRequest, *, batched: bool) -> int:
-    """The number of rows: the first dimension of the inputs where the model batches, else 1."""
+    """The number of rows: the first dimension of the inputs if the model batches, else 1."""
     return request.inputs[0].shape[0] if batched and request.inputs else 1
 
 
 class SyntheticExecutor(InlineExecutor):
-    """Answers each request with one response that holds every output; decoupled models answer once, too."""
+    """Answers each request with one response that holds every output, also for a decoupled model."""
 
     def __init__(
         self, definition: ModelDefinition, hooks: Hooks, drawing: Drawing, delay_ms: float = 0
@@ -144,7 +146,10 @@ class SyntheticExecutor(InlineExecutor):
 
 
 class IdentityExecutor(InlineExecutor):
-    """Gives each output the input of the same datatype: the first input to the first output, and so on."""
+    """Copies to each output an input of the same datatype: the first such input that no earlier output has taken.
+
+    Raises LoadError if an output finds no input.
+    """
 
     def __init__(self, definition: ModelDefinition, hooks: Hooks, delay_ms: float = 0) -> None:
         super().__init__(definition, hooks)
@@ -185,10 +190,10 @@ class IdentityExecutor(InlineExecutor):
 
 
 def _resolve(spec: TensorSpec, config: ModelConfig, drawing: Drawing) -> list[Dim]:
-    """An output's dims; a variable one follows an input, else it is 1.
+    """An output's dims. A variable one (-1) follows an input of the same rank; without such an input it is 1.
 
-    It follows the first input of the same rank whose dim at that place is variable too, else the first of the same
-    rank. Raises LoadError where the settings' dims do not fit.
+    It follows the first input that has a variable dim at the same axis, else the first input of that rank. Raises
+    LoadError if the dims of the settings do not fit the configuration.
     """
     given = drawing.dims.get(spec.name)
     if given is not None:

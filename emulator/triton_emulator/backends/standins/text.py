@@ -1,28 +1,27 @@
-"""A language model from its config alone: text in, text out, whole or as a stream of tokens.
+"""The stand-in of a language model: it answers a prompt with text, whole or as a stream of tokens.
 
-Which tensors carry what is `llm_tensors`' business, which words come out is `generator`'s; here an answer is laid out
-in responses over time.
+`llm_tensors` reads the request, `generator` makes the text, and `text_outputs` makes tensors of it. This module divides
+an answer into responses and sends them over time.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from triton_emulator.backends.standins import generator, llm_tensors, text_outputs
 from triton_emulator.backends.standins.generator import DEFAULT_SOURCE, Answer, Source
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, cancelled
 from triton_emulator.backends.standins.llm_tensors import Ask, Contract, Family
 from triton_emulator.backends.standins.synthetic import Drawing, Filler
-from triton_emulator.backends.standins.text_outputs import Cell, Part
+from triton_emulator.backends.standins.text_outputs import Cell, Maker, Part
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError, ModelDefinition
 from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import TensorSpec
 
-#: Tokens of one stream that are sent before other requests get their turn.
+#: How many tokens of a stream are sent before other requests get a turn on the event loop.
 BURST = 16
 
-#: What a backend answers to `stream` where its model is not decoupled; the others answer with one response.
+#: The error of a backend if `stream` is set and the model is not decoupled. Other backends answer with one response.
 _NOT_DECOUPLED = {
     Family.ENGINE: "Streaming is only supported if model is deployed using decoupled mode.",
     Family.TRTLLM: "Streaming is only supported if model is deployed using decoupled mode.",
@@ -32,11 +31,11 @@ _NOT_DECOUPLED = {
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Settings of a stood-in language model, times in milliseconds.
+    """Settings of the stand-in of a language model; times are in milliseconds.
 
-    `max_tokens` bounds answers to requests that name no limit, `stream` and `exclude_input_in_output` stand in for
-    inputs that the request leaves out. `cumulative`: each response of a stream holds the text so far, not the new
-    token. `fail_after_tokens`: an answer longer than this breaks off with `fail_message`.
+    `max_tokens` is the limit for requests that give none; `stream` and `exclude_input_in_output` are the values for
+    requests that leave these inputs out. With `cumulative`, each response of a stream holds the text so far instead of
+    the new token. An answer longer than `fail_after_tokens` ends with the error `fail_message`.
     """
 
     source: Source = DEFAULT_SOURCE
@@ -58,7 +57,7 @@ class Generation:
     answers: list[list[Answer]]
     steps: int
     at: int = 0
-    #: outputs that are the same in each response
+    #: outputs that are the same in every response
     constant: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, stop: int, *, cumulative: bool) -> list[list[Cell]]:
@@ -81,7 +80,7 @@ class Generation:
 
 
 class TextExecutor(InlineExecutor):
-    """Answers prompts; streams where the model is decoupled and the request asks for it."""
+    """Answers prompts. It streams if the model is decoupled and the request asks for a stream."""
 
     def __init__(
         self,
@@ -94,7 +93,7 @@ class TextExecutor(InlineExecutor):
         super().__init__(definition, hooks)
         config = definition.config
         if contract.family is Family.ENGINE:
-            # its replies would be texts, and it has none
+            # An engine answers with token ids: a reply of the settings is a text and cannot be one.
             behaviour = replace(behaviour, source=replace(behaviour.source, reply=(), replies={}))
         if behaviour.exclude_input_in_output is not None:
             contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
@@ -110,17 +109,11 @@ class TextExecutor(InlineExecutor):
         )
         self.cancel_input = contract.roles.get("cancel") if contract.family is not Family.VLLM else None
         self.running: dict[str, Call] = {}
-        gates = set(contract.flags.values())
         self.changing = text_outputs.CHANGING | {contract.text}
-        self.outputs: list[tuple[TensorSpec, str | None, Any]] = []
-        for spec in config.outputs:
-            gate = text_outputs.GATES.get(spec.name, spec.name)
-            make = text_outputs.MAKERS.get(spec.name)
-            if spec.name == contract.text:
-                make = text_outputs.output_ids if contract.family is Family.ENGINE else text_outputs.text
-            self.outputs.append(
-                (spec, gate if gate in gates else None, make or Filler(spec, config, drawing)),
-            )
+        self.outputs = [
+            (spec, _gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
+            for spec in config.outputs
+        ]
 
     def answer(self, call: Call) -> None:
         request = call.request
@@ -171,7 +164,7 @@ class TextExecutor(InlineExecutor):
         return Generation(ask, answers, max(longest, 1))
 
     def _reached(self, generation: Generation) -> int:
-        """How many tokens are made before the answer ends or breaks off."""
+        """The number of tokens before the answer ends or fails."""
         limit = self.behaviour.fail_after_tokens
         return generation.steps if limit is None else min(generation.steps, limit)
 
@@ -223,7 +216,7 @@ class TextExecutor(InlineExecutor):
         self.respond(call, outputs, final=final)
 
     def _asks_to_cancel(self, call: Call) -> bool:
-        """TensorRT-LLM's `stop` input: a request that cancels the one with its id and is answered with an error."""
+        """Handle TensorRT-LLM's `stop` input: the request cancels the one with the same id and gets an error itself."""
         tensor = next((tensor for tensor in call.request.inputs if tensor.name == self.cancel_input), None)
         if tensor is None or not tensor.count or not tensor.array.ravel()[0]:
             return False
@@ -235,8 +228,21 @@ class TextExecutor(InlineExecutor):
         raise TritonError(Code.CANCELLED, "Request cancelled by client")
 
 
+def _gate(spec: TensorSpec, contract: Contract) -> str | None:
+    """The flag that a request must set to get an output; None for an output that is always sent."""
+    gate = text_outputs.GATES.get(spec.name, spec.name)
+    return gate if gate in contract.flags.values() else None
+
+
+def _maker(spec: TensorSpec, contract: Contract) -> Maker | None:
+    """The function that makes an output; None for an output with made-up values."""
+    if spec.name == contract.text:
+        return text_outputs.output_ids if contract.family is Family.ENGINE else text_outputs.text
+    return text_outputs.MAKERS.get(spec.name)
+
+
 def contract_of(definition: ModelDefinition, prompt: str, text: str) -> Contract:
-    """The tensor contract of a model that is to answer as a language model; raises LoadError where it has none."""
+    """The tensor contract of a model that answers as a language model. Raises LoadError if it has none."""
     contract = llm_tensors.find(definition.config, prompt, text)
     if contract is None:
         raise LoadError(

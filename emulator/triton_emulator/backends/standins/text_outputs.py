@@ -1,4 +1,4 @@
-"""The outputs of a language model: one response's texts, counts and log probabilities as tensors."""
+"""The output tensors of a language model: the texts, counts and log probabilities of one response."""
 
 import json
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import TensorSpec
 
-#: The flag (without its `return_`) that asks for an output, where it is not called like the output.
 _PERF_METRICS = (
     "arrival_time_ns first_scheduled_time_ns first_token_time_ns last_token_time_ns acceptance_rate "
     "total_accepted_draft_tokens total_draft_tokens kv_cache_alloc_new_blocks kv_cache_reused_blocks "
     "kv_cache_alloc_total_blocks kv_cache_reused_block kv_cache_missed_block kv_cache_hit_rate"
 )
+#: The flag (without its `return_`) that asks for an output, if its name is not the output's.
 GATES = {
     "cum_log_probs": "log_probs",
     "output_log_probs": "log_probs",
@@ -46,7 +46,7 @@ class Cell:
 
 
 class Part(NamedTuple):
-    """One response before it is tensors; `cells` by row and sequence."""
+    """One response before it becomes tensors; `cells` are by row and sequence."""
 
     cells: list[list[Cell]]
     ask: Ask
@@ -58,7 +58,7 @@ Maker = Callable[[TensorSpec, Part], Tensor]
 
 
 def _shaped(spec: TensorSpec, part: Part, rows: list[list[Any]]) -> Tensor:
-    """Values by row and sequence as a tensor: an output of one element takes the first sequence's."""
+    """A tensor of values by row and sequence. An output of dims [1] or [] takes only the first sequence of each row."""
     if spec.dims == (1,) or not spec.dims:
         rows = [row[:1] for row in rows]
     flat = [value for row in rows for value in row]
@@ -89,7 +89,7 @@ def logprob(token: str) -> float:
 
 
 def _logprobs_json(spec: TensorSpec, part: Part) -> Tensor:
-    """The vLLM backend's `logprobs`: per answer a JSON list of {token id: details}, "null" where not asked for."""
+    """The vLLM backend's `logprobs`: a JSON list of {token id: details} for each answer, "null" if not asked for."""
 
     def details(cell: Cell) -> bytes:
         if part.ask.sampling.get("logprobs") is None:
@@ -111,7 +111,7 @@ def _logprobs_json(spec: TensorSpec, part: Part) -> Tensor:
 
 
 def _log_probs(spec: TensorSpec, part: Part) -> Tensor:
-    """TensorRT-LLM's `output_log_probs`: [batch, beams, tokens], shorter answers filled up with 0."""
+    """TensorRT-LLM's `output_log_probs`, of shape [batch, beams, tokens]; shorter answers are padded with 0."""
     width = max((len(cell.tokens) for row in part.cells for cell in row), default=0)
     table = np.zeros(
         (len(part.cells), len(part.cells[0]) if part.cells else 0, width),
@@ -124,7 +124,7 @@ def _log_probs(spec: TensorSpec, part: Part) -> Tensor:
 
 
 def output_ids(spec: TensorSpec, part: Part) -> Tensor:
-    """An engine's token ids: [batch, beams, tokens], shorter answers filled up with 0."""
+    """An engine's token ids, of shape [batch, beams, tokens]; shorter answers are padded with 0."""
     ids = [[[int(token) for token in cell.text.split()] for cell in row] for row in part.cells]
     width = max((len(one) for row in ids for one in row), default=0)
     table = np.array(
@@ -150,7 +150,7 @@ def _sequence_index(spec: TensorSpec, part: Part) -> Tensor:
 
 _cumulative = _per_sequence(lambda cell: sum(logprob(token) for token in cell.answer.tokens[: cell.end]))
 
-#: The outputs that differ from one response of a stream to the next.
+#: The outputs that may differ between the responses of a stream.
 CHANGING = frozenset(
     {
         "finish_reason",

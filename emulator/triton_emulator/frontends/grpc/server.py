@@ -40,13 +40,20 @@ class GrpcServer:
             )
         except RuntimeError as fault:
             raise CannotListen(str(fault)) from None
+        self._host = place.rpartition(":")[0]
+        self._state = "not started"
+
+    def __repr__(self) -> str:
+        return f"<GrpcServer {self._host}:{self.port}, {self._state}>"
 
     async def start(self) -> None:
         """Listen from now on."""
         await self._server.start()
+        self._state = "listening"
 
     async def close(self, grace: float) -> None:
         """Accept nothing new, let the calls in flight finish for up to `grace` seconds, then cut the rest."""
+        self._state = "closed"
         self._service.drain()
         await self._server.stop(grace)
 

@@ -21,6 +21,14 @@ class HttpServer:
         self._socket = sock
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        host, port = sock.getsockname()[:2]
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def __repr__(self) -> str:
+        if self._server is None:
+            return f"<HttpServer {self._address}, not started>"
+        state = "listening" if self._server.is_serving() else "closed"
+        return f"<HttpServer {self._address}, {state}, connections: {len(self._state.connections)}>"
 
     async def start(self) -> None:
         """Listen from now on."""

@@ -1,0 +1,294 @@
+"""The answer to one request while it grows. Pure: pieces go in, increments of the choices come out.
+
+One request to the adapter may become several requests to Triton, one for each prompt, and for each choice if the model
+cannot give several. Each of them is a `Lane`, and a response of a lane is read as a `Piece`. An `Answer` gives the
+piece's texts to the choices of that lane. A `ChoiceState` passes a text through these stages, in this order:
+
+    the prompt's echo is removed  ->  the text is cut at a stop sequence  ->  tool calls are taken out
+
+Each stage may hold text back until it is sure of it: text that might be the beginning of the echo, of a stop sequence
+or of a tool call is shown later, or at the end. Log probabilities wait until the text of their tokens is shown.
+Whole replies go through the same code as streams, so the two cannot differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from triton_adapter.errors import BadGatewayError
+from triton_adapter.generation.pieces import Piece
+from triton_adapter.generation.stopping import StopCutter
+from triton_adapter.generation.tools import CallPart, ToolCall, ToolParser, joined
+from triton_adapter.openai.requests import Generation
+from triton_adapter.profiles.binding import Binding
+from triton_adapter.tokens import count, split
+
+
+@dataclass(slots=True)
+class Increment:
+    """What is new for one choice. `finish_reason` is set on its last one.
+
+    `logprobs` holds tokens (text, logprob, alternatives by text); the first begins at `offset` in the choice's text.
+    """
+
+    index: int
+    text: str = ""
+    calls: list[CallPart] = field(default_factory=list)
+    logprobs: list[Any] = field(default_factory=list)
+    offset: int = 0
+    finish_reason: str | None = None
+
+
+class ChoiceState:
+    """One choice while it grows: the text and tool calls so far, and what the stages hold back."""
+
+    __slots__ = (
+        "_echo",
+        "_length",
+        "_tokenizer",
+        "_waiting",
+        "calls",
+        "counts",
+        "cutter",
+        "done",
+        "finish",
+        "index",
+        "logprobs",
+        "parser",
+        "prefix",
+        "reason",
+        "text",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        request: Generation,
+        parser: ToolParser | None,
+        echo: str | None,
+        tokenizer: str | None,
+    ) -> None:
+        self.index = index
+        self.text = ""
+        self.prefix = ""
+        self.calls: list[ToolCall] = []
+        self.counts: list[int] = []
+        # The tokens whose text is shown, those whose text is not shown yet, and where the next one begins.
+        self.logprobs: list[Any] = []
+        self._waiting: list[Any] = []
+        self._length = 0
+        self._tokenizer = tokenizer
+        self.finish: str | None = None
+        # Set when the choice ends: OpenAI's finish reason; the number of tokens, and whether it is an estimate.
+        self.reason = "stop"
+        self.tokens: tuple[int, bool] = (0, True)
+        self.done = False
+        self.cutter = StopCutter(request.stop) if request.stop else None
+        self.parser = parser
+        self._echo = echo
+
+    def feed(self, text: str, tokens: list[Any] | None = None) -> Increment:
+        """Take text from the model, and its tokens if the model tells them; return what may be shown now."""
+        if self._echo is not None:
+            text = self._without_echo(text)
+        if tokens:
+            self._waiting += tokens if tokens[0][0] else _named(text, tokens, self._tokenizer)
+        if self.cutter is not None:
+            text = self.cutter.feed(text)
+            if self.cutter.hit:
+                self.finish, self.done = "stop", True
+        return self._with_tokens(self._parsed(text))
+
+    def end(self) -> Increment:
+        """Return the text that was held back; the model gives no more."""
+        held, self._echo = self.prefix, None
+        if self.cutter is not None:
+            held = self.cutter.feed(held) + self.cutter.end()
+        increment = self._parsed(held)
+        if self.parser is not None:
+            text, calls = self.parser.end()
+            increment = Increment(self.index, increment.text + text, [*increment.calls, *calls])
+            self.text += text
+            joined(self.calls, calls)
+        self.done = True
+        return self._with_tokens(increment, every=self.cutter is None or not self.cutter.hit)
+
+    def _with_tokens(self, increment: Increment, *, every: bool = False) -> Increment:
+        """Add the tokens whose text has been shown. Text that a stop sequence cuts off shows no tokens."""
+        increment.offset = self._length
+        while self._waiting and (every or not self._waiting[0][0] or self._length < len(self.text)):
+            token = self._waiting.pop(0)
+            self._length += len(token[0])
+            increment.logprobs.append(token)
+        self.logprobs += increment.logprobs
+        return increment
+
+    def _parsed(self, text: str) -> Increment:
+        if self.parser is None:
+            self.text += text
+            return Increment(self.index, text)
+        text, calls = self.parser.feed(text)
+        self.text += text
+        joined(self.calls, calls)
+        return Increment(self.index, text, calls)
+
+    def _without_echo(self, text: str) -> str:
+        echo = self._echo or ""
+        seen = self.prefix + text
+        if len(seen) < len(echo) and echo.startswith(seen):
+            self.prefix = seen
+            return ""
+        self.prefix, self._echo = "", None
+        return seen.removeprefix(echo)
+
+
+@dataclass(slots=True)
+class Lane:
+    """One upstream request: the choices it answers begin at `first`; `prompt` is what it was sent.
+
+    `again` says that an earlier lane was sent the same prompt: the tokens of a prompt are counted once.
+    """
+
+    first: int
+    expected: int
+    prompt: str
+    again: bool = False
+    prompt_tokens: int | None = None
+
+
+class Answer:
+    """All choices of a request, and the lanes that they come from."""
+
+    __slots__ = ("_make_parser", "_max_tokens", "_request", "binding", "choices", "lanes")
+
+    def __init__(
+        self,
+        binding: Binding,
+        request: Generation,
+        lanes: list[Lane],
+        max_tokens: int | None,
+        make_parser: Any = None,
+    ) -> None:
+        self.binding = binding
+        self._request = request
+        self._max_tokens = max_tokens
+        self._make_parser = make_parser
+        self.lanes = lanes
+        self.choices: dict[int, ChoiceState] = {}
+
+    def feed(self, lane: Lane, piece: Piece) -> Iterator[Increment]:
+        """Take one response of a lane; yield what is new for its choices."""
+        if piece.prompt_tokens is not None:
+            lane.prompt_tokens = piece.prompt_tokens
+        for at, text in enumerate(piece.texts):
+            place = at if piece.index is None else piece.index
+            if place >= lane.expected and len(self.lanes) > 1:
+                continue  # the model gives several texts, but is asked once for each choice
+            index = lane.first + place
+            choice = self.choices.get(index)
+            if choice is None:
+                choice = self._open(index, lane)
+            if piece.counts is not None:
+                choice.counts.append(piece.counts[min(at, len(piece.counts) - 1)])
+            if choice.done:
+                continue
+            if piece.finish:
+                choice.finish = piece.finish[min(at, len(piece.finish) - 1)] or choice.finish
+            told = piece.logprobs
+            yield choice.feed(text, told[at] if told is not None and at < len(told) else None)
+
+    def end(self, lane: Lane) -> Iterator[Increment]:
+        """End the choices of a lane. BadGatewayError if there are too few of them, or one is not finished."""
+        mine = [self.choices[index] for index in sorted(self.choices) if self._lane(index) is lane]
+        if not mine:
+            raise BadGatewayError("the model ended without an answer")
+        if len(mine) < lane.expected:
+            raise BadGatewayError(f"the model gave {len(mine)} of the {lane.expected} choices asked for")
+        told = "finish_reason" in self.binding.roles and "return_finish_reason" in self.binding.constants
+        for choice in mine:
+            if told and choice.finish is None:
+                raise BadGatewayError("the model's answer ends before the model says that it is finished")
+            increment = choice.end()
+            choice.tokens = self._completion_tokens(choice)
+            choice.reason = increment.finish_reason = self._finish_reason(choice)
+            yield increment
+
+    def satisfied(self, lane: Lane) -> bool:
+        """Tell whether every choice of a lane has met its stop sequence, so that the rest is not wanted."""
+        found = [self.choices.get(index) for index in range(lane.first, lane.first + lane.expected)]
+        return all(choice is not None and choice.done for choice in found)
+
+    def _finish_reason(self, choice: ChoiceState) -> str:
+        """Return why a choice ended: the backend's word, else `length` if a true count reaches the limit.
+
+        A tool call that was cut off has the reason for that, as at OpenAI, because its arguments are not valid JSON.
+        """
+        if choice.calls and not (choice.parser and choice.parser.cut):
+            return "tool_calls"
+        if choice.finish is not None:
+            return choice.finish
+        tokens, estimated = choice.tokens
+        if self._max_tokens is not None and not estimated and tokens >= self._max_tokens:
+            return "length"
+        return "stop"
+
+    def usage(self) -> dict[str, Any]:
+        """Return the usage object of what has come so far; it has `estimated: true` if a count is an estimate."""
+        prompt = completion = 0
+        guessed = False
+        for lane in self.lanes:
+            if lane.again:
+                continue
+            tokens, estimated = lane.prompt_tokens, False
+            if tokens is None:
+                tokens, estimated = count(lane.prompt, self.binding.settings.tokenizer)
+            prompt += tokens
+            guessed |= estimated
+        for choice in self.choices.values():
+            # A choice that has not ended yet has not been counted.
+            tokens, estimated = choice.tokens if choice.tokens[0] else self._completion_tokens(choice)
+            completion += tokens
+            guessed |= estimated
+        usage = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+        if guessed:
+            usage["estimated"] = True
+        return usage
+
+    def _completion_tokens(self, choice: ChoiceState) -> tuple[int, bool]:
+        counts = choice.counts
+        if counts:
+            if len(counts) == 1:
+                return counts[0], False
+            growing = all(before < after for before, after in pairwise(counts))
+            deltas = self.binding.profile.counts_are_deltas or not growing
+            return (sum(counts) if deltas else counts[-1]), False
+        text = choice.text + "".join(call.arguments for call in choice.calls)
+        return count(text, self.binding.settings.tokenizer)
+
+    def _lane(self, index: int) -> Lane:
+        if len(self.lanes) == 1:
+            return self.lanes[0]
+        return next(lane for lane in reversed(self.lanes) if lane.first <= index)
+
+    def _open(self, index: int, lane: Lane) -> ChoiceState:
+        echo = lane.prompt if self.binding.strip_prompt else None
+        parser = self._make_parser() if self._make_parser else None
+        tokenizer = self.binding.settings.tokenizer
+        choice = self.choices[index] = ChoiceState(index, self._request, parser, echo, tokenizer)
+        return choice
+
+
+def _named(text: str, tokens: list[Any], tokenizer: str | None) -> list[Any]:
+    """Add the texts to tokens that came as numbers only, if a tokenizer makes it certain which they are."""
+    texts = [text] if len(tokens) == 1 else split(text, tokenizer)
+    if len(tokens) == len(texts) + 1:
+        texts.append("")  # the token that ends the text
+    if len(tokens) != len(texts):
+        return tokens
+    return [(name, *token[1:]) for name, token in zip(texts, tokens, strict=True)]

@@ -1,0 +1,6 @@
+"""Tool calls in a model's text: one parser, and a table of the formats that families of models write."""
+
+from triton_adapter.generation.tools.formats import FORMATS, Format, ToolCall
+from triton_adapter.generation.tools.parser import CallPart, ToolParser, joined
+
+__all__ = ["FORMATS", "CallPart", "Format", "ToolCall", "ToolParser", "joined"]

@@ -1,0 +1,241 @@
+"""How families of models write tool calls, as a table. Pure.
+
+A format says where calls begin (`markers`, or the very start of the text: `openings`) and reads one call from the
+start of a text. A detokenizer that skips special tokens removes some markers, hence the openings.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from triton_adapter.errors import BadRequestError
+from triton_adapter.jsontext import dumps
+
+# What a reader returns if it finds no call. WAIT: more text is needed; NONE: there is no call here.
+WAIT = "wait"
+NONE = "none"
+# A call whose name is not known within so many characters is read when it is whole.
+HEAD_LIMIT = 1024
+_SPACE = re.compile(r"\s*")
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
+_DECODER = json.JSONDecoder()
+# `{"name": "...", "arguments": {`, other simple members before either; nothing but JSON, so that it and the reader of
+# whole calls never disagree.
+_MEMBERS = (
+    r'(?:"(?!(?:name|arguments|parameters)")[^"\\\x00-\x1f]*"_:_'
+    r'(?:"[^"\\\x00-\x1f]*"|-?(?:0|[1-9][0-9]*)|true|false|null)_,_)*'
+)
+_HEAD = re.compile(
+    rf'{{_{_MEMBERS}"name"_:_"([^"\\\x00-\x1f]+)"_,_{_MEMBERS}"(?:arguments|parameters)"_:_(?={{)'.replace(
+        "_", r"[ \t\r\n]*"
+    )
+)
+_BRACKETS = {False: re.compile(r'["{}\[\]]'), True: re.compile(r'["\\]')}  # outside and inside of strings
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One call: `arguments` is JSON text, as OpenAI has it."""
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of a call: its arguments, an object, follow at `end`, and come as the model writes them.
+
+    `bare` says that nothing after the arguments belongs to the call, `listed` that it is the first of a JSON list.
+    """
+
+    end: int
+    name: str
+    bare: bool = False
+    listed: bool = False
+
+
+Found = tuple[int, list[ToolCall]]  # the position after the calls, and the calls
+
+
+class Brackets:
+    """Counts the brackets of JSON text as it comes, without those in strings; `depth` of them are open."""
+
+    __slots__ = ("_escaped", "_inside", "depth")
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._inside = self._escaped = False
+
+    def close(self, text: str) -> int:
+        """Take text up to where every bracket is closed again, and return that position, or -1 if there is none."""
+        at = 0
+        while at < len(text):
+            if self._escaped:
+                self._escaped = False
+                at += 1
+                continue
+            match = _BRACKETS[self._inside].search(text, at)
+            if match is None:
+                break
+            at = match.end()
+            character = match[0]
+            if self._inside:
+                self._escaped, self._inside = character == "\\", character != '"'
+            elif character == '"':
+                self._inside = self.depth > 0
+            elif character in "{[":
+                self.depth += 1
+            elif self.depth:
+                self.depth -= 1
+                if self.depth == 0:
+                    return at
+        return -1
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One family's way to write calls: `between` separates two of them, `closing` ends each."""
+
+    name: str
+    markers: tuple[str, ...]
+    openings: tuple[str, ...]
+    between: str
+    read: Callable[[str], Head | Found | str]
+    closing: str = ""
+    id_length: int = 24
+
+
+def read_json(text: str, at: int) -> tuple[int, Any] | str:
+    """Read one JSON value. WAIT if it is cut off, NONE if it cannot become valid JSON."""
+    at = _skip(text, at)
+    if at >= len(text):
+        return WAIT
+    if text[at] not in "{[":
+        return NONE
+    try:
+        value, end = _DECODER.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        broken = error.pos < len(text.rstrip()) - 1 and not _inside_string(text, at)
+        return NONE if broken and _closed(text, at) else WAIT
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or thousands of nested brackets
+        return NONE
+    return end, value
+
+
+def _closed(text: str, at: int) -> bool:
+    """Tell whether the braces opened at `at` are closed again: if they are, more text cannot make it valid."""
+    return Brackets().close(text[at:]) >= 0
+
+
+def _inside_string(text: str, at: int) -> bool:
+    return not _closed(text, at) and text.count('"', at) % 2 == 1
+
+
+def _call(value: Any) -> ToolCall | None:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return None
+    arguments = value.get("arguments", value.get("parameters", {}))
+    if isinstance(arguments, str):  # some models write the arguments as JSON text already
+        half = any(
+            "\ud800" <= letter <= "\udfff" for letter in arguments
+        )  # half of a surrogate pair is not text
+        return None if half else ToolCall(value["name"], arguments)
+    return ToolCall(value["name"], _written(arguments))
+
+
+def _written(arguments: Any) -> str:
+    """Return arguments as JSON text, including integers of any size, which orjson refuses."""
+    try:
+        return dumps(arguments).decode()
+    except BadRequestError:
+        return json.dumps(arguments, separators=(",", ":"))
+
+
+def read_object(text: str, at: int = 0) -> Head | Found | str:
+    """Read `{"name": ..., "arguments" or "parameters": {...}}`, or its head if the rest has not come yet."""
+    at = _skip(text, at)
+    head = _HEAD.match(text, at, at + HEAD_LIMIT)
+    if head is not None:
+        return Head(head.end(), head[1])
+    found = read_json(text, at)
+    if isinstance(found, str):
+        return found
+    call = _call(found[1])
+    return (found[0], [call]) if call else NONE
+
+
+def read_rest(text: str) -> int | str:
+    """Find the end of a call's object after its arguments, where other members may follow."""
+    at = _skip(text, 0)
+    if at >= len(text):
+        return WAIT
+    if text[at] == "}":
+        return at + 1
+    member = _skip(text, at + 1)
+    if text[at] != "," or not '"'.startswith(text[member : member + 1]):
+        return NONE
+    found = read_json("{" + text[at + 1 :], 0)
+    return found if isinstance(found, str) else found[0] + at
+
+
+def read_separator(text: str, closing: str, *, listed: bool) -> tuple[int, bool] | str:
+    """Find where the next call may begin, and whether it is the next of a list."""
+    at = _skip(text, 0)
+    if listed:
+        if at >= len(text):
+            return WAIT
+        return (at + 1, text[at] == ",") if text[at] in ",]" else (0, False)
+    if closing and text.startswith(closing, at):
+        return at + len(closing), False
+    return WAIT if closing.startswith(text[at:]) and closing else (0, False)
+
+
+def _mistral_calls(text: str) -> Head | Found | str:
+    """Read `[{...}, {...}]`, or the newer `name[ARGS]{...}`; a detokenizer may have taken `[ARGS]` away."""
+    at = _skip(text, 0)
+    if at >= len(text):
+        return WAIT
+    if text[at] == "[":
+        first = _skip(text, at + 1)
+        head = _HEAD.match(text, first, first + HEAD_LIMIT)
+        if head is not None:
+            return Head(head.end(), head[1], listed=True)
+        found = read_json(text, at)
+        if isinstance(found, str):
+            return found
+        listed = [_call(item) for item in found[1]] if isinstance(found[1], list) else []
+        calls = [call for call in listed if call is not None]
+        return (found[0], calls) if calls and len(calls) == len(listed) else NONE
+    named = _NAME.match(text, at)
+    if named is None:
+        return NONE
+    end = named.end()
+    if "[ARGS]".startswith(text[end:]) and len(text) - end < len("[ARGS]"):
+        return WAIT
+    end += len("[ARGS]") if text.startswith("[ARGS]", end) else 0
+    end = _skip(text, end)
+    if text.startswith("{", end):
+        return Head(end, named[0], bare=True)
+    found = read_json(text, end)
+    if isinstance(found, str):
+        return found
+    return found[0], [ToolCall(named[0], _written(found[1]))]
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+FORMATS: dict[str, Format] = {
+    item.name: item
+    for item in (
+        Format("llama3", ("<|python_tag|>",), ("{",), ";", read_object),
+        Format("mistral", ("[TOOL_CALLS]",), ('[{"',), "[TOOL_CALLS]", _mistral_calls, id_length=9),
+        Format("hermes", ("<tool_call>",), (), "<tool_call>", read_object, closing="</tool_call>"),
+    )
+}
+FORMATS["qwen"] = FORMATS["hermes"]

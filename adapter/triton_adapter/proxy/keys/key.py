@@ -1,0 +1,81 @@
+"""Virtual keys: what each may do and has used. Only the SHA-256 of a key is kept."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from triton_adapter.proxy.limits import Meter
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400}
+_DURATION = re.compile(r"(\d{1,9})(s|mo|m|h|d|w)")
+
+
+@dataclass(slots=True)
+class Key:
+    """One key. Times are seconds since 1970; `models` empty: every model; budgets and limits None: any number."""
+
+    token_id: str
+    key_name: str
+    key_alias: str | None = None
+    models: list[str] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+    created_at: float = 0.0
+    expires: float | None = None
+    blocked: bool = False
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    max_parallel_requests: int | None = None
+    request_budget: int | None = None
+    token_budget: int | None = None
+    budget_duration: str | None = None
+    budget_reset_at: float | None = None
+    requests_used: int = 0
+    tokens_used: int = 0
+    user_id: str | None = None
+    team_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter, compare=False)
+
+    def __post_init__(self) -> None:
+        meter = self.meter
+        meter.rpm, meter.tpm, meter.parallel = self.rpm_limit, self.tpm_limit, self.max_parallel_requests
+
+    def reset_due_budget(self, now: float) -> bool:
+        """Begin a new budget period if the last one is over; tell whether it was."""
+        if self.budget_reset_at is None or now < self.budget_reset_at or self.budget_duration is None:
+            return False
+        length = seconds_of(self.budget_duration)
+        periods = int((now - self.budget_reset_at) // length) + 1
+        self.budget_reset_at += periods * length
+        self.requests_used = self.tokens_used = 0
+        return True
+
+    def allows(self, *names: str) -> bool:
+        """Tell whether the key may use a model that goes by these names."""
+        if not self.models:
+            return True
+        for allowed in self.models:
+            before, star, after = allowed.partition("*")
+            for name in names:
+                if name == allowed or (star and name.startswith(before) and name.endswith(after)):
+                    return True
+        return False
+
+
+def token_id(key: str | bytes) -> str:
+    """Return the name a key goes by in the store and in answers: its SHA-256 in hex."""
+    return hashlib.sha256(key.encode() if isinstance(key, str) else key).hexdigest()
+
+
+def masked(key: str) -> str:
+    """Return a key's last four characters, enough to tell keys apart."""
+    return f"sk-...{key[-4:]}"
+
+
+def seconds_of(duration: str) -> int:
+    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days). ValueError if it is none of them."""
+    found = _DURATION.fullmatch(duration)
+    if found is None or int(found[1]) == 0:
+        raise ValueError("a duration is a number and s, m, h, d, w or mo, such as 30d")
+    return int(found[1]) * _UNITS[found[2]]

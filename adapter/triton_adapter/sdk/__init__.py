@@ -1,0 +1,1 @@
+"""The functions that a program calls, with LiteLLM's call shape."""

@@ -1,6 +1,0 @@
-"""Tool calls in a model's text: one parser, and a table of the formats that families of models write."""
-
-from triton_adapter.tools.formats import FORMATS, Format, ToolCall
-from triton_adapter.tools.parser import CallPart, ToolParser, joined
-
-__all__ = ["FORMATS", "CallPart", "Format", "ToolCall", "ToolParser", "joined"]

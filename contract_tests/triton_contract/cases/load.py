@@ -1,0 +1,158 @@
+"""Case files: YAML to cases, with defaults and tables; every mistake names file, case and field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from .case import Case, Step
+from .rpc import GrpcCase, Rpc
+
+CASES = Path(__file__).resolve().parent
+MODELS = CASES.parent / "models"
+"""The folder of all model repositories that cases name."""
+PROTOCOLS = ("http", "grpc")
+_FILE_FIELDS = {"repository", "flags", "defaults", "cases", "tables"}
+_CASE_FIELDS = set(Case.model_fields) - {"topic"}
+_STEP_FIELDS = {field.alias or name for kind in (Step, Rpc) for name, field in kind.model_fields.items()}
+_TABLE_FIELDS = {"rows", "columns"}
+_WHOLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))\Z")
+
+Node = dict[str, Any]
+
+
+class CaseError(Exception):
+    """A case file that breaks the format."""
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML that refuses a key written twice (plain YAML would keep the last without a word)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise CaseError(f"line {key.start_mark.line + 1}: key {key.value!r} is written twice")
+            seen.add(key.value)
+        result: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return result
+
+
+def load_cases(*places: Path) -> list[Case]:
+    """All cases of these files and folders (default: the package's own), in file order.
+
+    Raises CaseError on a broken file, and on an id that two cases share.
+    """
+    cases: list[Case] = []
+    for path in _files(places or [CASES / protocol for protocol in PROTOCOLS]):
+        cases.extend(load_file(path))
+    seen: dict[str, str] = {}
+    for case in cases:
+        if case.id in seen:
+            raise CaseError(f"{case.topic}.yaml: case {case.id}: id is already used in {seen[case.id]}.yaml")
+        seen[case.id] = case.topic
+    return cases
+
+
+def _files(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_dir():
+            yield from sorted(place.glob("*.yaml"))
+        else:
+            yield place
+
+
+def load_file(path: Path) -> list[Case]:
+    """The cases of one file."""
+    try:
+        document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader
+    except CaseError as error:
+        raise CaseError(f"{path.name}: {error}") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise CaseError(f"{path.name}: {error}") from error
+    if not isinstance(document, dict) or not set(document) <= _FILE_FIELDS:
+        raise CaseError(f"{path.name}: a case file is a mapping of {', '.join(sorted(_FILE_FIELDS))}")
+    shared = {name: document[name] for name in ("repository", "flags") if name in document}
+    shared |= document.get("defaults") or {}
+    nodes = [_mapping(path, node) for node in document.get("cases") or []]
+    for table in document.get("tables") or []:
+        nodes.extend(_expand(path, _mapping(path, table)))
+    return [_case(path, shared, node) for node in nodes]
+
+
+def _mapping(path: Path, node: Any) -> Node:
+    if not isinstance(node, dict) or not isinstance(node.get("id"), str):
+        raise CaseError(
+            f"{path.name}: every case and table is a mapping with an id; found {str(node)[:60]!r}"
+        )
+    return node
+
+
+def _expand(path: Path, table: Node) -> Iterator[Node]:
+    """One case per row: `$name` in the template becomes the row's value.
+
+    A text that is nothing but `$name` takes the value with its type, so numbers and lists stay such.
+    """
+    where = f"{path.name}: table {table['id']}"
+    columns = table.get("columns")
+    template = {name: value for name, value in table.items() if name not in _TABLE_FIELDS}
+    for number, given in enumerate(table.get("rows") or [], start=1):
+        row = dict(zip(columns, given, strict=False)) if columns else given
+        if not isinstance(row, dict) or (columns and len(given) != len(columns)):
+            raise CaseError(f"{where}: row {number} does not fit its columns")
+        used: set[str] = set()
+        try:
+            node = _fill(template, row, used)
+        except (KeyError, ValueError) as error:
+            raise CaseError(f"{where}: row {number}: unknown or broken placeholder {error}") from None
+        if unused := set(row) - used:
+            raise CaseError(f"{where}: row {number}: no placeholder for {', '.join(sorted(unused))}")
+        yield node
+
+
+def _fill(value: Any, row: Mapping[str, Any], used: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {_fill(name, row, used): _fill(item, row, used) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, row, used) for item in value]
+    if not isinstance(value, str) or "$" not in value:
+        return value
+    if whole := _WHOLE.match(value):
+        name = whole.group(1) or whole.group(2)
+        used.add(name)
+        return row[name]
+    template = Template(value)
+    used.update(template.get_identifiers())
+    return template.substitute(row)
+
+
+def _case(path: Path, shared: Node, node: Node) -> Case:
+    where = f"{path.name}: case {node['id']}"
+    merged = {**shared, **node}
+    if unknown := set(merged) - _CASE_FIELDS - _STEP_FIELDS:
+        raise CaseError(f"{where}: unknown field {', '.join(sorted(map(str, unknown)))}")
+    step_part = {name: value for name, value in merged.items() if name in _STEP_FIELDS}
+    case_part = {name: value for name, value in merged.items() if name in _CASE_FIELDS}
+    if "steps" in case_part:
+        if inline := {name for name in node if name in _STEP_FIELDS}:
+            raise CaseError(f"{where}: {', '.join(sorted(inline))} beside steps; put it into a step")
+        if not isinstance(case_part["steps"], list) or not all(
+            isinstance(s, dict) for s in case_part["steps"]
+        ):
+            raise CaseError(f"{where}: steps is a list of mappings")
+    else:
+        case_part["steps"] = [step_part]
+    is_grpc = path.parent.name == "grpc"
+    kind: type[Case] = GrpcCase if is_grpc else Case
+    try:
+        return kind(**case_part, topic=f"grpc/{path.stem}" if is_grpc else path.stem)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "case"
+        raise CaseError(f"{where}: field {field}: {first['msg']}") from None

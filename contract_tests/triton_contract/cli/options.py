@@ -1,0 +1,138 @@
+"""The options that several commands share, each set of them as one value.
+
+A decorator adds the options to a command and hands the command one frozen dataclass instead of a parameter for each:
+
+    @click.command()
+    @selection_options
+    @comparison_options
+    def diff(selection: Selection, options: ComparisonOptions) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import click
+
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import load_cases
+from triton_contract.reference import DEFAULT_VERSION
+from triton_contract.running.groups import cases_for
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+
+def as_one_value(parameter: str, kind: type[Any], *options: Decorator) -> Decorator:
+    """A decorator that adds `options` to a command and passes them as `parameter`, an instance of `kind`.
+
+    `kind` is a dataclass whose fields have the names of the options.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gather(**given: Any) -> Any:
+            value = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            return command(**{parameter: value}, **given)
+
+        # click shows the options in the reverse of the order in which they are added
+        decorated: Command = gather
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which cases a command works on: all of the files that match a glob or an id; without those, all."""
+
+    paths: tuple[Path, ...]
+    globs: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def cases(self) -> list[Case]:
+        """The selected cases. Raises CaseError for a broken file and ClickException when no case is selected."""
+        cases = load_cases(*self.paths)
+        if self.globs or self.ids:
+            cases = [case for case in cases if self._has(case.id)]
+        if not cases:
+            raise click.ClickException("no case fits")
+        return cases
+
+    def _has(self, case_id: str) -> bool:
+        return case_id in self.ids or any(fnmatchcase(case_id, glob) for glob in self.globs)
+
+
+selection_options = as_one_value(
+    "selection",
+    Selection,
+    click.option(
+        "--cases",
+        "paths",
+        multiple=True,
+        metavar="PATH",
+        type=click.Path(exists=True, path_type=Path),
+        help="Case files or folders to use instead of the package's own.",
+    ),
+    click.option("--http-case", "ids", multiple=True, metavar="ID", help="Only the case with this id."),
+    click.option(
+        "--only", "globs", multiple=True, metavar="GLOB", help="Only cases whose id matches: 'infer/*'."
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonOptions:
+    """How a command compares servers, and where its results go."""
+
+    repository: str | None
+    version: str
+    details: bool
+    json_file: Path | None
+    jobs: int
+
+
+version_option = click.option(
+    "--version", default=DEFAULT_VERSION, show_default=True, help="Version of the real server."
+)
+jobs_option = click.option(
+    "--jobs", default=2, show_default=True, help="How many groups of cases to run at a time."
+)
+repository_option = click.option(
+    "--repository", help="The repository that a server at a URL serves; only its cases are run."
+)
+comparison_options = as_one_value(
+    "options",
+    ComparisonOptions,
+    repository_option,
+    version_option,
+    click.option(
+        "--details/--no-details", default=True, help="Show the first difference of every failing case."
+    ),
+    click.option(
+        "--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file."
+    ),
+    jobs_option,
+)
+
+
+def runnable(cases: list[Case], targets: Iterable[str], repository: str | None) -> list[Case]:
+    """The cases that all of these targets can run; says on stderr how many are left out for a target at a URL."""
+    targets = list(targets)
+    try:
+        kept = cases_for(cases, targets, repository)
+    except ValueError:
+        raise click.UsageError(
+            "a target at a URL needs --repository: which of the contract's repositories it serves"
+        ) from None
+    left = len(cases) - len(kept)
+    if left and any("://" in name for name in targets):
+        click.echo(f"{left} cases need another repository or a server of their own: left out", err=True)
+    return kept

@@ -1,0 +1,53 @@
+"""triton-contract run: targets against the recorded answers of the real server."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from triton_contract import recordings
+from triton_contract.running.run import recorded_reference
+from triton_contract.targets import target_of
+
+from .comparison import compare_and_report
+from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
+
+
+@click.command()
+@click.option(
+    "--target", "names", multiple=True, required=True, help="triton, emulator or a URL; may be repeated."
+)
+@click.option(
+    "--recordings",
+    "folder",
+    default=recordings.FOLDER,
+    type=click.Path(path_type=Path),
+    help="The folder of the recorded answers.",
+)
+@selection_options
+@comparison_options
+def run(names: tuple[str, ...], folder: Path, selection: Selection, options: ComparisonOptions) -> None:
+    r"""Run the cases against a target and compare with the recorded answers of the real server.
+
+    Needs no real server. Exit code 1 when anything differs that is not a known divergence.
+
+    \b
+      triton-contract run --target emulator
+      triton-contract run --target http://localhost:8000 --repository http
+    """
+    chosen = selection.cases()
+    recorded = recordings.read(options.version, chosen, folder)
+    missing = [case.id for case in chosen if case.id not in recorded]
+    if missing:
+        click.echo(f"{len(missing)} cases have no recorded answer, left out (first: {missing[0]})", err=True)
+    reference = recorded_reference(recorded, options.version)
+    failed = False
+    for name in names:
+        cases = [case for case in runnable(chosen, (name,), options.repository) if case.id in recorded]
+        target = partial(target_of, name, version=options.version)
+        failed |= not compare_and_report(reference, target, cases, options)
+    if failed or missing:
+        sys.exit(1)

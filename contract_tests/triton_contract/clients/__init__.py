@@ -1,0 +1,1 @@
+"""Clients that send exactly the bytes they are given and report everything that comes back."""

@@ -1,0 +1,148 @@
+"""A gRPC client that sends the bytes it is given and shows what comes back as an HTTP exchange is shown.
+
+The status is gRPC's number, the reason its name, the headers are the metadata (both ends of it), the body is the
+status' text and then one line of JSON for each message: so everything that compares, records and prints answers needs
+no twin.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import grpc
+
+from triton_contract.cases.messages import to_json
+from triton_contract.cases.protobuf import message_classes
+from triton_contract.cases.rpc import Rpc
+
+from .exchange import Exchange, Response
+
+VERSION = "gRPC"
+_COMPRESSION = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate, None: None}
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # a connection of its own for each channel
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+#: texts with which the client itself reports a connection that broke
+_BROKEN = ("Socket closed", "Connection reset", "failed to connect", "Broken pipe", "GOAWAY", "recvmsg")
+
+
+def open_channel(address: str) -> grpc.Channel:
+    """A channel to host:port, without TLS."""
+    return grpc.insecure_channel(address, options=_OPTIONS)
+
+
+class Pending(Protocol):
+    """A call that has been started."""
+
+    def result(self) -> Exchange: ...
+
+
+def start(channel: grpc.Channel, step: Rpc) -> Pending:
+    """Start the step's call."""
+    timeout = step.deadline or step.timeout
+    metadata = tuple(_entry(name.lower(), value) for name, value in step.metadata)
+    options: dict[str, Any] = {
+        "timeout": timeout,
+        "metadata": metadata,
+        "compression": _COMPRESSION[step.compression],
+    }
+    if step.is_stream:
+        return _Stream(channel, step, options)
+    [(_, data)] = step.payloads()
+    call = channel.unary_unary(step.full_method).future(data, **options)
+    if step.cancel_after is not None:
+        call.cancel()
+    return _Unary(step, call)
+
+
+def _entry(name: str, value: str) -> tuple[str, str | bytes]:
+    """A pair of metadata. A name that ends so says that the value is bytes, here one for each character."""
+    return name, value.encode("latin-1") if name.endswith("-bin") else value
+
+
+class _Unary:
+    def __init__(self, step: Rpc, call: Any) -> None:
+        self._step = step
+        self._call = call
+
+    def result(self) -> Exchange:
+        call = self._call
+        try:
+            messages = [call.result()]
+        except (grpc.RpcError, grpc.FutureCancelledError):
+            messages = []
+        return _exchange(self._step, call, messages)
+
+
+class _Stream:
+    """Sends as the step says, in gRPC's own thread, while responses are collected."""
+
+    def __init__(self, channel: grpc.Channel, step: Rpc, options: dict[str, Any]) -> None:
+        self._step = step
+        self._received: list[bytes] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._call = channel.stream_stream(step.full_method)(self._requests(), **options)
+
+    def _requests(self) -> Iterator[bytes]:
+        for after, data in self._step.payloads():
+            self._wait_for(after)
+            yield data
+        if self._step.keep_open:
+            self._wait_for(None)
+
+    def _wait_for(self, count: int | None) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or (count is not None and len(self._received) >= count)
+            )
+
+    def result(self) -> Exchange:
+        call, limit = self._call, self._step.cancel_after
+        try:
+            if limit == 0:
+                call.cancel()
+            for data in call:
+                with self._changed:
+                    self._received.append(data)
+                    self._changed.notify_all()
+                if limit is not None and len(self._received) >= limit:
+                    call.cancel()
+        except grpc.RpcError:
+            pass
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+        return _exchange(self._step, call, self._received)
+
+
+def _exchange(step: Rpc, call: Any, messages: list[bytes]) -> Exchange:
+    code, details = call.code(), call.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE and any(text in details for text in _BROKEN):
+        return Exchange(None, ending="closed", extra=b"\n".join(_lines(step, messages)))
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or step.cancel_after is not None:
+        details = ""  # the client's own words, of which it has several
+    lines = [json.dumps({"details": details}, ensure_ascii=False).encode()] if details else []
+    metadata = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]
+    response = Response(
+        version=VERSION,
+        status=code.value[0],
+        reason=code.name,
+        headers=tuple((name, value if isinstance(value, str) else repr(value)) for name, value in metadata),
+        body=b"\n".join([*lines, *_lines(step, messages)]),
+        framing=f"{len(messages)} messages",
+    )
+    return Exchange(response)
+
+
+def _lines(step: Rpc, messages: list[bytes]) -> list[bytes]:
+    classes = message_classes(step.full_method)
+    return [to_json(classes[1], each) if classes else each.hex().encode() for each in messages]

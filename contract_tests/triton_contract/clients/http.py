@@ -1,0 +1,223 @@
+"""A raw HTTP client: it sends the bytes it is given and reports everything it sees on the wire.
+
+No HTTP library is in between, because the spelling of a header, the cut of a chunk and a connection
+that closes early are part of what is compared.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from .exchange import Exchange, Response
+
+QUIET_SECONDS = 0.2
+CLOSE_SECONDS = 3.0
+PROBE_SECONDS = 5.0
+_PROBE = b"GET %s/v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"
+
+
+class _End(Exception):
+    """The stream ended while something was expected; the text is an `ending`."""
+
+
+@dataclass(slots=True)
+class Wire:
+    """One TCP connection with a read buffer; times are in seconds."""
+
+    sock: socket.socket
+    buffer: bytearray = field(default_factory=bytearray)
+    deadline: float = 0.0
+
+    @classmethod
+    def open(cls, host: str, port: int, timeout: float = 5.0) -> Wire:
+        sock = socket.create_connection((host, port), timeout=timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(sock)
+
+    def send(self, data: bytes) -> None:
+        try:
+            self.sock.settimeout(5.0)
+            self.sock.sendall(data)
+        except TimeoutError:
+            raise _End("silent") from None
+        except OSError:
+            # The answer may have come before the server closed; reading shows it.
+            pass
+
+    def half_close(self) -> None:
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def _fill(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise _End("silent")
+        self.sock.settimeout(left)
+        try:
+            data = self.sock.recv(65536)
+        except TimeoutError:
+            raise _End("silent") from None
+        except OSError:
+            raise _End("reset") from None
+        if not data:
+            raise _End("closed")
+        self.buffer += data
+
+    def until(self, mark: bytes) -> bytes:
+        """Everything up to the mark, which is consumed but not returned."""
+        while (at := self.buffer.find(mark)) < 0:
+            self._fill()
+        data = bytes(self.buffer[:at])
+        del self.buffer[: at + len(mark)]
+        return data
+
+    def exactly(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            self._fill()
+        return self.take(size)
+
+    def take(self, size: int | None = None) -> bytes:
+        data = bytes(self.buffer[:size])
+        del self.buffer[: len(data)]
+        return data
+
+    def to_the_end(self, seconds: float) -> str:
+        """Read on until the peer closes or is silent for that long; how it ended. The buffer has the bytes."""
+        self.deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self._fill()
+            except _End as end:
+                return str(end)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server's HTTP is: host, port and the path that all of its routes start with."""
+
+    host: str
+    port: int
+    base_path: str = ""
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"not a plain http:// address: {url!r}")
+        return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"))
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.base_path}"
+
+    def connect(self) -> Wire:
+        return Wire.open(self.host, self.port)
+
+
+def read_exchange(wire: Wire, timeout: float, *, stop_after_chunks: int | None = None) -> Exchange:
+    """The next response on the connection; `timeout` is for the whole of it."""
+    wire.deadline = time.monotonic() + timeout
+    interim: list[int] = []
+    while True:
+        try:
+            response, ending = _read_response(wire, stop_after_chunks)
+        except _End as end:
+            return Exchange(None, tuple(interim), str(end), wire.take())
+        if response.status // 100 != 1:
+            return Exchange(response, tuple(interim), ending)
+        interim.append(response.status)
+
+
+def _read_response(wire: Wire, stop_after_chunks: int | None) -> tuple[Response, str]:
+    head = wire.until(b"\r\n\r\n").decode("latin-1")
+    first, *lines = head.split("\r\n")
+    version, _, rest = first.partition(" ")
+    code, _, reason = rest.partition(" ")
+    headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
+    status = int(code) if code.isdigit() else 0
+    bare = Response(version, status, reason, headers)
+    if status // 100 == 1 or status in (204, 304):
+        return bare, "open"
+    if (bare.header("transfer-encoding") or "").lower() == "chunked":
+        return _read_chunks(wire, bare, stop_after_chunks)
+    length = bare.header("content-length")
+    if length is not None and length.isdigit():
+        return _read_length(wire, bare, int(length))
+    ending = wire.to_the_end(max(wire.deadline - time.monotonic(), 0))
+    body = wire.take()
+    return _with(bare, body, "close", complete=ending == "closed"), ending
+
+
+def _read_length(wire: Wire, bare: Response, length: int) -> tuple[Response, str]:
+    try:
+        return _with(bare, wire.exactly(length), "content-length"), "open"
+    except _End as end:
+        return _with(bare, wire.take(), "content-length", complete=False), str(end)
+
+
+def _read_chunks(wire: Wire, bare: Response, stop_after: int | None) -> tuple[Response, str]:
+    pieces: list[bytes] = []
+
+    def so_far(complete: bool) -> Response:
+        sizes = tuple(map(len, pieces))
+        return _with(bare, b"".join(pieces), "chunked", chunks=sizes, complete=complete)
+
+    try:
+        while True:
+            if stop_after is not None and len(pieces) >= stop_after:
+                return so_far(complete=False), "left"
+            size = int(wire.until(b"\r\n").split(b";")[0], 16)
+            if size == 0:
+                wire.until(b"\r\n")
+                return so_far(complete=True), "open"
+            pieces.append(wire.exactly(size))
+            wire.until(b"\r\n")
+    except (_End, ValueError) as end:
+        return so_far(complete=False), str(end) if isinstance(end, _End) else "broken chunk"
+
+
+def _with(
+    bare: Response, body: bytes, framing: str, *, chunks: tuple[int, ...] = (), complete: bool = True
+) -> Response:
+    return Response(bare.version, bare.status, bare.reason, bare.headers, body, framing, chunks, complete)
+
+
+def promises_close(response: Response) -> bool:
+    """Whether the response says that the connection ends with it."""
+    said = (response.header("connection") or "").lower()
+    return (
+        said == "close"
+        or response.framing == "close"
+        or (response.version == "HTTP/1.0" and said != "keep-alive")
+    )
+
+
+def settle(wire: Wire, exchange: Exchange, base_path: str, *, listen: bool) -> Exchange:
+    """The exchange with its true ending: is the connection still good for another request?
+
+    `listen` waits for anything more to come (for literal bytes, after which a probe could be misread);
+    otherwise a health request on the same connection shows it.
+    """
+    response = exchange.response
+    if response is None or exchange.ending != "open":
+        return exchange
+    if promises_close(response) or listen:
+        heard = wire.to_the_end(QUIET_SECONDS if listen else CLOSE_SECONDS)
+        ending = "open" if heard == "silent" else heard
+        return Exchange(response, exchange.interim, ending, wire.take())
+    if wire.buffer:
+        return Exchange(response, exchange.interim, "open", wire.take())
+    try:
+        wire.send(_PROBE % base_path.encode())
+    except _End as end:
+        return Exchange(response, exchange.interim, str(end))
+    probe = read_exchange(wire, PROBE_SECONDS)
+    return Exchange(response, exchange.interim, "open" if probe.response else probe.ending, probe.extra)

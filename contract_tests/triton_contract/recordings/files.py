@@ -1,0 +1,154 @@
+"""Recorded answers of a real server: written by a run against one, read by every other run, edited by nobody.
+
+One folder per server version, one JSON Lines file per topic: a first line that says what was recorded and
+how, then one line per case. A body is text where it is text, else base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from triton_contract.cases.case import Case
+from triton_contract.clients.exchange import Exchange, Response
+from triton_contract.comparing.normalise import ALWAYS, normalise
+from triton_contract.playing.observation import Observation
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where recorded answers come from."""
+
+    server: str
+    version: str
+    date: str
+    how: str
+
+
+def topic_file(version: str, topic: str, folder: Path = FOLDER) -> Path:
+    """The file that holds a topic's answers of one server version."""
+    place = topic if "/" in topic else f"http/{topic}"
+    return folder / version / f"{place}.jsonl"
+
+
+def write(path: Path, provenance: Provenance, observations: Iterable[tuple[Case, Observation]]) -> None:
+    """Write one topic's answers, replacing what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, Any]] = [{"provenance": asdict(provenance)}]
+    lines.extend(
+        {"case": case.id, "asked": fingerprint(case), **_observation_to_json(seen)}
+        for case, seen in observations
+    )
+    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+    path.write_text(text, encoding="utf-8")
+
+
+def fingerprint(case: Case) -> str:
+    """A short hash of all that the case asks: an answer recorded for other requests is no answer to it."""
+    asked = case.model_dump(
+        mode="json", include={"repository", "flags", "steps", "shared_memory"}, by_alias=True
+    )
+    for step in asked["steps"]:
+        # younger than most recordings, which are of cases without it
+        if step.get("edit") is None:
+            step.pop("edit", None)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read(version: str, cases: Sequence[Case], folder: Path = FOLDER) -> dict[str, Observation]:
+    """The recorded observations of these cases, by case id; a case that was changed since has none."""
+    wanted = {case.id: fingerprint(case) for case in cases}
+    found: dict[str, Observation] = {}
+    for topic in {case.topic for case in cases}:
+        path = topic_file(version, topic, folder)
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+                node = json.loads(line)
+                if wanted.get(node["case"]) == node["asked"]:
+                    found[node["case"]] = _observation_from_json(node)
+    return found
+
+
+def provenance(path: Path) -> Provenance:
+    """The first line of a recording."""
+    with path.open(encoding="utf-8") as file:
+        return Provenance(**json.loads(file.readline())["provenance"])
+
+
+def _observation_to_json(seen: Observation) -> dict[str, Any]:
+    node: dict[str, Any] = {"answers": [_exchange_to_json(exchange) for exchange in seen.exchanges]}
+    if seen.counts is not None:
+        node["statistics"] = seen.counts
+    if seen.death is not None:
+        node["death"] = seen.death.splitlines()[0]
+    return node
+
+
+def _observation_from_json(node: dict[str, Any]) -> Observation:
+    exchanges = tuple(_exchange_from_json(each) for each in node["answers"])
+    return Observation(exchanges, node.get("statistics"), node.get("death"))
+
+
+def _exchange_to_json(exchange: Exchange) -> dict[str, Any]:
+    node: dict[str, Any] = {"ending": exchange.ending}
+    if exchange.interim:
+        node["interim"] = exchange.interim
+    if exchange.extra:
+        node["extra"] = _bytes_to_json(exchange.extra)
+    if exchange.response is not None:
+        # The place of a model file is the recording machine's own; nobody else can have it.
+        response = normalise(exchange.response, ALWAYS)
+        node |= {
+            "version": response.version,
+            "status": response.status,
+            "reason": response.reason,
+            "headers": response.headers,
+            "framing": response.framing,
+            "body": _bytes_to_json(response.body),
+        }
+        if response.chunks:
+            node["chunks"] = response.chunks
+        if not response.complete:
+            node["complete"] = False
+    return node
+
+
+def _exchange_from_json(node: dict[str, Any]) -> Exchange:
+    response = None
+    if "status" in node:
+        response = Response(
+            version=node["version"],
+            status=node["status"],
+            reason=node["reason"],
+            headers=tuple((name, value) for name, value in node["headers"]),
+            body=_bytes_from_json(node["body"]),
+            framing=node["framing"],
+            chunks=tuple(node.get("chunks", ())),
+            complete=node.get("complete", True),
+        )
+    interim: Sequence[int] = node.get("interim", ())
+    return Exchange(response, tuple(interim), node["ending"], _bytes_from_json(node.get("extra", "")))
+
+
+def _bytes_to_json(data: bytes) -> str | dict[str, str]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+    # A line separator of Unicode would cut the JSON line for readers that split on those.
+    return (
+        text
+        if not any(mark in text for mark in "\x85\u2028\u2029")
+        else {"base64": base64.b64encode(data).decode()}
+    )
+
+
+def _bytes_from_json(node: str | dict[str, str]) -> bytes:
+    return node.encode("utf-8") if isinstance(node, str) else base64.b64decode(node["base64"])

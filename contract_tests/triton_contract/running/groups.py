@@ -1,0 +1,57 @@
+"""Groups of cases that share a server: which cases a target can run, and how groups are divided among workers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from triton_contract.cases.case import Case
+from triton_contract.cases.rpc import Rpc
+
+Group = tuple[tuple[str, tuple[str, ...]], list[Case]]
+
+
+def groups_of(cases: Iterable[Case]) -> list[Group]:
+    """The cases by repository and flags, in the order written within a group. Large groups come first."""
+    ordered = sorted(cases, key=lambda case: case.group)
+    groups = [(key, list(members)) for key, members in groupby(ordered, key=lambda case: case.group)]
+    return sorted(groups, key=lambda group: -len(group[1]))
+
+
+def parts_of(groups: Sequence[Group], count: int) -> list[list[Group]]:
+    """Divide the groups among `count` workers so that each takes about as long. Long groups come first."""
+    parts: list[list[Group]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for group in sorted(groups, key=_seconds, reverse=True):
+        lightest = loads.index(min(loads))
+        parts[lightest].append(group)
+        loads[lightest] += _seconds(group)
+    return parts
+
+
+def _seconds(group: Group) -> float:
+    """About how long a group takes, in seconds. Starting real servers takes most of it."""
+    starts = sum(bool(case.needs_fresh_server or case.isolated or case.edits) for case in group[1])
+    return 2.0 * (1 + starts) + 0.04 * len(group[1])
+
+
+def cases_for(cases: Iterable[Case], targets: Iterable[str], repository: str | None = None) -> list[Case]:
+    """The cases that all of these targets (by name) can run, of one `repository` where that is given.
+
+    A server at a URL serves one repository, with flags that we do not know. Raises ValueError when a target is at a
+    URL and no repository is given.
+    """
+    if not any("://" in name for name in targets):
+        return [case for case in cases if repository in (None, case.repository)]
+    if repository is None:
+        raise ValueError(
+            "a target at a URL needs `repository`: which of the contract's repositories it serves"
+        )
+    return [case for case in cases if case.repository == repository and fits_url(case)]
+
+
+def fits_url(case: Case) -> bool:
+    """Whether a case can be run against a server that we did not start."""
+    metrics = any(step.port == "metrics" for step in case.steps)
+    calls = any(isinstance(step, Rpc) for step in case.steps)
+    return not (case.flags or case.needs_fresh_server or case.isolated or case.edits or metrics or calls)

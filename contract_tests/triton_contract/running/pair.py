@@ -1,0 +1,152 @@
+"""Two sides over one group of cases: both play each case, and the observations are compared.
+
+Servers are allowed to die. Where the reference died, there is nothing to be equal to: the target must have answered
+with an error and stayed up. Where the reference died although the case does not say so, the case is played again,
+because some deaths of the real server happen by chance.
+
+Statistics need care. A real server counts some requests a moment after it has answered, so a difference is read again
+for a while; and what was counted too late for one case falls into the next one (see `_judge`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import MODELS
+from triton_contract.cases.operations import operation_of
+from triton_contract.comparing.compare import AXES, EQUAL, Outcome, Verdict, compare
+from triton_contract.comparing.divergences import Divergence, apply
+from triton_contract.comparing.results import CaseResult
+from triton_contract.playing.observation import Counts, Observation
+from triton_contract.playing.statistics import delta
+
+from .sides import Side
+
+RECOUNT_SECONDS = 1.5
+RECOUNT_PAUSE = 0.02
+DEATHS = 10
+"""How often the reference may die in one case before the death counts. A server of 2.51 aborts by chance, more often
+on a busier machine: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
+`pb_utils.load_model` that failed (freeing its message throws; nearly every server within its first few such loads).
+"""
+
+
+class Pair:
+    """Two sides over one group of cases."""
+
+    def __init__(
+        self, expected: Side, actual: Side, divergences: tuple[Divergence, ...] = (), *, alike: bool = False
+    ) -> None:
+        """`alike`: both sides are the same kind of server, which may crash on the same case."""
+        self._sides = (expected, actual)
+        self._alike = alike
+        self._divergences = divergences
+        self._pool = ThreadPoolExecutor(2)
+        self._gap: Counts | None = None
+        """The difference between the sides' statistics at the last reading (None: not known)."""
+
+    def __repr__(self) -> str:
+        expected, actual = self._sides
+        return f"<Pair expected={expected!r} actual={actual!r}>"
+
+    def begin(self, repository: str, flags: Sequence[str]) -> None:
+        """Start both sides. Raises ServerFailed or TargetUnavailable when one of them does not start."""
+        try:
+            list(self._pool.map(lambda side: side.begin(MODELS / repository, flags), self._sides))
+        except BaseException:
+            self.end()
+            raise
+
+    def run(self, case: Case) -> CaseResult:
+        """Play the case on both sides and compare.
+
+        When the reference dies and the case does not say so, the case is played again (see DEATHS): a target cannot
+        be equal to a death by chance, but it can be equal to the answer of a reference that stays alive.
+        """
+        for _ in range(DEATHS):
+            result = self._once(case)
+            if case.crashes_reference or not result.crash:
+                break
+        return result
+
+    def _once(self, case: Case) -> CaseResult:
+        # One after the other: two servers would write to the same shared memory object.
+        observe = map if case.shared_memory else self._pool.map
+        expected, actual = observe(lambda side: side.observe(case), self._sides)
+        if case.needs_fresh_server or case.isolated:
+            self._gap = None
+        result = self._judge(case, expected, actual)
+        deadline = time.monotonic() + RECOUNT_SECONDS
+        while _miscounted(result) and time.monotonic() < deadline:
+            time.sleep(RECOUNT_PAUSE)
+            expected, actual = (s.again(o) for s, o in zip(self._sides, (expected, actual), strict=True))
+            result = self._judge(case, expected, actual)
+        gap = _gap(expected.after, actual.after)
+        self._gap = self._gap if gap is None else gap
+        if case.isolated or expected.death or actual.death:
+            self.renew()
+        return result
+
+    def _judge(self, case: Case, expected: Observation, actual: Observation) -> CaseResult:
+        verdicts = judge(case, expected, actual, alike=self._alike)
+        after = _gap(expected.after, actual.after)
+        if after is not None and after in (self._gap, _gap(expected.before, actual.before)):
+            # A count of an earlier case came late and fell into this one, perhaps on one side only.
+            verdicts["statistics"] = EQUAL
+        verdicts = apply(case.id, verdicts, self._divergences)
+        return CaseResult(case.id, operation_of(case), verdicts, (expected.death or "").split("\n")[0])
+
+    def renew(self) -> None:
+        """Use newly started servers for the next case."""
+        self._gap = None
+        for side in self._sides:
+            side.renew()
+
+    def end(self) -> None:
+        list(self._pool.map(lambda side: side.end(), self._sides))
+        self._pool.shutdown()
+
+
+def _gap(expected: Counts | None, actual: Counts | None) -> Counts | None:
+    return None if expected is None or actual is None else delta(actual, expected)
+
+
+def _miscounted(result: CaseResult) -> bool:
+    verdict = result.verdicts.get("statistics")
+    return verdict is not None and verdict.outcome is Outcome.DIFFERENT
+
+
+def judge(
+    case: Case, expected: Observation, actual: Observation, *, alike: bool = False
+) -> dict[str, Verdict]:
+    """Compare two observations, deaths included.
+
+    Where the reference died nothing is proven, but the target must have answered with an error and stayed up.
+    """
+    if actual.death is not None and expected.death is not None and alike:
+        return everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
+    if actual.death is not None:
+        return everywhere(Verdict(Outcome.DIFFERENT, f"the target died: {actual.death}"))
+    if expected.death is None:
+        if case.crashes_reference:
+            return everywhere(
+                Verdict(Outcome.DIFFERENT, "the case says that the reference crashes; it did not")
+            )
+        return compare(case, expected, actual)
+    broken = next(
+        (i for i, e in enumerate(expected.exchanges) if e.response is None), len(expected.exchanges) - 1
+    )
+    answer = actual.exchanges[broken].response if broken < len(actual.exchanges) else None
+    if answer is None or not answer.is_error:
+        got = "no answer" if answer is None else f"{answer.status}"
+        text = f"the reference crashes ({expected.death}); the target must answer with an error, got {got}"
+        return everywhere(Verdict(Outcome.DIFFERENT, text))
+    return everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
+
+
+def everywhere(verdict: Verdict) -> dict[str, Verdict]:
+    """The same verdict on every axis but the statistics."""
+    return dict.fromkeys(AXES[:-1], verdict)

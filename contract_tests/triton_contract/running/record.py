@@ -1,0 +1,53 @@
+"""Plays cases against one target and returns what it answered: to record it, or to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import MODELS
+from triton_contract.playing.observation import Observation
+from triton_contract.targets import Target
+
+from .groups import Group, groups_of
+from .pair import DEATHS
+from .sides import RECORD_PAUSE, LiveSide
+
+
+def record(
+    cases: Iterable[Case],
+    target: Callable[[], Target],
+    *,
+    jobs: int = 2,
+    on_case: Callable[[Case], None] | None = None,
+) -> Iterator[tuple[Case, Observation]]:
+    """The observations of a target for every case, in the order of the cases.
+
+    `target` makes a new target for each group. A server that dies where the case does not say so is asked again.
+    """
+    cases = list(cases)
+
+    def one(group: Group) -> list[tuple[Case, Observation]]:
+        (repository, flags), members = group
+        side = LiveSide(target(), settle_pause=RECORD_PAUSE)
+        seen = []
+        try:
+            side.begin(MODELS / repository, flags)
+            for case in members:
+                for _ in range(DEATHS):
+                    observation = side.observe(case)
+                    if case.isolated or observation.death:
+                        side.renew()
+                    if case.crashes_reference or not observation.death:
+                        break
+                seen.append((case, observation))
+                if on_case is not None:
+                    on_case(case)
+        finally:
+            side.end()
+        return seen
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = {case.id: (case, seen) for group in pool.map(one, groups_of(cases)) for case, seen in group}
+    return iter([found[case.id] for case in cases])

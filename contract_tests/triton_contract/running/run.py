@@ -1,0 +1,150 @@
+"""Runs cases against a target and compares its answers with those of a reference: recorded ones, or a live server's."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from triton_contract import recordings
+from triton_contract.cases.case import Case
+from triton_contract.cases.load import load_cases
+from triton_contract.cases.operations import operation_of
+from triton_contract.comparing.compare import Outcome, Verdict
+from triton_contract.comparing.divergences import load_divergences
+from triton_contract.comparing.results import CaseResult, RunResult
+from triton_contract.playing.observation import Observation
+from triton_contract.playing.statistics import SETTLE_PAUSE
+from triton_contract.process import ServerFailed
+from triton_contract.reference import DEFAULT_VERSION
+from triton_contract.targets import Target, target_of
+
+from .groups import Group, cases_for, groups_of
+from .pair import Pair, everywhere
+from .sides import RECORD_PAUSE, LiveSide, RecordedSide, Side
+
+MakeTarget = Callable[[], Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a target is compared with: the name of the target that it is itself, one line for reports, and its sides."""
+
+    name: str
+    how: str
+    side: Callable[[], Side]
+    is_live: bool
+
+
+def live_reference(make: MakeTarget) -> Reference:
+    """A server that runs next to the target."""
+    example = make()
+    return Reference(example.name, example.how(), lambda: LiveSide(make()), is_live=True)
+
+
+def recorded_reference(observations: Mapping[str, Observation], version: str) -> Reference:
+    """The recorded answers of the real server of that version, by case id."""
+    how = f"recorded answers of tritonserver {version}"
+    return Reference("triton", how, lambda: RecordedSide(observations), is_live=False)
+
+
+def run_cases(
+    target: str | MakeTarget,
+    cases: Iterable[Case] | None = None,
+    *,
+    reference: str | MakeTarget | None = None,
+    repository: str | None = None,
+    version: str = DEFAULT_VERSION,
+    jobs: int = 2,
+) -> RunResult:
+    """Run cases (default: all) against a target and compare every answer with a reference.
+
+    `target` is "triton", "emulator", an http:// URL, or a callable that makes a target, such as `EmulatorTarget`; every
+    group of cases gets a server of its own, `jobs` at a time. `reference` is the same, or None for the recorded answers
+    of the real server of that `version`. A target at a URL needs `repository`, the one that it serves; cases of other
+    repositories are left out.
+
+    Raises TargetUnavailable when a server cannot be had here, LookupError for a case without a recorded answer,
+    ValueError for a URL without `repository`, CaseError and DivergenceError for broken files.
+    """
+    make = _maker(target, version)
+    chosen = list(load_cases() if cases is None else cases)
+    if reference is None:
+        names = [make().name]
+        truth = recorded_reference(recordings.read(version, chosen), version)
+    else:
+        truth = live_reference(_maker(reference, version))
+        names = [make().name, truth.name]
+    return compare_target(truth, make, cases_for(chosen, names, repository), version=version, jobs=jobs)
+
+
+def _maker(target: str | MakeTarget, version: str) -> MakeTarget:
+    return (lambda: target_of(target, version=version)) if isinstance(target, str) else target
+
+
+def compare_target(
+    reference: Reference,
+    target: MakeTarget,
+    cases: Iterable[Case],
+    *,
+    version: str,
+    jobs: int = 2,
+    on_result: Callable[[CaseResult], None] | None = None,
+) -> RunResult:
+    """Run these cases against the target and compare with the reference.
+
+    Known divergences excuse a target only where it is not the same kind of server as the reference.
+    """
+    example = target()
+    alike = example.name == reference.name
+    rows = () if alike else load_divergences()
+    # Next to a live reference, a count that comes late shows as a difference and is read again.
+    pause = SETTLE_PAUSE if reference.is_live or example.name == "emulator" else RECORD_PAUSE
+
+    def pair() -> Pair:
+        return Pair(reference.side(), LiveSide(target(), settle_pause=pause), rows, alike=alike)
+
+    found = run_pairs(cases, pair, jobs=jobs, on_result=on_result)
+    return RunResult(version, reference.how, example.how(), today(), tuple(found))
+
+
+def today() -> str:
+    """The date in UTC, as YYYY-MM-DD."""
+    return dt.datetime.now(dt.UTC).date().isoformat()
+
+
+def run_pairs(
+    cases: Iterable[Case],
+    pair: Callable[[], Pair],
+    *,
+    jobs: int = 2,
+    on_result: Callable[[CaseResult], None] | None = None,
+) -> list[CaseResult]:
+    """Run every case on both sides, `jobs` groups at a time. The results are in the order of the cases.
+
+    `pair` makes a new pair for each group. A group whose servers do not start differs in all of its cases.
+    """
+    cases = list(cases)
+
+    def one(group: Group) -> list[CaseResult]:
+        (repository, flags), members = group
+        running = pair()
+        results: list[CaseResult] = []
+        try:
+            running.begin(repository, flags)
+        except ServerFailed as failure:
+            verdicts = everywhere(Verdict(Outcome.DIFFERENT, str(failure)))
+            return [CaseResult(case.id, operation_of(case), verdicts) for case in members]
+        try:
+            for case in members:
+                results.append(running.run(case))
+                if on_result is not None:
+                    on_result(results[-1])
+        finally:
+            running.end()
+        return results
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = {result.case: result for results in pool.map(one, groups_of(cases)) for result in results}
+    return [found[case.id] for case in cases]

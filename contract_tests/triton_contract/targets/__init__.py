@@ -1,0 +1,17 @@
+"""Targets: the servers that cases run against. The real Triton, the emulator, or any server at a URL."""
+
+from .emulator import EmulatorTarget, emulator_command
+from .named import target_of
+from .target import Target, TargetUnavailable
+from .triton import TritonTarget
+from .url import UrlTarget
+
+__all__ = [
+    "EmulatorTarget",
+    "Target",
+    "TargetUnavailable",
+    "TritonTarget",
+    "UrlTarget",
+    "emulator_command",
+    "target_of",
+]

@@ -1,0 +1,115 @@
+"""The emulator as a target: its command in a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from triton_contract.clients.http import Address
+from triton_contract.process import Death, Ports, ServerProcess
+
+from .target import TargetUnavailable
+
+EMULATOR_COMMAND = "triton-emulator"
+EMULATOR_VARIABLE = "TRITON_EMULATOR_COMMAND"
+
+
+class EmulatorTarget:
+    """The emulator, started by `command` (default: see `emulator_command`). Without `ports` it takes free ones."""
+
+    def __init__(self, command: Sequence[str] = (), ports: Ports | None = None) -> None:
+        self.name = "emulator"
+        self._words = list(command) or emulator_command()
+        self._ports = ports
+        self._process: ServerProcess | None = None
+
+    def __repr__(self) -> str:
+        state = "not running" if self._process is None else self._process.state
+        return f"<EmulatorTarget {self._program}, {state}>"
+
+    @property
+    def _program(self) -> str:
+        return self._words[0].rsplit("/", 1)[-1]
+
+    @property
+    def process(self) -> ServerProcess:
+        """The process that was started. Raises RuntimeError before `start` and after `stop`."""
+        if self._process is None:
+            raise RuntimeError("the target has not been started")
+        return self._process
+
+    def start(self, repository: Path, flags: Sequence[str]) -> None:
+        def command(ports: Ports) -> list[str]:
+            return [
+                *self._words,
+                f"--model-repository={repository}",
+                f"--http-port={ports.http}",
+                f"--grpc-port={ports.grpc}",
+                f"--metrics-port={ports.metrics}",
+                *flags,
+            ]
+
+        self._process = ServerProcess(
+            "emulator", command, ports=self._ports, start_timeout=30.0, stop_timeout=5.0
+        )
+        self._process.start()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def restart(self) -> None:
+        self.process.restart()
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.alive()
+
+    def death(self, within: float = 0.0) -> Death | None:
+        return self.process.death(within)
+
+    @property
+    def http(self) -> Address:
+        return Address("127.0.0.1", self.process.ports.http)
+
+    @property
+    def metrics(self) -> Address | None:
+        return Address("127.0.0.1", self.process.ports.metrics)
+
+    @property
+    def grpc(self) -> str | None:
+        return self.grpc_url
+
+    @property
+    def http_url(self) -> str:
+        return self.process.ports.http_url
+
+    @property
+    def grpc_url(self) -> str | None:
+        return self.process.ports.grpc_url
+
+    @property
+    def metrics_url(self) -> str | None:
+        return self.process.ports.metrics_url
+
+    def how(self) -> str:
+        return f"emulator, started as {self._program}"
+
+
+def emulator_command() -> list[str]:
+    """The emulator's command: $TRITON_EMULATOR_COMMAND, else the one next to this Python, else the one on PATH.
+
+    Raises TargetUnavailable when there is none.
+    """
+    chosen = os.environ.get(EMULATOR_VARIABLE)
+    if chosen:
+        return shlex.split(chosen)
+    beside = Path(sys.executable).parent / EMULATOR_COMMAND
+    found = str(beside) if beside.is_file() else shutil.which(EMULATOR_COMMAND)
+    if found is None:
+        raise TargetUnavailable(f"target emulator: the command {EMULATOR_COMMAND} is not installed")
+    return [found]

@@ -1,0 +1,139 @@
+"""Loads a stand-in from a config's text and asks it, with a clock that is turned by hand."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from triton_emulator.backends import standins
+from triton_emulator.engine.call import Call
+from triton_emulator.engine.executor import Executor, ModelDefinition
+from triton_emulator.engine.schedulers.plain import execute
+from triton_emulator.protocol.datatypes import DATATYPES
+from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.pbtxt import parse_config
+
+Given = Mapping[str, tuple[str, Sequence[Any]] | tuple[str, Sequence[Any], Sequence[int]]]
+
+
+class Clock:
+    """What is to happen, and when (in seconds)."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def schedule(self, delay_s: float, function: Callable[[], None]) -> None:
+        self.due.append((self.now + delay_s, function))
+
+    def step(self) -> None:
+        """Let the next thing happen."""
+        self.due.sort(key=lambda entry: entry[0])
+        self.now, function = self.due.pop(0)
+        function()
+
+    def run(self) -> None:
+        while self.due:
+            self.step()
+
+
+class Exchange:
+    """One request and the responses to it so far."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.responses: list[InferResponse] = []
+        self.times: list[float] = []
+        self.final = False
+
+    def texts(self, name: str = "text_output") -> list[Any]:
+        """One output of each response, as nested lists."""
+        return [value(response, name) for response in self.responses if response.error is None]
+
+    @property
+    def error(self) -> tuple[str, str] | None:
+        last = self.responses[-1].error
+        return None if last is None else (last.code.name, last.message)
+
+    @property
+    def outputs(self) -> list[str]:
+        return [tensor.name for tensor in self.responses[-1].outputs]
+
+
+class Model:
+    """A loaded stand-in."""
+
+    def __init__(self, config: str, settings: str = "{}", name: str = "m") -> None:
+        proto = parse_config(config)
+        proto.name = proto.name or name
+        standins.complete(proto)
+        self.config = ModelConfig.of(proto)
+        self.clock = Clock()
+        entry = standins.ModelSettings.parse(f"models: {{m: {settings}}}").for_model("m")
+        self.definition = ModelDefinition(proto.name, 1, self.config, Path("/nowhere"), entry)
+        self.executor: Executor = standins.load(self.definition, standins.Hooks(self.clock.schedule))
+
+    def start(
+        self,
+        inputs: Given,
+        *,
+        outputs: Sequence[str] = (),
+        id: str = "",
+        parameters: dict[str, Parameter] | None = None,
+    ) -> Exchange:
+        """Send a request; only what happens at once has happened then."""
+        request = InferRequest(
+            self.definition.name,
+            id=id,
+            inputs=[tensor(name, *given) for name, given in inputs.items()],
+            outputs=[RequestedOutput(name) for name in outputs],
+            parameters=parameters or {},
+        )
+        exchange: Exchange
+
+        def deliver(response: InferResponse | None, final: bool) -> None:
+            assert not exchange.final
+            exchange.final = final
+            if response is not None:
+                exchange.responses.append(response)
+                exchange.times.append(round(self.clock.now, 6))
+
+        def post(*_: Any) -> None:
+            raise AssertionError("an inline stand-in never leaves the event loop's thread")
+
+        exchange = Exchange(Call(request, 1, deliver, post))
+        execute(self.executor, [exchange.call], 0)
+        return exchange
+
+    def ask(self, inputs: Given, **options: Any) -> Exchange:
+        """Send a request and turn the clock until it is answered."""
+        exchange = self.start(inputs, **options)
+        self.clock.run()
+        assert exchange.final
+        return exchange
+
+
+def tensor(name: str, datatype: str, values: Sequence[Any], shape: Sequence[int] | None = None) -> Tensor:
+    """A tensor of one dimension, or of `shape`."""
+    if datatype == "BYTES":
+        array = np.empty(len(values), dtype=np.object_)
+        array[:] = [value if isinstance(value, bytes) else value.encode() for value in values]
+    else:
+        array = np.array(values, dtype=DATATYPES[datatype].numpy)
+    return Tensor(name, datatype, shape or [len(values)], array=array)
+
+
+def value(response: InferResponse, name: str) -> Any:
+    """An output's elements as nested lists, texts decoded."""
+    found = next(tensor for tensor in response.outputs if tensor.name == name)
+    array = np.asarray(found.array).reshape(found.shape)
+    return _decoded(array.tolist())
+
+
+def _decoded(nested: Any) -> Any:
+    if isinstance(nested, list):
+        return [_decoded(one) for one in nested]
+    return nested.decode() if isinstance(nested, bytes) else nested

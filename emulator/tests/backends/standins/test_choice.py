@@ -1,0 +1,99 @@
+"""Which behaviour stands in for which model."""
+
+import pytest
+
+from emulator.tests.backends.standins.driving import Model
+from triton_emulator.backends import standins
+from triton_emulator.backends.standins.choice import fit
+from triton_emulator.engine.executor import ThreadedExecutor
+
+Tensors = list[tuple[str, str]]
+
+
+def config(backend: str, inputs: Tensors, outputs: Tensors, rest: str = "") -> str:
+    def side(tensors: Tensors) -> str:
+        return ",".join(
+            f'{{ name: "{name}" data_type: TYPE_{datatype} dims: [ -1 ] }}' for name, datatype in tensors
+        )
+
+    return f"{backend} {rest} input [ {side(inputs)} ] output [ {side(outputs)} ]"
+
+
+TENSORRT = 'platform: "tensorrt_plan"'
+
+
+@pytest.mark.parametrize(
+    "inputs, outputs, expected",
+    [
+        ([("text_input", "STRING")], [("text_output", "STRING")], "text"),
+        ([("PROMPT", "STRING")], [("GENERATED", "STRING")], "text"),
+        ([("A", "STRING")], [("B", "STRING")], "synthetic"),
+        ([("input_text", "STRING")], [("embeddings", "FP32")], "embedding"),
+        ([("input_ids", "INT64")], [("pooler_output", "FP16")], "embedding"),
+        ([("image", "UINT8")], [("scores", "FP32")], "synthetic"),
+        ([("text", "STRING")], [("sentiment", "FP32")], "synthetic"),
+        ([("text_input", "STRING")], [("text_output", "STRING"), ("cum_log_probs", "FP32")], "text"),
+    ],
+    ids=[
+        "prompt and text",
+        "other names that speak of text",
+        "strings that might be anything",
+        "texts and embeddings",
+        "ids and a pooled output",
+        "an image and scores",
+        "a text and a class",
+        "a language model with log probabilities",
+    ],
+)
+def test_tensors_tell_what_a_model_does(inputs: Tensors, outputs: Tensors, expected: str) -> None:
+    assert fit(Model(config(TENSORRT, inputs, outputs)).definition) == expected
+
+
+def test_a_models_name_can_tell_as_well() -> None:
+    plain = config(TENSORRT, [("INPUT", "STRING")], [("OUTPUT", "FP32")])
+    assert fit(Model(plain, name="bge-embedder").definition) == "embedding"
+    assert fit(Model(plain, name="classifier").definition) == "synthetic"
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "tensorrtllm",
+        "vllm",
+        "onnxruntime",
+        "tensorrt",
+        "pytorch",
+        "tensorflow",
+        "openvino",
+        "dali",
+        "fil",
+    ],
+)
+def test_a_backend_that_cannot_run_here_is_stood_in_for(backend: str) -> None:
+    model = Model(config(f'backend: "{backend}"', [("A", "FP32")], [("B", "FP32")]))
+    assert standins.stands_in(model.definition)
+
+
+def test_a_backend_that_nobody_knows_is_not_stood_in_for() -> None:
+    model = Model(config('backend: "mine"', [("A", "FP32")], [("B", "FP32")]))
+    assert not standins.stands_in(model.definition)
+
+
+@pytest.mark.parametrize("runner", ['backend: "python"', 'platform: "ensemble"'], ids=["python", "ensemble"])
+@pytest.mark.parametrize(
+    "settings, expected",
+    [("{}", False), ("{behaviour: python}", False), ("{behaviour: synthetic}", True), ("{seed: 3}", False)],
+    ids=["without settings", "told to run", "told to be stood in for", "with other settings"],
+)
+def test_what_runs_here_runs_unless_settings_say_otherwise(
+    runner: str, settings: str, expected: bool
+) -> None:
+    model = Model(config(runner, [("A", "FP32")], [("B", "FP32")]), settings)
+    assert standins.stands_in(model.definition) is expected
+
+
+def test_stand_ins_run_on_the_event_loop() -> None:
+    executor = Model(config(TENSORRT, [("A", "FP32")], [("B", "FP32")])).executor
+    assert not isinstance(executor, ThreadedExecutor)
+    assert executor.instances == 1
+    executor.finalize()
