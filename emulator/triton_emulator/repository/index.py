@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triton_emulator.repository.lifecycle import Slot, State
 from triton_emulator.repository.scanner import Found
+from triton_emulator.repository.version_life import Slot, State
 
 _DUPLICATE = "model appears in two or more repositories"
 

@@ -14,11 +14,13 @@ from triton_emulator.repository import override
 from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.console_table import render_table
 from triton_emulator.repository.control import Control
+from triton_emulator.repository.folder_reader import FolderReader
 from triton_emulator.repository.index import IndexRow, index_rows
-from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
+from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.poll_thread import Poller
 from triton_emulator.repository.scanner import identifier, scan
+from triton_emulator.repository.version_life import UNLOADED, LoadedT, Served, State
 from triton_emulator.repository.version_loader import LoadVersion, VersionLoader
 from triton_emulator.repository.versions import LATEST, parse_version
 
@@ -74,13 +76,13 @@ class Repository(Generic[LoadedT]):
         self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
             loader.load, lambda served: unload_version(served.loaded), options.load_threads
         )
-        self._control = Control(
+        self._reader = FolderReader(
             self._paths,
-            self._lifecycle,
             strict_config=options.strict_config,
             config_name=options.config_name,
             namespacing=options.namespacing,
         )
+        self._control = Control(self._reader, self._lifecycle)
 
     def __repr__(self) -> str:
         paths = ", ".join(map(str, self._paths))
@@ -207,7 +209,7 @@ class Repository(Generic[LoadedT]):
     @property
     def problems(self) -> Mapping[str, str]:
         """By model identifier, why it could not be read or put together (no table has it then); "" is a repository."""
-        return dict(self._control.problems)
+        return dict(self._reader.problems)
 
     # --- what changes it ---
 

@@ -7,9 +7,9 @@ from typing import Generic
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.config.stages import Backends, complete_to_load
 from triton_emulator.repository.labels import Labels, read_labels, with_member_labels
-from triton_emulator.repository.lifecycle import LoadedT, Served
 from triton_emulator.repository.scanner import PolledModel, identifier
 from triton_emulator.repository.schema import Proto
+from triton_emulator.repository.version_life import LoadedT, Served
 
 #: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels). The text of
 #: whatever it raises is the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
