@@ -20,8 +20,8 @@ CODINGS = ("gzip", "deflate")
 def decompress(body: bytes, limit: int) -> bytes:
     """The plain body. Raises TooLarge beyond `limit` bytes.
 
-    2.51 looks at the data, not at the label, to tell gzip from deflate; what does not inflate counts for nothing, and
-    what breaks off counts as far as it goes.
+    2.51 tells gzip from deflate by the data, not by the header. Data that does not inflate is an empty body; of data
+    that is cut off, the part that is there is used.
     """
     inflater = zlib.decompressobj(_AUTO)
     try:
@@ -42,7 +42,7 @@ def compress(body: bytes, coding: str) -> bytes:
 def choose(accept: str) -> str:
     """The coding for an answer: the best q among identity, deflate and gzip, the first of equals; "" for identity.
 
-    2.51 takes an entry as `name` or `name;q=number`, with spaces before it and nowhere else; others count for nothing.
+    2.51 accepts an entry as `name` or `name;q=number`, with spaces only before it, and ignores other entries.
     """
     best, best_q = "", 0.0
     for entry in accept.split(","):

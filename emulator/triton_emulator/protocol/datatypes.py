@@ -53,7 +53,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def encode_bytes(elements: Iterable[bytes]) -> bytes:
-    """The wire form of a BYTES tensor: each element behind its length as a little-endian uint32."""
+    """The wire form of a BYTES tensor: each element after its length as a little-endian uint32."""
     pack = _LENGTH.pack
     return b"".join([part for element in elements for part in (pack(len(element)), element)])
 

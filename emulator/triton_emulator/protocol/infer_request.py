@@ -1,8 +1,8 @@
-"""The body of an HTTP inference request to an InferRequest, with Triton's checks in Triton's order and words.
+"""Reads the body of an HTTP inference request, with Triton's checks in Triton's order and words.
 
-What is wrong with the JSON (bad syntax, a missing key, a wrong JSON type) is INTERNAL; what is wrong with what it says
-is INVALID_ARG. The checks go through the document in its order and stop at the first fault. Whether the request fits
-the model is decided later, in `engine.validation`.
+A fault of the JSON (bad syntax, a missing key, a wrong JSON type) is INTERNAL; a fault of its meaning is INVALID_ARG.
+The checks follow the order of the document and stop at the first fault. Whether the request fits the model is checked
+later, in `engine.validation`.
 """
 
 from collections.abc import Callable, Iterator
@@ -70,10 +70,10 @@ _NOTHING = memoryview(b"")
 
 
 def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, "js.Value | Absent"]]:
-    """The members of what must be an object; `prefix` goes before Triton's text where it is not.
+    """The members of what must be an object; `prefix` is put before Triton's text where it is not.
 
-    2.51 lists the names, each up to its first NUL, and then looks each up: a name that stands twice comes twice, both
-    times with its first value, and one that was cut may not be found.
+    2.51 lists the names, each up to its first NUL, and then looks each one up. So a repeated name is listed twice, both
+    times with its first value, and a name that was cut may not be found.
     """
     if not isinstance(holder, dict):
         raise internal(f"{prefix}attempt to get members for non-object")
@@ -137,7 +137,7 @@ _SOURCES = ("binary_data_size", "shared_memory_region")
 
 
 def _check_one_source(entry: js.Value) -> None:
-    """An input says where its elements are exactly once; this is checked before anything else about it."""
+    """Check that an input says once where its elements are; Triton checks this before anything else about it."""
     parameters = find(entry, "parameters")
     found = [] if isinstance(find(entry, "data"), Absent) else ["data"]
     if not isinstance(parameters, Absent):
@@ -169,44 +169,48 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         names.add(name)
         if plain is not None and (count := wrapped_count(shape)):
             array = json_tensor.elements(name, datatype, values, count)
-            request.inputs.append(Tensor(name, datatype, shape, array=array))
-            continue
-        parameters = find(entry, "parameters")
-        size = ABSENT if isinstance(parameters, Absent) else find(parameters, "binary_data_size")
-        if not isinstance(size, Absent):
-            length = read(js.as_uint, size, "binary_data_size")
-            missing = length - (len(tail) - at)
-            if missing > 0:
+            tensor = Tensor(name, datatype, shape, array=array)
+        elif (size := _binary_data_size(entry)) is not None:
+            if size > len(tail) - at:
                 raise invalid_arg(
-                    f"unexpected size for input '{name}', expecting {missing} additional bytes "
+                    f"unexpected size for input '{name}', expecting {size - (len(tail) - at)} additional bytes "
                     f"for model '{request.model_name}'"
                 )
-            request.inputs.append(Tensor(name, datatype, shape, data=tail[at : at + length]))
-            at += length
-            continue
-        ref = _shared_memory(parameters)
-        if ref is not None:
-            request.inputs.append(Tensor(name, datatype, shape, data=regions.read(ref)))
-            continue
-        count = triton_count(shape)
-        if count == 0:  # 2.51: then the data is not looked at
-            request.inputs.append(Tensor(name, datatype, shape, data=b""))
-            continue
-        values = member(js.as_array, entry, "data")
-        request.inputs.append(
-            Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count))
-        )
+            tensor = Tensor(name, datatype, shape, data=tail[at : at + size])
+            at += size
+        else:
+            tensor = _read_elements(entry, name, datatype, shape, regions)
+        request.inputs.append(tensor)
     if at != len(tail):
         raise invalid_arg(f"unexpected additional input data for model '{request.model_name}'")
+
+
+def _binary_data_size(entry: js.Value) -> int | None:
+    """The bytes that an input has after the JSON; None for an input whose elements are elsewhere."""
+    parameters = find(entry, "parameters")
+    size = ABSENT if isinstance(parameters, Absent) else find(parameters, "binary_data_size")
+    return None if isinstance(size, Absent) else read(js.as_uint, size, "binary_data_size")
+
+
+def _read_elements(entry: js.Value, name: str, datatype: str, shape: list[int], regions: Regions) -> Tensor:
+    """An input in shared memory or in the JSON."""
+    ref = _shared_memory(find(entry, "parameters"))
+    if ref is not None:
+        return Tensor(name, datatype, shape, data=regions.read(ref))
+    count = triton_count(shape)
+    if count == 0:  # 2.51: then the data is not looked at
+        return Tensor(name, datatype, shape, data=b"")
+    values = member(js.as_array, entry, "data")
+    return Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count))
 
 
 _PLAIN_KEYS = {"name", "datatype", "shape", "data"}
 
 
 def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None:
-    """Name, datatype, shape and data of an input that has these and no more, all of the right type; else None.
+    """Name, datatype, shape and data of an input that has exactly these, all of the right type; else None.
 
-    Most inputs are like this, and to look at each member for itself takes three times as long.
+    Most inputs are like this, and reading each member by itself takes three times as long.
     """
     if not isinstance(entry, dict) or entry.keys() != _PLAIN_KEYS or isinstance(entry, js.DuplicateKeys):
         return None

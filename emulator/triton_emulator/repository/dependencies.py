@@ -1,6 +1,7 @@
 """Which models an ensemble needs: pure functions over all polled models.
 
-Models go by their identifier here (`PolledModel.id`): the name, behind the repository's path with model namespacing.
+Models are named by their identifier here (`PolledModel.id`): the name, with model namespacing after the repository's
+path.
 """
 
 from collections.abc import Iterable, Mapping
@@ -61,7 +62,7 @@ def dependents(ids: Iterable[str], graph: Graph) -> set[str]:
 
 
 def only_needed_by(ids: Iterable[str], graph: Graph, explicit: Iterable[str]) -> set[str]:
-    """`ids` and the members that nothing else needs once they are gone, but for those in `explicit`."""
+    """`ids` and the members that no other model needs after their removal, except for those in `explicit`."""
     removed: set[str] = set()
     kept = set(explicit)
     waiting = list(ids)
@@ -83,7 +84,7 @@ _LACKS = "contains models that are not available or ambiguous"
 
 
 def is_of_graph(error: str) -> bool:
-    """Whether it is one of `graph_errors`."""
+    """Whether a model's error is one of `graph_errors`."""
     return error.startswith(_CIRCULAR) or _LACKS in error
 
 

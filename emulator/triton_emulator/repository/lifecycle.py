@@ -79,7 +79,7 @@ class Lifecycle(Generic[LoadedT]):
     def load(self, models: Iterable[PolledModel]) -> dict[str, str | None]:
         """Load the models side by side and wait for all: the error of each, None where it is served.
 
-        A version that is being served goes on until its successor is ready, and stays if that fails.
+        A version that is served stays served until its successor is ready, or for good if that fails.
         """
         with self._changed:
             self._loading += 1
@@ -200,10 +200,10 @@ class Lifecycle(Generic[LoadedT]):
 
     @staticmethod
     def _may_stay(slot: Slot[LoadedT] | None, model: PolledModel) -> bool:
-        """Whether a served version goes on being served instead of being loaded again.
+        """Whether a served version stays served instead of being loaded again.
 
-        2.51: only its files' times and the config tell. So files in a request beside an unchanged config are not looked
-        at, and a served version goes on showing the version policy that it was loaded with.
+        2.51: only its files' times and the config decide. So files in a request with an unchanged config are ignored,
+        and a served version still shows the version policy that it was loaded with.
         """
         if slot is None or slot.state is not State.READY or slot.served is None:
             return False

@@ -27,7 +27,7 @@ from triton_emulator.repository.versions import LATEST, parse_version
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """tritonserver's flags about the repository; their defaults are its own."""
+    """The repository's flags of tritonserver, with tritonserver's defaults."""
 
     paths: Sequence[Path]
     mode: Literal["none", "poll", "explicit"] = "none"
@@ -42,14 +42,14 @@ class Options:
     load_threads: int = 4
     #: `--model-load-retry-count`
     load_retries: int = 0
-    #: `--model-namespacing`: a name may then stand once in every repository
+    #: `--model-namespacing`: every repository may then have a model of the same name
     namespacing: bool = False
     #: `--repository-poll-secs`, for mode poll; 0 and less leave polling to the caller
     poll_seconds: float = 0
 
 
 class Repository(Generic[LoadedT]):
-    """The models of one session. Nothing is read before `start()`."""
+    """The models of one session. `start()` reads and loads them."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Repository(Generic[LoadedT]):
         unload_version: Callable[[LoadedT], object] = id,
         backends: Backends = Backends(),  # noqa: B008  (a frozen value)
     ) -> None:
-        """Nothing is called before `start()`; everything is called in a loader thread, but `unload_version` in its own.
+        """Nothing is called before `start()`. `unload_version` is called in a thread of its own, all else by a loader.
 
         `unload_version` returns when the version's last request is done and what it held is released.
         """
@@ -139,9 +139,9 @@ class Repository(Generic[LoadedT]):
         return True
 
     def ready(self) -> bool:
-        """Whether the server is ready: with strict readiness, that nothing it was to serve is missing.
+        """Whether the server is ready: with strict readiness, whether every model that it should serve is ready.
 
-        2.51: a model that was unloaded on request does not count, one that could not even be polled neither.
+        2.51: models that were unloaded on request do not count, nor do models that could not be polled.
         """
         if not self._options.strict_readiness:
             return True
@@ -167,7 +167,7 @@ class Repository(Generic[LoadedT]):
         raise unavailable(f"{unknown} version {wanted} is not at ready state")
 
     def _identifier(self, name: str) -> str:
-        """The one model that a name means: with model namespacing it may mean none or several."""
+        """The identifier of the one model of a name. Raises where namespacing makes it none or several."""
         if not self._options.namespacing:
             return name
         ids = self._control.identifiers.get(name)
@@ -208,7 +208,9 @@ class Repository(Generic[LoadedT]):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By model identifier, why it could not be read or put together (no table has it then); "" is a repository."""
+        """Why a model could not be read or checked, by its identifier ("" for a repository). Such a model has no status
+        row.
+        """
         return dict(self._reader.problems)
 
     # --- what changes it ---
@@ -241,7 +243,7 @@ class Repository(Generic[LoadedT]):
         return None if complete and served else internal("failed to load all models")
 
     def poll(self) -> None:
-        """Look for models that came, went or changed, and follow. Raises UNAVAILABLE outside of mode `poll`."""
+        """Load models that are new or changed, unload those that are gone. Raises UNAVAILABLE in another mode."""
         if self._options.mode != "poll":
             raise unavailable("polling is disabled")
         self._control.load_all()
@@ -250,7 +252,7 @@ class Repository(Generic[LoadedT]):
         """Load a model and the members of an ensemble, or load it again if it has changed; returns when it is served.
 
         `parameters` are `config` (a JSON string) and `file:<version>/<path>` (the file's bytes).
-        Raises TritonError; a version that was served before goes on being served.
+        Raises TritonError; a version that was served before is still served then.
         """
         self._require_explicit()
         override.check_model_name(name)
@@ -280,7 +282,7 @@ class Repository(Generic[LoadedT]):
     def close(self, timeout: float | None = None) -> bool:
         """Unload everything and wait; False when `timeout` seconds did not suffice.
 
-        Nothing is loaded from then on, and what is loading just now is dropped when it is there.
+        Nothing is loaded after that. A version that is still loading is dropped when its loading ends.
         """
         self._lifecycle.close()
         idle = self.wait_idle(timeout)

@@ -1,4 +1,4 @@
-"""Reading model folders: what a repository holds at this moment, and when it last changed."""
+"""Reads model folders: what a repository holds at this moment, and when it last changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class PolledModel:
 
     @property
     def id(self) -> str:
-        """What tells the model from every other, and what Triton calls it in its texts."""
+        """The name that is unique among all models, as Triton prints it."""
         return identifier(self.namespace, self.name)
 
 
@@ -97,7 +97,7 @@ class Found:
 def scan(
     paths: list[Path], *, namespacing: bool = False
 ) -> tuple[list[Found], dict[str, Found], Mapping[Path, TritonError]]:
-    """The model folders of all repositories, those of a name found more than once, and what could not be read.
+    """The model folders of all repositories, the names found more than once, and the repositories that are unreadable.
 
     With `namespacing` every repository is a namespace of its own, and no name is found twice.
     """
@@ -120,7 +120,7 @@ def scan(
 
 
 def poll_error(error: Exception) -> str:
-    """What a model's failure to be polled is logged as."""
+    """The log text of an error that was raised by reading a model."""
     if not isinstance(error, ConfigError):
         return str(error)
     if isinstance(error.__cause__, OSError):

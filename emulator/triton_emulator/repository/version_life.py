@@ -4,7 +4,7 @@ Theory of operation
 ===================
 
 A slot stands for one version of a model. It is made when the version is loaded, and it stays, for the index, when the
-version has gone. Loading the version again makes a new slot. TRANSITIONS has every lawful step of its life:
+version has gone. Loading the version again makes a new slot. TRANSITIONS has every possible step of its life:
 
     LOADING --LOADED--> READY --RELEASED--> UNLOADING --ENDED--> UNAVAILABLE
        |'----------------------RELEASED-------^                      ^

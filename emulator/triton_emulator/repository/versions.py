@@ -1,4 +1,4 @@
-"""Version numbers: the folders of a model, what a version policy picks of them, and a version as a request names it."""
+"""Version numbers: the folders of a model, those that a version policy selects, and the version in a request."""
 
 import logging
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from triton_emulator.repository.schema import Proto
 
 _LOG = logging.getLogger(__name__)
 
-#: folders of a model that hold something else than a version
+#: folders of a model that are not versions
 _OTHER_FOLDERS = frozenset({"warmup", "initial_state", "configs"})
 
 #: the version of a request that names none
@@ -45,7 +45,7 @@ def version_folders(model: str, directory: Path) -> list[int]:
 
 
 def versions_to_load(config: Proto, directory: Path) -> list[int]:
-    """The versions of a model that its policy picks, ascending."""
+    """The versions of a model that its policy selects, ascending."""
     existing = version_folders(config.name, directory)
     policy = config.version_policy
     if policy.HasField("specific"):

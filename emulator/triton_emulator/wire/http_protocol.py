@@ -13,7 +13,7 @@ Two state machines share a connection. `Reading` (here) says what the bytes from
 answer before the body is read, and a client may send its next request before the answer is complete. There is at most
 one unanswered request, because 2.51 never answers a pipelined one.
 
-`Reading` moves by events, most of them callbacks of the parser (httptools); TRANSITIONS has every lawful one:
+`Reading` moves by events, most of them callbacks of the parser (httptools); TRANSITIONS has every possible one:
 
     BETWEEN --BEGIN--> HEAD --ACCEPT--> BODY --END--> BETWEEN
                          '----IGNORE--> UNANSWERED --END--> BETWEEN

@@ -1,4 +1,4 @@
-"""Whether an ensemble fits its members: batch sizes, datatypes and shapes along every mapping, decoupled flows.
+"""Checks an ensemble against its members: batch sizes, datatypes and shapes along every mapping, decoupled flows.
 
 The checks are those of core 2.51 ValidateEnsembleConfig, in its order and words.
 """
@@ -23,7 +23,7 @@ class _Tensor:
 
 
 def check_members(config: Proto, member_configs: Mapping[str, Proto]) -> bool:
-    """Check an ensemble against the completed configs of its members; whether it is decoupled.
+    """Check an ensemble against the completed configs of its members. Returns whether it is decoupled.
 
     Raises INVALID_ARG at the first fault.
     """

@@ -1,4 +1,4 @@
-"""Whether an ensemble's own configuration is lawful: its steps and the data flow between its tensors.
+"""Checks an ensemble's own configuration: its steps and the data flow between its tensors.
 
 What needs the configurations of the members is in `ensemble_members`.
 """
@@ -66,7 +66,7 @@ def _check_tensors(config: Proto, nodes: Mapping[str, Node], written: Container[
 
 
 def _not_written(ensemble: str, output: Node, written: Container[str]) -> TritonError:
-    """Names the tensor at the far end of the chain that keeps `output` from being written."""
+    """The error names the tensor at the start of the chain that keeps `output` from being written."""
     last, seen = output, set()
     while missing := next((n for n in last.sources if n.name not in written and n.name not in seen), None):
         seen.add(missing.name)

@@ -1,4 +1,4 @@
-"""Whether a model's tensors are lawful: names, types, dims, reshape, batch inputs and outputs, in Triton's words."""
+"""Checks a model's tensors: names, types, dims, reshape, batch inputs and outputs, in Triton's words."""
 
 from collections.abc import Iterable, Sequence
 
@@ -118,7 +118,7 @@ def _check_batch_outputs(config: Proto) -> None:
 
 
 def _check_sources(batch: Proto, what: str, inputs: set[str] | None) -> None:
-    """First pass (`inputs` None): every kind takes one source; second pass: each source is an input."""
+    """First pass (`inputs` is None): every kind has one source. Second pass: each source is one of `inputs`."""
     if inputs is None:
         kind = enum_name(batch, "kind")
         if len(batch.source_input) != 1:
