@@ -1,4 +1,4 @@
-"""FIDELITY.md: operation by axis, per server version, with every excuse spelled out. Generated, never one score."""
+"""FIDELITY.md: counts by operation and axis for each server version, and every known divergence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from triton_contract.cases.operations import OPERATIONS
 from triton_contract.comparing.compare import AXES, Outcome
-from triton_contract.comparing.divergences import Divergence
+from triton_contract.comparing.divergences import Divergence, load_divergences
 from triton_contract.comparing.results import CaseResult, RunResult
 
 _ORDER = (Outcome.EQUAL, Outcome.NORMALISED, Outcome.DIVERGENCE, Outcome.UNPROVEN, Outcome.DIFFERENT)
@@ -26,8 +26,13 @@ A cell reads `equal/cases`, with the rest named: `n` normalised, `k` known diver
 _LETTER = {Outcome.NORMALISED: "n", Outcome.DIVERGENCE: "k", Outcome.UNPROVEN: "u", Outcome.DIFFERENT: "d"}
 
 
-def render(runs: Sequence[RunResult], divergences: Iterable[Divergence]) -> str:
-    """The whole page."""
+def render_ledger(runs: Sequence[RunResult], divergences: Iterable[Divergence] | None = None) -> str:
+    """The whole page, in Markdown: a table for each run, then the known divergences, then the crashes.
+
+    `divergences` are by default those of the package.
+    """
+    if divergences is None:
+        divergences = load_divergences()
     parts = [_INTRODUCTION, *(_run(run) for run in runs), _divergences(divergences), _crashes(runs)]
     return "\n".join(part for part in parts if part)
 
