@@ -1,4 +1,4 @@
-"""The case format: what an author may write, what bytes come of it, and how mistakes are told."""
+"""The case format: what a case file may contain, which bytes it becomes, and how errors are reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Two observations compared: which axis tells, and what the difference looks like."""
+"""Comparing two observations: which axis differs, and how the difference is shown."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is written to files: recordings, results, and the ledger made from them."""
+"""The files that are written: recordings, results, and the ledger made from them."""
 
 import json
 from pathlib import Path
