@@ -141,7 +141,7 @@ def _case(path: Path, shared: Node, node: Node) -> Case:
     case_part = {name: value for name, value in merged.items() if name in _CASE_FIELDS}
     if "steps" in case_part:
         if inline := {name for name in node if name in _STEP_FIELDS}:
-            raise CaseError(f"{where}: {', '.join(sorted(inline))} beside steps; put it into a step")
+            raise CaseError(f"{where}: {', '.join(sorted(inline))} next to steps; put it into a step")
         if not isinstance(case_part["steps"], list) or not all(
             isinstance(s, dict) for s in case_part["steps"]
         ):

@@ -57,7 +57,7 @@ class Rpc(Step):
     def _bytes(self, fields: Any) -> bytes:
         classes = message_classes(self.full_method)
         if classes is None:
-            raise MessageError(f"{self.rpc} is no method with messages: give hex")
+            raise MessageError(f"{self.rpc} is not a method whose messages are known: give hex")
         data: bytes = build(classes[0](), fields).SerializeToString(deterministic=True)
         return data
 
@@ -65,7 +65,7 @@ class Rpc(Step):
     def _consistent(self) -> Self:
         own = set(Rpc.model_fields) - set(Step.model_fields) | _SHARED_WITH_HTTP | {"hex"}
         if strange := self.model_fields_set - own:
-            raise ValueError(f"{', '.join(sorted(strange))}: no field of a call")
+            raise ValueError(f"{', '.join(sorted(strange))}: not a field of a call")
         if sum(each is not None for each in (self.message, self.hex, self.requests)) > 1:
             raise ValueError("a call sends one of message, hex and requests")
         self.payloads()

@@ -56,7 +56,7 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
     if len(expected.exchanges) != len(actual.exchanges):
         text = f"{len(expected.exchanges)} answers expected, {len(actual.exchanges)} came"
         return {axis: Verdict(Outcome.DIFFERENT, text) for axis in verdicts}
-    if waited := _waited_in_vain(case, expected):
+    if waited := _unmet_wait(case, expected):
         return verdicts | {"body": Verdict(Outcome.DIFFERENT, waited)}
     for number, pair in enumerate(zip(expected.exchanges, actual.exchanges, strict=True), start=1):
         step = f"step {number}: " if len(expected.exchanges) > 1 else ""
@@ -68,7 +68,7 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
     return verdicts
 
 
-def _waited_in_vain(case: Case, expected: Observation) -> str | None:
+def _unmet_wait(case: Case, expected: Observation) -> str | None:
     """Why the comparison means nothing: the reference never gave the answer that the case waits for. Else None."""
     answered = [
         step for step in case.steps if not (step.in_background or step.edit or getattr(step, "close", False))
@@ -76,7 +76,9 @@ def _waited_in_vain(case: Case, expected: Observation) -> str | None:
     for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
         response = exchange.response
         if step.until and (response is None or not step.until.met_by(response.status, response.body)):
-            return f"step {number}: the truth never gave the answer that the case waits for ({step.until!r})"
+            return (
+                f"step {number}: the reference never gave the answer that the case waits for ({step.until!r})"
+            )
     return None
 
 
