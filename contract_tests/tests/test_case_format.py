@@ -1,4 +1,4 @@
-"""The case format: what an author may write, what bytes come of it, and how mistakes are told."""
+"""The case format: what a case file may contain, which bytes it becomes, and how errors are reported."""
 
 from pathlib import Path
 
@@ -198,7 +198,7 @@ tables:
         ),
         (
             "cases: [{id: a/b, repository: r, path: /, steps: [{path: /}]}]",
-            "topic.yaml: case a/b: path beside steps; put it into a step",
+            "topic.yaml: case a/b: path next to steps; put it into a step",
         ),
         (
             "cases: [{id: a/b, repository: r, path: /, infer: {header: {}, binary: [{int32: [1], hex: '00'}]}}]",

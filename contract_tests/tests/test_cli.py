@@ -1,4 +1,4 @@
-"""The command line: what it teaches, lists, compares, records, and how it ends."""
+"""The command line: help, lists, comparisons, recordings, and exit codes."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: P
 
 @pytest.mark.parametrize("topic", ["metrics/model-*", "statistics/ensemble/*"])
 def test_the_emulator_equals_recordings_made_elsewhere(topic: str) -> None:
-    """Their answers name files (`/models/plain/1/model.py`) that lie somewhere else here."""
+    """Their answers name files (`/models/plain/1/model.py`) that have other paths here."""
     done = invoke("run", "--target", "emulator", "--only", topic)
     assert done.exit_code == 0, done.output
 

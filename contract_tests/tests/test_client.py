@@ -1,4 +1,4 @@
-"""The raw client sees what is on the wire: status line, spelling, framing, chunks, and how a connection ends."""
+"""The raw client reports what is on the wire: status line, spelling, framing, chunks, how a connection ends."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Two observations compared: which axis tells, and what the difference looks like."""
+"""Comparing two observations: which axis differs, and how the difference is shown."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ from triton_contract.cases.case import Case
 from triton_contract.clients.exchange import Exchange, Response
 from triton_contract.comparing.compare import Outcome, Verdict, body_difference, compare
 from triton_contract.comparing.divergences import Divergence, DivergenceError, apply, load_divergences
+from triton_contract.comparing.judge import judge
 from triton_contract.playing.observation import Observation
-from triton_contract.running.pair import judge
 
 INFER = Case.model_validate(
     {"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}]}

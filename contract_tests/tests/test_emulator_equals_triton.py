@@ -30,7 +30,7 @@ CASES = [case for groups in PARTS for _, members in groups for case in members]
 
 
 class Bench:
-    """The pair of the group in hand, and the next one of its part on its way."""
+    """The pair of servers of the current group, and the pair of the part's next group, which is being started."""
 
     def __init__(self, cases: list[Case]) -> None:
         self._parts = {case.group: PART_OF[case.id] for case in cases}
@@ -105,7 +105,7 @@ def test_emulator_equals_triton(case: Case, bench: Bench) -> None:
     assert not differences, "\n" + "\n".join(differences)
 
 
-#: how often a case that depends on the clock is asked again: two servers on two busy cores are late by turns
+#: how often a case that depends on the clock is played again: two servers on two busy cores can each be late
 _MORE_TRIES = 2
 
 

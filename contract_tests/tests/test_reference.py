@@ -1,4 +1,4 @@
-"""The real server from its wheel: started, side by side, killed, restarted, and gone without a trace."""
+"""The real server from its wheel: started, run side by side, killed, restarted, and stopped so that nothing is left."""
 
 import os
 import signal

@@ -11,7 +11,7 @@ from triton_contract.reference.pytest_support import require_reference
 from triton_contract.targets import Target, TargetUnavailable, TritonTarget, emulator_command, target_of
 
 MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
-#: what the emulator serves where it is given no repository; the real server loads it as well
+#: what the emulator serves without --model-repository; the real server can load it too
 BUILTIN = Path(__file__).parents[3] / "emulator" / "triton_emulator" / "builtin" / "models"
 CHOSEN = (
     *("datatypes/*", "http/echo", "http/labels", "http/err", "http/dec", "http/two"),
@@ -33,7 +33,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def alive(request: pytest.FixtureRequest) -> None:
-    """A real server that died is started again."""
+    """Start a real server again that died."""
     again = getattr(request.node, "execution_count", 1) > 1
     for name in {"server", "builtin_server"} & set(request.fixturenames):
         target = request.getfixturevalue(name)
@@ -43,7 +43,7 @@ def alive(request: pytest.FixtureRequest) -> None:
 
 @contextmanager
 def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
-    """One running target; a real server that cannot be had here skips the test (in CI it fails it)."""
+    """One running target. Where the real server is not available the test is skipped (in CI it fails)."""
     if name == "triton":
         require_reference()
     else:
@@ -61,7 +61,7 @@ def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of the contract's repositories that a client may load and unload without being in anybody's way."""
+    """A repository of some of the contract's models. Loading and unloading them affects no other test."""
     folder = tmp_path_factory.mktemp("models")
     for pattern in CHOSEN:
         for model in MODELS.glob(pattern):
@@ -71,7 +71,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=TARGETS)
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[Target]:
-    """Each target in turn, with every model of `repository` loaded and free to be unloaded."""
+    """Each target in turn, with every model of `repository` loaded; tests may unload them."""
     flags = ("--model-control-mode=explicit", "--load-model=*", "--exit-on-error=false")
     with serving(request.param, repository, *flags) as target:
         yield target
@@ -79,6 +79,6 @@ def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[Target]
 
 @pytest.fixture(scope="module", params=TARGETS)
 def builtin_server(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """Each target in turn, with the models that the emulator brings along."""
+    """Each target in turn, with the emulator's built-in models."""
     with serving(request.param, BUILTIN) as target:
         yield target

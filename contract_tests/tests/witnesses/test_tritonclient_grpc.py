@@ -1,4 +1,4 @@
-"""NVIDIA's gRPC clients, blocking and asyncio, through every method and streams: alike on emulator and real server."""
+"""NVIDIA's gRPC clients, blocking and asyncio: every method and streams, equal on emulator and real server."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from triton_contract.targets import Target
 
 
 class AsyncioGrpcClient(AsyncioClient):
-    """`tritonclient.grpc.aio`, each call run to its end on a loop of its own."""
+    """`tritonclient.grpc.aio` with blocking calls, each on its own event loop."""
 
     async def _make(self, url: str) -> Any:
         return tritonclient.grpc.aio.InferenceServerClient(url)
@@ -298,7 +298,7 @@ def test_there_is_no_cuda_shared_memory(client: Any) -> None:
 
 
 class Stream:
-    """A stream of the blocking client; what its callback gets is taken in order."""
+    """A stream of the blocking client. What its callback receives is taken in order."""
 
     def __init__(self, client: Any, **options: Any) -> None:
         self.client = client

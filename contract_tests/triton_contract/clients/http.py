@@ -1,7 +1,8 @@
-"""A raw HTTP client: it sends the bytes it is given and reports everything it sees on the wire.
+"""A raw HTTP client: it sends the bytes it is given and reports everything that it reads from the connection.
 
-No HTTP library is in between, because the spelling of a header, the cut of a chunk and a connection
-that closes early are part of what is compared.
+It uses no HTTP library, because the spelling of a header, the sizes of chunks and a connection that closes early are
+part of what is compared. An exchange is read in two steps: `read_exchange` reads the response, `settle` finds out
+whether the connection can still be used. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _PROBE = b"GET %s/v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"
 
 
 class _End(Exception):
-    """The stream ended while something was expected; the text is an `ending`."""
+    """The connection ended, or was silent, while more was expected. The text is an `ending` of an Exchange."""
 
 
 @dataclass(slots=True)
 class Wire:
-    """One TCP connection with a read buffer; times are in seconds."""
+    """One TCP connection with a read buffer. `deadline` is when reading gives up, in the time of `time.monotonic`."""
 
     sock: socket.socket
     buffer: bytearray = field(default_factory=bytearray)
@@ -45,7 +46,7 @@ class Wire:
         except TimeoutError:
             raise _End("silent") from None
         except OSError:
-            # The answer may have come before the server closed; reading shows it.
+            # The server may have answered before it closed the connection. Reading will show that.
             pass
 
     def half_close(self) -> None:
@@ -71,7 +72,7 @@ class Wire:
         self.buffer += data
 
     def until(self, mark: bytes) -> bytes:
-        """Everything up to the mark, which is consumed but not returned."""
+        """Read up to the mark. The mark is taken from the buffer but not returned."""
         while (at := self.buffer.find(mark)) < 0:
             self._fill()
         data = bytes(self.buffer[:at])
@@ -89,7 +90,7 @@ class Wire:
         return data
 
     def to_the_end(self, seconds: float) -> str:
-        """Read on until the peer closes or is silent for that long; how it ended. The buffer has the bytes."""
+        """Read until the peer closes, or is silent for so many seconds. Returns which; the bytes are in the buffer."""
         self.deadline = time.monotonic() + seconds
         while True:
             try:
@@ -100,7 +101,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server's HTTP is: host, port and the path that all of its routes start with."""
+    """The address of an HTTP server: host, port, and the path that all of its routes start with."""
 
     host: str
     port: int
@@ -108,6 +109,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
+        """The address in a URL. Raises ValueError for anything but plain http://."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"not a plain http:// address: {url!r}")
@@ -123,7 +125,7 @@ class Address:
 
 
 def read_exchange(wire: Wire, timeout: float, *, stop_after_chunks: int | None = None) -> Exchange:
-    """The next response on the connection; `timeout` is for the whole of it."""
+    """Read the next response on the connection. `timeout` is for the whole response."""
     wire.deadline = time.monotonic() + timeout
     interim: list[int] = []
     while True:
@@ -191,7 +193,7 @@ def _with(
 
 
 def promises_close(response: Response) -> bool:
-    """Whether the response says that the connection ends with it."""
+    """Whether the response announces that the server closes the connection after it."""
     said = (response.header("connection") or "").lower()
     return (
         said == "close"
@@ -201,10 +203,10 @@ def promises_close(response: Response) -> bool:
 
 
 def settle(wire: Wire, exchange: Exchange, base_path: str, *, listen: bool) -> Exchange:
-    """The exchange with its true ending: is the connection still good for another request?
+    """The exchange with its real ending: whether the connection can be used for another request.
 
-    `listen` waits for anything more to come (for literal bytes, after which a probe could be misread);
-    otherwise a health request on the same connection shows it.
+    A health request on the same connection shows that. With `listen` the client only waits for more bytes instead:
+    after literal bytes a server could take a further request for a part of them.
     """
     response = exchange.response
     if response is None or exchange.ending != "open":
