@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from triton_contract.cases.load import MODELS
 from triton_contract.cli import main
+from triton_contract.cli.diff import reference_and_target
 from triton_contract.cli.serve import split_flags
 from triton_contract.reference.pytest_support import require_reference
 
@@ -94,6 +95,28 @@ def test_a_wrong_call_is_told_in_one_line(words: list[str], message: str) -> Non
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_known_failure_is_one_line_and_exit_code_2(cases: Path) -> None:
+    result = invoke("diff", "--target", "nobody", "--cases", cases)
+    told = "triton-contract: unknown target 'nobody'; it is triton, emulator or an http:// URL\n"
+    assert (result.exit_code, result.output) == (2, told)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ("triton", "emulator")),
+        (("emulator",), ("triton", "emulator")),
+        (("triton",), ("triton", "triton")),
+        (("triton", "emulator"), ("triton", "emulator")),
+        (("emulator", "triton"), ("triton", "emulator")),
+        (("http://a", "http://b"), ("http://a", "http://b")),
+    ],
+    ids=["none", "one", "triton alone", "triton first", "triton second", "two of the user's"],
+)
+def test_the_real_server_is_the_reference_of_two(names: tuple[str, ...], expected: tuple[str, str]) -> None:
+    assert reference_and_target(names) == expected
 
 
 def test_record_then_run_against_the_same_server(
