@@ -13,7 +13,7 @@ from enum import StrEnum
 from .http.case import Case
 from .http.client import Exchange, Response
 from .http.operations import operation_of
-from .http.play import Observation
+from .http.play import IN_VAIN, Observation
 from .normalise import ALWAYS, BY_OPERATION, normalise
 
 AXES = ("status", "headers", "spelling", "body", "framing", "statistics")
@@ -52,6 +52,10 @@ EQUAL = Verdict(Outcome.EQUAL)
 def compare(case: Case, expected: Observation, actual: Observation) -> dict[str, Verdict]:
     """A verdict for every axis that the case has (statistics only when they were looked at)."""
     verdicts = dict.fromkeys(AXES[:-1], EQUAL)
+    for side in (expected, actual):
+        for exchange in side.exchanges:
+            if exchange.ending.startswith(IN_VAIN):
+                return dict.fromkeys(verdicts, Verdict(Outcome.DIFFERENT, exchange.ending))
     if len(expected.exchanges) != len(actual.exchanges):
         text = f"{len(expected.exchanges)} answers expected, {len(actual.exchanges)} came"
         return {axis: Verdict(Outcome.DIFFERENT, text) for axis in verdicts}
@@ -70,7 +74,9 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
 def _waited_in_vain(case: Case, expected: Observation) -> str | None:
     """A case that waits for what the truth never says compares two accidents."""
     answered = [
-        step for step in case.steps if not (step.in_background or step.edit or getattr(step, "close", False))
+        step
+        for step in case.steps
+        if not (step.in_background or step.edit or step.pending or getattr(step, "close", False))
     ]
     for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
         response = exchange.response

@@ -56,9 +56,10 @@ def fingerprint(case: Case) -> str:
         mode="json", include={"repository", "flags", "steps", "shared_memory"}, by_alias=True
     )
     for step in asked["steps"]:
-        # younger than most recordings, which are of cases without it
-        if step.get("edit") is None:
-            step.pop("edit", None)
+        # younger than most recordings, which are of cases without them
+        for name in ("edit", "pending"):
+            if step.get(name) is None:
+                step.pop(name, None)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -26,12 +26,14 @@ from .results import CaseResult
 from .targets import Target, TargetUnavailable
 
 MODELS = Path(__file__).parent / "models"
-RECOUNT_SECONDS = 1.5
+RECOUNT_SECONDS = 5.0
+"""How long two servers' statistics may differ before they count as different: a busy server counts late."""
 RECOUNT_PAUSE = 0.02
 RECORD_PAUSE = 0.1
 """Seconds between two equal readings of the statistics when nothing shows that the last count has come: a real
 server counts its first decoupled request some 40 ms after its answer."""
-DEATH_SECONDS = 2.0
+DEATH_SECONDS = 5.0
+"""How long a server's end may take to be seen after its connections were cut."""
 DEATHS = 10
 """How often the reference may die in one case before it counts. A server of 2.51 aborts by chance, the more often the
 busier its machine: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
@@ -357,7 +359,7 @@ def record(
 
 def fits_url(case: Case) -> bool:
     """Whether a case can be run against a server that we do not start."""
-    metrics = any(step.port == "metrics" for step in case.steps)
+    metrics = any(step.port == "metrics" or step.pending for step in case.steps)
     calls = any(isinstance(step, Rpc) for step in case.steps)
     return not (case.flags or case.needs_fresh_server or case.isolated or case.edits or metrics or calls)
 

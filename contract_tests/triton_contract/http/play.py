@@ -14,11 +14,15 @@ from .body import request_bytes
 from .case import Case, Step, Until
 from .client import Address, Exchange, Wire
 from .operations import COUNTED, operation_of
+from .pending import await_pending
 from .statistics import SETTLE_PAUSE, Counts, delta, read_counts, settled_counts
 
 SHARED_MEMORY = "shared memory"
 """The `ending` of an exchange that is no exchange, but a look into shared memory."""
-UNTIL_SECONDS = 10.0
+IN_VAIN = "waited in vain: "
+"""How the `ending` of an exchange begins that stands for requests that were never queued as the case waits for."""
+UNTIL_SECONDS = 30.0
+"""How long a case waits for what it names. Only a server that never gets there takes that long."""
 UNTIL_PAUSE = 0.02
 
 
@@ -49,8 +53,9 @@ class _Stage:
     background: dict[str, tuple[Wire, Step]] = field(default_factory=dict)
 
     def address(self, step: Step) -> Address:
-        if step.port == "http":
-            return self.http
+        return self.http if step.port == "http" else self.metrics_address()
+
+    def metrics_address(self) -> Address:
         if self.metrics is None:
             raise LookupError("this target's metrics port is not known")
         return self.metrics
@@ -146,6 +151,9 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
     if step.edit is not None:
         repository_files.change(stage.repository, step.edit)
         return None
+    if step.pending is not None:
+        missed = await_pending(stage.metrics_address(), step.pending, UNTIL_SECONDS)
+        return None if missed is None else Exchange(None, ending=IN_VAIN + missed)
     if step.read_shared_memory is not None:
         data = shared_memory.contents(step.read_shared_memory)
         return Exchange(None, ending=SHARED_MEMORY, extra=data)
@@ -169,7 +177,7 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
 
 
 def _answer(stage: _Stage, wire: Wire, step: Step) -> Exchange:
-    exchange = client.read_exchange(wire, step.timeout, stop_after_chunks=step.disconnect_after_chunks)
+    exchange = client.read_exchange(wire, step.patience, stop_after_chunks=step.disconnect_after_chunks)
     listen = step.is_raw or step.half_close or step.port == "metrics" or step.http_version != "1.1"
     exchange = client.settle(wire, exchange, stage.http.base_path, listen=listen)
     if exchange.ending != "open" and stage.wires.get(step.port) is wire:

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from .client import Address, read_exchange
+from .client import PROBE_SECONDS, Address, read_exchange
 
 Counts = dict[str, int]
 """Counts by a path such as `two/1/inference_stats/success`; zeros are left out."""
@@ -21,7 +21,7 @@ def read_counts(http: Address) -> Counts | None:
         wire = http.connect()
         try:
             wire.send(_REQUEST % http.base_path.encode())
-            response = read_exchange(wire, 5.0).response
+            response = read_exchange(wire, PROBE_SECONDS).response
         finally:
             wire.close()
         if response is None or response.status != 200:
