@@ -141,6 +141,11 @@ def test_a_wait_for_what_the_truth_never_says_is_a_fault_of_the_case() -> None:
     assert different(case, seen(body=b"requests 1"), seen(body=b"requests 1")) == {"body"}
 
 
+def test_requests_that_neither_side_queued_are_no_agreement() -> None:
+    vain = Observation((Exchange(None, ending="waited in vain: {'m': 1} were to be queued, {'m': 0} are"),))
+    assert compare(INFER, vain, vain)["body"] == Verdict(Outcome.DIFFERENT, vain.exchanges[0].ending)
+
+
 def test_statistics_are_an_axis_when_they_were_looked_at() -> None:
     expected = Observation((PLAIN,), counts={"m/1/inference_count": 1})
     verdict = compare(INFER, expected, Observation((PLAIN,), counts={}))["statistics"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from triton_contract.reference.pytest_support import require_reference
+from triton_contract.running.sides import DEATH_SECONDS
 from triton_contract.targets import Target, TargetUnavailable, TritonTarget, emulator_command, target_of
 
 MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
@@ -20,24 +21,43 @@ CHOSEN = (
 TARGETS = ("emulator", "triton")
 
 
-#: 2.51 now and then aborts while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65); the
-#: client sees one of these, and the test is run again with a fresh server
-ABORTED = ["UNAVAILABLE", "Socket closed", "Connection refused", "Connection reset"]
+class ReferenceDied(Exception):
+    """The real server ended while a test used it: 2.51 now and then aborts while it answers a gRPC stream (an assertion
+    of its own, proto_buffer_writer.h:65). Nothing but this makes a test run again, with a fresh server.
+    """
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "triton" in callspec.params.values():
-        item.add_marker(pytest.mark.flaky(reruns=5, only_rerun=ABORTED))
+        item.add_marker(pytest.mark.flaky(reruns=5, only_rerun=[ReferenceDied.__name__]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Tell a failure of the test from the death of a server that outlives the test."""
+    targets = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, TritonTarget)]
+    try:
+        return (yield)
+    except Exception as failure:
+        for target in targets:
+            raise_if_dead(target, failure)
+        raise
+
+
+def raise_if_dead(target: Target, failure: Exception) -> None:
+    """Raise ReferenceDied where a real server ended, which is then the cause of the failure."""
+    death = target.death(within=DEATH_SECONDS) if isinstance(target, TritonTarget) else None
+    if death is not None:
+        raise ReferenceDied(str(death)) from failure
 
 
 @pytest.fixture(autouse=True)
 def alive(request: pytest.FixtureRequest) -> None:
     """Start a real server again that died."""
-    again = getattr(request.node, "execution_count", 1) > 1
     for name in {"server", "builtin_server"} & set(request.fixturenames):
         target = request.getfixturevalue(name)
-        if isinstance(target, TritonTarget) and target.death(within=2.0 if again else 0.0) is not None:
+        if isinstance(target, TritonTarget) and target.death() is not None:
             target.restart()
 
 
@@ -55,6 +75,9 @@ def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
     target.start(repository, flags)
     try:
         yield target
+    except Exception as failure:
+        raise_if_dead(target, failure)
+        raise
     finally:
         target.stop()
 

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 DEFAULT_TIMEOUT = 10.0
+"""What a recording's fingerprint holds for a step without a timeout."""
+PATIENCE = 60.0
+"""Seconds to wait for an answer where a step does not say: so many that only a hang takes longer, on any machine."""
 BODY_KINDS = ("json", "text", "base64", "hex", "infer", "join")
 
 
@@ -94,14 +97,22 @@ class Part(_Strict):
 
 
 class Until(_Strict):
-    """Repeat the request (for at most 10 s) until the answer is like this. Only the last answer counts."""
+    """Repeat the request until the answer is like this. Only the last answer is compared.
+
+    `contains` is a text, or several that must all be there: one for each thing that a server does after its answer.
+    """
 
     status: int | None = None
-    contains: str | None = None
+    contains: str | tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that the body must contain."""
+        return (self.contains,) if isinstance(self.contains, str) else self.contains or ()
 
     def met_by(self, status: int, body: bytes) -> bool:
         """Whether this is the answer that the step waits for."""
-        return self.status in (None, status) and (self.contains is None or self.contains.encode() in body)
+        return self.status in (None, status) and all(text.encode() in body for text in self.texts)
 
 
 class Edit(_Strict):
@@ -142,12 +153,19 @@ class Step(_Strict):
     answer_of: str | None = None
     read_shared_memory: str | None = None
     edit: Edit | None = None
+    pending: dict[str, int] | None = None
+    """Wait until so many requests of these models are queued, as the metrics port counts them."""
     until: Until | None = None
     timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
 
     @property
     def is_raw(self) -> bool:
         return self.raw is not None or self.raw_hex is not None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for the answer: those of the step where it names them, as it must where none comes."""
+        return self.timeout if "timeout" in self.model_fields_set else PATIENCE
 
     @property
     def body_kind(self) -> str | None:
@@ -166,10 +184,12 @@ class Step(_Strict):
             self.answer_of,
             self.read_shared_memory,
             self.edit,
+            self.pending,
         ]
         if sum(form is not None for form in forms) != 1:
             raise ValueError(
-                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit"
+                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit, "
+                "pending"
             )
         if not self.path and (chosen or self.headers or self.method):
             raise ValueError("method, headers and body belong to a step with a path")

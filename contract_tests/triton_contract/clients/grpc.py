@@ -46,7 +46,7 @@ class Pending(Protocol):
 
 def start(channel: grpc.Channel, step: Rpc) -> Pending:
     """Start the call of this step. Its result is awaited by `Pending.result`."""
-    timeout = step.deadline or step.timeout
+    timeout = step.deadline or step.patience
     metadata = tuple(_entry(name.lower(), value) for name, value in step.metadata)
     options: dict[str, Any] = {
         "timeout": timeout,

@@ -16,8 +16,11 @@ from urllib.parse import urlsplit
 from .exchange import Exchange, Response
 
 QUIET_SECONDS = 0.2
-CLOSE_SECONDS = 3.0
-PROBE_SECONDS = 5.0
+"""How long nothing may come before a connection counts as left open (2.51 closes none without saying so)."""
+CLOSE_SECONDS = 10.0
+"""How long a server may take to close a connection that it said it would close."""
+PROBE_SECONDS = 30.0
+"""How long the answer to a health request may take, and a connection to open."""
 _PROBE = b"GET %s/v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"
 
 
@@ -34,14 +37,14 @@ class Wire:
     deadline: float = 0.0
 
     @classmethod
-    def open(cls, host: str, port: int, timeout: float = 5.0) -> Wire:
+    def open(cls, host: str, port: int, timeout: float = PROBE_SECONDS) -> Wire:
         sock = socket.create_connection((host, port), timeout=timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(sock)
 
     def send(self, data: bytes) -> None:
         try:
-            self.sock.settimeout(5.0)
+            self.sock.settimeout(PROBE_SECONDS)
             self.sock.sendall(data)
         except TimeoutError:
             raise _End("silent") from None
@@ -212,7 +215,7 @@ def settle(wire: Wire, exchange: Exchange, base_path: str, *, listen: bool) -> E
     if response is None or exchange.ending != "open":
         return exchange
     if promises_close(response) or listen:
-        heard = wire.to_the_end(QUIET_SECONDS if listen else CLOSE_SECONDS)
+        heard = wire.to_the_end(CLOSE_SECONDS if promises_close(response) else QUIET_SECONDS)
         ending = "open" if heard == "silent" else heard
         return Exchange(response, exchange.interim, ending, wire.take())
     if wire.buffer:

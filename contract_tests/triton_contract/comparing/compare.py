@@ -13,7 +13,7 @@ from enum import StrEnum
 from triton_contract.cases.case import Case
 from triton_contract.cases.operations import operation_of
 from triton_contract.clients.exchange import Exchange, Response
-from triton_contract.playing.observation import Observation
+from triton_contract.playing.observation import IN_VAIN, Observation
 
 from .normalise import ALWAYS, BY_OPERATION, normalise
 
@@ -53,6 +53,10 @@ EQUAL = Verdict(Outcome.EQUAL)
 def compare(case: Case, expected: Observation, actual: Observation) -> dict[str, Verdict]:
     """A verdict for every axis of the case. There is one for the statistics only when they were read."""
     verdicts = dict.fromkeys(AXES[:-1], EQUAL)
+    for side in (expected, actual):
+        for exchange in side.exchanges:
+            if exchange.ending.startswith(IN_VAIN):
+                return dict.fromkeys(verdicts, Verdict(Outcome.DIFFERENT, exchange.ending))
     if len(expected.exchanges) != len(actual.exchanges):
         text = f"{len(expected.exchanges)} answers expected, {len(actual.exchanges)} came"
         return {axis: Verdict(Outcome.DIFFERENT, text) for axis in verdicts}
@@ -71,7 +75,9 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
 def _unmet_wait(case: Case, expected: Observation) -> str | None:
     """Why the comparison means nothing: the reference never gave the answer that the case waits for. Else None."""
     answered = [
-        step for step in case.steps if not (step.in_background or step.edit or getattr(step, "close", False))
+        step
+        for step in case.steps
+        if not (step.in_background or step.edit or step.pending or getattr(step, "close", False))
     ]
     for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
         response = exchange.response

@@ -69,7 +69,7 @@ def measure(
             *("-f", str(report), *_UNSTABLE, *options),
         ]
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=100
+            command, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
         if done.returncode or not report.is_file():
             raise Failed("\n".join((done.stdout + done.stderr).splitlines()[:_LINES_SHOWN]))

@@ -25,7 +25,8 @@ from triton_contract.playing.statistics import delta
 
 from .sides import Side
 
-RECOUNT_SECONDS = 1.5
+RECOUNT_SECONDS = 5.0
+"""Seconds for which two servers' statistics may differ before they count as different: a busy server counts late."""
 RECOUNT_PAUSE = 0.02
 DEATHS = 10
 """How often the reference may die in one case before the death counts. A server of 2.51 aborts by chance, more often
