@@ -8,7 +8,7 @@ from triton_emulator.cxx.numbers import atoi
 from triton_emulator.frontends.http.access import forward
 from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.frontends.threads import largest_output, run_by_size
+from triton_emulator.frontends.threads import is_large, run_by_size, run_in_thread
 from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
@@ -72,7 +72,10 @@ async def _answer(exchange: Exchange, asked: Request) -> Reply:
         return typed_error(error)
     try:
         response = await exchange.answer()
-        reply = await run_by_size(largest_output(response), _render, exchange, request, response)
+        if is_large(response):
+            reply = await run_in_thread(_render, exchange, request, response)
+        else:
+            reply = _render(exchange, request, response)
     except TritonError as error:
         return untyped_error(error)
     if accept and (coding := compression.choose(accept)):
@@ -103,12 +106,13 @@ def _header_length(value: bytes, content_length: int) -> int:
 
 
 def _render(exchange: Exchange, request: InferRequest, response: InferResponse) -> Reply:
-    try:
-        _check_classes(request, response)
-        exchange.requested_outputs(request, response)
-    except TritonError:
-        exchange.fail()
-        raise
+    if request.outputs:
+        try:
+            _check_classes(request, response)
+            exchange.requested_outputs(request, response)
+        except TritonError:
+            exchange.fail()
+            raise
     header, blobs = render_infer(request, response)
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
