@@ -73,7 +73,17 @@ def test_atoi_never_fails_and_keeps_32_bits(text: str, value: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0.5", 0.5), (" +1.", 1.0), (".5x", 0.5), ("1e3", 1000.0), ("1e", 1.0), ("-INF", -math.inf)],
+    [
+        ("0.5", 0.5),
+        (" +1.", 1.0),
+        (".5x", 0.5),
+        ("1e3", 1000.0),
+        ("1e", 1.0),
+        ("-INF", -math.inf),
+        ("0x10", 16.0),
+        ("-0X.8p1,", -1.0),
+        ("0x", 0.0),
+    ],
 )
 def test_stod_reads_the_number_at_the_start(text: str, value: float) -> None:
     assert stod(text) == value
@@ -83,6 +93,8 @@ def test_stod_knows_nan_and_refuses_what_does_not_fit() -> None:
     assert math.isnan(stod("nan"))
     with pytest.raises(OverflowError):
         stod("1e999")
+    with pytest.raises(OverflowError):
+        stod("0x1p9999")
     with pytest.raises(ValueError):  # noqa: PT011
         stod(".e1")
 

@@ -9,8 +9,10 @@ UINT64_MAX = (1 << 64) - 1
 
 _BLANKS = r"[ \t\n\v\f\r]*"
 _INTEGER = re.compile(_BLANKS + r"([+-]?)0*([0-9]*)(?<=[0-9])")
+_HEXADECIMAL = r"0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?"
+_DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
 _DOUBLE = re.compile(
-    _BLANKS + r"([+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|(inf|nan)))", re.IGNORECASE
+    _BLANKS + rf"([+-]?(?:(?P<hexadecimal>{_HEXADECIMAL})|{_DECIMAL}|(?P<no_number>inf|nan)))", re.IGNORECASE
 )
 _MOST_DIGITS = 40  # more than any 64-bit number has: Python refuses to read very many
 
@@ -36,23 +38,33 @@ def atoi(text: str) -> int:
 
 
 def stod(text: str) -> float:
-    """std::stod, but for hexadecimal numbers.
+    """std::stod: "0x10" is 16.0, "1.5abc" is 1.5.
 
     Raises ValueError where there is no number, OverflowError where it is too large for a double.
     """
     found = _DOUBLE.match(text)
     if found is None:
         raise ValueError(text)
-    value = float(found[1])
-    if math.isinf(value) and not found[2]:
+    value = _double(found)
+    if math.isinf(value) and not found["no_number"]:
         raise OverflowError(text)
     return value
 
 
 def atof(text: str) -> float:
-    """Atof of glibc, but for hexadecimal numbers: 0 where there is no number, infinity for one that is too large."""
+    """Atof of glibc: 0 where there is no number, infinity for one that is too large."""
     found = _DOUBLE.match(text)
-    return float(found[1]) if found else 0.0
+    return 0.0 if found is None else _double(found)
+
+
+def _double(found: re.Match[str]) -> float:
+    """The number of a match of `_DOUBLE`."""
+    if not found["hexadecimal"]:
+        return float(found[1])
+    try:
+        return float.fromhex(found[1])
+    except OverflowError:
+        return -math.inf if found[1].startswith("-") else math.inf
 
 
 def to_int32(value: int) -> int:
