@@ -408,7 +408,7 @@ def test_closing_an_awaited_stream_frees_the_task_that_waits_for_its_next_chunk(
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         await stream.close()
-        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+        with pytest.raises(errors.APIConnectionError, match="the answer was closed before its end"):
             await waiting
 
     asyncio.run(main())

@@ -118,7 +118,7 @@ def test_closing_a_stream_frees_the_thread_that_waits_for_its_next_chunk(upstrea
         while not stream._chunks._chunks.gi_running:
             pass
         stream.close()
-        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+        with pytest.raises(errors.APIConnectionError, match="the answer was closed before its end"):
             waiting.result(10)
     assert upstream.left.wait(5)
 

@@ -11,9 +11,12 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.steps import Reply, Wire
-from triton_adapter.transport.connection import HIGH_WATER, KEPT
+from triton_adapter.steps import Reply, Steps, Wire
+from triton_adapter.transport.connection import HIGH_WATER, KEPT, State
+from triton_adapter.transport.forward import ProxySettings
+from triton_adapter.transport.place import address_of
 from triton_adapter.transport.pool import Pool
+from triton_adapter.transport.threads import ThreadTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -216,7 +219,7 @@ STREAMED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\
 def test_a_stream_that_has_ended_keeps_its_connection_until_it_is_read() -> None:
     async def read(pool: Pool) -> bytes:
         reply = await pool.send(get(server.url, stream=True, silence=10))
-        while not reply.source._connection._complete:  # noqa: ASYNC110
+        while reply.source._connection.state is not State.DONE:  # noqa: ASYNC110
             await asyncio.sleep(0)
         other: bytes = (await pool.send(get(server.url))).body
         parts: list[bytes] = [other, await reply.source.read(), await reply.source.read()]
@@ -246,7 +249,7 @@ def test_closing_a_stream_that_has_ended_leaves_the_next_request_alone() -> None
 def test_a_stream_that_comes_whole_as_its_reader_leaves_frees_its_connection() -> None:
     async def read(pool: Pool) -> bytes:
         asking = asyncio.ensure_future(pool.send(get(server.url, stream=True, silence=10)))
-        while not any(connection._complete for connection in pool._all):  # noqa: ASYNC110
+        while not any(connection.state is State.DONE for connection in pool._all):  # noqa: ASYNC110
             await asyncio.sleep(0)
         asking.cancel()  # it has an answer, and has not seen it yet
         with pytest.raises(asyncio.CancelledError):
@@ -268,7 +271,7 @@ def test_leaving_a_stream_that_has_come_whole_while_the_sender_was_held_up_leave
     async def read(pool: Pool) -> bytes:
         reply = await pool.send(get(server.url, stream=True, silence=10))
         connection = reply.source._connection
-        while not connection._complete:  # noqa: ASYNC110
+        while connection.state is not State.DONE:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert connection._unread == size
         reply.source.close()
@@ -294,7 +297,7 @@ def test_a_stream_that_was_left_does_not_look_as_if_it_had_ended() -> None:
     async def read(pool: Pool) -> None:
         reply = await pool.send(get(server.url, stream=True, silence=10))
         reply.source.close()
-        with pytest.raises(errors.APIConnectionError, match="the answer was left"):
+        with pytest.raises(errors.APIConnectionError, match="the answer was closed before its end"):
             await reply.source.read()
 
     with served([b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc"]) as server:
@@ -344,7 +347,7 @@ def test_connections_that_only_a_rush_needed_are_closed_when_they_are_old() -> N
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             wire = get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             await asyncio.gather(*(pool.send(wire) for _ in range(3)))
-            (kept,) = pool._kept.values()
+            (kept,) = pool._idle.values()
             for connection in list(kept)[:2]:
                 connection.kept_since -= KEPT + 1
             found = [len(pool._all)]
@@ -365,3 +368,89 @@ def test_requests_side_by_side_have_a_connection_each() -> None:
     with served([OK], [OK]) as server:
         assert run(both) == [b"ok", b"ok"]
     assert server.accepted == 2
+
+
+def test_a_connection_and_its_pool_say_what_they_do_from_the_request_to_the_end() -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def main() -> None:
+        pool = Pool()
+        assert repr(pool) == "<Pool [0 active, 0 idle]>"
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            (connection,) = pool._all
+
+            async def reach(state: State) -> None:
+                while connection.state is not state:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                seen.append((repr(connection).replace(url, "ORIGIN"), repr(pool)))
+
+            await reach(State.SENT)
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            await reach(State.HEAD)
+            writer.write(b"Content-Length: 2\r\n\r\n")
+            await reach(State.BODY)
+            writer.write(b"ok")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            await reach(State.STREAM)
+            writer.write(b"ok")
+            await reach(State.DONE)
+            writer.close()
+            await reach(State.CLOSED)
+            served.set()
+
+        served = asyncio.Event()
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            await pool.send(get(url))
+            seen.append((repr(next(iter(pool._all))).replace(url, "ORIGIN"), repr(pool)))
+            reply = await pool.send(get(url, stream=True, silence=10))
+            await served.wait()
+            assert await reply.source.read() == b"ok"
+            assert await reply.source.read() == b""
+        await pool.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert seen == [
+        ("<Connection ORIGIN [SENT, 1 request]>", "<Pool [1 active, 0 idle]>"),
+        ("<Connection ORIGIN [HEAD, 1 request]>", "<Pool [1 active, 0 idle]>"),
+        ("<Connection ORIGIN [BODY, 1 request]>", "<Pool [1 active, 0 idle]>"),
+        ("<Connection ORIGIN [IDLE, 1 request]>", "<Pool [0 active, 1 idle]>"),
+        ("<Connection ORIGIN [STREAM, 2 requests]>", "<Pool [1 active, 0 idle]>"),
+        ("<Connection ORIGIN [DONE, 2 requests]>", "<Pool [1 active, 0 idle]>"),
+        ("<Connection ORIGIN [CLOSED, 2 requests]>", "<Pool [0 active, 0 idle]>"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "url, via, origin",
+    [
+        ("http://triton:8000/v2/models/m/infer", None, "http://triton:8000"),
+        ("https://triton", None, "https://triton:443"),
+        ("http://[::1]:8000/", None, "http://[::1]:8000"),
+        (
+            "https://triton:8000/",
+            "http://user:secret@proxy:3128",
+            "https://triton:8000 via proxy:3128",
+        ),
+    ],
+    ids=["http", "https without a port", "IPv6", "through a proxy, without its password"],
+)
+def test_an_address_names_its_origin(url: str, via: str | None, origin: str) -> None:
+    proxies = None if via is None else ProxySettings((("https", via),))
+    assert address_of(url, proxies).origin == origin
+
+
+def test_a_blocking_transport_says_whether_it_runs() -> None:
+    def nothing() -> Steps:
+        yield from ()
+        return "done"
+
+    transport = ThreadTransport()
+    assert repr(transport) == "<ThreadTransport [NOT STARTED]>"
+    assert transport.run(nothing()) == "done"
+    assert repr(transport) == "<ThreadTransport [RUNNING] <LoopTransport <Pool [0 active, 0 idle]>>>"
+    transport.close()
+    assert repr(transport) == "<ThreadTransport [CLOSED]>"

@@ -139,9 +139,9 @@ def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, url
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", SECURED, "the proxy on the way to Triton refuses to connect (403)"),
         (b"HTTP/1.1 407 Who?\r\n\r\n", SECURED, "the proxy on the way to Triton refuses to connect (407)"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", SECURED, "the proxy on the way to Triton does not speak HTTP"),
-        (b"HTTP/1.1 200 OK\r\n\r\nHello", SECURED, "the proxy on the way to Triton says more than it was asked"),
+        (b"HTTP/1.1 200 OK\r\n\r\nHello", SECURED, "the proxy on the way to Triton sends more than its answer"),
         (b"HTTP/1.1 200 OK\r\n", SECURED, "the proxy on the way to Triton broke the connection"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, SECURED, "the proxy on the way to Triton has no end to its answer"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, SECURED, "the proxy on the way to Triton does not end its answer"),
         (
             b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n",
             NAMED,

@@ -80,7 +80,7 @@ def test_https_where_http_is_spoken_is_told(sdk: Sdk, triton: str) -> None:
     assert (error.status_code, error.code) == (502, "upstream_tls")
     assert (
         error.message
-        == "the server closed the connection during the TLS handshake: does it speak http there?"
+        == "the server closed the connection during the TLS handshake: does it speak plain http on this port?"
     )
 
 

@@ -14,6 +14,7 @@ from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
 from triton_adapter.generation.tools import FORMATS, ToolCall, ToolParser, joined
 from triton_adapter.generation.tools.formats import HEAD_LIMIT
+from triton_adapter.generation.tools.states import TRANSITIONS, Event, State
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
@@ -186,6 +187,82 @@ def test_a_long_call_that_comes_in_small_parts_is_read_once_not_with_each(
 def pairs(text: str) -> list[str]:
     """A text in parts of two letters."""
     return [text[at : at + 2] for at in range(0, len(text), 2)]
+
+
+@pytest.mark.parametrize(
+    "form, begun",
+    [
+        ("hermes", "<tool_call>"),
+        ("hermes", '<tool_call>{"name": "time", "arguments": {}'),
+        ("hermes", '<tool_call>{"name": "time", "arguments": {}}'),
+        ("hermes", '<tool_call>{"name": "time", "arguments": {}}</tool_call>'),
+        ("hermes", ""),
+        ("llama3", '{"name": "time", "parameters": {}};'),
+        ("mistral", "[TOOL_CALLS]time"),
+    ],
+    ids=[
+        "after a marker",
+        "after the arguments",
+        "before the end tag",
+        "after a call",
+        "before all text",
+        "between two calls",
+        "after the name",
+    ],
+)
+def test_blanks_without_end_are_not_read_anew_with_each(
+    monkeypatch: pytest.MonkeyPatch, form: str, begun: str
+) -> None:
+    reads = 0
+    readers = ToolParser.READERS
+
+    def counted(parser: ToolParser) -> Event | None:
+        nonlocal reads
+        reads += 1
+        return readers[parser.state](parser)
+
+    monkeypatch.setattr(ToolParser, "READERS", dict.fromkeys(readers, counted))
+    parser = ToolParser(FORMATS[form], {"time"})
+    parser.feed(begun + " " * (HEAD_LIMIT + 1))
+    reads = 0
+    assert [parser.feed("\n") for _ in range(100)] == [("", [])] * 100
+    assert reads == 0
+
+
+# What a parser has read, and what its repr says then: its state, the calls so far, the text not passed on.
+STATES = [
+    ("hermes", "", "START, 0 calls, 0 characters held back"),
+    ("hermes", "\n", "START, 0 calls, 1 characters held back"),
+    ("llama3", " {", "HEAD, 0 calls, 2 characters held back"),
+    ("hermes", "Let me see. <tool", "TEXT, 0 calls, 5 characters held back"),
+    ("hermes", "Hello <tool_call>{", "HEAD, 0 calls, 12 characters held back"),
+    ("hermes", "<tool_call>what", "TEXT, 0 calls, 0 characters held back"),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {"at"', "ARGUMENTS, 1 call, 0 characters held back"),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {}', "TAIL, 1 call, 0 characters held back"),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {}}', "SEPARATOR, 1 call, 0 characters held back"),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {}}</tool_call>\n', "GAP, 1 call, 1 characters held back"),
+    ("hermes", '<tool_call>{"name": "time"}', "SEPARATOR, 1 call, 0 characters held back"),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {}}</tool_call>So', "TEXT, 1 call, 0 characters held back"),
+    ("mistral", "[TOOL_CALLS]time[ARGS]{}", "GAP, 1 call, 0 characters held back"),
+    ("mistral", '[{"name": "time", "arguments": {}},', "HEAD, 1 call, 0 characters held back"),
+    ("llama3", '{"name": "time", "parameters": {}}; ', "NEXT, 1 call, 2 characters held back"),
+    ("llama3", '{"name": "time", "parameters": {}} <|python_tag', "GAP, 1 call, 13 characters held back"),
+    ("llama3", '{"name": "time", "parameters": {}}; {', "HEAD, 1 call, 3 characters held back"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form, text, described", STATES, ids=[f"{form}: {text}" for form, text, _ in STATES])
+def test_a_parser_says_where_in_the_text_it_is(form: str, text: str, described: str) -> None:
+    whole, by_letter = (ToolParser(FORMATS[form], {"time"}) for _ in range(2))
+    whole.feed(text)
+    for letter in text:
+        by_letter.feed(letter)
+    assert repr(whole) == repr(by_letter) == f"<ToolParser {form} [{described}]>"
+
+
+def test_every_state_has_a_reader_and_can_be_reached() -> None:
+    reached = {State.START}.union(*(found.values() for found in TRANSITIONS.values()))
+    assert reached == set(State) == set(TRANSITIONS)
 
 
 def test_one_call_is_kept_where_several_are_not_allowed() -> None:

@@ -23,11 +23,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--config", "-c", metavar="FILE", help="LiteLLM's config.yaml")
     made.add_argument("--check", metavar="FILE", help="report the mistakes in a config and exit")
     made.add_argument("--host", help=f"default: {EVERYWHERE} with a strong master key, {LOCAL} without one")
-    made.add_argument("--port", type=_port, default=4000, help="default: 4000; 0: a free one")
+    made.add_argument("--port", type=_port, default=4000, help="default: 4000; 0 takes a free port")
     made.add_argument(
         "--allow-weak-master-key",
         action="store_true",
-        help="for local use: accept a master key such as sk-1234, or none on --host other than this machine",
+        help="for local use: accept a weak master key such as sk-1234, or none at all on any --host",
     )
     made.add_argument("--ssl_keyfile_path", metavar="FILE", help="serve HTTPS with this key")
     made.add_argument("--ssl_certfile_path", metavar="FILE", help="serve HTTPS with this certificate")
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     host = given.host or (EVERYWHERE if secured else LOCAL)
     if config.master_key is None and not weak and host not in (LOCAL, "localhost", "::1"):
         print(
-            f"{file}: without general_settings.master_key anybody who reaches {host} could call the models:"
+            f"{file}: without general_settings.master_key anyone who can reach {host} could call the models:"
             " set one, or start with --allow-weak-master-key",
             file=sys.stderr,
         )
@@ -98,7 +98,7 @@ def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
         except OSError as error:
             return f"{file} cannot be read: {error.strerror}"
     try:
-        # An encrypted key is refused: there may be nobody to ask for its password.
+        # An encrypted key is refused: there may be no one to ask for its password.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or "they are not a certificate and key in PEM"

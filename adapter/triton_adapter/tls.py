@@ -72,7 +72,7 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
         made.verify_mode = ssl.CERT_NONE
     if tls.certificate is not None:
         try:
-            # An encrypted key is refused: there is nobody to ask for its password.
+            # An encrypted key is refused: no one can be asked for its password.
             made.load_cert_chain(tls.certificate, tls.key, password="")
         except OSError as error:
             raise BadRequestError(
@@ -105,7 +105,7 @@ def refusal(error: BaseException | None, *, secure: bool, shown: bool, agreed: b
         return APIConnectionError(f"TLS with Triton failed ({reason}){hint}", code="upstream_tls")
     if isinstance(error, ConnectionResetError) and not agreed:
         return APIConnectionError(
-            "the server closed the connection during the TLS handshake: does it speak http there?",
+            "the server closed the connection during the TLS handshake: does it speak plain http on this port?",
             code="upstream_tls",
             retryable=True,
         )

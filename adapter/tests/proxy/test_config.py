@@ -148,16 +148,14 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
             ONE + "general_settings:\n  master_key: 2026-13-45\n",
             [
                 (
-                    "config.yaml:7: this is not YAML: this looks like a value of type timestamp, and is none:"
+                    "config.yaml:7: this is not YAML: this is not a valid value of type timestamp:"
                     " put it in quotes"
                 )
             ],
         ),
         (
             ONE + "      timeout: !!int soon\n",
-            [
-                "config.yaml:6: this is not YAML: this looks like a value of type int, and is none: put it in quotes"
-            ],
+            ["config.yaml:6: this is not YAML: this is not a valid value of type int: put it in quotes"],
         ),
         (
             ONE + f"    model_info: {{id: 0x{'f' * 5000}}}\n",

@@ -323,3 +323,18 @@ def test_a_store_that_is_used_again_on_another_event_loop_sees_what_others_wrote
         other.execute("UPDATE keys SET rpm_limit=9")
     asyncio.run(used(store.syncing(), store.syncing(), store.syncing()))
     assert key.rpm_limit == 9
+
+
+def test_a_store_says_what_the_file_does_not_have_yet(path: Path) -> None:
+    store = KeyStore(str(path))
+    assert repr(store) == f"<KeyStore {path} [CLOSED, 0 keys, 0 with unwritten use, 0 operations]>"
+    key = Key(token_id("sk-one"), "sk-...one")
+    run(store.creating(key))
+    store.use(key, 1, 10)
+    assert repr(store) == f"<KeyStore {path} [OPEN, 1 key, 1 with unwritten use, 0 operations]>"
+    run(store.syncing())
+    assert repr(store) == f"<KeyStore {path} [OPEN, 1 key, 0 with unwritten use, 0 operations]>"
+    store.close()
+    memory = KeyStore(None)
+    assert repr(memory) == "<KeyStore in memory [OPEN, 0 keys, 0 with unwritten use, 0 operations]>"
+    memory.close()

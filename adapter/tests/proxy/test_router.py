@@ -333,3 +333,16 @@ def test_a_wildcard_leads_to_models_alone(whole_upstream: Upstream, name: str) -
     with serve(entry("wild/*", whole_upstream.url, "*")) as proxy:
         assert error_of(chat(proxy, f"wild/{name}")) == (404, "model", "model_not_found")
     assert whole_upstream.received == []
+
+
+def test_a_deployment_and_its_router_say_how_they_are_without_addresses_and_keys() -> None:
+    router, group = routed("least-busy", {"api_key": "sk-secret"}, {})
+    one = group.deployments[0]
+    assert repr(one) == f"<Deployment {one.id} of m [UP, 0 running, 0 failed in a row]>"
+    assert repr(router) == "<Router least-busy [2 deployments, 0 cooling down, 0 requests running]>"
+    assert repr(router.catalog) == "<Catalog of m>"
+    one.meter.begin(0.0)
+    one.latency = 0.0125
+    one.fails, one.cooled_until = 4, float("inf")
+    assert repr(one) == f"<Deployment {one.id} of m [COOLING DOWN, 1 running, 4 failed in a row, 12 ms]>"
+    assert repr(router) == "<Router least-busy [2 deployments, 1 cooling down, 1 requests running]>"

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -128,3 +129,27 @@ def test_nothing_is_written_into_the_middle_of_a_stream(hasty: ProxyServer, upst
         reply += until_closed(connection)
     assert reply.count(b"HTTP/1.1 ") == 1
     assert upstream.left.wait(10)
+
+
+def test_a_connection_says_what_it_waits_for(upstream: Upstream) -> None:
+    with serve(entry("m", upstream.url)) as proxy, connect(proxy) as connection:
+
+        def becomes(described: str) -> bool:
+            """Look at the server's side of the connection until it says this of itself."""
+            deadline = time.monotonic() + 10
+            while [repr(one) for one in list(proxy._server.server_state.connections)] != [described]:
+                if time.monotonic() > deadline:
+                    return False
+            return True
+
+        assert becomes("<Protocol [waiting for FIRST REQUEST, 0 bytes of it]>")
+        connection.sendall(HEAD)
+        assert becomes(f"<Protocol [waiting for HEAD, {len(HEAD)} bytes of it]>")
+        connection.sendall(BEARER + b"Content-Length: 9\r\n\r\n")
+        assert becomes("<Protocol [waiting for BODY, 0 bytes of it]>")
+        connection.sendall(b"[1, ")
+        assert becomes("<Protocol [waiting for BODY, 4 bytes of it]>")
+        connection.sendall(b"2, 3]")
+        assert becomes("<Protocol [waiting for NOTHING, 0 bytes of it]>")
+        assert b"400 Bad Request" in connection.recv(4096)
+    assert repr(proxy) == f"<ProxyServer {proxy.http_url} [STOPPED]>"

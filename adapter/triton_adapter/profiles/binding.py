@@ -11,7 +11,7 @@ from triton_adapter.profiles.slot import Slot
 from triton_adapter.settings import Settings
 from triton_adapter.triton.discovery import ModelInfo, TensorSpec
 
-# Datatypes of the public contracts, for a server that tells nothing about its model.
+# Datatypes of the public contracts, assumed if the server does not describe its model.
 ASSUMED = {
     "max_tokens": "INT32",
     "min_tokens": "INT32",
@@ -22,6 +22,8 @@ ASSUMED = {
     "stop": "BYTES",
     "bad_words": "BYTES",
 }
+OPERATIONS = (None, "infer", "generate", "embeddings")
+# What an output can hold besides the text.
 ROLES = ("finish_reason", "prompt_tokens", "completion_tokens", "logprobs")
 
 
@@ -43,7 +45,7 @@ class Binding:
     roles: Mapping[str, str]
     strip_prompt: bool
     by_infer: bool
-    # The outputs that an infer request asks for, log probabilities aside.
+    # The outputs that every infer request asks for; log probabilities are added if they are wanted.
     outputs: tuple[str, ...]
     bare: str | None = None
 
@@ -64,46 +66,34 @@ class Binding:
 def bind(
     info: ModelInfo, settings: Settings, operation: str | None = None, bare: str | None = None
 ) -> Binding:
-    """Join a model to its profile. BadRequestError if the model is none that takes a text and gives one.
+    """Join a model to its profile. BadRequestError if the model does not take a text and give one.
 
-    `bare` is the URL to call when the server tells nothing about its model.
+    `bare` is the URL to call if the server does not describe its model.
     """
     profile = choose(info, settings.profile)
     batched = info.max_batch_size > 0
     inputs = {name: Slot.of(spec, batched=batched) for name, spec in info.inputs.items()}
     prompt = _prompt_input(info, profile, settings)
     text = _text_output(info, profile, settings)
-    names = {parameter: _first(candidates, inputs) for parameter, candidates in profile.parameters.items()}
-    names |= {parameter: _named(tensor, inputs) for parameter, tensor in settings.parameter_inputs.items()}
-    slots = {parameter: inputs[name] for parameter, name in names.items() if name and name != prompt}
     packed = inputs.get(profile.packed or "")
-    constants = {name: value for name, value in profile.always.items() if name in inputs}
     excluding = _first(profile.exclude_prompt, inputs)
-    if excluding:
-        constants[excluding] = True
-    for name, value in settings.fixed_inputs.items():
-        constants[name] = inputs[name].value(name, value) if name in inputs else value
     stream = _first(profile.stream, inputs)
-    echoes = settings.echoes_prompt
+    constants = _constants(profile, settings, inputs, excluding)
     roles = _roles(info, profile, settings)
-    given = {prompt, stream, packed.name if packed else None, *constants}
-    operation = settings.operation or operation
-    if operation not in (None, "infer", "generate", "embeddings"):
-        raise BadRequestError("'operation' must be infer or generate", param="operation")
+    echoes = settings.echoes_prompt
+    operation = _operation(settings, operation)
     return Binding(
         info=info,
         profile=profile,
         settings=settings,
         prompt=inputs[prompt],
         text=text,
-        slots=slots,
+        slots=_slots(profile, settings, inputs, prompt),
         inputs=inputs,
         packed=packed,
         constants=constants,
         stream=inputs[stream] if stream else None,
-        required=frozenset(
-            name for name, spec in info.inputs.items() if not spec.optional and name not in given
-        ),
+        required=_required(info, {prompt, stream, packed.name if packed else None, *constants}),
         roles=roles,
         strip_prompt=(profile.echoes_prompt and not excluding) if echoes is None else echoes,
         by_infer=not info.decoupled and operation != "generate",
@@ -112,8 +102,39 @@ def bind(
     )
 
 
+def _slots(profile: Profile, settings: Settings, inputs: Mapping[str, Slot], prompt: str) -> dict[str, Slot]:
+    """Return the inputs of the OpenAI parameters: the profile's, unless the settings name others."""
+    names = {parameter: _first(candidates, inputs) for parameter, candidates in profile.parameters.items()}
+    names |= {parameter: _named(tensor, inputs) for parameter, tensor in settings.parameter_inputs.items()}
+    return {parameter: inputs[name] for parameter, name in names.items() if name and name != prompt}
+
+
+def _constants(
+    profile: Profile, settings: Settings, inputs: Mapping[str, Slot], excluding: str | None
+) -> dict[str, Any]:
+    """Return the values that are the same in every request, by tensor or request parameter."""
+    constants = {name: value for name, value in profile.always.items() if name in inputs}
+    if excluding:
+        constants[excluding] = True
+    for name, value in settings.fixed_inputs.items():
+        constants[name] = inputs[name].value(name, value) if name in inputs else value
+    return constants
+
+
+def _operation(settings: Settings, operation: str | None) -> str | None:
+    operation = settings.operation or operation
+    if operation not in OPERATIONS:
+        raise BadRequestError("'operation' must be infer or generate", param="operation")
+    return operation
+
+
+def _required(info: ModelInfo, filled: set[str | None]) -> frozenset[str]:
+    """Return the inputs that the caller must give, because nothing else fills them."""
+    return frozenset(name for name, spec in info.inputs.items() if not spec.optional and name not in filled)
+
+
 def bare_info(settings: Settings, model: str) -> ModelInfo:
-    """Return what is assumed of a model whose server tells nothing: LiteLLM's tensors, or those of the profile.
+    """Return what is assumed of a model that its server does not describe: LiteLLM's tensors, or the profile's.
 
     Without a profile only the prompt and the token limit are known to arrive, so nothing else is accepted.
     """

@@ -113,7 +113,8 @@ def request_parameter(name: str, value: Any) -> Any:
     """Return a value if Triton can carry it as a request parameter. BadRequestError if it cannot."""
     if not isinstance(value, (str, bool, int, float)):
         raise BadRequestError(
-            f"'{name}' is no input of the model, and Triton's request parameters are strings, numbers and booleans",
+            f"'{name}' is not an input of the model, and a Triton request parameter can only be a string, a number or a"
+            " boolean",
             param=name,
             code="invalid_type",
         )

@@ -45,7 +45,7 @@ class ControlRoutes:
         return self._proxy.auth.principal(read_headers(request.scope))
 
     def require_admin(self, request: Request) -> None:
-        """Let the master key's holder pass, and anybody where there is no master key."""
+        """Let the master key's holder pass, and anyone if there is no master key."""
         if not self._proxy.auth.open:
             require_admin(self.principal(request))
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from triton_adapter.errors import AdapterError, NotFoundError
@@ -16,7 +17,11 @@ KEPT_NAMES = 1024
 
 @dataclass(slots=True)
 class Deployment:
-    """One model on one server, and how it has answered lately. Times are seconds of the monotonic clock."""
+    """One model on one server, and how it has answered lately.
+
+    `fails` counts failures in a row. `cooled_until` is a time of the monotonic clock. `latency` is a running mean of
+    the time until an answer begins. Times are seconds.
+    """
 
     entry: ModelEntry
     target: Target
@@ -25,9 +30,20 @@ class Deployment:
     cooled_until: float = float("-inf")
     latency: float | None = None
 
+    def __repr__(self) -> str:
+        # Without the target, whose headers hold the key for Triton, and without the address.
+        state = "COOLING DOWN" if self.cooling(monotonic()) else "UP"
+        latency = "" if self.latency is None else f", {self.latency * 1000:.0f} ms"
+        used = f"{self.meter.running} running, {self.fails} failed in a row{latency}"
+        return f"<Deployment {self.id} of {self.entry.name} [{state}, {used}]>"
+
     @property
     def id(self) -> str:
         return self.entry.id
+
+    def cooling(self, now: float) -> bool:
+        """Return whether the deployment is left out for a while, because it failed or asked for a pause."""
+        return self.cooled_until > now
 
 
 @dataclass(slots=True)
@@ -57,6 +73,9 @@ class Catalog:
             group.deployments.append(Deployment(entry, entry.make_target(entry.model), meter))
         # The longest pattern is the most specific one.
         self._patterns = sorted(self._wildcards, key=len, reverse=True)
+
+    def __repr__(self) -> str:
+        return f"<Catalog of {', '.join(self.names())}>"
 
     def names(self) -> list[str]:
         """Return the names to show to clients: models, patterns, and aliases that are not hidden."""

@@ -14,7 +14,7 @@ from triton_adapter.target import Target
 Json = dict[str, Any]
 # Seconds to wait for Triton's answer.
 PATIENCE = 2.0
-# Seconds for which Triton's answer is kept: anybody may ask for readiness, at any rate.
+# Seconds for which Triton's answer is kept: readiness is public, and may be asked for at any rate.
 KEPT = 1.0
 
 

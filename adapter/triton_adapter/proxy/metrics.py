@@ -10,31 +10,30 @@ from typing import Any
 
 from triton_adapter.errors import AdapterError
 
+# Upper bounds of the histograms' buckets, in seconds.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 Labels = tuple[str, ...]
 
 
 class Counter:
-    """A number for each set of labels; it only grows."""
+    """A number for each set of labels, which only grows. `labels` are names, separated by spaces."""
 
     kind = "counter"
 
-    def __init__(self, name: str, text: str, *labels: str) -> None:
-        self.name, self.text, self.labels = name, text, labels
+    def __init__(self, name: str, text: str, labels: str = "") -> None:
+        self.name, self.text, self.labels = name, text, tuple(labels.split())
         self.values: defaultdict[Labels, float] = defaultdict(float)
 
     def samples(self) -> Iterator[str]:
         for labels, value in list(self.values.items()):
-            yield (
-                f"{self.name}{_labels(self.labels, labels)} {value:g}"
-                if value < 1e6
-                else (f"{self.name}{_labels(self.labels, labels)} {int(value)}")
-            )
+            # `g` has six digits; from there on the number is written whole.
+            written = f"{value:g}" if value < 1e6 else str(int(value))
+            yield f"{self.name}{_labels(self.labels, labels)} {written}"
 
 
 class Gauge(Counter):
-    """A number for each set of labels."""
+    """A number for each set of labels, which may grow and shrink."""
 
     kind = "gauge"
 
@@ -44,8 +43,8 @@ class Histogram:
 
     kind = "histogram"
 
-    def __init__(self, name: str, text: str, bounds: tuple[float, ...], *labels: str) -> None:
-        self.name, self.text, self.bounds, self.labels = name, text, bounds, labels
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...], labels: str) -> None:
+        self.name, self.text, self.bounds, self.labels = name, text, bounds, tuple(labels.split())
         self.values: dict[Labels, list[Any]] = {}
 
     def observe(self, labels: Labels, value: float) -> None:
@@ -75,24 +74,21 @@ def _escaped(value: str) -> str:
 
 
 class Metrics:
-    """Everything one proxy counts."""
+    """All metrics of one proxy."""
 
     def __init__(self) -> None:
         self.requests = Counter(
             "triton_proxy_requests_total",
             "Requests, by the status they were answered with; 499: the client left first.",
-            "route",
-            "model",
-            "status",
+            "route model status",
         )
         self.duration = Histogram(
             "triton_proxy_request_duration_seconds",
             "From a request's first byte to its answer's last.",
             SECONDS,
-            "route",
-            "model",
+            "route model",
         )
-        self.tokens = Counter("triton_proxy_tokens_total", "Tokens read and written.", "model", "kind")
+        self.tokens = Counter("triton_proxy_tokens_total", "Tokens read and written.", "model kind")
         self.first = Histogram(
             "triton_proxy_time_to_first_token_seconds",
             "From a streamed request's first byte to its answer's first text.",
@@ -108,10 +104,7 @@ class Metrics:
         self.errors = Counter(
             "triton_proxy_upstream_errors_total",
             "Attempts that failed at a deployment.",
-            "model",
-            "deployment",
-            "status",
-            "code",
+            "model deployment status code",
         )
         self.retries = Counter("triton_proxy_retries_total", "Attempts after the first.", "model")
         self.fallbacks = Counter("triton_proxy_fallbacks_total", "Turns to another model.", "model")
@@ -119,8 +112,7 @@ class Metrics:
         self.cooling = Gauge(
             "triton_proxy_deployment_cooling_down",
             "1 while a deployment is left out because it failed.",
-            "model",
-            "deployment",
+            "model deployment",
         )
         self.in_flight.values[()] = 0
 
@@ -134,7 +126,7 @@ class Metrics:
         self.fallbacks.values[model,] += 1
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         lines: list[str] = []
         for metric in vars(self).values():
             lines += [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}"]

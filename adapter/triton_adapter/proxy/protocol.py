@@ -1,6 +1,34 @@
 """uvicorn's HTTP/1.1 protocol with limits for slow or endless requests and for clients that do not read.
 
 What is not HTTP, or comes too late, is answered with OpenAI's error object, and the connection is closed.
+
+Theory of operation
+-------------------
+
+uvicorn's protocol parses requests and runs the application; a subclass adds three things to it.
+
+Limits of time. `Waiting` says which part of a request has not come completely:
+
+    HEAD  --end of the headers--> BODY  --end of the body--> NOTHING  --first byte of the next request--> HEAD
+
+The parser reports these changes by callbacks, several of which may come within one `data_received`. Only after all of
+them the timer is looked at: `_timed` is the part that it was started for, and if that is another part by now it is
+started anew. So a request that comes in one segment, as most do, costs no timer. NOTHING has none: uvicorn closes idle
+connections itself. When the timer fires:
+
+- HEAD: 408, or only the end of the connection if it never began a request.
+- BODY: the timer goes on while SLOWEST bytes per second come. After that the application's read of the body ends, with
+  LATE in the scope, and the application answers. If the request is answered already, the connection is closed.
+- A client that does not read has a timer of its own, from `pause_writing` to `resume_writing`. It ends in an abort.
+
+A limit of size. `_size` counts the bytes of the part that is waited for; a head of more than LARGEST_HEAD is 431.
+
+No upgrades. The parser of httptools takes no body of a request with an Upgrade header, and Java's own client sends one
+(h2c) with the first request of every connection. So the header is renamed before the parser sees it. A segment may end
+within its name: bytes that may begin it are held back in `_held`, and `_passed` keeps the last bytes before them, in
+case the line break of the header is among those.
+
+Answers are written by `Gathered`, which sends an answer's head and body in one segment.
 """
 
 import asyncio
@@ -16,12 +44,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from triton_adapter.errors import AdapterError, BadRequestError
 from triton_adapter.proxy.http import LATE, error_headers, new_request_id
 
-# Bytes of a request's line and headers; of a request that is not a connection's first, after its first segment.
+# Bytes of a request's line and headers. A later request of a connection is counted after its first segment.
 LARGEST_HEAD = 64 << 10
-# Nothing is changed to here, and the parser takes no body of a request that wants it: Java's own client asks for h2c
-# with the first request of every connection.
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-# The same, cut by the end of a segment after its first letter.
+# The beginning of the header's name at the end of a segment.
 _CUT = re.compile(rb"(?<=\r\n)u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?\Z", re.IGNORECASE)
 # Bytes per second at which a body gets more time.
 SLOWEST = 16 << 10
@@ -85,19 +111,26 @@ class Waiting(Enum):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. A request that comes in one segment, as most do, starts no timer."""
+    """One connection."""
 
     def __init__(self, *given: Any, bounds: Bounds, **named: Any) -> None:
         super().__init__(*given, **named)
         self._bounds = bounds
+        self._begun = False  # a request has begun on this connection
+        # The part of the request that is waited for: its bytes so far, and its timer.
         self._waiting = self._timed = Waiting.HEAD
-        self._size = 0  # of the part that has come
+        self._size = 0
         self._since = self.loop.time()
-        self._begun = False
-        # Of a head that comes in several segments: its last bytes that were passed on, and those that were not yet.
-        self._passed = self._held = b""
         self._timer: asyncio.TimerHandle | None = None
+        # A head in several segments: the last bytes that the parser has, and those that are held back.
+        self._passed = self._held = b""
+        # The timer of a client that does not read.
         self._sending: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        waiting = self._waiting.name if self._begun else "FIRST REQUEST"
+        sending = "" if self._sending is None else ", client does not read"
+        return f"<Protocol [waiting for {waiting}, {self._size} bytes of it{sending}]>"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -130,6 +163,7 @@ class Protocol(HttpToolsProtocol):
             )
 
     def _without_upgrade(self, data: bytes) -> bytes:
+        """Return the bytes that the parser may have now, with an Upgrade header renamed."""
         passed, held = self._passed, self._held
         text = _UPGRADE.sub(b"\r\nIgnored:", passed + held + data)
         cut = None if b"\r\n\r\n" in text else _CUT.search(text)
@@ -196,22 +230,23 @@ class Protocol(HttpToolsProtocol):
 
     def _body_is_late(self) -> None:
         left = self._since + self._bounds.body + self._size / SLOWEST - self.loop.time()
-        if self.pipeline:  # it is not read while the request before it is answered
+        if self.pipeline:  # a body is not read while the request before it is answered
             left = self._bounds.body
         if left > 0:
             self._timer = self.loop.call_later(left, self._late)
         elif self.cycle.response_complete:
             self.transport.close()
-        else:  # the reader of the body sees it, and answers
+        else:  # the application's read of the body ends, and the application answers
             self.scope[LATE] = True  # type: ignore[literal-required]
             self.cycle.more_body = False
             self.cycle.message_event.set()
 
     def _refuse(self, error: AdapterError) -> None:
+        """Answer with an error, unless an answer has begun, and close the connection."""
         self._gathered.flush()
         cycle: Any = self.cycle  # None before the first request, whatever its type says
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
-        if not answering:  # nothing may be written into the middle of an answer
+        if not answering:  # an error must not be written into the middle of an answer
             body = orjson.dumps(error.to_dict())
             headers = [
                 (b"content-type", b"application/json"),

@@ -19,6 +19,7 @@ from triton_adapter.proxy.deployments import Catalog, Deployment, Group
 from triton_adapter.proxy.metrics import Metrics
 
 log = logging.getLogger("triton_proxy")
+# Seconds before a retry: the first and the longest back-off, and the longest Retry-After that is obeyed.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 LONGEST_WAIT = 60.0
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class Outcome(Generic[Result]):
-    """Who answered, with what, and after how many retries and fallbacks."""
+    """Which deployment answered, with what, and after how many retries and fallbacks."""
 
     deployment: Deployment
     result: Result
@@ -86,6 +87,16 @@ class Router:
         self.metrics = metrics
         self._strategy = STRATEGY[config.strategy]
         self._policy = {getattr(errors, name): count for name, count in config.retry_policy.items()}
+
+    def __repr__(self) -> str:
+        now = monotonic()
+        every = list(self.catalog.entries())
+        cooling = sum(one.cooling(now) for one in every)
+        running = sum(one.meter.running for one in every)
+        return (
+            f"<Router {self.config.strategy} [{len(every)} deployments, {cooling} cooling down,"
+            f" {running} requests running]>"
+        )
 
     async def open(self, group: Group, ask: Callable[[Deployment], Awaitable[Result]]) -> Outcome[Result]:
         """Return the first answer that could be opened; `ask` asks one deployment for it.
@@ -167,7 +178,7 @@ class Router:
             )
         if len(free) == 1:
             return free[0]
-        awake = [one for one in free if one.cooled_until <= now]
+        awake = [one for one in free if not one.cooling(now)]
         if not awake:
             if not tried and self._has_fallback(group):
                 raise errors.ServiceUnavailableError("The model is not available; try again later")

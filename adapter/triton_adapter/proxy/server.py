@@ -102,6 +102,13 @@ class ProxyServer:
         self._server = _Server(uvicorn_config(config, self.proxy), self._ready.set)
         self._thread = threading.Thread(target=self._run, name="triton-proxy", daemon=True)
 
+    def __repr__(self) -> str:
+        if self._thread.is_alive():
+            state = "RUNNING" if self._server.started else "STARTING"
+        else:
+            state = "NEW" if self._thread.ident is None else "STOPPED"
+        return f"<ProxyServer {self._url} [{state}]>"
+
     @property
     def http_url(self) -> str:
         """The address, `http://127.0.0.1:port`."""

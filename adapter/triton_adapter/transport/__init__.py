@@ -1,1 +1,1 @@
-"""How a call's steps are driven: on an event loop, or on one in a thread for callers that block. All I/O is here."""
+"""Drives the steps of calls, on an event loop or, for callers that block, on one in a thread. All I/O is here."""

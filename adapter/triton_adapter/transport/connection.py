@@ -1,10 +1,39 @@
-"""One HTTP/1.1 connection on asyncio, parsed by httptools: a request, its answer, the next one.
+"""One HTTP/1.1 client connection on asyncio, parsed by httptools: a request, its answer, the next request.
 
-Bodies come whole, or as a stream that is read piece by piece. Nothing is followed, decoded or repeated here.
+Bodies come whole, or as a stream that is read piece by piece. Redirects are not followed, bodies are not decoded, and
+no request is repeated here.
+
+Theory of operation
+-------------------
+
+A connection answers one request at a time. `State` says how far it is:
+
+    IDLE  --ask()----------------------> SENT
+    SENT  --first byte-----------------> HEAD
+    HEAD  --end of the headers---------> BODY, or STREAM if one was asked for and the status is 200
+    BODY, STREAM --end of the answer---> DONE, or CLOSED without keep-alive
+    DONE  --give_back(), to the pool---> IDLE
+
+From every state an error, a limit of time or the end of the TCP connection leads to CLOSED. Nothing leads out of it.
+
+- What state a request fails in decides whether it may be repeated: in SENT no byte of the answer has come, so an error
+  is `retryable`. From HEAD on Triton may have performed the request.
+- The end of a body gives the connection back at once. The connection of a stream stays DONE until the reader has taken
+  all of it, or has left: `_body` holds what is not read yet, and the next request would overwrite it.
+- In IDLE and DONE no answer is expected. Every byte that comes is an error of the server, and closes the connection. So
+  do bytes after an answer in the same packet: the parser reports them when the answer has ended already.
+
+One future, `_waiter`, stands for what the caller waits for: in SENT and HEAD the reply, in STREAM the next bytes.
+A reader that is slow stops the sender: above HIGH_WATER unread bytes the transport is paused.
+
+A stream has two limits of time in one timer: `silence` is the longest pause between two packets. The timer is not
+moved with each packet; when it fires it looks at the time of the last packet and starts again for the rest. Other
+requests have one limit, `timeout`, from the first byte sent to the last received.
 """
 
 import asyncio
 from contextlib import suppress
+from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +41,36 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from triton_adapter.errors import AdapterError, APIConnectionError, APITimeoutError, BadGatewayError
 from triton_adapter.steps import Reply, Wire
-from triton_adapter.transport.place import Place
+from triton_adapter.transport.place import Address
 
 if TYPE_CHECKING:
     from triton_adapter.transport.pool import Pool
 
-# Kept connections are closed after so many seconds without use.
+# Idle connections are closed after so many seconds.
 KEPT = 60.0
-# A stream's unread bytes at which the sender is made to wait.
+# Unread bytes of a stream above which the sender has to wait.
 HIGH_WATER = 1 << 18
-# An answer's bytes at which its head is taken to have no end.
+# Bytes of an answer's status line and headers above which they are taken to have no end.
 LONGEST_HEAD = 1 << 16
+# Seconds between two looks at a stream whose reader is slow.
+_LATER = 0.05
+
+
+class State(Enum):
+    """How far a connection is with its request; the docstring of this file has the transitions."""
+
+    IDLE = auto()  # no request; new, or kept by the pool
+    SENT = auto()  # the request is written; nothing has come
+    HEAD = auto()  # part of the headers has come
+    BODY = auto()  # the body is collected
+    STREAM = auto()  # the body is passed on as it comes
+    DONE = auto()  # the answer has ended; the reader of the stream has not
+    CLOSED = auto()  # it cannot be used again
+
+
+_SENT, _HEAD, _BODY, _STREAM = State.SENT, State.HEAD, State.BODY, State.STREAM
+# The states in which an answer is expected. A tuple, because a set would call Enum's hash for every packet.
+_ACTIVE = (_STREAM, _BODY, _HEAD, _SENT)
 
 
 class Headers(dict[str, str]):
@@ -34,7 +82,7 @@ class Headers(dict[str, str]):
 
 
 class Source:
-    """A stream that is open: read it to its end, or close it. Its connection is another request's afterwards."""
+    """An open stream. It is read to its end, or closed; after that its connection serves another request."""
 
     __slots__ = ("_connection", "_error")
 
@@ -43,9 +91,9 @@ class Source:
         self._error: AdapterError | None = None
 
     async def read(self) -> bytes:
-        """Return the next bytes, empty at the end."""
+        """Return the next bytes, empty at the end. An AdapterError if the stream breaks off, or was closed early."""
         if self._connection is None:
-            if self._error is not None:  # to be left is no end
+            if self._error is not None:
                 raise self._error
             return b""
         data = await self._connection.read()
@@ -54,16 +102,16 @@ class Source:
         return data
 
     def close(self) -> None:
-        """Leave the stream: the connection is closed, unless the answer came to an end. Idempotent."""
+        """Leave the stream: its connection is closed, unless the answer has ended. Idempotent."""
         if self._connection is not None:
             self._connection.close()
             self._error = self._connection.error
             self._give_back()
 
     def leave(self) -> None:
-        """Close from any thread, without waiting for it: a finalizer may ask for this."""
+        """Close from any thread, without waiting for it: a finalizer may call this."""
         if self._connection is not None:
-            with suppress(RuntimeError):  # its loop is closed, and it with it
+            with suppress(RuntimeError):  # the loop is closed, and the connection with it
                 self._connection.loop.call_soon_threadsafe(self.close)
 
     def _give_back(self) -> None:
@@ -75,34 +123,39 @@ class Source:
 class Connection(asyncio.Protocol):
     """One connection, answering one request at a time."""
 
-    def __init__(self, pool: "Pool", key: Place) -> None:
-        self._pool = pool
-        self.key = key
+    def __init__(self, pool: "Pool", address: Address) -> None:
+        # Per connection.
+        self.address = address
         self.loop = asyncio.get_running_loop()
+        self.state = State.IDLE
+        self.requests = 0
+        self.kept_since = 0.0
+        self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
-        self._busy = False
-        self._stream = False
         self._waiter: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        # Per request.
+        self.error: AdapterError | None = None
+        self._streamed = False  # the request asks for a stream
         self._silence: float | None = None
-        self._heard = 0.0
-        self.kept_since = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
+        self._heard = 0.0  # when the last packet came
         self._headers = Headers()
         self._body: list[bytes] = []
-        self._unread = 0
-        self._begun = self._headed = self._complete = self._keep = False
-        self.error: AdapterError | None = None
+        self._unread = 0  # bytes of the head before its end, then bytes in `_body`
+
+    def __repr__(self) -> str:
+        count = f"{self.requests} request{'' if self.requests == 1 else 's'}"
+        return f"<Connection {self.address.origin} [{self.state.name}, {count}]>"
 
     # --- requests
 
     async def ask(self, wire: Wire, data: bytes) -> Reply:
-        """Send a request; return its reply, or for a stream its head."""
-        self._begin()
-        self._busy, self._stream = True, wire.stream
+        """Send a request and return its reply, with an open stream if one was asked for and the status is 200."""
+        self.state = _SENT
+        self.requests += 1
+        self.error, self._streamed = None, wire.stream
+        self._headers, self._body, self._unread = Headers(), [], 0
         waiter = self._waiter = self.loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
@@ -114,41 +167,49 @@ class Connection(asyncio.Protocol):
         try:
             reply: Reply = await waiter
         except BaseException:
-            if self._waiter is waiter:  # else it is another request's by now
+            if self._waiter is waiter:  # otherwise the connection serves another request already
                 self.close()
-                self.give_back()  # a stream that had just ended, which nobody will read
+                self.give_back()  # a stream may just have ended, and will not be read
             raise
         return reply
 
     async def read(self) -> bytes:
-        """Return the next bytes of a stream, empty at its end."""
+        """Return the next bytes of a stream, empty at its end. Raise `error` if it broke off."""
         while not self._body:
             if self.error is not None:
                 raise self.error
-            if self._complete:
+            if self.state is not _STREAM:
                 return b""
             self._waiter = self.loop.create_future()
             await self._waiter
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        if self._unread > HIGH_WATER and self._transport is not None:
-            self._transport.resume_reading()
+        self._resume()
         self._unread = 0
         return data
 
     def close(self) -> None:
-        """Leave: the connection is closed, unless its answer came to an end. Idempotent."""
-        if self._busy:
-            self._fail(APIConnectionError("the answer was left"))
+        """Leave the request: the connection is closed, unless the answer has ended. Idempotent."""
+        if self.state in _ACTIVE:
+            self._fail(APIConnectionError("the answer was closed before its end"))
 
     def give_back(self) -> None:
-        """Let other requests have the connection, once a stream's bytes have been read."""
-        if self._complete and self._keep:
-            self._keep = False
+        """Let other requests have the connection, once a stream has ended and has been read or left."""
+        if self.state is State.DONE:
+            self.state = State.IDLE
             self.kept_since = monotonic()
-            if self._unread > HIGH_WATER and self._transport is not None:  # it was left without being read
-                self._transport.resume_reading()
+            self._resume()  # a stream may be left without being read
             self._pool.keep(self)
+
+    def stale(self, now: float) -> bool:
+        """Return whether a kept connection should not be used again."""
+        transport = self._transport
+        return transport is None or transport.is_closing() or now - self.kept_since > KEPT
+
+    def abort(self) -> None:
+        """Close at once. A request that is under way fails when asyncio reports the loss."""
+        if self._transport is not None:
+            self._transport.abort()
 
     # --- asyncio's callbacks
 
@@ -156,144 +217,152 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream's
 
     def data_received(self, data: bytes) -> None:
-        if not self._busy:
-            return self._drop()  # nobody asked
-        self._begun = True
-        if not self._headed:
+        state = self.state
+        if state is _SENT:
+            state = self.state = _HEAD
+        if state is _HEAD:
             self._unread += len(data)
+        elif state not in _ACTIVE:
+            self._drop()
+            return
         if self._silence is not None:
             self._heard = monotonic()
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            if self._headed:
-                self._fail(APIConnectionError("Triton's answer broke off"))
-            else:
-                self._fail(
-                    BadGatewayError(
-                        "the upstream does not speak HTTP as Triton does: is api_base the address of its HTTP port?"
-                    )
-                )
+            self._misread()
         else:
-            if not self._headed and self._unread > LONGEST_HEAD:
+            if state is _HEAD and self.state is _HEAD and self._unread > LONGEST_HEAD:
                 self._fail(BadGatewayError("the upstream's answer begins with headers that do not end"))
-        return None
 
     def eof_received(self) -> None:
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
-        if not self._busy:
-            return
-        if exc is None and self._headed and self._ends_with_the_connection():
+        if self.state not in _ACTIVE:
+            self.state = State.CLOSED
+        elif self.state is _SENT:
+            refused = self.address.refusal(exc, agreed=True)
+            self._fail(refused or APIConnectionError("the connection to Triton broke", retryable=True))
+        elif exc is None and self.state is not _HEAD and self._ends_with_the_connection():
             self._end(keep=False)
-        elif self._begun:
-            self._fail(APIConnectionError("Triton's answer broke off"))
-        elif (refused := self.key.refusal(exc, agreed=True)) is not None:
-            self._fail(refused)
         else:
-            self._fail(APIConnectionError("the connection to Triton broke", retryable=True))
+            self._fail(APIConnectionError("Triton's answer broke off"))
 
-    # --- httptools' callbacks; what comes behind an answer is nobody's
+    # --- httptools' callbacks
 
     def on_message_begin(self) -> None:
-        if not self._busy:
+        if self.state not in _ACTIVE:
             self._drop()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._busy:
+        if self.state in _ACTIVE:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if not self._busy:
+        if self.state is not _HEAD:
             return
-        if status < 200:  # 100: go on
+        if status < 200:  # 100 Continue: the headers of the answer follow
             self._headers = Headers()
             return
-        self._headed, self._unread = True, 0
-        self._stream = self._stream and status == 200
-        if self._stream:
+        self._unread = 0
+        if self._streamed and status == 200:
+            self.state = _STREAM
             self._wake(Reply(200, self._headers, b"", Source(self)))
         else:
+            self.state = _BODY
             self._silence = None
 
     def on_body(self, body: bytes) -> None:
-        if not self._busy:
+        state = self.state
+        if state not in _ACTIVE:
             return
         self._body.append(body)
         self._unread += len(body)
-        if not self._stream:
-            if self._unread > self._pool.longest:
-                self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
-        else:
+        if state is _STREAM:
             if self._unread > HIGH_WATER and self._transport is not None:
                 self._transport.pause_reading()
             self._wake(None)
+        elif self._unread > self._pool.longest:
+            self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
 
     def on_message_complete(self) -> None:
-        if self._busy and self._headed:
+        if self.state is _BODY or self.state is _STREAM:
             self._end(keep=self._parser.should_keep_alive())
 
-    # --- the end
+    # --- the end of an answer
 
     def _ends_with_the_connection(self) -> bool:
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers
 
     def _end(self, *, keep: bool) -> None:
-        self._finish()
-        self._complete = True
-        self._keep = keep
+        """End the answer: it has come whole."""
+        streamed = self.state is _STREAM
+        self._stop_timer()
+        self.state = State.DONE
         if not keep:
             self._drop()
-        if self._stream:
+        if streamed:
             self._wake(None)
         else:
             self._wake(Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
             self.give_back()
 
+    def _misread(self) -> None:
+        """End what the parser cannot read."""
+        if self.state is _HEAD:
+            self._fail(
+                BadGatewayError(
+                    "the upstream does not speak HTTP as Triton does: is api_base the address of its HTTP port?"
+                )
+            )
+        elif self.state in _ACTIVE:
+            self._fail(APIConnectionError("Triton's answer broke off"))
+        else:
+            self._drop()
+
     def _fail(self, error: AdapterError) -> None:
-        self._finish()
-        self.error = error
+        """Close the connection; what waits for the answer gets the error."""
+        streamed = self.state is _STREAM
+        self._stop_timer()
+        self.state, self.error = State.CLOSED, error
         if self._waiter is not None and not self._waiter.done():
-            if self._stream and self._headed:
-                self._waiter.set_result(None)  # `read` raises it, once what came before is read
+            if streamed:
+                self._waiter.set_result(None)  # `read` raises the error after what came before it
             else:
                 self._waiter.set_exception(error)
         if self._transport is not None:
             self._transport.abort()
 
-    def _finish(self) -> None:
-        self._busy = False
-        self._silence = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _drop(self) -> None:
+        """Close the connection after a complete answer, or without one."""
+        self.state = State.CLOSED
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- waiting
 
     def _wake(self, result: Reply | None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(result)
 
+    def _resume(self) -> None:
+        if self._unread > HIGH_WATER and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _stop_timer(self) -> None:
+        self._silence = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _late(self) -> None:
         if self._silence is not None:
             left = self._heard + self._silence - monotonic()
-            # A reader who takes their time is no silence of Triton's.
+            # While bytes are unread it is the reader who is slow, not Triton.
             if left > 0 or self._body:
-                self._timer = self.loop.call_later(max(left, 0.05), self._late)
+                self._timer = self.loop.call_later(max(left, _LATER), self._late)
                 return
         self._fail(APITimeoutError("Triton did not answer in the time allowed"))
-
-    def _drop(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def stale(self, now: float) -> bool:
-        """Tell whether a kept connection should not be used again."""
-        transport = self._transport
-        return transport is None or transport.is_closing() or now - self.kept_since > KEPT
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()

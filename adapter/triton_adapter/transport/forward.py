@@ -1,7 +1,7 @@
-"""Forward proxies: whom HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY send a connection through, and the tunnel.
+"""Forward proxies: the settings HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, and the tunnel through a proxy.
 
-An http request is handed to the proxy whole, as everywhere. An https one goes through a tunnel (CONNECT), and TLS is
-agreed on with the server itself: the proxy sees its name and its port alone.
+An http request is sent to the proxy, with the whole URL in its first line. An https request goes through a tunnel
+(CONNECT). The TLS handshake is with the server itself, so the proxy sees only the server's name and port.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from urllib.parse import unquote, urlsplit
 from triton_adapter.errors import APIConnectionError
 
 CODE = "upstream_proxy"
-# Bytes of a proxy's answer to CONNECT.
+# Bytes of a proxy's answer to CONNECT above which it is taken to have no end.
 LONGEST_ANSWER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Via:
-    """A proxy, and what it is shown."""
+class ForwardProxy:
+    """A proxy. `credentials` is the value of Proxy-Authorization, empty if there is none."""
 
     host: str
     port: int
@@ -28,49 +28,54 @@ class Via:
 
     @property
     def header(self) -> str:
-        """The header's line for the proxy, if there is one. It is for nobody else."""
+        """The header line with the credentials, if there are any. It must be sent to the proxy only."""
         return f"Proxy-Authorization: {self.credentials}\r\n" if self.credentials else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Routes:
-    """What the environment says: the proxies by scheme, and under `no` who is asked without one."""
+class ProxySettings:
+    """The proxies that the environment names, by scheme; under `no` the hosts that are reached without one."""
 
-    said: tuple[tuple[str, str], ...] = field(repr=False)
+    named: tuple[tuple[str, str], ...] = field(repr=False)
 
-    def via(self, scheme: str, host: str, port: int) -> Via | None:
-        """Return the proxy for an address, None for none. APIConnectionError if what is named is no http proxy."""
-        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # it is there
+    def via(self, scheme: str, host: str, port: int) -> ForwardProxy | None:
+        """Return the proxy for a server, None for none. APIConnectionError if the URL named is not an http proxy's."""
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # the stubs lack it
 
-        said = dict(self.said)
-        url = said.get(scheme) or said.get("all")
-        # A proxy elsewhere would look for this machine's Triton on its own machine.
-        if not url or _is_here(host) or proxy_bypass_environment(f"{host}:{port}", said):
+        named = dict(self.named)
+        url = named.get(scheme) or named.get("all")
+        # For a proxy on another machine, "localhost" would be that machine.
+        if not url or _is_local(host) or proxy_bypass_environment(f"{host}:{port}", named):
             return None
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             if parts.scheme == "http" and parts.hostname:
-                shown = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-                credentials = f"Basic {b64encode(shown).decode()}" if "@" in parts.netloc else ""
-                return Via(parts.hostname, parts.port or 80, credentials)
+                login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+                credentials = f"Basic {b64encode(login).decode()}" if "@" in parts.netloc else ""
+                return ForwardProxy(parts.hostname, parts.port or 80, credentials)
         except ValueError:
             pass
         raise APIConnectionError(
-            f"the proxy that the environment names for {scheme} is no http://host:port, the one kind that is supported",
+            f"the proxy that the environment names for {scheme} must be http://host:port: no other kind is supported",
             code=CODE,
         )
 
 
-def environment() -> Routes | None:
-    """Return what the environment says now; None if nothing."""
+def environment() -> ProxySettings | None:
+    """Return the settings in the environment now, None if there are none."""
     if not any(name[-6:].lower() == "_proxy" for name in os.environ):
         return None
     from urllib.request import getproxies_environment
 
-    return Routes(tuple(sorted(getproxies_environment().items())))
+    return ProxySettings(tuple(sorted(getproxies_environment().items())))
 
 
-def _is_here(host: str) -> bool:
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _is_local(host: str) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
@@ -79,16 +84,20 @@ def _is_here(host: str) -> bool:
 
 
 class Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel. `agreed` ends when there is one; the transport is TLS's from then on."""
+    """Asks a proxy for a tunnel to a server.
 
-    def __init__(self, via: Via, host: str, port: int) -> None:
-        self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    `agreed` is done when there is one, or has the APIConnectionError that says why there is none. After that the
+    transport belongs to TLS.
+    """
+
+    def __init__(self, via: ForwardProxy, host: str, port: int) -> None:
+        self._server = f"{bracketed(host)}:{port}"
         self._via = via
         self._head = b""
         self.agreed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        request = f"CONNECT {self._where} HTTP/1.1\r\nHost: {self._where}\r\n{self._via.header}\r\n"
+        request = f"CONNECT {self._server} HTTP/1.1\r\nHost: {self._server}\r\n{self._via.header}\r\n"
         transport.write(request.encode())  # type: ignore[attr-defined]  # a stream's
 
     def data_received(self, data: bytes) -> None:
@@ -96,16 +105,16 @@ class Tunnel(asyncio.Protocol):
         head, end, rest = self._head.partition(b"\r\n\r\n")
         if not end:
             if len(self._head) > LONGEST_ANSWER:
-                self._refused("has no end to its answer")
+                self._refused("does not end its answer")
             return
         status = head.split(b" ", 2)[1:2]
         if not head.startswith(b"HTTP/1.") or status != [b"200"]:
-            told = status[0].decode() if status and status[0].isdigit() and len(status[0]) == 3 else ""
-            # 5xx: it did not reach Triton, which may be back soon; without a proxy that is worth another try too.
-            why = f"refuses to connect ({told})" if told else "does not speak HTTP"
-            self._refused(why, retryable=told.startswith("5"))
-        elif rest:  # a server waits for TLS to begin: these are the proxy's own
-            self._refused("says more than it was asked")
+            code = status[0].decode() if status and status[0].isdigit() and len(status[0]) == 3 else ""
+            # 5xx: the proxy did not reach Triton. That is repeated, as it is without a proxy.
+            why = f"refuses to connect ({code})" if code else "does not speak HTTP"
+            self._refused(why, retryable=code.startswith("5"))
+        elif rest:  # a TLS server sends nothing first: these bytes are the proxy's own
+            self._refused("sends more than its answer")
         elif not self.agreed.done():
             self.agreed.set_result(None)
 

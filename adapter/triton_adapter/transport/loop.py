@@ -9,18 +9,23 @@ from triton_adapter.generation.flow import Flow
 from triton_adapter.steps import Sleep, Steps, Together, Wire
 from triton_adapter.transport.pool import Pool
 
-SIDE_BY_SIDE = 16
+# Requests of one call that are under way at a time.
+CONCURRENT = 16
 # Streams of one answer that are read at a time: as many as OpenAI lets a prompt have choices.
 STREAMS = 128
+# Packets of these streams that wait to be read by the caller.
 QUEUED = 16
 
 
 class LoopTransport:
-    """Drives steps on one event loop with a pool of connections."""
+    """Drives steps on one event loop with a pool of connections. `send` performs one HTTP request."""
 
     def __init__(self) -> None:
         self._pool = Pool()
         self.send = self._pool.send
+
+    def __repr__(self) -> str:
+        return f"<LoopTransport {self._pool!r}>"
 
     async def close(self) -> None:
         """Close every connection."""
@@ -42,81 +47,81 @@ class LoopTransport:
         finally:
             steps.close()
 
-    async def batches(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
+    def batches(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield a streamed answer's chunks, as many at a time as have come."""
-        for lane, pieces in zip(flow.lanes, flow.whole, strict=False):
-            yield [*flow.take(lane, pieces), *flow.end(lane)]
         if len(flow.openings) == 1:
-            lane = flow.lanes[0]
-            source = (await self.run(flow.openings[0])).source
-            try:
-                cut = False
-                while data := await source.read():
-                    if chunks := flow.feed(lane, data):
-                        yield chunks
-                    if flow.error is not None:
-                        raise flow.error
-                    if cut := flow.satisfied(lane):
-                        break
-                yield [*flow.end(lane, cut=cut), *flow.close()]
-            finally:
-                source.close()
-            return
-        if flow.openings:
-            async for chunks in self._merged(flow):
-                yield chunks
-        if last := flow.close():
-            yield last
+            return self._single(flow)
+        return self._merged(flow) if flow.openings else _complete(flow)
+
+    async def _single(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
+        """Read the one stream of an answer with one choice."""
+        lane = flow.lanes[0]
+        source = (await self.run(flow.openings[0])).source
+        try:
+            cut = False
+            while data := await source.read():
+                if chunks := flow.feed(lane, data):
+                    yield chunks
+                if flow.error is not None:
+                    raise flow.error
+                if cut := flow.satisfied(lane):
+                    break
+            yield [*flow.end(lane, cut=cut), *flow.close()]
+        finally:
+            source.close()
 
     async def _merged(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
+        """Read the streams of several choices side by side, each by a task of its own."""
         queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(QUEUED)
-        done: set[int] = set()
-        places = asyncio.Semaphore(STREAMS)
-
-        async def placed(at: int, opening: Steps) -> None:
-            async with places:
-                await self._pump(at, opening, queue)
-
-        tasks = [asyncio.create_task(placed(at, opening)) for at, opening in enumerate(flow.openings)]
+        slots = asyncio.Semaphore(STREAMS)
+        tasks = [
+            asyncio.create_task(self._pump(at, opening, queue, slots))
+            for at, opening in enumerate(flow.openings)
+        ]
+        reading = set(range(len(tasks)))
         try:
-            left = len(tasks)
-            while left:
+            while reading:
                 at, item = await queue.get()
-                if at in done:
+                if at not in reading:
                     continue
                 lane = flow.lanes[at]
                 if isinstance(item, AdapterError):
                     raise item
                 if item is None:
-                    left -= 1
+                    reading.discard(at)
                     yield flow.end(lane)
                     continue
                 if chunks := flow.feed(lane, item):
                     yield chunks
                 if flow.error is not None:
                     raise flow.error
-                if flow.satisfied(lane):  # the rest of it is not wanted
-                    left -= 1
-                    done.add(at)
+                if flow.satisfied(lane):  # the rest of the stream is not wanted
+                    reading.discard(at)
                     tasks[at].cancel()
                     yield flow.end(lane, cut=True)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if last := flow.close():
+            yield last
 
-    async def _pump(self, at: int, opening: Steps, queue: "asyncio.Queue[Any]") -> None:
-        try:
-            source = (await self.run(opening)).source
+    async def _pump(
+        self, at: int, opening: Steps, queue: asyncio.Queue[tuple[int, Any]], slots: asyncio.Semaphore
+    ) -> None:
+        """Put a stream's bytes into the queue, then None at its end or the error that ended it."""
+        async with slots:
             try:
-                while data := await source.read():
-                    await queue.put((at, data))
-            finally:
-                source.close()
-        except AdapterError as error:
-            await queue.put((at, error))
-        else:
-            await queue.put((at, None))
+                source = (await self.run(opening)).source
+                try:
+                    while data := await source.read():
+                        await queue.put((at, data))
+                finally:
+                    source.close()
+            except AdapterError as error:
+                await queue.put((at, error))
+            else:
+                await queue.put((at, None))
 
     async def _perform(self, effect: Any) -> Any:
         if isinstance(effect, Together):
@@ -126,16 +131,24 @@ class LoopTransport:
         raise TypeError(effect)
 
     async def _together(self, steps: list[Steps]) -> list[Any]:
-        places = asyncio.Semaphore(SIDE_BY_SIDE)
+        slots = asyncio.Semaphore(CONCURRENT)
 
-        async def placed(one: Steps) -> Any:
-            async with places:
+        async def limited(one: Steps) -> Any:
+            async with slots:
                 return await self.run(one)
 
-        tasks = [asyncio.create_task(placed(one)) for one in steps]
+        tasks = [asyncio.create_task(limited(one)) for one in steps]
         try:
             return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _complete(flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
+    """Give an answer that is here already in the form of a stream."""
+    for lane, pieces in zip(flow.lanes, flow.whole, strict=False):
+        yield [*flow.take(lane, pieces), *flow.end(lane)]
+    if last := flow.close():
+        yield last

@@ -1,4 +1,4 @@
-"""Where a request goes, and its bytes."""
+"""The address that a URL leads to, and the bytes of a request to it. Pure."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,67 +7,82 @@ from urllib.parse import urlsplit
 from triton_adapter.errors import AdapterError
 from triton_adapter.steps import Wire
 from triton_adapter.tls import Tls, refusal
-from triton_adapter.transport.forward import Routes, Via
+from triton_adapter.transport.forward import ForwardProxy, ProxySettings, bracketed
 
 USER_AGENT = "triton-adapter"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a URL leads: whom to connect to, through which proxy, what to ask for."""
+class Address:
+    """What a URL leads to: the server, the proxy on the way, the TLS settings.
+
+    `head` is the rest of the request line and the headers that every request to the URL has. It is empty in the address
+    under which the pool keeps a connection.
+    """
 
     host: str
     port: int
     secure: bool
     head: str
     tls: Tls | None = None
-    via: Via | None = None
+    via: ForwardProxy | None = None
+
+    @property
+    def origin(self) -> str:
+        """The server as `https://host:8000`, followed by the forward proxy on the way if there is one."""
+        origin = f"http{'s' * self.secure}://{bracketed(self.host)}:{self.port}"
+        return origin if self.via is None else f"{origin} via {bracketed(self.via.host)}:{self.via.port}"
 
     def refusal(self, error: BaseException | None, *, agreed: bool) -> AdapterError | None:
-        """Return what TLS has to do with the end of a connection that has not been answered."""
+        """Return the error to raise if TLS is why a connection ended without an answer, else None.
+
+        `agreed` says that the TLS handshake was complete.
+        """
         shown = self.tls is not None and self.tls.certificate is not None
         return refusal(error, secure=self.secure, shown=shown, agreed=agreed)
 
 
 @lru_cache(maxsize=1024)
-def place(url: str, routes: Routes | None = None) -> Place:
-    """Read a URL. ValueError if it is none; APIConnectionError if the proxy on the way cannot be used."""
+def address_of(url: str, proxies: ProxySettings | None = None) -> Address:
+    """Read a URL. ValueError if it is not one; APIConnectionError if the proxy on the way cannot be used."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an http or https URL")
     secure = parts.scheme == "https"
-    # As it stands: Triton does not decode percent signs, so what is asked for is what must be sent.
+    # Sent as it stands: Triton does not decode percent signs.
     path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
     host = parts.netloc.rpartition("@")[2]
     port = parts.port or (443 if secure else 80)
-    via = None if routes is None else routes.via(parts.scheme, parts.hostname, port)
+    via = None if proxies is None else proxies.via(parts.scheme, parts.hostname, port)
     if via is not None and not secure:
         path = f"http://{host}{path}"
     head = f"{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n"
-    return Place(parts.hostname, port, secure, head, via=via)
+    return Address(parts.hostname, port, secure, head, via=via)
 
 
-def request_bytes(wire: Wire, where: Place) -> bytes:
+def request_bytes(wire: Wire, address: Address) -> bytes:
     """Return a request's bytes. ValueError if a header cannot be sent."""
-    head = where.head
+    head = address.head
     lines = [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
-    if where.via is not None and where.via.credentials and not where.secure:
-        lines.append(where.via.header)
+    if address.via is not None and address.via.credentials and not address.secure:
+        lines.append(address.via.header)
     ends = len(lines) + 3
     for name in ("Host", "User-Agent"):
-        if name in wire.headers:  # the caller's own, a gateway's name for the server
+        if (
+            name in wire.headers
+        ):  # the caller's own value replaces ours: a gateway may need its name for the server
             before, _, rest = head.partition(f"{name}: ")
             head = before + rest.partition("\r\n")[2]
             ends -= 1
     text = f"{wire.method} {head}{''.join(lines)}"
     if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
-        raise ValueError("a header with a line break in it")
+        raise ValueError("a header must not hold a line break")
     if wire.body is None:
         return f"{text}\r\n".encode()
     return f"{text}Content-Length: {len(wire.body)}\r\n\r\n".encode() + wire.body
 
 
 @lru_cache(maxsize=1024)
-def address(where: Place, tls: Tls | None) -> Place:
-    """Return what a connection is kept under."""
-    return Place(where.host, where.port, where.secure, "", tls, where.via)
+def pool_key(address: Address, tls: Tls | None) -> Address:
+    """Return the address under which a connection is kept: the same for every URL of one server."""
+    return Address(address.host, address.port, address.secure, "", tls, address.via)

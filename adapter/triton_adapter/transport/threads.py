@@ -1,6 +1,6 @@
-"""The blocking transport: the asynchronous one on an event loop in a thread of its own, awaited by the caller's thread.
+"""The blocking transport: runs the asynchronous one on an event loop in its own thread, and waits for the results.
 
-So a blocking call and an awaited one are the same code, and the streams of several choices are read side by side.
+So blocking and asynchronous calls run the same code, and the streams of several choices are read side by side.
 """
 
 import asyncio
@@ -16,7 +16,10 @@ from triton_adapter.transport.loop import LoopTransport
 
 
 class ThreadTransport:
-    """Drives steps for callers that block. Safe to share between threads, and usable on both sides of a fork."""
+    """Drives steps for callers that block. Threads may share it, and it works on both sides of a fork.
+
+    The thread and its loop start with the first call, and again in a forked process, which does not inherit threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,8 +29,15 @@ class ThreadTransport:
         self._transport: LoopTransport
         self._stop: asyncio.Event
 
+    def __repr__(self) -> str:
+        if self._closed:
+            return "<ThreadTransport [CLOSED]>"
+        if not self._running():
+            return "<ThreadTransport [NOT STARTED]>"
+        return f"<ThreadTransport [RUNNING] {self._transport!r}>"
+
     def run(self, steps: Steps) -> Any:
-        """Drive steps to their result. Whatever interrupts the wait closes the connection in use."""
+        """Drive steps to their result. An exception that interrupts the wait closes the connection in use."""
         self._begin()
         return self._wait(self._transport.run(steps))
 
@@ -48,7 +58,7 @@ class ThreadTransport:
                 self._post(batches.aclose())  # type: ignore[attr-defined]  # a generator
 
     def close(self) -> None:
-        """Close every connection, and give up what is still under way. Idempotent."""
+        """Close every connection, and give up the calls that are under way. Idempotent."""
         with self._lock:
             self._closed = True
             if self._thread is None or not self._thread.is_alive():
@@ -56,30 +66,34 @@ class ThreadTransport:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 
+    def _running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def _begin(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
+        """Start the thread if it does not run. ServiceUnavailableError if there can be no event loop."""
+        if self._running():
             return
         with self._lock:
             if self._closed:
                 raise RuntimeError("the client is closed")
-            if self._thread is not None and self._thread.is_alive():
+            if self._running():
                 return
             ready = threading.Event()
             self._transport = LoopTransport()
-            # Not kept alive by it: a program that ends need not close its client.
+            # A daemon, so that a program can end without closing its client.
             thread = threading.Thread(target=self._main, args=(ready,), name="triton-adapter", daemon=True)
             thread.start()
             ready.wait()
             if not hasattr(self, "_loop"):
                 raise ServiceUnavailableError("no event loop could be made: too many open files?")
-            self._thread = thread  # only now: others look at it without the lock
+            self._thread = thread  # set last, because other threads read it without the lock
 
     def _main(self, ready: threading.Event) -> None:
         try:
             with asyncio.Runner(loop_factory=_make_loop) as runner:
                 runner.run(self._serve(ready))
         except OSError:
-            ready.set()  # who waits finds no loop
+            ready.set()  # `_begin` finds no loop and raises
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -104,6 +118,7 @@ class ThreadTransport:
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:
-    # A forked process shares its parent's epoll: closing the copy of the loop there would deafen the parent's.
+    # A forked process shares its parent's epoll object. Closing the copied loop there would remove the parent's sockets
+    # from it, and the parent would hear nothing any more.
     selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)
     return asyncio.SelectorEventLoop(selector())

@@ -1,4 +1,4 @@
-"""Tool calls in a model's text: one parser, and a table of the formats that families of models write."""
+"""Tool calls in a model's text: one parser, and a table of the formats in which families of models write them."""
 
 from triton_adapter.generation.tools.formats import FORMATS, Format, ToolCall
 from triton_adapter.generation.tools.parser import CallPart, ToolParser, joined

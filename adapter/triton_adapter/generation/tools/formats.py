@@ -1,7 +1,8 @@
-"""How families of models write tool calls, as a table. Pure.
+"""The table of the formats in which families of models write tool calls, and a reader for each. Pure.
 
-A format says where calls begin (`markers`, or the very start of the text: `openings`) and reads one call from the
-start of a text. A detokenizer that skips special tokens removes some markers, hence the openings.
+A format says where calls begin: after one of its `markers`, or with one of its `openings` at the very start of the
+text. The openings are needed because a detokenizer that skips special tokens removes some markers. The format's
+reader reads one call from the start of a text.
 """
 
 import json
@@ -13,16 +14,16 @@ from typing import Any
 from triton_adapter.errors import BadRequestError
 from triton_adapter.jsontext import dumps
 
-# What a reader returns if it finds no call. WAIT: more text is needed; NONE: there is no call here.
+# What a reader returns when it finds no call. WAIT: more text is needed. NONE: there is no call here.
 WAIT = "wait"
 NONE = "none"
-# A call whose name is not known within so many characters is read when it is whole.
+# A call whose name is not known within so many characters is read only once it is complete.
 HEAD_LIMIT = 1024
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
 _DECODER = json.JSONDecoder()
-# `{"name": "...", "arguments": {`, other simple members before either; nothing but JSON, so that it and the reader of
-# whole calls never disagree.
+# Matches `{"name": "...", "arguments": {`, with other simple members before either. It matches nothing but JSON, so
+# that it never disagrees with the reader of complete calls.
 _MEMBERS = (
     r'(?:"(?!(?:name|arguments|parameters)")[^"\\\x00-\x1f]*"_:_'
     r'(?:"[^"\\\x00-\x1f]*"|-?(?:0|[1-9][0-9]*)|true|false|null)_,_)*'
@@ -37,7 +38,7 @@ _BRACKETS = {False: re.compile(r'["{}\[\]]'), True: re.compile(r'["\\]')}  # out
 
 @dataclass(slots=True)
 class ToolCall:
-    """One call: `arguments` is JSON text, as OpenAI has it."""
+    """One call. `arguments` is JSON text, as in OpenAI's API."""
 
     name: str
     arguments: str
@@ -46,9 +47,9 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a call: its arguments, an object, follow at `end`, and come as the model writes them.
+    """The beginning of a call. Its arguments, a JSON object, follow at `end`.
 
-    `bare` says that nothing after the arguments belongs to the call, `listed` that it is the first of a JSON list.
+    `bare`: the call ends with its arguments. `listed`: the call is the first of a JSON list.
     """
 
     end: int
@@ -61,7 +62,7 @@ Found = tuple[int, list[ToolCall]]  # the position after the calls, and the call
 
 
 class Brackets:
-    """Counts the brackets of JSON text as it comes, without those in strings; `depth` of them are open."""
+    """Counts the open brackets of JSON text as it comes (`depth`). Brackets in strings do not count."""
 
     __slots__ = ("_escaped", "_inside", "depth")
 
@@ -70,7 +71,7 @@ class Brackets:
         self._inside = self._escaped = False
 
     def close(self, text: str) -> int:
-        """Take text up to where every bracket is closed again, and return that position, or -1 if there is none."""
+        """Read text to where every bracket is closed again. Return the index after it, or -1 if there is none."""
         at = 0
         while at < len(text):
             if self._escaped:
@@ -97,7 +98,10 @@ class Brackets:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One family's way to write calls: `between` separates two of them, `closing` ends each."""
+    """One family's way to write calls. `between` separates two calls, `closing` ends each.
+
+    `id_length` is the number of letters in a call's id: Mistral's templates refuse ids of another length than 9.
+    """
 
     name: str
     markers: tuple[str, ...]
@@ -109,7 +113,7 @@ class Format:
 
 
 def read_json(text: str, at: int) -> tuple[int, Any] | str:
-    """Read one JSON value. WAIT if it is cut off, NONE if it cannot become valid JSON."""
+    """Read one JSON object or array: return its end and value, WAIT if it is cut off, NONE if it cannot be one."""
     at = _skip(text, at)
     if at >= len(text):
         return WAIT
@@ -126,7 +130,7 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
 
 
 def _closed(text: str, at: int) -> bool:
-    """Tell whether the braces opened at `at` are closed again: if they are, more text cannot make it valid."""
+    """Return whether the brackets opened at `at` are closed again. Then more text cannot make it valid JSON."""
     return Brackets().close(text[at:]) >= 0
 
 
@@ -139,15 +143,14 @@ def _call(value: Any) -> ToolCall | None:
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
     if isinstance(arguments, str):  # some models write the arguments as JSON text already
-        half = any(
-            "\ud800" <= letter <= "\udfff" for letter in arguments
-        )  # half of a surrogate pair is not text
+        # Half of a surrogate pair is no text.
+        half = any("\ud800" <= letter <= "\udfff" for letter in arguments)
         return None if half else ToolCall(value["name"], arguments)
     return ToolCall(value["name"], _written(arguments))
 
 
 def _written(arguments: Any) -> str:
-    """Return arguments as JSON text, including integers of any size, which orjson refuses."""
+    """Return arguments as JSON text. orjson refuses integers of more than 64 bits, which a model may write."""
     try:
         return dumps(arguments).decode()
     except BadRequestError:
@@ -155,7 +158,7 @@ def _written(arguments: Any) -> str:
 
 
 def read_object(text: str, at: int = 0) -> Head | Found | str:
-    """Read `{"name": ..., "arguments" or "parameters": {...}}`, or its head if the rest has not come yet."""
+    """Read `{"name": ..., "arguments" or "parameters": {...}}`, or its beginning up to the arguments."""
     at = _skip(text, at)
     head = _HEAD.match(text, at, at + HEAD_LIMIT)
     if head is not None:
@@ -168,7 +171,7 @@ def read_object(text: str, at: int = 0) -> Head | Found | str:
 
 
 def read_rest(text: str) -> int | str:
-    """Find the end of a call's object after its arguments, where other members may follow."""
+    """Find the end of a call's object after its arguments: other members may follow them."""
     at = _skip(text, 0)
     if at >= len(text):
         return WAIT
@@ -182,7 +185,7 @@ def read_rest(text: str) -> int | str:
 
 
 def read_separator(text: str, closing: str, *, listed: bool) -> tuple[int, bool] | str:
-    """Find where the next call may begin, and whether it is the next of a list."""
+    """Find where the next call may begin, and whether it is the next item of a list."""
     at = _skip(text, 0)
     if listed:
         if at >= len(text):
@@ -194,7 +197,7 @@ def read_separator(text: str, closing: str, *, listed: bool) -> tuple[int, bool]
 
 
 def _mistral_calls(text: str) -> Head | Found | str:
-    """Read `[{...}, {...}]`, or the newer `name[ARGS]{...}`; a detokenizer may have taken `[ARGS]` away."""
+    """Read `[{...}, {...}]`, or the newer `name[ARGS]{...}`. A detokenizer may have removed `[ARGS]`."""
     at = _skip(text, 0)
     if at >= len(text):
         return WAIT
@@ -210,7 +213,7 @@ def _mistral_calls(text: str) -> Head | Found | str:
         calls = [call for call in listed if call is not None]
         return (found[0], calls) if calls and len(calls) == len(listed) else NONE
     named = _NAME.match(text, at)
-    if named is None:
+    if named is None or named.end() - at > HEAD_LIMIT:
         return NONE
     end = named.end()
     if "[ARGS]".startswith(text[end:]) and len(text) - end < len("[ARGS]"):

@@ -1,4 +1,4 @@
-"""The schema of LiteLLM's `config.yaml`, as tables: keys that are used, that have no effect, that are refused.
+"""The schema of LiteLLM's `config.yaml`, as tables: keys that are used, keys without effect, keys that are refused.
 
 `RULES` holds, by section, each key's check and what a value must be. A key in `WITHOUT_EFFECT` is accepted with a
 warning, one in `REFUSED` is a mistake with a fix; any other key is a mistake.
@@ -167,10 +167,13 @@ RETRY_POLICY: Mapping[str, str] = {
 _LOGS = "the proxy writes its own log; see --detailed_debug"
 _CACHE = "replies are not cached"
 _COSTS = "costs are not counted; budgets are in requests and tokens"
-_LIMITS = "a key's limits are those of /key/generate"
+_LIMITS = "a key's limits are set by /key/generate"
 _REDIS = "limits and cool-downs are kept in each process"
 WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
-    "": {"credential_list": "Triton takes api_key and extra_headers", "guardrails": "there are none"},
+    "": {
+        "credential_list": "Triton takes api_key and extra_headers",
+        "guardrails": "guardrails are not supported",
+    },
     "model": {},
     "litellm_params": {
         "input_cost_per_token": _COSTS,
@@ -181,7 +184,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "budget_duration": _COSTS,
         "default_api_key_rpm_limit": _LIMITS,
         "default_api_key_tpm_limit": _LIMITS,
-        "merge_reasoning_content_in_choices": "Triton tells no reasoning apart",
+        "merge_reasoning_content_in_choices": "Triton does not mark reasoning",
         "region_name": "Triton has none",
         "use_in_pass_through": "there are no such routes",
         "api_version": "Triton has none",
@@ -198,7 +201,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "modify_params": "parameters are sent as they are or refused",
         "max_budget": _COSTS,
         "budget_duration": _COSTS,
-        "telemetry": "there is none",
+        "telemetry": "there is no telemetry",
     },
     "router_settings": {
         "redis_url": _REDIS,
@@ -207,19 +210,19 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "redis_password": _REDIS,
         "enable_pre_call_checks": "the model's own limits decide",
         "enable_tag_filtering": "requests are not routed by tag",
-        "routing_strategy_args": "the strategies have no arguments here",
+        "routing_strategy_args": "the strategies take no arguments",
         "cache_responses": _CACHE,
         "set_verbose": _LOGS,
         "debug_level": _LOGS,
     },
     "general_settings": {
-        "alerting": "there is none; use the metrics",
-        "alerting_threshold": "there is none; use the metrics",
-        "background_health_checks": "health is asked when /health is",
-        "health_check_interval": "health is asked when /health is",
+        "alerting": "alerts are not sent; use the metrics",
+        "alerting_threshold": "alerts are not sent; use the metrics",
+        "background_health_checks": "health is checked when /health is requested",
+        "health_check_interval": "health is checked when /health is requested",
         "disable_spend_logs": _COSTS,
-        "store_model_in_db": "models are those of the file",
-        "proxy_batch_write_at": "what keys used is written each second",
+        "store_model_in_db": "models come from the file only",
+        "proxy_batch_write_at": "the use of keys is written every second",
         "database_connection_pool_limit": "the key store is a file",
     },
 }
@@ -232,9 +235,9 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
         "roles": _TEMPLATE,
         "initial_prompt_value": _TEMPLATE,
         "final_prompt_value": _TEMPLATE,
-        "messages": "a request brings its own",
-        "input": "a request brings its own",
-        "prompt": "a request brings its own",
+        "messages": "each request has its own",
+        "input": "each request has its own",
+        "prompt": "each request has its own",
         "stream": "a request says whether it wants a stream",
         "base_url": "write api_base",
         "cooldown_time": "write router_settings.cooldown_time",
@@ -245,7 +248,7 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     "litellm_settings": {},
     "router_settings": {},
     "general_settings": {
-        "custom_auth": "keys are the master key's and those of /key/generate",
+        "custom_auth": "use the master key and keys made by /key/generate",
         "key_management_system": "take secrets from the environment: os.environ/NAME",
     },
 }

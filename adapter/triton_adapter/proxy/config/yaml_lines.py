@@ -28,7 +28,7 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
 
     def line(self, path: Path) -> int | None:
-        """Return the line of a path, or of the nearest thing around it."""
+        """Return the line of a path, or of the nearest value around it."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]
@@ -36,7 +36,7 @@ class Document:
 
 
 def load(text: str) -> Document:
-    """Read one document. YamlError if that cannot be done."""
+    """Read one document. YamlError if the text cannot be read."""
     document = Document(None)
     try:
         loader = _Loader(text)
@@ -58,7 +58,7 @@ def load(text: str) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which lets a date of month 13 and the like be any kind of exception."""
+    """PyYAML's loader, with YamlError for values such as a date of month 13, for which it raises other exceptions."""
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
@@ -68,7 +68,8 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, KeyError, AttributeError, OverflowError) as error:
             kind = node.tag.rpartition(":")[2]
             raise YamlError(
-                f"this looks like a value of type {kind}, and is none: put it in quotes", _line(node)
+                f"this is not a valid value of type {kind}: put it in quotes",
+                _line(node),
             ) from error
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
             raise YamlError("a number has too many digits", _line(node))
@@ -85,7 +86,7 @@ def _walk(node: Any, path: Path, lines: dict[Path, int], around: tuple[Any, ...]
     if len(lines) > MOST_VALUES:
         raise YamlError(f"there are more than {MOST_VALUES} values; aliases count each time", _line(node))
     if node in around:
-        raise YamlError("an alias stands inside of what it names", node.start_mark.line + 1)
+        raise YamlError("an alias is inside of the value that it refers to", node.start_mark.line + 1)
     around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Who is asking: the master key, a virtual key, or anybody where there is no master key."""
+"""Finds who sends a request: the holder of the master key or of a virtual key, or anyone if there is no master key."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ class QuotaError(RateLimitError):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `key` is None for the master key's holder, and for anybody."""
+    """Who sends a request. `key` is None for the master key's holder, and for anyone if there is no master key."""
 
     key: Key | None = None
     admin: bool = False
@@ -42,7 +42,7 @@ MASTER = Principal(admin=True)
 
 
 def weakness(master_key: str) -> str | None:
-    """Return why a master key is too weak to be one, or None."""
+    """Return why a master key is too weak, or None if it is not."""
     bare = master_key.lower()
     if bare in _KNOWN:
         return "is a publicly known default"
@@ -70,7 +70,7 @@ class Authenticator:
 
     @property
     def open(self) -> bool:
-        """Whether anybody may call."""
+        """Whether requests need no key."""
         return self._master is None
 
     def principal(self, headers: Mapping[bytes, bytes]) -> Principal:

@@ -85,9 +85,10 @@ class KeyFile:
     def add(
         self, used: Mapping[str, tuple[int, int]], begun: Mapping[str, tuple[float | None, float | None]]
     ) -> None:
-        """Add the requests and tokens that keys have used, in the budget periods that have begun.
+        """Begin budget periods, then add the requests and tokens that keys have used.
 
-        A period is known by the end of the one before it and its own: another process may have begun it already.
+        `begun` has the ends of the period before and of the new one. If another process has begun the period already,
+        the end in the file is another, and the row is left as it is.
         """
         with self._opened() as database:
             database.executemany(
@@ -109,7 +110,7 @@ class KeyFile:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the file if necessary, and commit at the end. StoreError for errors of SQLite or of the content."""
+        """Open the file if necessary, and commit at the end. StoreError for SQLite's errors and for bad content."""
         with self._guard:
             try:
                 database = self._database or self._open()
@@ -122,7 +123,7 @@ class KeyFile:
                 ) from error
 
     def _open(self) -> sqlite3.Connection:
-        if self.path is not None:  # no other user may read it
+        if self.path is not None:  # made here, so that other users of the machine cannot read it
             with suppress(OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         database = sqlite3.connect(self.path or ":memory:", timeout=BUSY, check_same_thread=False)
@@ -135,7 +136,9 @@ class KeyFile:
             database.close()
             raise
         if self.path is not None:
-            self._version = -1  # from here on it changes when other processes write
+            # data_version belongs to the connection, so the old value means nothing now. Without a path it is kept: the
+            # new database is empty, and reading it would empty the store.
+            self._version = -1
         self._database = database
         return database
 

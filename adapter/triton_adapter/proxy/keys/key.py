@@ -1,4 +1,4 @@
-"""Virtual keys: what each may do and has used. Only the SHA-256 of a key is kept."""
+"""A virtual key: what it may do, and what it has used. Only the SHA-256 of the secret is kept."""
 
 import hashlib
 import re
@@ -42,7 +42,7 @@ class Key:
         meter.rpm, meter.tpm, meter.parallel = self.rpm_limit, self.tpm_limit, self.max_parallel_requests
 
     def reset_due_budget(self, now: float) -> bool:
-        """Begin a new budget period if the last one is over; tell whether it was."""
+        """Begin a new budget period if the last one is over; return whether it was."""
         if self.budget_reset_at is None or now < self.budget_reset_at or self.budget_duration is None:
             return False
         length = seconds_of(self.budget_duration)
@@ -74,7 +74,7 @@ def masked(key: str) -> str:
 
 
 def seconds_of(duration: str) -> int:
-    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days). ValueError if it is none of them."""
+    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days). ValueError for other texts."""
     found = _DURATION.fullmatch(duration)
     if found is None or int(found[1]) == 0:
         raise ValueError("a duration is a number and s, m, h, d, w or mo, such as 30d")

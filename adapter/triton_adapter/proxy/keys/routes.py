@@ -28,14 +28,14 @@ DEEPEST = 32
 
 def _bounded(duration: str) -> str:
     if seconds_of(duration) > CENTURY:
-        raise ValueError("a duration is a hundred years at most")
+        raise ValueError("a duration must be a hundred years or less")
     return duration
 
 
 def _shallow(value: Any, left: int = DEEPEST) -> Any:
     if isinstance(value, (dict, list)):
         if left == 0:
-            raise ValueError(f"values are nested {DEEPEST} deep at most")
+            raise ValueError(f"values must not be nested more than {DEEPEST} deep")
         for item in value.values() if isinstance(value, dict) else value:
             _shallow(item, left - 1)
     return value

@@ -1,9 +1,33 @@
 """The key store: every key in memory, so that no request waits for a database, and a file that keeps them.
 
-What keys use is added up in memory and written by `syncing`, which also reads what other processes have changed.
+Theory of operation
+-------------------
 
-An operation is a generator that yields calls for the file and does the rest itself. `perform` makes these calls in the
-store's thread and runs the rest on the event loop; `run` does everything in the calling thread.
+Memory. `keys` has every key by its token id. Requests read and count there, on the event loop, without a lock and
+without waiting. The file is SQLite; several proxies may share it.
+
+Operations. What touches the file is an operation: a generator that yields calls of `KeyFile` and does the rest itself.
+`perform` makes these calls in the store's one thread, because another process may hold the file's lock for seconds, and
+runs the rest on the event loop; `run` does everything in the calling thread. An operation changes the file first and
+memory after it, so that an operation that fails changes neither.
+
+The queue. Operations run one at a time, in the order in which they were asked for: each is a task that waits for
+`_turn`. A client that leaves does not stop its operation, which would leave the file and memory different.
+
+Use. `use` and `begin_due_period` change the key in memory and note the change in `_used` and `_begun`. `syncing`, which
+the proxy performs every second, takes these notes and adds them to the file ("used + 3", never "used = 7"), so that the
+use in several processes adds up. Then it reads the file, if another process has written to it since, and adds to
+each row what has been noted in the meantime.
+
+What is lost, and when
+----------------------
+
+- The process is killed: the use since the last `syncing`. A stop in good order writes it.
+- The file cannot be written: nothing. The notes are kept for the next `syncing`; changes of keys are refused.
+- The power fails: SQLite may lose the last transactions, but the file stays consistent (WAL, synchronous=NORMAL).
+- Another process deletes or renames a key: the use of it that is noted here.
+- Several processes: a change is seen elsewhere after the next `syncing`. Until then each process checks a budget
+  without the others' use, so that a budget can be exceeded by about a second's use in each of them.
 """
 
 import asyncio
@@ -27,8 +51,8 @@ class KeyStore:
         self.path = path
         self.keys: dict[str, Key] = {}
         self._file = KeyFile(path)
-        # What the file does not have yet, by token id: requests and tokens; budget periods, by the ends of the last one
-        # and the new one.
+        # What the file does not have yet, by token id: the requests and tokens used, and the budget periods begun (the
+        # end of the period before it, and its own end).
         self._used: dict[str, tuple[int, int]] = {}
         self._begun: dict[str, tuple[float | None, float | None]] = {}
         self._thread: ThreadPoolExecutor | None = None
@@ -40,6 +64,12 @@ class KeyStore:
             except StoreError:
                 self._file.close()
                 raise
+
+    def __repr__(self) -> str:
+        state = "OPEN" if self.connected else "CLOSED"
+        unwritten = len(self._used.keys() | self._begun.keys())
+        count = f"{len(self.keys)} key{'' if len(self.keys) == 1 else 's'}, {unwritten} with unwritten use"
+        return f"<KeyStore {self.path or 'in memory'} [{state}, {count}, {len(self._tasks)} operations]>"
 
     @property
     def connected(self) -> bool:
@@ -60,7 +90,7 @@ class KeyStore:
         self._used[key.token_id] = (before[0] + requests, before[1] + tokens)
 
     def begin_due_period(self, key: Key, now: float) -> None:
-        """Begin a key's new budget period if the last one is over: nothing of it has been used."""
+        """Begin a key's new budget period, with nothing used, if the last one is over. `now` is seconds since 1970."""
         before = key.budget_reset_at
         if key.reset_due_budget(now):
             self._begun[key.token_id] = (
@@ -95,16 +125,13 @@ class KeyStore:
         for name, value in changes.items():
             setattr(key, name, value)
         if "budget_reset_at" in changes and identifier in self._begun:
-            # The period has begun already: all that changes is its end, which is written.
+            # The period has begun already. Only its end changes, and that has just been written.
             self._begun[identifier] = (changes["budget_reset_at"], changes["budget_reset_at"])
         key.__post_init__()
         return key
 
     def renaming(self, identifier: str, secret: str) -> Operation:
-        """Put a new secret in the place of a key's, which is known no longer; return the key, None if there is none.
-
-        ValueError if the secret is a key already.
-        """
+        """Replace a key's secret; return the key, None if there is no such key. ValueError if the secret is in use."""
         yield from self.syncing()
         key = self.keys.get(identifier)
         if key is None:
@@ -179,7 +206,7 @@ class KeyStore:
                 self._thread.shutdown()
                 self._thread = None
             self._file.close()
-            self._turn = asyncio.Lock()  # the one of another event loop that may use the store
+            self._turn = asyncio.Lock()  # for another event loop, which may use the store after this one
 
     def close(self) -> None:
         """Close a store that no event loop uses."""
@@ -202,7 +229,7 @@ class KeyStore:
             begun = self._begun.get(identifier)
             if begun is not None and begun[0] == row["budget_reset_at"]:
                 row.update(requests_used=0, tokens_used=0, budget_reset_at=begun[1])
-            else:  # others have begun a period, or changed it
+            else:  # another process has begun a period, or changed its end
                 self._begun.pop(identifier, None)
             for name, value in row.items():
                 setattr(known, name, value)
@@ -225,7 +252,7 @@ class KeyStore:
 
 
 async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]]) -> Any:
-    """An operation's result; `perform` does the work with the file that it asks for."""
+    """Return an operation's result; `perform` makes the calls of the file that it yields."""
     try:
         work = next(operation)
         while True:
@@ -249,4 +276,4 @@ def run(operation: Operation) -> Any:
         _driven(operation, here).send(None)
     except StopIteration as done:
         return done.value
-    raise AssertionError("work that is done here waits for nothing")
+    raise AssertionError("an operation that is run in this thread has waited")
