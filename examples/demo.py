@@ -65,7 +65,9 @@ def main() -> int:
 
 
 def _show_server(triton: Emulator, http: httpx.Client) -> None:
-    console.print(f"serving {REPOSITORY.name}/ at [cyan]{triton.http_url}[/] (metrics at {triton.metrics_url})")
+    console.print(
+        f"serving {REPOSITORY.name}/ at [cyan]{triton.http_url}[/] (metrics at {triton.metrics_url})"
+    )
     table = Table("model", "version", "state", "inputs", "outputs")
     for row in http.post("/v2/repository/index").raise_for_status().json():
         metadata = http.get(f"/v2/models/{row['name']}").raise_for_status().json()
