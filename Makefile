@@ -1,6 +1,6 @@
 # `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check coverage docs docs-serve format bench build release lock clean
+.PHONY: help demo install test repeat check coverage docs docs-serve format bench build release lock clean
 
 INSTALLED := .venv/.installed
 WITNESS := .venv-litellm/.installed
@@ -19,6 +19,9 @@ install: $(INSTALLED) $(WITNESS)  ## everything a developer needs, into .venv (h
 
 test: $(INSTALLED) $(WITNESS)  ## all tests
 	@ci/test
+
+repeat: $(INSTALLED) $(WITNESS)  ## all tests 20 times, half of them on busy cores: none fails by chance
+	@ci/repeat
 
 check: $(INSTALLED)  ## lint, format, types, import rules, the documents and their examples
 	@ci/check

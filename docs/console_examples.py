@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND_SECONDS = 100
-READY_SECONDS = 30
+COMMAND_SECONDS = 300
+READY_SECONDS = 120
 
 
 class ExampleError(AssertionError):

@@ -228,7 +228,7 @@ def _infer() -> str:
             Step(4, 3, "InferResponse", back=True),
             Step(3, 2, "InferResponse", back=True),
             Step(2, 2, "render: Head, Body, End"),
-            Step(2, 1, "operations", back=True),
+            Step(2, 1, "head and body", back=True),
             Step(1, 0, "bytes", back=True),
             Step(1, 3, "the last byte is sent"),
             Step(3, 3, "the exchange ends: statistics and metrics count it"),

@@ -16,6 +16,8 @@ DOCUMENTS = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
+# Words of ours that a reader would have to learn; the field has better ones.
+UNPLAIN = r"\b(heed\w*|let(ting)? go of|nobody's|of one mind|stood[- ]in|aside)\b"
 RUN = {"console", "python"}
 SHOWN = {"diff", "dockerfile", "http", "ini", "json", "mermaid", "pbtxt", "text", "toml", "yaml"}
 
@@ -41,6 +43,9 @@ class TestEveryDocument:
     def test_says_why_where_an_example_is_not_run(self, document: Path) -> None:
         skips = lines_of(document, r"<!-+ *skip: *(?!end)(.*?) *-->")
         assert [] == [skip for skip in skips if not re.search(r'(next|start) .*"[^"]{10,}"', skip)]
+
+    def test_is_in_plain_words(self, document: Path) -> None:
+        assert [] == [line for line in document.read_text().splitlines() if re.search(UNPLAIN, line)]
 
     def test_links_to_files_that_exist(self, document: Path) -> None:
         targets = [link.split("#")[0] for link in lines_of(document, r"\]\(([^)\s]+)\)") if "://" not in link]

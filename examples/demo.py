@@ -49,7 +49,7 @@ console = Console(highlight=False)
 def main() -> int:
     """Run the demonstration. Returns 0 only if every answer was right and the two servers agreed."""
     console.rule("[bold]1. a Triton, on this machine")
-    with Emulator(REPOSITORY) as triton, httpx.Client(base_url=triton.url, timeout=30) as http:
+    with Emulator(REPOSITORY) as triton, httpx.Client(base_url=triton.http_url, timeout=30) as http:
         _show_server(triton, http)
         console.rule("[bold]2. the three calls of LiteLLM's Triton page, as LiteLLM sends them")
         _show_calls(http)
@@ -65,7 +65,9 @@ def main() -> int:
 
 
 def _show_server(triton: Emulator, http: httpx.Client) -> None:
-    console.print(f"serving {REPOSITORY.name}/ at [cyan]{triton.url}[/] (metrics at {triton.metrics_url})")
+    console.print(
+        f"serving {REPOSITORY.name}/ at [cyan]{triton.http_url}[/] (metrics at {triton.metrics_url})"
+    )
     table = Table("model", "version", "state", "inputs", "outputs")
     for row in http.post("/v2/repository/index").raise_for_status().json():
         metadata = http.get(f"/v2/models/{row['name']}").raise_for_status().json()
@@ -116,7 +118,7 @@ def _show_stream(http: httpx.Client) -> None:
 
 
 def _show_proxy(triton: Emulator) -> None:
-    config = CONFIG.format(triton=triton.url)
+    config = CONFIG.format(triton=triton.http_url)
     console.print(escape(config.rstrip()), style="dim")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"

@@ -1,4 +1,4 @@
-"""What the contract's tests share."""
+"""Marks of the contract's tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A server of literal bytes: it reads one request head per answer and writes what it is told to."""
+"""A server of literal bytes: for each request header that it reads it writes the next of the given answers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SILENCE = b"<silence>"
 
 @contextmanager
 def literal_server(*answers: bytes) -> Iterator[Address]:
-    """Answers each request of one connection with the next of `answers`; after the last one it goes on
-    reading without an answer. Every further connection starts from the first answer."""
+    """Answers each request of a connection with the next of `answers`. After the last one it reads on and does not
+    answer. Every further connection starts with the first answer again."""
     listener = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
     threads: list[threading.Thread] = []

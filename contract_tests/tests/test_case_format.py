@@ -1,4 +1,4 @@
-"""The case format: what an author may write, what bytes come of it, and how mistakes are told."""
+"""The case format: what a case file may contain, which bytes it becomes, and how errors are reported."""
 
 from pathlib import Path
 
@@ -133,6 +133,11 @@ def test_the_header_length_can_be_wrong(length: object, line: bytes | None) -> N
     assert [each for each in head.split(b"\r\n") if each.startswith(b"Inference")] == ([line] if line else [])
 
 
+def test_a_step_that_names_no_timeout_is_waited_for_until_it_must_be_a_hang() -> None:
+    assert Step.model_validate({"path": "/p"}).patience == 60
+    assert Step.model_validate({"path": "/p", "timeout": 10}).patience == 10
+
+
 def test_raw_bytes_go_out_as_they_are() -> None:
     assert request_bytes(Step.model_validate({"raw": "GET /\n"})) == b"GET /\n"
     assert request_bytes(Step.model_validate({"raw_hex": "16 03 01"})) == b"\x16\x03\x01"
@@ -198,7 +203,7 @@ tables:
         ),
         (
             "cases: [{id: a/b, repository: r, path: /, steps: [{path: /}]}]",
-            "topic.yaml: case a/b: path beside steps; put it into a step",
+            "topic.yaml: case a/b: path next to steps; put it into a step",
         ),
         (
             "cases: [{id: a/b, repository: r, path: /, infer: {header: {}, binary: [{int32: [1], hex: '00'}]}}]",

@@ -1,4 +1,4 @@
-"""The command line: what it teaches, lists, compares, records, and how it ends."""
+"""The command line: help, lists, comparisons, recordings, and exit codes."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from triton_contract.cases.load import MODELS
 from triton_contract.cli import main
+from triton_contract.cli.diff import reference_and_target
 from triton_contract.cli.serve import split_flags
 from triton_contract.reference.pytest_support import require_reference
 
@@ -96,6 +97,28 @@ def test_a_wrong_call_is_told_in_one_line(words: list[str], message: str) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_known_failure_is_one_line_and_exit_code_2(cases: Path) -> None:
+    result = invoke("diff", "--target", "nobody", "--cases", cases)
+    told = "triton-contract: unknown target 'nobody'; it is triton, emulator or an http:// URL\n"
+    assert (result.exit_code, result.output) == (2, told)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ("triton", "emulator")),
+        (("emulator",), ("triton", "emulator")),
+        (("triton",), ("triton", "triton")),
+        (("triton", "emulator"), ("triton", "emulator")),
+        (("emulator", "triton"), ("triton", "emulator")),
+        (("http://a", "http://b"), ("http://a", "http://b")),
+    ],
+    ids=["none", "one", "triton alone", "triton first", "triton second", "two of the user's"],
+)
+def test_the_real_server_is_the_reference_of_two(names: tuple[str, ...], expected: tuple[str, str]) -> None:
+    assert reference_and_target(names) == expected
+
+
 def test_record_then_run_against_the_same_server(
     cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +149,7 @@ def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: P
 
 @pytest.mark.parametrize("topic", ["metrics/model-*", "statistics/ensemble/*"])
 def test_the_emulator_equals_recordings_made_elsewhere(topic: str) -> None:
-    """Their answers name files (`/models/plain/1/model.py`) that lie somewhere else here."""
+    """Their answers name files (`/models/plain/1/model.py`) that have other paths here."""
     done = invoke("run", "--target", "emulator", "--only", topic)
     assert done.exit_code == 0, done.output
 

@@ -1,4 +1,4 @@
-"""The raw client sees what is on the wire: status line, spelling, framing, chunks, and how a connection ends."""
+"""The raw client reports what is on the wire: status line, spelling, framing, chunks, how a connection ends."""
 
 import pytest
 
@@ -146,6 +146,43 @@ def test_until_asks_again_and_keeps_the_last_answer() -> None:
         (exchange,) = play(case, address).exchanges
     assert exchange.response is not None
     assert exchange.response.body == b"ready"
+
+
+def test_until_may_wait_for_several_texts() -> None:
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+    both = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nb a"
+    step = {"path": "/p", "until": {"contains": ["a", "b"]}}
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [step]})
+    with literal_server(one, OK, one, OK, both, OK) as address:
+        (exchange,) = play(case, address).exchanges
+    assert exchange.response is not None
+    assert exchange.response.body == b"b a"
+
+
+QUEUED = b"""nv_inference_request_success{model="m",version="1"} 2
+nv_inference_pending_request_count{model="m",version="1"} 1
+nv_inference_pending_request_count{model="m",version="2"} 1
+nv_inference_pending_request_count{model="n",version="1"} 0
+"""
+METRICS = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(QUEUED), QUEUED)
+
+
+def pending(**models: int) -> Case:
+    return Case.model_validate(
+        {"id": "a/b", "repository": "r", "operation": "metrics", "steps": [{"pending": models}]}
+    )
+
+
+def test_waiting_for_queued_requests_is_no_exchange() -> None:
+    with literal_server(METRICS) as metrics:
+        assert play(pending(m=2, n=0, unknown=0), metrics, metrics).exchanges == ()
+
+
+def test_requests_that_are_never_queued_are_an_observation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton_contract.playing.play.UNTIL_SECONDS", 0.0)
+    with literal_server(METRICS) as metrics:
+        (exchange,) = play(pending(m=1), metrics, metrics).exchanges
+    assert exchange == Exchange(None, ending="waited in vain: {'m': 1} were to be queued, {'m': 2} are")
 
 
 @pytest.mark.parametrize(

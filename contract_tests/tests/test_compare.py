@@ -1,4 +1,4 @@
-"""Two observations compared: which axis tells, and what the difference looks like."""
+"""Comparing two observations: which axis differs, and how the difference is shown."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ from triton_contract.cases.case import Case
 from triton_contract.clients.exchange import Exchange, Response
 from triton_contract.comparing.compare import Outcome, Verdict, body_difference, compare
 from triton_contract.comparing.divergences import Divergence, DivergenceError, apply, load_divergences
+from triton_contract.comparing.judge import judge
 from triton_contract.playing.observation import Observation
-from triton_contract.running.pair import judge
 
 INFER = Case.model_validate(
     {"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}]}
@@ -139,6 +139,11 @@ def test_a_wait_for_what_the_truth_never_says_is_a_fault_of_the_case() -> None:
     case = Case.model_validate({"id": "metrics/a", "repository": "http", "steps": [step]})
     assert not different(case, seen(body=b"requests 2"), seen(body=b"requests 2"))
     assert different(case, seen(body=b"requests 1"), seen(body=b"requests 1")) == {"body"}
+
+
+def test_requests_that_neither_side_queued_are_no_agreement() -> None:
+    vain = Observation((Exchange(None, ending="waited in vain: {'m': 1} were to be queued, {'m': 0} are"),))
+    assert compare(INFER, vain, vain)["body"] == Verdict(Outcome.DIFFERENT, vain.exchanges[0].ending)
 
 
 def test_statistics_are_an_axis_when_they_were_looked_at() -> None:

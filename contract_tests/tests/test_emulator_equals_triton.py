@@ -30,7 +30,7 @@ CASES = [case for groups in PARTS for _, members in groups for case in members]
 
 
 class Bench:
-    """The pair of the group in hand, and the next one of its part on its way."""
+    """The pair of servers of the current group, and the pair of the part's next group, which is being started."""
 
     def __init__(self, cases: list[Case]) -> None:
         self._parts = {case.group: PART_OF[case.id] for case in cases}
@@ -98,24 +98,8 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 @pytest.mark.proof
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_emulator_equals_triton(case: Case, bench: Bench) -> None:
-    differences = _differences(bench, case)
-    for _ in range(_MORE_TRIES if _depends_on_the_clock(case) else 0):
-        if differences:
-            differences = _differences(bench, case)
-    assert not differences, "\n" + "\n".join(differences)
-
-
-#: how often a case that depends on the clock is asked again: two servers on two busy cores are late by turns
-_MORE_TRIES = 2
-
-
-def _depends_on_the_clock(case: Case) -> bool:
-    """Whether requests of the case wait for one another in a batcher or a queue, which have delays and timeouts, or it
-    reads counters, which the real server writes one by one after its answer.
-    """
-    return any(getattr(s, "in_background", None) or getattr(s, "port", None) == "metrics" for s in case.steps)
-
-
-def _differences(bench: Bench, case: Case) -> list[str]:
     result = bench.pair(case.group).run(case)
-    return [f"{axis}: {v.detail}" for axis, v in result.verdicts.items() if v.outcome is Outcome.DIFFERENT]
+    differences = [
+        f"{axis}: {v.detail}" for axis, v in result.verdicts.items() if v.outcome is Outcome.DIFFERENT
+    ]
+    assert not differences, "\n" + "\n".join(differences)

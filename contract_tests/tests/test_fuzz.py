@@ -1,4 +1,4 @@
-"""The fuzzer: what it makes, how it minimises and prints a disagreement, and a small campaign on real servers."""
+"""The fuzzer: the requests it makes, how it minimises and prints a disagreement, and a small campaign on servers."""
 
 import json
 import re

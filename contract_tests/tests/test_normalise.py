@@ -1,4 +1,4 @@
-"""Normalisers take out what two honest servers differ in, and not a byte more."""
+"""Normalisers remove what may differ between two correct servers, and nothing else."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""What is written to files: recordings, results, and the ledger made from them."""
+"""The files that are written: recordings, results, and the ledger made from them."""
 
 import json
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
 
 
 def test_the_ledger_shows_operation_by_axis_and_every_excuse() -> None:
-    page = ledger.render([RUN], [Divergence("infer/c", "body", "because")])
+    page = ledger.render_ledger([RUN], [Divergence("infer/c", "body", "because")])
     lines = page.splitlines()
     assert "- 4 cases: 1 equal after normalising, 1 known divergence, 1 unproven, 1 different" in lines
     assert "| operation | cases | status | headers | spelling | body | framing | statistics |" in lines

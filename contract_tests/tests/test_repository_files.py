@@ -1,4 +1,4 @@
-"""Cases that change the repository: the copy they get, and their changes."""
+"""Cases that change the repository: the copy that they get, and the changes."""
 
 from pathlib import Path
 

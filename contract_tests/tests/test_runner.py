@@ -1,4 +1,4 @@
-"""Running cases: a real server that dies by chance is asked again, and the work is shared out evenly."""
+"""Running cases: a real server that dies by chance is asked again, and the work is divided evenly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ DEATH = Observation((Exchange(None),), death="killed by SIGABRT")
 
 @dataclass
 class Side:
-    """A server of which it is known when it dies."""
+    """A side whose observations, deaths included, are given."""
 
     life: Iterator[Observation]
     asked: int = 0
@@ -42,7 +42,7 @@ class Side:
 
 
 def run(deaths: int, **case: object) -> tuple[set[Outcome], Side]:
-    """The outcomes for a reference that dies that often before it answers, beside a target that always answers."""
+    """The outcomes for a reference that dies so many times before it answers, and a target that always answers."""
     reference = Side(iter([DEATH] * deaths + [ANSWER] * 20))
     pair = Pair(reference, Side(iter([ANSWER] * 40)))
     steps = [{"path": "/v2/health/live"}]

@@ -97,7 +97,7 @@ class ServerProcess:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         ports: Ports | None = None,
-        start_timeout: float = 120.0,
+        start_timeout: float = 300.0,
         stop_timeout: float = 15.0,
         has_metrics: bool = True,
         leftovers: str = "",

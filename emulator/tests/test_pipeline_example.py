@@ -103,7 +103,7 @@ def test_every_member_counts_what_the_real_server_counts(real: str, emulated: st
     for url in urls:
         assert ask(url, "ensemble", BODIES["words of the vocabulary"])[0] == 200
         assert ask(url, "tensorrt_llm_bls", BODIES["words of the vocabulary"])[0] == 200
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 60.0
     while True:  # a server counts after it has answered
         after = [inference_counts(url) for url in urls]
         counted = [{n: now[n] - then[n] for n in now} for now, then in zip(after, before, strict=True)]

@@ -118,11 +118,6 @@ class Exchange:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()
-
     # --- the request ---
 
     def find(self) -> LoadedModel:
@@ -171,22 +166,25 @@ class Exchange:
     async def next(self) -> tuple[InferResponse | None, bool]:
         """The next response (None where only the final flag came) and whether it is the last."""
         if not self._arrived:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-            self._waiter = None
+            await self._arrival()
         return self._arrived.popleft()
 
     async def answer(self) -> InferResponse:
         """The first response, after the last has come. Raises TritonError where it is an error or there is none."""
-        response, final = await self.next()
-        while not final:
-            later, final = await self.next()
-            response = response or later
-        if response is None:
-            raise internal(f"model '{self.model.name}' sent no response")
-        if response.error is not None:
-            raise response.error
-        return response
+        while not self._final:
+            await self._arrival()
+        for response, _ in self._arrived:
+            if response is None:
+                continue
+            if response.error is not None:
+                raise response.error
+            return response
+        raise internal(f"model '{self.model.name}' sent no response")
+
+    def _arrival(self) -> "asyncio.Future[None]":
+        """Done when the next response has come."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
 
     def requested_outputs(self, request: InferRequest, response: InferResponse) -> None:
         """Make the outputs what the client asked for: as they are, their top classes, or in shared memory.
@@ -228,7 +226,12 @@ class Exchange:
 
     # --- the end ---
 
-    def end(self) -> None:
+    def end(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
         """The last byte has been handed over, or nobody waits for it; a second call does nothing.
 
         Where the model is still at work it is told that the client has gone, and this happens again when it is done.
@@ -247,3 +250,5 @@ class Exchange:
             self._lease.release()
         if call is not None:
             self.session.counts.finish(call, self.model)
+
+    __exit__ = end

@@ -143,7 +143,9 @@ def test_another_deployment_answers_for_one_that_fails(pair: tuple[Upstream, Ups
     one, other = pair
     fill(one, BROKEN)
     fill(other, ANSWER)
-    with serve(entry("m", address(one), order=1), entry("m", address(other), order=2)) as proxy:
+    settings = {"cooldown_time": 3600}
+    pair_of_entries = entry("m", address(one), order=1), entry("m", address(other), order=2)
+    with serve(*pair_of_entries, router_settings=settings) as proxy:
         replies = [chat(proxy) for _ in range(6)]
         metrics = get(proxy, "/metrics").text
     assert [reply.status_code for reply in replies] == [200] * 6

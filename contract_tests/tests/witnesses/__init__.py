@@ -1,1 +1,1 @@
-"""Clients that were not written here, each making the same calls of the emulator and of the real server."""
+"""Clients written by others; each makes the same calls to the emulator and to the real server."""

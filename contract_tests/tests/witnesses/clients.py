@@ -1,4 +1,4 @@
-"""NVIDIA's two HTTP clients behind one face: a test that is written once is run with both."""
+"""NVIDIA's two HTTP clients with one interface: a test that is written once runs with both."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Tensors = list[tuple[str, Any, bool]]
 
 
 class AsyncioClient:
-    """`tritonclient.http.aio`, each call run to its end on a loop of its own."""
+    """`tritonclient.http.aio` with blocking calls, each on its own event loop."""
 
     def __init__(self, url: str) -> None:
         self.loop = asyncio.new_event_loop()

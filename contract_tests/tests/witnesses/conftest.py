@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from triton_contract.reference.pytest_support import require_reference
+from triton_contract.running.sides import DEATH_SECONDS
 from triton_contract.targets import Target, TargetUnavailable, TritonTarget, emulator_command, target_of
 
 MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
-#: what the emulator serves where it is given no repository; the real server loads it as well
+#: what the emulator serves without --model-repository; the real server can load it too
 BUILTIN = Path(__file__).parents[3] / "emulator" / "triton_emulator" / "builtin" / "models"
 CHOSEN = (
     *("datatypes/*", "http/echo", "http/labels", "http/err", "http/dec", "http/two"),
@@ -20,30 +21,49 @@ CHOSEN = (
 TARGETS = ("emulator", "triton")
 
 
-#: 2.51 now and then aborts while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65); the
-#: client sees one of these, and the test is run again with a fresh server
-ABORTED = ["UNAVAILABLE", "Socket closed", "Connection refused", "Connection reset"]
+class ReferenceDied(Exception):
+    """The real server ended while a test used it: 2.51 now and then aborts while it answers a gRPC stream (an assertion
+    of its own, proto_buffer_writer.h:65). Nothing but this makes a test run again, with a fresh server.
+    """
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "triton" in callspec.params.values():
-        item.add_marker(pytest.mark.flaky(reruns=5, only_rerun=ABORTED))
+        item.add_marker(pytest.mark.flaky(reruns=5, only_rerun=[ReferenceDied.__name__]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Tell a failure of the test from the death of a server that outlives the test."""
+    targets = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, TritonTarget)]
+    try:
+        return (yield)
+    except Exception as failure:
+        for target in targets:
+            raise_if_dead(target, failure)
+        raise
+
+
+def raise_if_dead(target: Target, failure: Exception) -> None:
+    """Raise ReferenceDied where a real server ended, which is then the cause of the failure."""
+    death = target.death(within=DEATH_SECONDS) if isinstance(target, TritonTarget) else None
+    if death is not None:
+        raise ReferenceDied(str(death)) from failure
 
 
 @pytest.fixture(autouse=True)
 def alive(request: pytest.FixtureRequest) -> None:
-    """A real server that died is started again."""
-    again = getattr(request.node, "execution_count", 1) > 1
+    """Start a real server again that died."""
     for name in {"server", "builtin_server"} & set(request.fixturenames):
         target = request.getfixturevalue(name)
-        if isinstance(target, TritonTarget) and target.death(within=2.0 if again else 0.0) is not None:
+        if isinstance(target, TritonTarget) and target.death() is not None:
             target.restart()
 
 
 @contextmanager
 def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
-    """One running target; a real server that cannot be had here skips the test (in CI it fails it)."""
+    """One running target. Where the real server is not available the test is skipped (in CI it fails)."""
     if name == "triton":
         require_reference()
     else:
@@ -55,13 +75,16 @@ def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
     target.start(repository, flags)
     try:
         yield target
+    except Exception as failure:
+        raise_if_dead(target, failure)
+        raise
     finally:
         target.stop()
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of the contract's repositories that a client may load and unload without being in anybody's way."""
+    """A repository of some of the contract's models. Loading and unloading them affects no other test."""
     folder = tmp_path_factory.mktemp("models")
     for pattern in CHOSEN:
         for model in MODELS.glob(pattern):
@@ -71,7 +94,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=TARGETS)
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[Target]:
-    """Each target in turn, with every model of `repository` loaded and free to be unloaded."""
+    """Each target in turn, with every model of `repository` loaded; tests may unload them."""
     flags = ("--model-control-mode=explicit", "--load-model=*", "--exit-on-error=false")
     with serving(request.param, repository, *flags) as target:
         yield target
@@ -79,6 +102,6 @@ def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[Target]
 
 @pytest.fixture(scope="module", params=TARGETS)
 def builtin_server(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """Each target in turn, with the models that the emulator brings along."""
+    """Each target in turn, with the emulator's built-in models."""
     with serving(request.param, BUILTIN) as target:
         yield target

@@ -1,4 +1,4 @@
-"""A gRPC client made of bytes: it says of HTTP/2 and of gRPC's framing what no gRPC library would let it say."""
+"""A gRPC client that writes literal bytes: it can send HTTP/2 and gRPC frames that no gRPC library would send."""
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,14 +19,14 @@ def frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
 
 
 def block(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Headers as HPACK writes them that has no table and no Huffman code."""
+    """Headers in HPACK without its table and without Huffman codes."""
     return b"".join(
         b"\0" + b"".join(bytes((len(text),)) + text.encode() for text in header) for header in headers
     )
 
 
 def message(data: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
-    """A gRPC message with its prefix: whether it is compressed, and its length."""
+    """A gRPC message with its prefix: the flag for compression, and the length."""
     return bytes((flag,)) + (len(data) if length is None else length).to_bytes(4, "big") + data
 
 
@@ -39,7 +39,7 @@ class Frame(NamedTuple):
 
 @dataclass(slots=True)
 class Answer:
-    """What came back on the stream: header blocks as they are, and the messages with their prefixes."""
+    """What came back on the stream: the header blocks as bytes, and the messages with their prefixes."""
 
     headers: bytes = b""
     data: bytes = b""
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def compression(self) -> str:
-        """How the first message is compressed, by its flag and its first byte."""
+        """How the first message is compressed, judged by its flag and its first byte."""
         return {0: "none", 0x1F: "gzip", 0x78: "deflate"}[self.data[5] if self.data[0] else 0]
 
     def _value(self, name: bytes) -> bytes | None:
@@ -66,7 +66,7 @@ class Answer:
 
 
 def call(address: str, method: str, *pieces: bytes, headers: Mapping[str, str] = NONE) -> Answer:
-    """One call on a connection of its own, its body in so many frames."""
+    """Make one call on a new connection, with its body in so many frames."""
     with connect(address) as connection:
         *first, last = pieces
         sent = [frame(DATA, 0, piece) for piece in first]
@@ -95,7 +95,7 @@ def start(method: str, headers: Mapping[str, str] = NONE, *, stream: int = 1) ->
 
 
 def read(connection: socket.socket, stream: int = 1) -> Answer:
-    """Read until the stream, or the connection, has ended; what comes on other streams is passed over."""
+    """Read until the stream or the connection has ended. Frames of other streams are ignored."""
     answer = Answer()
     for each in frames(connection):
         if each.stream != stream:

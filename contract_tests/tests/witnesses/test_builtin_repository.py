@@ -15,7 +15,7 @@ NAMES = sorted(path.parent.name for path in BUILTIN.glob("*/config.pbtxt"))
 
 @dataclass(frozen=True)
 class Servers:
-    """The two of them, each behind a client with a connection of its own."""
+    """Both servers, each with a client that has its own connection."""
 
     emulator: httpx.Client
     triton: httpx.Client
@@ -34,7 +34,7 @@ def servers() -> Iterator[Servers]:
 
 
 def answer(client: httpx.Client, path: str, body: Any) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body; a POST where there is something to send."""
+    """Status, headers and body. It is a POST if there is a body to send."""
     reply = client.get(path) if body is None else client.post(path, content=json.dumps(body))
     return reply.status_code, sorted(reply.headers.items()), reply.content
 

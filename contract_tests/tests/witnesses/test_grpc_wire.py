@@ -1,4 +1,4 @@
-"""gRPC below its messages, alike on emulator and real server: framing, broken calls, compression, TLS."""
+"""gRPC below the level of messages, equal on emulator and real server: framing, broken calls, compression, TLS."""
 
 import gzip
 import shutil
@@ -54,7 +54,7 @@ UNPARSABLE = (13, "Unable to parse request", 0)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of one model, so that a server starts at once."""
+    """A repository of one model, so that a server starts quickly."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(MODELS / "small" / "id_fp32", folder / "id_fp32")
     return folder
@@ -239,7 +239,7 @@ OWN = {
 
 
 def is_live(address: str, **options: str) -> bool:
-    """Whether the server answers a client that speaks TLS with these options, or plainly where there is none.
+    """Whether the server answers a client that uses TLS with these options; without options the client uses no TLS.
 
     Raises InferenceServerException where they do not come together.
     """

@@ -1,4 +1,4 @@
-"""NVIDIA's load generator as a witness: it drives both servers over both protocols and reads their statistics."""
+"""NVIDIA's load generator measures both servers over both protocols and reads their statistics."""
 
 import json
 import urllib.request
@@ -11,7 +11,7 @@ from triton_contract.reference.wheel import ReferenceUnavailable
 from triton_contract.targets import Target
 
 SHAPE = ("--shape", "INPUT0:16")
-#: length of a window; a request must fit in, on whatever machine
+#: length of a window in milliseconds; on any machine at least one request must fit into it
 MILLISECONDS = 300
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA's HTTP clients, blocking and asyncio, through every method: the same on emulator and real server."""
+"""NVIDIA's HTTP clients, blocking and asyncio: every method, equal on emulator and real server."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def two_inputs(**options: Any) -> list[Any]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Ask again until it is so: unloading goes on after its answer. The test's timeout ends it."""
+    """Ask again until it holds: unloading goes on after its answer. The test's timeout is the limit."""
     while not condition():
         pass
 
@@ -300,7 +300,7 @@ def test_a_version_is_chosen(client: Any) -> None:
 
 
 def seen(answer: Any) -> Any:
-    """What the model `echo` says that it saw of its request."""
+    """What the model `echo` answers: the request as it saw it."""
     return json.loads(answer.as_numpy("SEEN")[0])
 
 

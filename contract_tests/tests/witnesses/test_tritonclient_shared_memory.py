@@ -1,4 +1,4 @@
-"""NVIDIA's shared memory helpers with its HTTP clients: real regions, in and out, on both servers."""
+"""NVIDIA's shared memory helpers with its HTTP clients: real regions for inputs and outputs, on both servers."""
 
 import shutil
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def client(request: pytest.FixtureRequest, server: Target) -> Iterator[Any]:
 
 @pytest.fixture
 def region(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """256 bytes under the key /witness_<worker>, gone after the test."""
+    """256 bytes under the key /witness_<worker>, removed after the test."""
     handle = shared_memory.create_shared_memory_region("witness", _key(request), 256, create_only=True)
     yield handle
     shared_memory.destroy_shared_memory_region(handle)

@@ -1,7 +1,7 @@
-"""A case as an author writes it: requests to send in order, and what the answers may differ in.
+"""The schema of a case: the requests to send in order, and in what the answers of two servers may differ.
 
-A case holds no expectation: the truth is the answer of a real server. The models here are the schema of
-the YAML files under `cases/http`; a misspelt field is an error, never ignored.
+A case does not say what to expect: a real server's answer is the expectation. These models are the schema of the
+YAML files under `cases/http` (`rpc.py` adds the gRPC steps of `cases/grpc`). An unknown field is an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 DEFAULT_TIMEOUT = 10.0
+"""What a recording's fingerprint holds for a step without a timeout."""
+PATIENCE = 60.0
+"""Seconds to wait for an answer where a step does not say: so many that only a hang takes longer, on any machine."""
 BODY_KINDS = ("json", "text", "base64", "hex", "infer", "join")
 
 
@@ -19,7 +22,7 @@ class _Strict(BaseModel):
 
 
 def _pairs(value: Any) -> Any:
-    """Headers may be written as a mapping (kept in order) or as [name, value] pairs (may repeat)."""
+    """Headers are written as a mapping (its order is kept) or as [name, value] pairs (names may repeat)."""
     pairs = list(value.items()) if isinstance(value, dict) else value
     if any(isinstance(text, bool) or text is None for _, text in pairs):
         raise ValueError(
@@ -32,9 +35,9 @@ Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]
 
 
 class Tensor(_Strict):
-    """The bytes of one binary tensor, little endian; exactly one field is set.
+    """The bytes of one binary tensor, little endian. Exactly one field is set.
 
-    `bytes` lists BYTES elements (each gets its 4-byte length), `string` is the same for UTF-8 texts.
+    `string` lists BYTES elements as UTF-8 texts; each gets its 4-byte length.
     """
 
     hex: str | None = None
@@ -65,7 +68,7 @@ class Tensor(_Strict):
 
 
 class SharedMemory(_Strict):
-    """A POSIX shared memory object of `size` bytes: `data`, then zeros. Keys are unique over all case files."""
+    """A POSIX shared memory object of `size` bytes: `data`, then zeros. Keys are unique among all case files."""
 
     key: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     size: int = Field(gt=0)
@@ -73,9 +76,9 @@ class SharedMemory(_Strict):
 
 
 class Infer(_Strict):
-    """An infer body with binary tensors: JSON header, then the blobs.
+    """An infer body with binary tensors: the JSON header, then the bytes of the tensors.
 
-    `header_length` replaces the computed Inference-Header-Content-Length; null sends none.
+    `header_length` replaces the computed Inference-Header-Content-Length; with null the header is not sent.
     """
 
     header: Any
@@ -84,7 +87,7 @@ class Infer(_Strict):
 
 
 class Part(_Strict):
-    """A piece of a body made of several."""
+    """One part of a body that is joined from several."""
 
     text: str | None = None
     hex: str | None = None
@@ -94,18 +97,26 @@ class Part(_Strict):
 
 
 class Until(_Strict):
-    """Ask again (up to 10 s) until the answer looks like this; only the last answer counts."""
+    """Repeat the request until the answer is like this. Only the last answer is compared.
+
+    `contains` is a text, or several that must all be there: one for each thing that a server does after its answer.
+    """
 
     status: int | None = None
-    contains: str | None = None
+    contains: str | tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that the body must contain."""
+        return (self.contains,) if isinstance(self.contains, str) else self.contains or ()
 
     def met_by(self, status: int, body: bytes) -> bool:
-        """Whether this is the answer that was waited for."""
-        return self.status in (None, status) and (self.contains is None or self.contains.encode() in body)
+        """Whether this is the answer that the step waits for."""
+        return self.status in (None, status) and all(text.encode() in body for text in self.texts)
 
 
 class Edit(_Strict):
-    """A change of the repository that the server reads: texts of files by path, then files and folders to remove."""
+    """A change of the repository that the server reads: files to write by path, then files and folders to remove."""
 
     write: dict[str, str] = {}
     remove: tuple[str, ...] = ()
@@ -142,6 +153,8 @@ class Step(_Strict):
     answer_of: str | None = None
     read_shared_memory: str | None = None
     edit: Edit | None = None
+    pending: dict[str, int] | None = None
+    """Wait until so many requests of these models are queued, as the metrics port counts them."""
     until: Until | None = None
     timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
 
@@ -150,8 +163,13 @@ class Step(_Strict):
         return self.raw is not None or self.raw_hex is not None
 
     @property
+    def patience(self) -> float:
+        """Seconds to wait for the answer: those of the step where it names them, as it must where none comes."""
+        return self.timeout if "timeout" in self.model_fields_set else PATIENCE
+
+    @property
     def body_kind(self) -> str | None:
-        """Which of BODY_KINDS the author chose; `json: null` is a choice too."""
+        """Which of BODY_KINDS the step has. `json: null` is a body too."""
         chosen = self.model_fields_set
         return next((kind for kind in BODY_KINDS if kind in chosen or f"{kind}_" in chosen), None)
 
@@ -166,10 +184,12 @@ class Step(_Strict):
             self.answer_of,
             self.read_shared_memory,
             self.edit,
+            self.pending,
         ]
         if sum(form is not None for form in forms) != 1:
             raise ValueError(
-                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit"
+                "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit, "
+                "pending"
             )
         if not self.path and (chosen or self.headers or self.method):
             raise ValueError("method, headers and body belong to a step with a path")
@@ -181,7 +201,7 @@ class Step(_Strict):
 
 
 class Case(_Strict):
-    """A named sequence of steps on one connection, against one repository and one set of server flags."""
+    """A named sequence of steps on one connection, for one repository and one set of server flags."""
 
     id: str = Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.=+-]+)+$")
     repository: str
@@ -200,10 +220,10 @@ class Case(_Strict):
 
     @property
     def edits(self) -> bool:
-        """Whether it changes the repository: it is then given servers over copies of its own."""
+        """Whether it changes the repository. Then it gets servers of its own, over copies of the repository."""
         return any(step.edit for step in self.steps)
 
     @property
     def group(self) -> tuple[str, tuple[str, ...]]:
-        """Cases of one group share a server."""
+        """Repository and flags. Cases that have both in common share a server."""
         return self.repository, self.flags

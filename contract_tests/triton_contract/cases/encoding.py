@@ -1,4 +1,4 @@
-"""The bytes of a request, from what the author wrote. No I/O."""
+"""The bytes of an HTTP request, from the fields of a step. No I/O."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _PACK = {
 
 
 def dump(value: Any) -> bytes:
-    """Compact JSON in the order written, UTF-8, NaN and Infinity as Triton spells them."""
+    """Compact JSON in UTF-8, keys in the order written, NaN and Infinity spelt as Triton spells them."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """The blob of a binary tensor."""
+    """The bytes of a binary tensor."""
     if tensor.hex is not None:
         return bytes.fromhex(tensor.hex)
     if tensor.base64 is not None:
@@ -50,7 +50,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
 
 
 def infer_bytes(infer: Infer) -> tuple[bytes, str | None]:
-    """Body and value of Inference-Header-Content-Length (None: the header is not sent)."""
+    """The body, and the value of Inference-Header-Content-Length (None: the header is not sent)."""
     header = infer.header.encode() if isinstance(infer.header, str) else dump(infer.header)
     body = header + b"".join(tensor_bytes(tensor) for tensor in infer.binary)
     if infer.header_length is None:
@@ -72,7 +72,7 @@ def part_bytes(part: Part) -> bytes:
 
 
 def body_bytes(step: Step) -> bytes:
-    """The body before any chunking, compressed when the step asks for it."""
+    """The body before it is cut into chunks, compressed when the step asks for that."""
     kind = step.body_kind
     match kind:
         case None:
@@ -97,9 +97,9 @@ def body_bytes(step: Step) -> bytes:
 
 
 def request_bytes(step: Step, base_path: str = "") -> bytes:
-    """Everything that goes over the wire for this step.
+    """All bytes that are sent for this step.
 
-    Host, the header length and Content-Length are added unless the author wrote them or turned them off.
+    Host, Inference-Header-Content-Length and Content-Length are added unless the step has them or turns them off.
     """
     if step.raw is not None:
         return step.raw.encode()
@@ -127,7 +127,7 @@ def request_bytes(step: Step, base_path: str = "") -> bytes:
 
 
 def _chunked(body: bytes, sizes: Iterable[int]) -> bytes:
-    """The body in chunks of these sizes, the rest (if any) as one more."""
+    """The body in chunks of these sizes; what is left goes into one more chunk."""
     chunks, at = [], 0
     for size in (*sizes, len(body)):
         piece = body[at : at + size]

@@ -1,4 +1,4 @@
-"""Case files: YAML to cases, with defaults and tables; every mistake names file, case and field."""
+"""Reads case files: YAML to cases, with defaults and tables. Every error names the file, the case and the field."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Node = dict[str, Any]
 
 
 class CaseError(Exception):
-    """A case file that breaks the format."""
+    """A case file breaks the format. The text is one line that names the file and the place."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML that refuses a key written twice (plain YAML would keep the last without a word)."""
+    """A safe YAML loader that refuses a key that is written twice; the plain one would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -45,9 +45,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def load_cases(*places: Path) -> list[Case]:
-    """All cases of these files and folders (default: the package's own), in file order.
+    """All cases of these files and folders (default: the package's own), in the order of the files.
 
-    Raises CaseError on a broken file, and on an id that two cases share.
+    Raises CaseError for a broken file, and for an id that two cases have.
     """
     cases: list[Case] = []
     for path in _files(places or [CASES / protocol for protocol in PROTOCOLS]):
@@ -69,7 +69,7 @@ def _files(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def load_file(path: Path) -> list[Case]:
-    """The cases of one file."""
+    """The cases of one file. Raises CaseError."""
     try:
         document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader
     except CaseError as error:
@@ -97,7 +97,7 @@ def _mapping(path: Path, node: Any) -> Node:
 def _expand(path: Path, table: Node) -> Iterator[Node]:
     """One case per row: `$name` in the template becomes the row's value.
 
-    A text that is nothing but `$name` takes the value with its type, so numbers and lists stay such.
+    A text that is only `$name` takes the value with its type, so numbers stay numbers and lists stay lists.
     """
     where = f"{path.name}: table {table['id']}"
     columns = table.get("columns")
@@ -141,7 +141,7 @@ def _case(path: Path, shared: Node, node: Node) -> Case:
     case_part = {name: value for name, value in merged.items() if name in _CASE_FIELDS}
     if "steps" in case_part:
         if inline := {name for name in node if name in _STEP_FIELDS}:
-            raise CaseError(f"{where}: {', '.join(sorted(inline))} beside steps; put it into a step")
+            raise CaseError(f"{where}: {', '.join(sorted(inline))} next to steps; put it into a step")
         if not isinstance(case_part["steps"], list) or not all(
             isinstance(s, dict) for s in case_part["steps"]
         ):

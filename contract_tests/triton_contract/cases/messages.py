@@ -1,4 +1,4 @@
-"""Messages from what an author writes, and messages as JSON: for a person to read, and to compare two servers by."""
+"""Protobuf messages: made from the fields of a step, and shown as JSON to be read and compared."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .encoding import tensor_bytes
 
 
 class MessageError(ValueError):
-    """What was written is no such message; the text says where."""
+    """The fields of a step do not make a message. The text says where."""
 
 
 def build(message: Any, fields: Any, where: str = "") -> Any:
     """Fill a message from a mapping of field names.
 
-    A bytes field is a text (UTF-8), or a tensor as in HTTP cases: {int32: [1, 2]}, {hex: 00ff}, {string: [a, b]}; or
-    {zeros: 64} for as many zero bytes. Raises MessageError.
+    A bytes field is a text (UTF-8), a tensor as in HTTP cases ({int32: [1, 2]}, {hex: 00ff}, {string: [a, b]}), or
+    {zeros: 64} for that many zero bytes. Raises MessageError.
     """
     if not isinstance(fields, Mapping):
         raise MessageError(f"{where or 'message'}: a mapping of fields, not {fields!r}")
@@ -74,10 +74,10 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def to_json(message_class: Any, data: bytes) -> bytes:
-    """A message's bytes as one line of JSON: fields in the order of their numbers, maps in that of their keys.
+    """A message's bytes as one line of JSON: fields in the order of their numbers, maps in the order of their keys.
 
-    A field that is not there is not shown. Bytes are shown as text, one character for each. What can not be read is
-    shown as it is.
+    Fields that are not set are left out. Bytes are shown as text, one character for each byte. A message that cannot
+    be decoded is shown in hexadecimal.
     """
     try:
         value = _value(message_class.FromString(data))

@@ -1,4 +1,4 @@
-"""Which operation a request belongs to: one table over its path."""
+"""The operation that a case is about: one table of paths. Reports count cases by operation."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ COUNTED = frozenset({"infer", "generate", "generate_stream", "grpc/ModelInfer", 
 
 
 def operation_of(case: Case) -> str:
-    """The operation a case is about: what it says itself, else its last request's route.
+    """The operation of a case: the one that it names, else that of its last request's path.
 
-    A case with literal bytes is about the wire.
+    A case that sends literal bytes is about the "wire".
     """
     if case.operation:
         return case.operation

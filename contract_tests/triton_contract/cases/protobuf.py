@@ -1,6 +1,6 @@
-"""Triton's protobuf messages, read from the descriptors that `tritonclient` ships, in a pool of their own.
+"""Triton's protobuf messages, made from the descriptors that `tritonclient` contains, in their own descriptor pool.
 
-The generated modules are not imported: a witness may have imported another release of them into this process.
+The generated modules are not imported, because a test may have imported another release of them into this process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 
 def _health() -> descriptor_pb2.FileDescriptorProto:
-    """The two messages of `grpc.health.v1`; an enum is an int32 on the wire."""
+    """The two messages of `grpc.health.v1`. The status is an enum, which is an int32 on the wire."""
     file = descriptor_pb2.FileDescriptorProto(name="health.proto", package="grpc.health.v1", syntax="proto3")
     kinds = descriptor_pb2.FieldDescriptorProto
     for message, field, kind in (
@@ -49,7 +49,7 @@ def _health() -> descriptor_pb2.FileDescriptorProto:
 
 
 def message_classes(method: str) -> tuple[Any, Any] | None:
-    """The request's and the response's class of a method's full path; None for a method that nobody knows."""
+    """The classes of a method's request and response, by its full path; None for an unknown method."""
     if method == HEALTH:
         names = ("grpc.health.v1.HealthCheckRequest", "grpc.health.v1.HealthCheckResponse")
         found = tuple(_pool().FindMessageTypeByName(name) for name in names)

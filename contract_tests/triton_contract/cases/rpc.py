@@ -1,4 +1,4 @@
-"""A case that calls gRPC methods: the HTTP case's frame around other steps. HTTP steps may stand between them."""
+"""The schema of gRPC steps, and of cases that have them. Such a case may have HTTP steps too."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Rpc(Step):
     """One call and its answer.
 
     `rpc` is a method of Triton's service, or a full path such as `/grpc.health.v1.Health/Check`. A unary call sends
-    `message`, or the bytes `hex`; a stream sends `requests`, each of them such a message, or {hex: ..}, or
-    {after: N, message: ..} for one that waits for N responses.
+    `message`, or the bytes `hex`. A stream sends `requests`: each is a message, or {hex: ..}, or
+    {after: N, message: ..} for one that is sent after N responses.
     """
 
     rpc: str = Field(min_length=1)
@@ -26,11 +26,11 @@ class Rpc(Step):
     requests: tuple[Any, ...] | None = None
     metadata: Headers = ()
     deadline: float | None = Field(None, gt=0, le=30)
-    """Seconds that the client gives the call."""
+    """The deadline of the call, in seconds."""
     cancel_after: int | None = Field(None, ge=0)
-    """The client cancels once it has so many responses."""
+    """The client cancels the call when it has received so many responses."""
     keep_open: bool = False
-    """Do not end the client's side of a stream."""
+    """Do not close the client's side of a stream."""
     compression: Literal["gzip", "deflate"] | None = None
 
     @property
@@ -42,7 +42,7 @@ class Rpc(Step):
         return self.requests is not None
 
     def payloads(self) -> list[tuple[int, bytes]]:
-        """What is sent: after how many responses, and the bytes."""
+        """The messages to send: after how many responses, and the bytes."""
         if self.requests is None:
             return [(0, self._bytes(self.message or {}) if self.hex is None else bytes.fromhex(self.hex))]
         return [self._request(item) for item in self.requests]
@@ -57,7 +57,7 @@ class Rpc(Step):
     def _bytes(self, fields: Any) -> bytes:
         classes = message_classes(self.full_method)
         if classes is None:
-            raise MessageError(f"{self.rpc} is no method with messages: give hex")
+            raise MessageError(f"{self.rpc} is not a method whose messages are known: give hex")
         data: bytes = build(classes[0](), fields).SerializeToString(deterministic=True)
         return data
 
@@ -65,7 +65,7 @@ class Rpc(Step):
     def _consistent(self) -> Self:
         own = set(Rpc.model_fields) - set(Step.model_fields) | _SHARED_WITH_HTTP | {"hex"}
         if strange := self.model_fields_set - own:
-            raise ValueError(f"{', '.join(sorted(strange))}: no field of a call")
+            raise ValueError(f"{', '.join(sorted(strange))}: not a field of a call")
         if sum(each is not None for each in (self.message, self.hex, self.requests)) > 1:
             raise ValueError("a call sends one of message, hex and requests")
         self.payloads()
@@ -80,7 +80,7 @@ AnyStep = Annotated[Annotated[Rpc, Tag("rpc")] | Annotated[Step, Tag("http")], D
 
 
 class GrpcCase(Case):
-    """A case of calls; it is about the method that is called last, unless it says otherwise."""
+    """A case with gRPC calls. Its operation is the method that is called last, unless it names one."""
 
     steps: tuple[AnyStep, ...] = Field(min_length=1)
 

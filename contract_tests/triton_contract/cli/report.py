@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from triton_contract.comparing import results
-from triton_contract.comparing.divergences import load_divergences
-from triton_contract.reporting import ledger
+from triton_contract.reporting.ledger import render_ledger
 
 
 @click.command()
@@ -21,5 +20,5 @@ def report(files: tuple[Path, ...], out: Path) -> None:
       triton-contract diff --target emulator --json results.json
       triton-contract report results.json --out FIDELITY.md
     """
-    out.write_text(ledger.render(results.load(files), load_divergences()), encoding="utf-8")
+    out.write_text(render_ledger(results.load(files)), encoding="utf-8")
     click.echo(out)

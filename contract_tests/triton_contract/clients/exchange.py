@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response as it stood on the wire; names and values of headers are latin-1, spelling kept."""
+    """One response as it was on the wire. Names and values of headers are latin-1, in their own spelling."""
 
     version: str
     status: int
@@ -19,19 +19,19 @@ class Response:
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     framing: str = "none"
-    """How the body's end is marked: content-length, chunked, close, none."""
+    """How the end of the body is marked: content-length, chunked, close (of the connection), none."""
     chunks: tuple[int, ...] = ()
-    """Sizes of the chunks in order, when chunked."""
+    """Sizes of the chunks in order (bytes), when the body is chunked."""
     complete: bool = True
-    """Whether the body came whole, as its framing promised."""
+    """Whether the whole body came that the framing announced."""
 
     @property
     def is_error(self) -> bool:
-        """Whether it says that the request failed (gRPC's only status without an error is 0)."""
+        """Whether it says that the request failed. gRPC's only status that is no error is 0."""
         return self.status != 0 if self.version == "gRPC" else self.status >= 400
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, whatever its spelling."""
+        """The value of the first header of that name, in any spelling; None when there is none."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
@@ -43,6 +43,6 @@ class Exchange:
     interim: tuple[int, ...] = ()
     """Status codes of 1xx responses before it."""
     ending: str = "open"
-    """The connection afterwards: open, closed, reset, silent (no answer in time)."""
+    """The state of the connection afterwards: open, closed, reset, or silent (no answer in time)."""
     extra: bytes = b""
     """Bytes that came after the response."""

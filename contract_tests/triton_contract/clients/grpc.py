@@ -1,8 +1,8 @@
-"""A gRPC client that sends the bytes it is given and shows what comes back as an HTTP exchange is shown.
+"""A gRPC client that sends the bytes it is given and returns the answer in the form of an HTTP exchange.
 
-The status is gRPC's number, the reason its name, the headers are the metadata (both ends of it), the body is the
-status' text and then one line of JSON for each message: so everything that compares, records and prints answers needs
-no twin.
+The status is gRPC's status code, the reason its name, the headers are the initial and the trailing metadata. The body
+is the text of the status and then one line of JSON for each message. So what compares, records and prints HTTP
+answers works for gRPC too.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _COMPRESSION = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Defla
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # a connection of its own for each channel
+    # each channel opens its own connection
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
-#: texts with which the client itself reports a connection that broke
+#: texts with which grpcio itself reports that a connection broke
 _BROKEN = ("Socket closed", "Connection reset", "failed to connect", "Broken pipe", "GOAWAY", "recvmsg")
 
 
 def open_channel(address: str) -> grpc.Channel:
-    """A channel to host:port, without TLS."""
+    """Open a channel to host:port, without TLS."""
     return grpc.insecure_channel(address, options=_OPTIONS)
 
 
@@ -45,8 +45,8 @@ class Pending(Protocol):
 
 
 def start(channel: grpc.Channel, step: Rpc) -> Pending:
-    """Start the step's call."""
-    timeout = step.deadline or step.timeout
+    """Start the call of this step. Its result is awaited by `Pending.result`."""
+    timeout = step.deadline or step.patience
     metadata = tuple(_entry(name.lower(), value) for name, value in step.metadata)
     options: dict[str, Any] = {
         "timeout": timeout,
@@ -63,7 +63,7 @@ def start(channel: grpc.Channel, step: Rpc) -> Pending:
 
 
 def _entry(name: str, value: str) -> tuple[str, str | bytes]:
-    """A pair of metadata. A name that ends so says that the value is bytes, here one for each character."""
+    """A pair of metadata. Where the name ends in -bin the value is bytes: one byte for each character."""
     return name, value.encode("latin-1") if name.endswith("-bin") else value
 
 
@@ -82,7 +82,7 @@ class _Unary:
 
 
 class _Stream:
-    """Sends as the step says, in gRPC's own thread, while responses are collected."""
+    """A stream. grpcio's own thread sends the requests as the step says, while responses are collected."""
 
     def __init__(self, channel: grpc.Channel, step: Rpc, options: dict[str, Any]) -> None:
         self._step = step
@@ -129,7 +129,7 @@ def _exchange(step: Rpc, call: Any, messages: list[bytes]) -> Exchange:
     if code is grpc.StatusCode.UNAVAILABLE and any(text in details for text in _BROKEN):
         return Exchange(None, ending="closed", extra=b"\n".join(_lines(step, messages)))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or step.cancel_after is not None:
-        details = ""  # the client's own words, of which it has several
+        details = ""  # grpcio's own text, which differs from run to run
     lines = [json.dumps({"details": details}, ensure_ascii=False).encode()] if details else []
     metadata = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]
     response = Response(

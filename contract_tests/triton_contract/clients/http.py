@@ -1,7 +1,8 @@
-"""A raw HTTP client: it sends the bytes it is given and reports everything it sees on the wire.
+"""A raw HTTP client: it sends the bytes it is given and reports everything that it reads from the connection.
 
-No HTTP library is in between, because the spelling of a header, the cut of a chunk and a connection
-that closes early are part of what is compared.
+It uses no HTTP library, because the spelling of a header, the sizes of chunks and a connection that closes early are
+part of what is compared. An exchange is read in two steps: `read_exchange` reads the response, `settle` finds out
+whether the connection can still be used. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -15,37 +16,40 @@ from urllib.parse import urlsplit
 from .exchange import Exchange, Response
 
 QUIET_SECONDS = 0.2
-CLOSE_SECONDS = 3.0
-PROBE_SECONDS = 5.0
+"""How long nothing may come before a connection counts as left open (2.51 closes none without saying so)."""
+CLOSE_SECONDS = 10.0
+"""How long a server may take to close a connection that it said it would close."""
+PROBE_SECONDS = 30.0
+"""How long the answer to a health request may take, and a connection to open."""
 _PROBE = b"GET %s/v2/health/live HTTP/1.1\r\nHost: triton\r\n\r\n"
 
 
 class _End(Exception):
-    """The stream ended while something was expected; the text is an `ending`."""
+    """The connection ended, or was silent, while more was expected. The text is an `ending` of an Exchange."""
 
 
 @dataclass(slots=True)
 class Wire:
-    """One TCP connection with a read buffer; times are in seconds."""
+    """One TCP connection with a read buffer. `deadline` is when reading gives up, in the time of `time.monotonic`."""
 
     sock: socket.socket
     buffer: bytearray = field(default_factory=bytearray)
     deadline: float = 0.0
 
     @classmethod
-    def open(cls, host: str, port: int, timeout: float = 5.0) -> Wire:
+    def open(cls, host: str, port: int, timeout: float = PROBE_SECONDS) -> Wire:
         sock = socket.create_connection((host, port), timeout=timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(sock)
 
     def send(self, data: bytes) -> None:
         try:
-            self.sock.settimeout(5.0)
+            self.sock.settimeout(PROBE_SECONDS)
             self.sock.sendall(data)
         except TimeoutError:
             raise _End("silent") from None
         except OSError:
-            # The answer may have come before the server closed; reading shows it.
+            # The server may have answered before it closed the connection. Reading will show that.
             pass
 
     def half_close(self) -> None:
@@ -71,7 +75,7 @@ class Wire:
         self.buffer += data
 
     def until(self, mark: bytes) -> bytes:
-        """Everything up to the mark, which is consumed but not returned."""
+        """Read up to the mark. The mark is taken from the buffer but not returned."""
         while (at := self.buffer.find(mark)) < 0:
             self._fill()
         data = bytes(self.buffer[:at])
@@ -89,7 +93,7 @@ class Wire:
         return data
 
     def to_the_end(self, seconds: float) -> str:
-        """Read on until the peer closes or is silent for that long; how it ended. The buffer has the bytes."""
+        """Read until the peer closes, or is silent for so many seconds. Returns which; the bytes are in the buffer."""
         self.deadline = time.monotonic() + seconds
         while True:
             try:
@@ -100,7 +104,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server's HTTP is: host, port and the path that all of its routes start with."""
+    """The address of an HTTP server: host, port, and the path that all of its routes start with."""
 
     host: str
     port: int
@@ -108,6 +112,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
+        """The address in a URL. Raises ValueError for anything but plain http://."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"not a plain http:// address: {url!r}")
@@ -123,7 +128,7 @@ class Address:
 
 
 def read_exchange(wire: Wire, timeout: float, *, stop_after_chunks: int | None = None) -> Exchange:
-    """The next response on the connection; `timeout` is for the whole of it."""
+    """Read the next response on the connection. `timeout` is for the whole response."""
     wire.deadline = time.monotonic() + timeout
     interim: list[int] = []
     while True:
@@ -191,7 +196,7 @@ def _with(
 
 
 def promises_close(response: Response) -> bool:
-    """Whether the response says that the connection ends with it."""
+    """Whether the response announces that the server closes the connection after it."""
     said = (response.header("connection") or "").lower()
     return (
         said == "close"
@@ -201,16 +206,16 @@ def promises_close(response: Response) -> bool:
 
 
 def settle(wire: Wire, exchange: Exchange, base_path: str, *, listen: bool) -> Exchange:
-    """The exchange with its true ending: is the connection still good for another request?
+    """The exchange with its real ending: whether the connection can be used for another request.
 
-    `listen` waits for anything more to come (for literal bytes, after which a probe could be misread);
-    otherwise a health request on the same connection shows it.
+    A health request on the same connection shows that. With `listen` the client only waits for more bytes instead:
+    after literal bytes a server could take a further request for a part of them.
     """
     response = exchange.response
     if response is None or exchange.ending != "open":
         return exchange
     if promises_close(response) or listen:
-        heard = wire.to_the_end(QUIET_SECONDS if listen else CLOSE_SECONDS)
+        heard = wire.to_the_end(CLOSE_SECONDS if promises_close(response) else QUIET_SECONDS)
         ending = "open" if heard == "silent" else heard
         return Exchange(response, exchange.interim, ending, wire.take())
     if wire.buffer:

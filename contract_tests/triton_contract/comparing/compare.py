@@ -1,6 +1,6 @@
-"""Two observations of one case, compared axis by axis. Pure.
+"""Compares two observations of one case, axis by axis. Pure.
 
-The aim is equality of raw bytes; `NORMALISED` is a weaker answer, and says which normalisers it took.
+The aim is that the raw bytes are equal. `NORMALISED` is a weaker outcome: equal after the case's normalisers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from triton_contract.cases.case import Case
 from triton_contract.cases.operations import operation_of
 from triton_contract.clients.exchange import Exchange, Response
-from triton_contract.playing.observation import Observation
+from triton_contract.playing.observation import IN_VAIN, Observation
 
 from .normalise import ALWAYS, BY_OPERATION, normalise
 
@@ -22,7 +22,7 @@ _ANSWER_LIMIT = 300
 
 
 class Outcome(StrEnum):
-    """What one axis of one case showed."""
+    """What the comparison of one axis of one case showed, from best to worst."""
 
     EQUAL = "equal"
     NORMALISED = "equal after normalising"
@@ -35,13 +35,13 @@ _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
 
 def worst(outcomes: Iterator[Outcome] | list[Outcome]) -> Outcome:
-    """The gravest of them; EQUAL when there is none."""
+    """The worst of them; EQUAL when there are none."""
     return max(outcomes, key=_RANK.__getitem__, default=Outcome.EQUAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome on one axis; `detail` shows the first difference."""
+    """The outcome of one axis. `detail` shows the first difference."""
 
     outcome: Outcome
     detail: str = ""
@@ -51,12 +51,16 @@ EQUAL = Verdict(Outcome.EQUAL)
 
 
 def compare(case: Case, expected: Observation, actual: Observation) -> dict[str, Verdict]:
-    """A verdict for every axis that the case has (statistics only when they were looked at)."""
+    """A verdict for every axis of the case. There is one for the statistics only when they were read."""
     verdicts = dict.fromkeys(AXES[:-1], EQUAL)
+    for side in (expected, actual):
+        for exchange in side.exchanges:
+            if exchange.ending.startswith(IN_VAIN):
+                return dict.fromkeys(verdicts, Verdict(Outcome.DIFFERENT, exchange.ending))
     if len(expected.exchanges) != len(actual.exchanges):
         text = f"{len(expected.exchanges)} answers expected, {len(actual.exchanges)} came"
         return {axis: Verdict(Outcome.DIFFERENT, text) for axis in verdicts}
-    if waited := _waited_in_vain(case, expected):
+    if waited := _unmet_wait(case, expected):
         return verdicts | {"body": Verdict(Outcome.DIFFERENT, waited)}
     for number, pair in enumerate(zip(expected.exchanges, actual.exchanges, strict=True), start=1):
         step = f"step {number}: " if len(expected.exchanges) > 1 else ""
@@ -68,20 +72,24 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
     return verdicts
 
 
-def _waited_in_vain(case: Case, expected: Observation) -> str | None:
-    """A case that waits for what the truth never says compares two accidents."""
+def _unmet_wait(case: Case, expected: Observation) -> str | None:
+    """Why the comparison means nothing: the reference never gave the answer that the case waits for. Else None."""
     answered = [
-        step for step in case.steps if not (step.in_background or step.edit or getattr(step, "close", False))
+        step
+        for step in case.steps
+        if not (step.in_background or step.edit or step.pending or getattr(step, "close", False))
     ]
     for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
         response = exchange.response
         if step.until and (response is None or not step.until.met_by(response.status, response.body)):
-            return f"step {number}: the truth never gave the answer that the case waits for ({step.until!r})"
+            return (
+                f"step {number}: the reference never gave the answer that the case waits for ({step.until!r})"
+            )
     return None
 
 
 def normalisers_of(case: Case) -> tuple[str, ...]:
-    """Those of all cases, those of the case's operation, then its own."""
+    """The names of the normalisers: those of all cases, those of the case's operation, then its own."""
     return (*ALWAYS, *BY_OPERATION.get(operation_of(case), ()), *case.normalise)
 
 
@@ -113,8 +121,9 @@ def _status(exchange: Exchange, response: Response) -> str:
 
 
 def _headers(response: Response) -> list[str]:
-    """Names lower-case, in order. A Content-Length that held its promise is only noted as present:
-    its value follows from the body, which is compared by itself.
+    """The headers in order, names in lower case.
+
+    The value of a Content-Length that was correct is left out: it follows from the body, which is compared itself.
     """
     lines = []
     for name, value in response.headers:
@@ -177,7 +186,7 @@ def _shown(body: bytes) -> str:
 
 
 def body_difference(expected: bytes, actual: bytes) -> str:
-    """Both bodies, and where they part; long ones are cut around that place."""
+    """Both bodies, and the first byte at which they differ. Of long bodies only the part around that byte is shown."""
     at = next(
         (i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b),
         min(len(expected), len(actual)),

@@ -1,4 +1,4 @@
-"""Known divergences: where a target is allowed to differ, and why. Strict: a row that no longer holds fails."""
+"""Known divergences: where a target may differ, and why. Strict: a row whose case has become equal fails the run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _KNOWN = (*AXES, ALL)
 
 
 class DivergenceError(Exception):
-    """A broken divergences file."""
+    """The file of known divergences breaks its format. The text is one line that names the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A target may differ on `axis` in the cases that `case` (a glob over ids) names.
+    """A target may differ on `axis` in the cases whose ids match `case`, a glob.
 
-    The axis "all" is for a case in which one of the two does not answer: it then differs on every axis.
+    The axis "all" is for a case in which one of the two servers does not answer, so that every axis differs.
     """
 
     case: str
@@ -35,7 +35,7 @@ class Divergence:
 
 
 def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
-    """The rows of the file, checked."""
+    """The rows of the file. Raises DivergenceError for a row that breaks the format."""
     rows = yaml.safe_load(path.read_text()) or []
     found = []
     for number, row in enumerate(rows, start=1):
@@ -48,7 +48,7 @@ def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
 
 
 def apply(case_id: str, verdicts: dict[str, Verdict], rows: tuple[Divergence, ...]) -> dict[str, Verdict]:
-    """The verdicts with excused differences; an excuse for what is equal is itself a difference."""
+    """The verdicts with known divergences marked. A row for an axis that is equal makes that axis a difference."""
     done = dict(verdicts)
     for axis, verdict in verdicts.items():
         row = next((row for row in rows if row.covers(case_id, axis)), None)
@@ -65,5 +65,5 @@ def apply(case_id: str, verdicts: dict[str, Verdict], rows: tuple[Divergence, ..
 
 
 def _answered_elsewhere(row: Divergence, verdicts: dict[str, Verdict]) -> bool:
-    """Whether a row for every axis has its difference on another one (nothing is answered, so nothing is counted)."""
+    """Whether a row for all axes has its difference on another axis: without an answer nothing is counted."""
     return row.axis == ALL and any(verdict.outcome is Outcome.DIFFERENT for verdict in verdicts.values())

@@ -1,6 +1,6 @@
-"""Replacing single values inside JSON text while every other byte stays as it was.
+"""Replaces single values in a JSON text and leaves every other byte as it is.
 
-Parsing and dumping again would hide exactly what is compared: key order, number formatting, escapes.
+Parsing the text and writing it again would hide what is compared: the order of keys, the form of numbers, escapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Pattern = tuple[str, ...]
 
 
 def mask(text: str, pointers: Iterable[str]) -> str:
-    """The text with the value at each pointer replaced by MASK; `*` stands for any key or index.
+    """The text with the value at each pointer replaced by MASK; `*` matches any key or index.
 
     >>> mask('{"a":[{"t":1.50},{"t":2}]}', ["/a/*/t"])
     '{"a":[{"t":"<masked>"},{"t":"<masked>"}]}'
@@ -50,7 +50,7 @@ def _matches(path: tuple[str, ...], patterns: list[Pattern]) -> bool:
 def _value(
     text: str, at: int, path: tuple[str, ...], patterns: list[Pattern], spans: list[tuple[int, int]]
 ) -> int:
-    """Walk one value from `at`, note its span when a pattern asks for it, and return its end."""
+    """Read one value from `at`, add its span to `spans` when a pattern matches its path, and return its end."""
     wanted = _matches(path, patterns)
     inner: list[tuple[int, int]] = [] if wanted else spans
     opening = text[at]

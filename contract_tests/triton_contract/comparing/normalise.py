@@ -1,7 +1,8 @@
-"""What two honest answers may differ in: times, places, order that nobody promised. One table, by name.
+"""Normalisers: they remove what may differ between two correct answers, such as times, paths and undefined order.
 
-A normaliser is a pure function from a response to a response. Those of ALWAYS apply to every case, those of
-BY_OPERATION to the operation's; a case may name more. An answer that is equal only after one of them is reported so.
+A normaliser is a pure function from a response to a response, and has a name in one table. Those of ALWAYS apply to
+every case, those of BY_OPERATION to the cases of an operation; a case may name more. An answer that is equal only after
+normalising is reported as such.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _METRIC_TIME = re.compile(
 
 
 def _body(change: Callable[[bytes], bytes]) -> Normaliser:
-    """A normaliser of the body alone; a binary infer answer keeps its blobs."""
+    """A normaliser that changes the body alone. The binary tensors of an infer answer stay as they are."""
 
     def apply(response: Response) -> Response:
         header = response.header(HEADER_LENGTH)
@@ -66,7 +67,7 @@ def _sorted_keys(body: bytes) -> bytes:
 
 
 def _sorted_samples(body: bytes) -> bytes:
-    """Samples of one metric in sorted order: the server keeps them in a hash map over addresses."""
+    """The samples of each metric, sorted: the server keeps them in a hash map whose keys are addresses."""
     done: list[bytes] = []
     for is_sample, lines in groupby(body.split(b"\n"), key=lambda line: line.startswith(b"nv_")):
         group = list(lines)
@@ -76,7 +77,7 @@ def _sorted_samples(body: bytes) -> bytes:
 
 NORMALISERS: dict[str, Normaliser] = {
     "statistics-times": _body(lambda body: _STATISTICS_TIMES.sub(rb"\1:0", body)),
-    # protobuf leaves out a duration of 0
+    # protobuf does not write a duration of 0
     "durations": _body(lambda body: _DURATIONS.sub(b"", body)),
     "metrics-times": _body(lambda body: _METRIC_TIME.sub(rb"\1 <time>", body)),
     "repository-path": _body(lambda body: _MODEL_FILE.sub(b"/models/", body)),
@@ -89,7 +90,7 @@ NORMALISERS: dict[str, Normaliser] = {
 }
 
 ALWAYS = ("repository-path",)
-"""Where the files lie is no server's doing, and the recordings do not say."""
+"""Where a repository is depends on the machine, not on the server. Recordings do not contain the path."""
 
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "statistics": ("statistics-times",),
@@ -100,7 +101,7 @@ BY_OPERATION: dict[str, tuple[str, ...]] = {
 
 
 def normalise(response: Response, names: Iterable[str], pointers: Iterable[str] = ()) -> Response:
-    """The response after the named normalisers, in order, then with the pointed-at JSON values masked."""
+    """Apply the named normalisers in order, then mask the JSON values at the `pointers`."""
     for name in names:
         response = NORMALISERS[name](response)
     pointers = tuple(pointers)
@@ -110,7 +111,7 @@ def normalise(response: Response, names: Iterable[str], pointers: Iterable[str] 
 
 
 def _masked(body: bytes, pointers: tuple[str, ...]) -> bytes:
-    """JSON, or the JSON of every event of a stream."""
+    """Mask values in a JSON body, or in the JSON of every event of a stream."""
     events = body.split(b"\n\n")
     done = []
     for event in events:

@@ -1,4 +1,4 @@
-"""What a run found, as values that can be written to a file and read again."""
+"""The results of a run, as values that can be written to a file and read again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .compare import Outcome, Verdict, worst
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case's verdicts by axis. `crash` says how the reference died, when it did."""
+    """One case's verdicts by axis. `crash` says how the reference died, if it did."""
 
     case: str
     operation: str
@@ -39,7 +39,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A whole run: what was compared with what, when, and every case's result."""
+    """A whole run: the real server's version, what was compared with what, the date, and every case's result."""
 
     version: str
     expected: str
@@ -53,7 +53,7 @@ class RunResult:
 
 
 def to_json(run: RunResult) -> dict[str, Any]:
-    """The run as JSON values."""
+    """The run as values that JSON can hold."""
     cases = [
         {
             "case": result.case,

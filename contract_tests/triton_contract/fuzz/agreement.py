@@ -1,7 +1,7 @@
-"""Two live servers that must agree: one request at a time, judged as the contract's cases are judged.
+"""Two live servers that must agree: one request at a time, compared as the contract's cases are compared.
 
-Where the reference dies of a request nothing is proven: both servers are started anew, and requests of the same
-shape are left out from then on.
+A request that kills the reference proves nothing. Both servers are started again, and requests of the same shape are
+left out from then on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHOWN = 240
 
 
 class Disagreement(AssertionError):
-    """The servers differ on a request; `kind` is the same for requests that differ alike."""
+    """The servers differ on a request. `kind` is the same for requests that show the same difference."""
 
     def __init__(self, request: Request, result: CaseResult) -> None:
         super().__init__(details(result))
@@ -36,12 +36,12 @@ class Disagreement(AssertionError):
 
 
 class KnownToCrash(Exception):
-    """The reference died of a request of this shape before."""
+    """The reference has died of a request of this shape before."""
 
 
 @dataclass(slots=True)
 class Agreement:
-    """A pair of servers, and what has been asked of them so far."""
+    """A pair of servers, and the counts of what was asked so far."""
 
     pair: Pair
     repository: str
@@ -53,14 +53,14 @@ class Agreement:
     """Requests not sent because of `crashes`."""
 
     def ask(self, request: Request) -> CaseResult:
-        """Both servers' answers to the request, compared. Raises KnownToCrash instead of asking again."""
+        """Send the request to both servers and compare. Raises KnownToCrash for a shape that the reference died of."""
         shape = shape_of(request)
         if shape in self.crashes:
             self.left_out += 1
             raise KnownToCrash(shape)
         result = self.pair.run(case_of(request, self.repository))
         if not result.crash and _STUB_DEATH.search(details(result)):
-            # The server lives on without the model: only fresh servers can be compared.
+            # The server still runs, but without the model. Only newly started servers can be compared.
             self.pair.renew()
             death = Verdict(Outcome.UNPROVEN, "a Python model's process died")
             result = CaseResult(result.case, result.operation, {"status": death}, death.detail)
@@ -76,9 +76,9 @@ def details(result: CaseResult) -> str:
 
 
 def kind_of(request: Request, result: CaseResult) -> str:
-    """The operation, the axes that differ, and the texts without their names and numbers.
+    """The kind of a difference: the operation, the axes that differ, and the texts without names and numbers.
 
-    Where both answer 200 the texts are data, so the path stands for them.
+    When both servers answer 200 the texts are data. Then the path is used instead.
     """
     axes = [axis for axis, verdict in result.verdicts.items() if verdict.outcome is Outcome.DIFFERENT]
     status, body = (result.verdicts[axis] for axis in ("status", "body"))
@@ -89,7 +89,7 @@ def kind_of(request: Request, result: CaseResult) -> str:
 
 
 def shape_of(request: Request) -> str:
-    """Method, path and the skeleton of the JSON: keys, names and datatypes kept, other values as their types."""
+    """Method, path and the structure of the JSON: keys, names and datatypes, and the types of all other values."""
     body = request.body
     length = dict(request.headers).get(HEADER_LENGTH, "")
     if length.isdecimal():

@@ -1,4 +1,4 @@
-"""Generate and generate_stream requests from a model's own signature, valid to broken."""
+"""Generate and generate_stream requests made from a model's own tensors: valid ones and broken ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Node = dict[str, Any]
 
 
 def _value(spec: Input) -> st.SearchStrategy[Any]:
-    """What a client writes for that tensor: one element, or a list of them."""
+    """What a client may write for that tensor: one element, or a list of elements."""
     one = junk if spec.datatype in NOT_IN_JSON else element(spec.datatype)
     return st.one_of(one, st.lists(one, max_size=5), st.lists(st.one_of(one, junk), max_size=3), junk)
 

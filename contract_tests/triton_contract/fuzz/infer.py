@@ -1,9 +1,10 @@
-"""Infer requests from a model's own signature: a valid one first, then up to three faults out of a table."""
+"""Infer requests made from a model's own tensors: first a valid one, then up to three faults from a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ Node = dict[str, Any]
 
 @dataclass(slots=True)
 class Tensor:
-    """An input in the making: its JSON, and its binary data where it has such."""
+    """An input of a draft: its JSON, and its binary data if it has any."""
 
     json: Node
     blob: bytes = b""
@@ -28,7 +29,7 @@ class Tensor:
 
 @dataclass(slots=True)
 class Draft:
-    """A request in the making, which faults change."""
+    """A request that is being made; faults change it."""
 
     model: Model
     inputs: list[Tensor]
@@ -38,13 +39,6 @@ class Draft:
         return dump({"inputs": [each.json for each in self.inputs], **self.document})
 
 
-def count(shape: list[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
-
-
 @st.composite
 def tensor(draw: st.DrawFn, spec: Input, batch: int, *, batching: bool) -> Tensor:
     """A valid tensor for that input; every variable dimension is small."""
@@ -52,10 +46,10 @@ def tensor(draw: st.DrawFn, spec: Input, batch: int, *, batching: bool) -> Tenso
     shape = [*([batch] if batching else []), *(draw(st.integers(0, 3)) if d < 0 else d for d in dims)]
     node: Node = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
     if draw(st.integers(0, 9)) >= (1 if spec.datatype in NOT_IN_JSON else 5):
-        data = draw(blob(spec.datatype, count(shape)))
+        data = draw(blob(spec.datatype, prod(shape)))
         node["parameters"] = {"binary_data_size": len(data)}
         return Tensor(node, data)
-    values = draw(st.lists(element(spec.datatype), min_size=count(shape), max_size=count(shape)))
+    values = draw(st.lists(element(spec.datatype), min_size=prod(shape), max_size=prod(shape)))
     as_lists: bool = draw(st.booleans())
     node["data"] = nested(values, shape) if as_lists else values
     return Tensor(node)
@@ -65,11 +59,11 @@ def nested(values: list[Any], shape: list[int]) -> list[Any]:
     """The flat values as lists of lists."""
     if len(shape) < 2:
         return values
-    width = count(shape[1:])
+    width = prod(shape[1:])
     return [nested(values[at * width : (at + 1) * width], shape[1:]) for at in range(shape[0])]
 
 
-# --- faults: each changes the draft, or leaves it where it has nothing to change ---------------------------------
+# --- faults: each changes the draft, or leaves it as it is where there is nothing to change --------------------
 
 Fault = Callable[[st.DrawFn, Draft], None]
 _TENSOR_KEYS = ("name", "datatype", "shape", "data", "parameters")

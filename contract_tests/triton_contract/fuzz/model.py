@@ -1,4 +1,4 @@
-"""What a request to a model is made from: its tensors, as its own metadata and config tell them."""
+"""The models of a server, from their own metadata and config: what requests are made from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input; `dims` are those of the metadata, a batching model's batch (-1) first."""
+    """An input. `dims` are those of the metadata; for a batching model the first one is the batch (-1)."""
 
     name: str
     datatype: str
@@ -24,7 +24,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is ready. `outputs` are (name, datatype); `max_batch_size` 0 means that it does not batch."""
+    """A model that is ready. `outputs` are (name, datatype). A `max_batch_size` of 0 means that it does not batch."""
 
     name: str
     inputs: tuple[Input, ...]
@@ -35,7 +35,7 @@ class Model:
 
 
 def model_of(metadata: dict[str, Any], config: dict[str, Any]) -> Model:
-    """The model that these answers of `GET /v2/models/M` and `GET /v2/models/M/config` tell of."""
+    """The model, from the answers to `GET /v2/models/M` and `GET /v2/models/M/config`."""
     optional = {each["name"] for each in config.get("input", ()) if each.get("optional")}
     return Model(
         name=metadata["name"],
@@ -51,7 +51,7 @@ def model_of(metadata: dict[str, Any], config: dict[str, Any]) -> Model:
 
 
 def read_models(http: Address, *, leave_out: Collection[str] = ()) -> list[Model]:
-    """The ready models of a server, by name. Raises LookupError when the server does not tell."""
+    """The ready models of a server, sorted by name. Raises LookupError when the server does not answer with 200."""
     index = _ask(http, "POST", "/v2/repository/index")
     names = sorted({each["name"] for each in index if each.get("state") == "READY"} - set(leave_out))
     return [

@@ -1,6 +1,6 @@
-"""Mutations of a JSON text: what a broken, careless or hostile client may put on the wire.
+"""Mutations of a JSON text: what a broken, careless or hostile client may send.
 
-Each takes `draw` and bytes and returns bytes; none makes a text much longer.
+Each takes `draw` and bytes and returns bytes. None makes a text much longer.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def respell_a_number(draw: st.DrawFn, text: bytes) -> bytes:
 
 
 def repeat_a_member(draw: st.DrawFn, text: bytes) -> bytes:
-    """A key twice in one object, once with its old and once with another value, in either order."""
+    """Write a key twice in one object: with its old value and with another one, in either order."""
     found = _one_of(draw, _MEMBER, text)
     if found is None:
         return text
@@ -170,7 +170,7 @@ def repeat_a_member(draw: st.DrawFn, text: bytes) -> bytes:
 
 
 def respell_a_string(draw: st.DrawFn, text: bytes) -> bytes:
-    """A string (a key too) with an escape where a plain character stood, or with a piece inside."""
+    """Replace a character of a string (or key) by its escape, or insert a piece into the string."""
     found = _one_of(draw, _STRING, text)
     if found is None:
         return text
@@ -181,7 +181,7 @@ def respell_a_string(draw: st.DrawFn, text: bytes) -> bytes:
 
 
 def wrap(draw: st.DrawFn, text: bytes) -> bytes:
-    """The whole in an array or an object, some levels deep (far from any stack's end)."""
+    """Put the whole text into arrays or objects, a few levels deep (far from any limit of a stack)."""
     depth = draw(st.integers(1, 40))
     opening, closing = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}")]))
     return opening * depth + text + closing * depth
@@ -202,7 +202,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 @st.composite
 def mutated(draw: st.DrawFn, text: bytes) -> bytes:
-    """The text after one mutation, or a few."""
+    """The text after one to three mutations."""
     for mutation in draw(st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3)):
         text = mutation(draw, text)
     return text

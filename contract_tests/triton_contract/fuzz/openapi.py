@@ -1,6 +1,7 @@
-"""Requests that Schemathesis makes from `openapi.yaml`: what the document allows, and what it forbids.
+"""Requests that Schemathesis makes from `openapi.yaml`: those that the document allows, and those that it forbids.
 
-Schemathesis' own checks are left out: "no 5xx" is not true of the real server. What is checked is the agreement.
+Schemathesis' own checks are not used, because "no 5xx" does not hold for the real server. What is checked is that both
+servers agree.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _LEGAL = frozenset(map(chr, (9, *range(32, 127))))
 
 
 def document(models: Sequence[Model] = ()) -> dict[str, Any]:
-    """The OpenAPI document; where models are given, their names are the only ones (and one that is not there)."""
+    """The OpenAPI document. With `models`, the only names of models are theirs and one that does not exist."""
     content: dict[str, Any] = copy.deepcopy(yaml.safe_load(DOCUMENT.read_text(encoding="utf-8")))
     if models:
         known = content["components"]["parameters"]
@@ -53,7 +54,7 @@ def schemathesis_requests(
 
 
 def _request(case: schemathesis.Case[Any]) -> Request:
-    """The bytes that Schemathesis would send, without what only its HTTP client adds."""
+    """The request that Schemathesis would send, without the headers that only its HTTP client adds."""
     wanted = case.as_transport_kwargs(base_url=_HOST)
     known = {"method", "url", "headers", "params", "cookies", "json", "data", "files"}
     made = requests.Request(**{name: value for name, value in wanted.items() if name in known}).prepare()

@@ -1,4 +1,4 @@
-"""One generated request, and the case that sends exactly its bytes."""
+"""A generated request, and the case that sends exactly the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without Host and Content-Length, which every case adds; `after` follows on its connection."""
+    """A request without Host and Content-Length, which every case adds. `after` is sent next on the same connection."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Request:
 
 
 def case_of(request: Request, repository: str) -> Case:
-    """The case that plays the request; its id names the operation and a digest of the request."""
+    """The case that sends the request. Its id contains the operation and a digest of the request."""
     digest = hashlib.sha256(repr(request).encode()).hexdigest()[:8]
     steps = tuple(Step(**step_of(each)) for each in (request, *request.after))
     operation = operation_of(Case(id="a/draft", repository=repository, steps=steps[:1]))
@@ -42,7 +42,7 @@ def case_of(request: Request, repository: str) -> Case:
 
 
 def yaml_of(request: Request, repository: str, note: str = "") -> str:
-    """The case as an author would write it, ready to be pasted under `cases:`."""
+    """The case as a person would write it, to be pasted under `cases:`."""
     case = case_of(request, repository)
     steps = [step_of(each) for each in (request, *request.after)]
     node: Node = {"id": case.id, "repository": repository}
@@ -59,7 +59,7 @@ def yaml_of(request: Request, repository: str, note: str = "") -> str:
 
 
 def _says_the_same(text: str, steps: list[Node]) -> bool:
-    """Whether the YAML, read again, makes the same bytes (some texts do not survive YAML)."""
+    """Whether the YAML, read again, makes the same bytes. Some texts are changed by YAML."""
     try:
         (node,) = yaml.safe_load(text)
         read = node.get("steps") or [{n: v for n, v in node.items() if n not in ("id", "repository", "note")}]
@@ -71,7 +71,7 @@ def _says_the_same(text: str, steps: list[Node]) -> bool:
 
 
 def step_of(request: Request, *, readable: bool = True) -> Node:
-    """The fields of a case's step that make these very bytes; the body in the most readable form that does."""
+    """The fields of a step that makes exactly these bytes, with the body in the most readable form."""
     node: Node = {"method": request.method, "path": request.path}
     if request.body or request.method not in ("GET", "POST"):
         form = _infer_form(request) if readable else None
@@ -91,7 +91,7 @@ def _headers(headers: tuple[tuple[str, str], ...]) -> Node:
 
 
 def _infer_form(request: Request) -> Node | None:
-    """Header and blobs apart, when the last header of the request is a sound header length."""
+    """JSON header and binary data separately, if the last header of the request is a correct header length."""
     if not request.headers or request.headers[-1][0] != HEADER_LENGTH:
         return None
     length = request.headers[-1][1]
@@ -118,7 +118,7 @@ def _body_form(body: bytes, *, readable: bool) -> Node:
 
 
 def _exact_json(text: bytes) -> tuple[Any] | None:
-    """The value whose dump is this very text, in a tuple (it may be null); None when there is none."""
+    """The value that `dump` writes as exactly this text, in a tuple because it may be null; None if there is none."""
     try:
         value = json.loads(text)
         return (value,) if dump(value) == text and "\\ud" not in repr(value) else None

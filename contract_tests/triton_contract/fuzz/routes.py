@@ -1,4 +1,4 @@
-"""Requests to every other route, and to what looks like one; whatever they change is looked at and undone."""
+"""Requests to all other routes, and to paths similar to them. A changed setting is read back and undone."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ _UNDO = (
 
 
 def with_undo(request: Request) -> Request:
-    """The request; where it may change a setting, followed by a look at it and by its undoing.
+    """The request. If it may change a setting, requests follow that read the setting and undo the change.
 
     A model's trace settings are cleared, so that they follow the global ones again.
     """
@@ -137,8 +137,8 @@ def _paths(draw: st.DrawFn, models: list[Model]) -> str:
         return draw(st.sampled_from(_SERVER_ROUTES)) + draw(st.sampled_from(_ENDS))
     name = draw(st.sampled_from([*(model.name for model in models), "nope", "%74wo", "stats", "a+b"]))
     if draw(st.integers(0, 4)) == 4:
-        place, verb = draw(st.sampled_from(["", "/x"])), draw(st.sampled_from(["load", "unload"]))
-        return f"/v2/repository{place}/models/{name}/{verb}"
+        repository, verb = draw(st.sampled_from(["", "/x"])), draw(st.sampled_from(["load", "unload"]))
+        return f"/v2/repository{repository}/models/{name}/{verb}"
     version = draw(st.sampled_from(["", "", "1", "9", "0", "01", "x", "-1", "9223372036854775807", "9" * 20]))
     at = f"/versions/{version}" if version else ""
     return f"/v2/models/{name}{at}{draw(st.sampled_from(_MODEL_ROUTES))}{draw(st.sampled_from(_ENDS))}"
@@ -146,7 +146,7 @@ def _paths(draw: st.DrawFn, models: list[Model]) -> str:
 
 @st.composite
 def route_requests(draw: st.DrawFn, models: list[Model]) -> Request:
-    """Any method on any path of the API or near it; a body where the route reads one."""
+    """Any method on any path of the API, or one similar to it, with a body where the route reads one."""
     path = draw(_paths(models))
     keys = next((names for part, names in _KEYS.items() if part in path), ())
     method = draw(st.sampled_from(("GET", "POST", "POST") if keys else METHODS))

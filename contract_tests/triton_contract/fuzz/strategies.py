@@ -1,4 +1,4 @@
-"""The strategies of a campaign, by the operation that they ask."""
+"""The strategies that make the requests of a campaign, by operation."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SIZES = {
 DATATYPES = (*SIZES, "BYTES")
 NOT_IN_JSON = ("FP16", "BF16")
 
-# Words that the contract's models act on, words that are special in JSON, and what a socket or a log may trip over.
+# Words that the contract's models act on, words that are special in JSON, and control characters.
 _WORDS = (
     *(
         "",
@@ -73,11 +73,11 @@ junk: st.SearchStrategy[Any] = st.sampled_from(
         *(float("nan"), float("inf"), float("-inf"), [None], [{}], {"name": "INPUT0"}),
     ]
 )
-"""Values of the wrong type for whatever they replace (nothing that could make a server reserve much memory)."""
+"""Values of the wrong type for most fields. None of them could make a server reserve much memory."""
 
 
 def element(datatype: str) -> st.SearchStrategy[Any]:
-    """One element as JSON writes it, of the right type and in range."""
+    """One element as a JSON value of the right type, in its range."""
     if datatype in INTEGERS:
         low, high = INTEGERS[datatype]
         return st.one_of(st.integers(max(low, -9), 9), st.sampled_from([low, high]), st.integers(low, high))
@@ -94,7 +94,7 @@ def element(datatype: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def blob(draw: st.DrawFn, datatype: str, count: int) -> bytes:
-    """The bytes of `count` elements."""
+    """The bytes of `count` elements, little endian."""
     if datatype == "BYTES":
         return b"".join(struct.pack("<I", len(each)) + each for each in draw(_items(count)))
     if datatype == "BOOL":

@@ -12,6 +12,9 @@ Counts = dict[str, int]
 SHARED_MEMORY = "shared memory"
 """The `ending` of an entry that is not an answer: it holds the bytes of a shared memory object in `extra`."""
 
+IN_VAIN = "waited in vain: "
+"""How the `ending` of an entry begins that stands for requests that were never queued as the case waits for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:

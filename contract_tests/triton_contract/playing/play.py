@@ -20,10 +20,12 @@ from triton_contract.clients.http import Address, Wire, read_exchange, settle
 
 from . import repository_files, shared_memory
 from .calls import Calls
-from .observation import SHARED_MEMORY, Observation
+from .observation import IN_VAIN, SHARED_MEMORY, Observation
+from .pending import await_pending
 from .statistics import SETTLE_PAUSE, delta, read_counts, settled_counts
 
-UNTIL_SECONDS = 10.0
+UNTIL_SECONDS = 30.0
+"""How long a case waits for what it names. Only a server that never gets there takes that long."""
 UNTIL_PAUSE = 0.02
 
 
@@ -39,8 +41,9 @@ class _Stage:
     background: dict[str, tuple[Wire, Step]] = field(default_factory=dict)
 
     def address(self, step: Step) -> Address:
-        if step.port == "http":
-            return self.http
+        return self.http if step.port == "http" else self.metrics_address()
+
+    def metrics_address(self) -> Address:
         if self.metrics is None:
             raise LookupError("this target's metrics port is not known")
         return self.metrics
@@ -136,6 +139,9 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
     if step.edit is not None:
         repository_files.change(stage.repository, step.edit)
         return None
+    if step.pending is not None:
+        missed = await_pending(stage.metrics_address(), step.pending, UNTIL_SECONDS)
+        return None if missed is None else Exchange(None, ending=IN_VAIN + missed)
     if step.read_shared_memory is not None:
         data = shared_memory.contents(step.read_shared_memory)
         return Exchange(None, ending=SHARED_MEMORY, extra=data)
@@ -159,7 +165,7 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
 
 
 def _answer(stage: _Stage, wire: Wire, step: Step) -> Exchange:
-    exchange = read_exchange(wire, step.timeout, stop_after_chunks=step.disconnect_after_chunks)
+    exchange = read_exchange(wire, step.patience, stop_after_chunks=step.disconnect_after_chunks)
     listen = step.is_raw or step.half_close or step.port == "metrics" or step.http_version != "1.1"
     exchange = settle(wire, exchange, stage.http.base_path, listen=listen)
     if exchange.ending != "open" and stage.wires.get(step.port) is wire:

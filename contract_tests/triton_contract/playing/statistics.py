@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from triton_contract.clients.http import Address, read_exchange
+from triton_contract.clients.http import PROBE_SECONDS, Address, read_exchange
 
 from .observation import Counts
 
@@ -20,7 +20,7 @@ def read_counts(http: Address) -> Counts | None:
         wire = http.connect()
         try:
             wire.send(_REQUEST % http.base_path.encode())
-            response = read_exchange(wire, 5.0).response
+            response = read_exchange(wire, PROBE_SECONDS).response
         finally:
             wire.close()
         if response is None or response.status != 200:

@@ -1,7 +1,7 @@
-"""Recorded answers of a real server: written by a run against one, read by every other run, edited by nobody.
+"""Recorded answers of the real server. They are written only by a run against one, and never edited.
 
-One folder per server version, one JSON Lines file per topic: a first line that says what was recorded and
-how, then one line per case. A body is text where it is text, else base64.
+There is one folder per server version, and one JSON Lines file per topic. Its first line says what was recorded and
+how; each further line holds one case. A body is written as text if it is UTF-8, otherwise as base64.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where recorded answers come from."""
+    """Where recorded answers come from: the server, its version, the date, and how it was run."""
 
     server: str
     version: str
@@ -33,13 +33,13 @@ class Provenance:
 
 
 def topic_file(version: str, topic: str, folder: Path = FOLDER) -> Path:
-    """The file that holds a topic's answers of one server version."""
-    place = topic if "/" in topic else f"http/{topic}"
-    return folder / version / f"{place}.jsonl"
+    """The file with the answers of one server version to the cases of a topic."""
+    name = topic if "/" in topic else f"http/{topic}"
+    return folder / version / f"{name}.jsonl"
 
 
 def write(path: Path, provenance: Provenance, observations: Iterable[tuple[Case, Observation]]) -> None:
-    """Write one topic's answers, replacing what was there."""
+    """Write the answers to the cases of one topic, replacing the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = [{"provenance": asdict(provenance)}]
     lines.extend(
@@ -51,19 +51,20 @@ def write(path: Path, provenance: Provenance, observations: Iterable[tuple[Case,
 
 
 def fingerprint(case: Case) -> str:
-    """A short hash of all that the case asks: an answer recorded for other requests is no answer to it."""
+    """A short hash of everything that the case sends. An answer that was recorded for another hash is not used."""
     asked = case.model_dump(
         mode="json", include={"repository", "flags", "steps", "shared_memory"}, by_alias=True
     )
     for step in asked["steps"]:
-        # younger than most recordings, which are of cases without it
-        if step.get("edit") is None:
-            step.pop("edit", None)
+        # These fields are newer than most recordings, whose hashes were made without them.
+        for name in ("edit", "pending"):
+            if step.get(name) is None:
+                step.pop(name, None)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(version: str, cases: Sequence[Case], folder: Path = FOLDER) -> dict[str, Observation]:
-    """The recorded observations of these cases, by case id; a case that was changed since has none."""
+    """The recorded observations of these cases, by case id. A case that was changed since has none."""
     wanted = {case.id: fingerprint(case) for case in cases}
     found: dict[str, Observation] = {}
     for topic in {case.topic for case in cases}:
@@ -77,7 +78,7 @@ def read(version: str, cases: Sequence[Case], folder: Path = FOLDER) -> dict[str
 
 
 def provenance(path: Path) -> Provenance:
-    """The first line of a recording."""
+    """The provenance in the first line of a recording."""
     with path.open(encoding="utf-8") as file:
         return Provenance(**json.loads(file.readline())["provenance"])
 
@@ -103,7 +104,7 @@ def _exchange_to_json(exchange: Exchange) -> dict[str, Any]:
     if exchange.extra:
         node["extra"] = _bytes_to_json(exchange.extra)
     if exchange.response is not None:
-        # The place of a model file is the recording machine's own; nobody else can have it.
+        # The path of a model file is that of the recording machine. It differs on every other one.
         response = normalise(exchange.response, ALWAYS)
         node |= {
             "version": response.version,
@@ -142,7 +143,7 @@ def _bytes_to_json(data: bytes) -> str | dict[str, str]:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
-    # A line separator of Unicode would cut the JSON line for readers that split on those.
+    # Some readers split lines at Unicode's line separators too, which would cut this line of JSON.
     return (
         text
         if not any(mark in text for mark in "\x85\u2028\u2029")

@@ -1,4 +1,4 @@
-"""The real tritonserver, from the wheel that carries it: fetched once, run anywhere Linux x86-64 runs."""
+"""The real tritonserver, from a wheel on PyPI: downloaded once, it runs on any Linux x86-64 with a recent glibc."""
 
 from .server import TritonServer
 from .wheel import DEFAULT_VERSION, ReferenceUnavailable

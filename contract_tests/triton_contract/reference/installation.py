@@ -1,4 +1,4 @@
-"""The wheel made ready to run under this Python: the backend folder with its stub, and the environment."""
+"""Makes the unpacked wheel ready to run with this Python: the backend folder with its stub, and the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STUB = "triton_python_backend_stub"
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What it takes to start one server version: binary, folders of backends and caches, environment."""
+    """What is needed to start one server version: the binary, folders of backends and caches, the environment."""
 
     version: str
     binary: Path
@@ -27,10 +27,10 @@ class Installation:
 
 
 def install(version: str = DEFAULT_VERSION) -> Installation:
-    """Fetch that server version and make its Python backend fit the running Python.
+    """Download that server version and prepare its Python backend for the running Python.
 
-    Raises ReferenceUnavailable when a wheel cannot be had, or has no stub for this Python, or this Python
-    has no shared library for the stub to use.
+    Raises ReferenceUnavailable when a wheel cannot be downloaded, when it has no stub for this Python, or when this
+    Python has no shared library for the stub to load.
     """
     home = fetch_server(version)
     server = home / "pytriton" / "tritonserver"
@@ -60,8 +60,10 @@ def _backends(server: Path, home: Path) -> Path:
 
 
 def _python_home() -> Path:
-    """A virtual environment for the stub. It embeds libpython, ignores PYTHONPATH and takes the packages of
-    the first python3 on PATH; that one must have a numpy that the stub can work with.
+    """A virtual environment for the stub.
+
+    The stub embeds libpython, ignores PYTHONPATH and uses the packages of the first python3 on PATH. That one must
+    have a numpy that the stub can work with.
     """
     numpy = fetch_numpy()
 

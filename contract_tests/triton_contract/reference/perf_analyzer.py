@@ -1,4 +1,4 @@
-"""NVIDIA's own load generator: `perf_analyzer` from the last wheel of `tritonclient` that carries it.
+"""NVIDIA's own load generator: `perf_analyzer`, from the last wheel of `tritonclient` that contains it.
 
 It is a real client: it reads metadata, configuration and statistics before and after it measures.
 """
@@ -22,9 +22,9 @@ PERF_ANALYZER = Pin(
     ("f270fdb61560894c20b6e7fcd4fc1bf837e51022092692b63a38692042fa18b8",),
     ("tritonclient-2.40.0.data/data/bin/perf_analyzer",),
 )
-#: libraries that it asks for by their plain names; the server's wheel carries them under others
+#: libraries that it loads by their plain names; the server's wheel has them under other names
 _LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
-#: a machine is never as calm as the program wants it: it is told to be content
+#: the program repeats a measurement until it is stable; these make it accept the first ones
 _UNSTABLE = ("--stability-percentage=999", "--max-trials=10")
 
 
@@ -32,7 +32,7 @@ _LINES_SHOWN = 20
 
 
 class Failed(Exception):
-    """perf_analyzer did not get through; the text is what it printed."""
+    """perf_analyzer ended with an error. The text is what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def measure(
 ) -> Measurement:
     """Load `model` over "http" or "grpc" at `address` (host:port).
 
-    Raises ReferenceUnavailable where the program cannot be had, Failed where it ends with an error.
+    Measures for `milliseconds` with `concurrency` requests at a time. `options` are further options of perf_analyzer.
+    Raises ReferenceUnavailable when the program cannot be downloaded, Failed when it ends with an error.
     """
     program, environment = installed()
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +69,7 @@ def measure(
             *("-f", str(report), *_UNSTABLE, *options),
         ]
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=100
+            command, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
         if done.returncode or not report.is_file():
             raise Failed("\n".join((done.stdout + done.stderr).splitlines()[:_LINES_SHOWN]))

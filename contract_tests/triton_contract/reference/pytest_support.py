@@ -1,4 +1,4 @@
-"""What a test does when the real server cannot be had: skip on a laptop, fail in CI."""
+"""What a test does when the real server is not available: it is skipped on a laptop, and fails in CI."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .wheel import DEFAULT_VERSION, ReferenceUnavailable
 
 
 def in_ci() -> bool:
-    """Whether this run is a CI run, by the variable that every CI service sets."""
+    """Whether this is a CI run, according to the variable CI that every CI service sets."""
     return os.environ.get("CI", "").lower() == "true"
 
 
 def require_reference(version: str = DEFAULT_VERSION) -> Installation:
-    """The installed reference; otherwise skips the test, or fails it when CI=true.
+    """The installed reference. When it is not available, the test is skipped, or fails if CI=true.
 
-    CI fails, because a proof that silently did not run would look like a proof.
+    CI must fail: a comparison that silently did not run would look like one that passed.
     """
     try:
         return install(version)

@@ -39,7 +39,7 @@ class TritonServer:
         *,
         version: str = DEFAULT_VERSION,
         ports: Ports | None = None,
-        start_timeout: float = 120.0,
+        start_timeout: float = 300.0,
     ) -> None:
         self.repository = Path(repository).resolve()
         self.flags = tuple(flags)

@@ -1,8 +1,8 @@
-"""The wheels that make up the reference: which ones, where they are kept, and how they get there.
+"""The wheels that the reference is made of: which ones, where they are kept, and how they are downloaded.
 
-NVIDIA publishes the server's binary inside the PyPI package `nvidia-pytriton`. pip fetches it (so the
-user's index, proxy and certificates are honoured) and checks its hash; only the parts that the server
-needs are unpacked, into a folder of the user's cache that later runs find again.
+NVIDIA publishes the server's binary in the PyPI package `nvidia-pytriton`. pip downloads it, so the user's index, proxy
+and certificates are used, and checks its hash. Only the parts that the server needs are unpacked, into a folder of the
+user's cache where later runs find them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _GLIBC_NEEDED = (2, 35)
 
 
 class ReferenceUnavailable(Exception):
-    """The real server cannot be had here; the text is one line that says why."""
+    """The real server cannot be downloaded or run on this machine. The text is one line that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One release of a package: its wheels' hashes, and the parts of them to unpack (none named: all)."""
+    """One release of a package: the hashes of its wheels, and the parts of them to unpack (none: all)."""
 
     package: str
     version: str
@@ -49,7 +49,7 @@ SERVERS = {
     ),
 }
 
-# The stub was built against numpy 1: under numpy 2 it reads a tensor's size from the wrong place, and every
+# The stub was built against numpy 1. With numpy 2 it reads a tensor's size from the wrong address, and every
 # model answers "output tensor shape does not match size of output". Wheels for CPython 3.11 and 3.12.
 NUMPY = Pin(
     "numpy",
@@ -68,9 +68,9 @@ def cache_folder() -> Path:
 
 
 def fetch_server(version: str = DEFAULT_VERSION) -> Path:
-    """The folder with the unpacked server of that version, downloaded on first use.
+    """The folder with the unpacked server of that version. It is downloaded on first use.
 
-    Raises ReferenceUnavailable on an unknown version, an unsupported platform or a failed download.
+    Raises ReferenceUnavailable for an unknown version, an unsupported platform or a failed download.
     """
     pin = SERVERS.get(version)
     if pin is None:
@@ -82,12 +82,12 @@ def fetch_server(version: str = DEFAULT_VERSION) -> Path:
 
 
 def fetch_numpy() -> Path:
-    """The folder with a numpy that the server's Python backend can work with."""
+    """The folder with a numpy that the server's Python backend can work with. Raises ReferenceUnavailable."""
     return fetch(NUMPY, f"numpy-{NUMPY.version}-{sys.implementation.cache_tag}")
 
 
 def prepare(home: Path, make: Callable[[Path], None]) -> Path:
-    """The folder `home`, made (by `make`, into a draft) when it is not there yet."""
+    """The folder `home`. If it does not exist, `make` fills a draft folder, which is then renamed."""
     if not home.is_dir():
         home.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home.parent, prefix="draft-") as folder:
@@ -96,14 +96,14 @@ def prepare(home: Path, make: Callable[[Path], None]) -> Path:
             try:
                 draft.rename(home)
             except OSError:
-                # Another process was first; its copy is as good.
+                # Another process was faster. Its copy is equally good.
                 if not home.is_dir():
                     raise
     return home
 
 
 def fetch(pin: Pin, name: str) -> Path:
-    """The folder of that name in the cache, with what a wheel holds. Raises ReferenceUnavailable."""
+    """The folder of that name in the cache, with the content of a wheel. Raises ReferenceUnavailable."""
 
     def make(draft: Path) -> None:
         with tempfile.TemporaryDirectory(dir=draft.parent) as folder:

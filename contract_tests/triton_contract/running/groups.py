@@ -52,6 +52,6 @@ def cases_for(cases: Iterable[Case], targets: Iterable[str], repository: str | N
 
 def fits_url(case: Case) -> bool:
     """Whether a case can be run against a server that we did not start."""
-    metrics = any(step.port == "metrics" for step in case.steps)
+    metrics = any(step.port == "metrics" or step.pending for step in case.steps)
     calls = any(isinstance(step, Rpc) for step in case.steps)
     return not (case.flags or case.needs_fresh_server or case.isolated or case.edits or metrics or calls)

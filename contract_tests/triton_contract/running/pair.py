@@ -1,8 +1,7 @@
 """Two sides over one group of cases: both play each case, and the observations are compared.
 
-Servers are allowed to die. Where the reference died, there is nothing to be equal to: the target must have answered
-with an error and stayed up. Where the reference died although the case does not say so, the case is played again,
-because some deaths of the real server happen by chance.
+When the reference dies although the case does not say so, the case is played again, because some deaths of the real
+server happen by chance. What a death means for the outcome is in `comparing/judge.py`.
 
 Statistics need care. A real server counts some requests a moment after it has answered, so a difference is read again
 for a while; and what was counted too late for one case falls into the next one (see `_judge`).
@@ -17,15 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS
 from triton_contract.cases.operations import operation_of
-from triton_contract.comparing.compare import AXES, EQUAL, Outcome, Verdict, compare
+from triton_contract.comparing.compare import EQUAL, Outcome
 from triton_contract.comparing.divergences import Divergence, apply
+from triton_contract.comparing.judge import judge
 from triton_contract.comparing.results import CaseResult
 from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
 
 from .sides import Side
 
-RECOUNT_SECONDS = 1.5
+RECOUNT_SECONDS = 5.0
+"""Seconds for which two servers' statistics may differ before they count as different: a busy server counts late."""
 RECOUNT_PAUSE = 0.02
 DEATHS = 10
 """How often the reference may die in one case before the death counts. A server of 2.51 aborts by chance, more often
@@ -117,36 +118,3 @@ def _gap(expected: Counts | None, actual: Counts | None) -> Counts | None:
 def _miscounted(result: CaseResult) -> bool:
     verdict = result.verdicts.get("statistics")
     return verdict is not None and verdict.outcome is Outcome.DIFFERENT
-
-
-def judge(
-    case: Case, expected: Observation, actual: Observation, *, alike: bool = False
-) -> dict[str, Verdict]:
-    """Compare two observations, deaths included.
-
-    Where the reference died nothing is proven, but the target must have answered with an error and stayed up.
-    """
-    if actual.death is not None and expected.death is not None and alike:
-        return everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
-    if actual.death is not None:
-        return everywhere(Verdict(Outcome.DIFFERENT, f"the target died: {actual.death}"))
-    if expected.death is None:
-        if case.crashes_reference:
-            return everywhere(
-                Verdict(Outcome.DIFFERENT, "the case says that the reference crashes; it did not")
-            )
-        return compare(case, expected, actual)
-    broken = next(
-        (i for i, e in enumerate(expected.exchanges) if e.response is None), len(expected.exchanges) - 1
-    )
-    answer = actual.exchanges[broken].response if broken < len(actual.exchanges) else None
-    if answer is None or not answer.is_error:
-        got = "no answer" if answer is None else f"{answer.status}"
-        text = f"the reference crashes ({expected.death}); the target must answer with an error, got {got}"
-        return everywhere(Verdict(Outcome.DIFFERENT, text))
-    return everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
-
-
-def everywhere(verdict: Verdict) -> dict[str, Verdict]:
-    """The same verdict on every axis but the statistics."""
-    return dict.fromkeys(AXES[:-1], verdict)

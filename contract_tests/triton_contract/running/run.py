@@ -13,6 +13,7 @@ from triton_contract.cases.load import load_cases
 from triton_contract.cases.operations import operation_of
 from triton_contract.comparing.compare import Outcome, Verdict
 from triton_contract.comparing.divergences import load_divergences
+from triton_contract.comparing.judge import everywhere
 from triton_contract.comparing.results import CaseResult, RunResult
 from triton_contract.playing.observation import Observation
 from triton_contract.playing.statistics import SETTLE_PAUSE
@@ -21,7 +22,7 @@ from triton_contract.reference import DEFAULT_VERSION
 from triton_contract.targets import Target, target_of
 
 from .groups import Group, cases_for, groups_of
-from .pair import Pair, everywhere
+from .pair import Pair
 from .sides import RECORD_PAUSE, LiveSide, RecordedSide, Side
 
 MakeTarget = Callable[[], Target]
@@ -72,11 +73,11 @@ def run_cases(
     chosen = list(load_cases() if cases is None else cases)
     if reference is None:
         names = [make().name]
-        truth = recorded_reference(recordings.read(version, chosen), version)
+        against = recorded_reference(recordings.read(version, chosen), version)
     else:
-        truth = live_reference(_maker(reference, version))
-        names = [make().name, truth.name]
-    return compare_target(truth, make, cases_for(chosen, names, repository), version=version, jobs=jobs)
+        against = live_reference(_maker(reference, version))
+        names = [make().name, against.name]
+    return compare_target(against, make, cases_for(chosen, names, repository), version=version, jobs=jobs)
 
 
 def _maker(target: str | MakeTarget, version: str) -> MakeTarget:

@@ -18,7 +18,7 @@ from triton_contract.targets import Target
 RECORD_PAUSE = 0.1
 """Seconds between two equal readings of the statistics when there is no second server to compare with: a real server
 counts its first decoupled request some 40 ms after its answer."""
-DEATH_SECONDS = 2.0
+DEATH_SECONDS = 5.0
 """How long (seconds) to wait for a server's end after it cut a connection."""
 _HARMLESS = ("silent", SHARED_MEMORY)
 

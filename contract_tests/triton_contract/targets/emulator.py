@@ -53,9 +53,7 @@ class EmulatorTarget:
                 *flags,
             ]
 
-        self._process = ServerProcess(
-            "emulator", command, ports=self._ports, start_timeout=30.0, stop_timeout=5.0
-        )
+        self._process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
         self._process.start()
 
     def stop(self) -> None:

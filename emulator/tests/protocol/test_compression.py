@@ -40,6 +40,7 @@ def test_what_is_packed_unpacks(coding: str) -> None:
         ("gzip;q= 0.5", "gzip"),
         ("gzip; q=0.5", ""),
         ("gzip ;q=1.0, deflate", "deflate"),
+        ("gzip;q=0x10,deflate;q=9", "gzip"),
         ("gzip;q=1.0x", "gzip"),
         ("gzip;q=abc", ""),
         ("", ""),

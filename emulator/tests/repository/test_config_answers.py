@@ -14,6 +14,7 @@ from emulator.tests.repository.config_cases import CASES
 from emulator.tests.repository.standin_cases import STANDIN_BACKENDS, STANDIN_CASES
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.repository import Options, Repository
 
@@ -80,8 +81,9 @@ class Server:
         self.repository: Repository[tuple[str, int]] = Repository(
             Options([folder], mode="explicit"),
             load_version,
-            has_backend=lambda _, config, __: config.backend in backends,
-            has_gpu=lambda _: False,
+            backends=Backends(
+                exists=lambda _, config, __: config.backend in backends, has_gpu=lambda _: False
+            ),
         )
         assert self.repository.start() is None
 

@@ -6,6 +6,7 @@ import pytest
 
 from emulator.tests.repository.config_case import BATCHING, IO, PYTHON
 from emulator.tests.repository.folders import Loader, Model, index_of, serve, write_model
+from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.repository import Options, Repository
 from triton_emulator.repository.schema import Proto
 
@@ -69,7 +70,9 @@ def test_a_backend_completes_the_config_and_what_it_makes_is_checked(tmp_path: P
         assert (directory, version) == (tmp_path / config.name, 1)
         config.input.add(name="X", data_type=8, dims=[0 if config.name == "zero" else 3])
 
-    repository: Repository[Model] = Repository(Options([tmp_path]), Loader(), complete_config=complete)
+    repository: Repository[Model] = Repository(
+        Options([tmp_path]), Loader(), backends=Backends(complete=complete)
+    )
     repository.start()
     assert [spec.name for spec in repository.served("good").config.inputs] == ["X"]
     assert index_of(repository)[1]["reason"] == (

@@ -8,7 +8,6 @@ import pytest
 from emulator.tests.repository.folders import Loader, index_of, serve, write_model
 from emulator.tests.repository.test_lifecycle import touch
 from triton_emulator.protocol.errors import Code, TritonError
-from triton_emulator.repository.override import decode_base64
 
 CONFIG = json.dumps(
     {
@@ -215,20 +214,3 @@ def test_a_name_too_long_for_a_file_system_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(TritonError) as caught:
         repository.load(name)
     assert caught.value.message == f"failed to load '{name}', failed to poll from model repository"
-
-
-@pytest.mark.parametrize(
-    "text, decoded",
-    [
-        ("aGVsbG8=", b"hello"),
-        ("aGVsbG8", b"hello"),
-        ("aGVs\n bG8=", b"hello"),
-        ("a-G_V!sbG8====", b"hello"),
-        ("aGVsb", b"hel"),
-        ("!!!!", b""),
-        ("", b""),
-        ("é", b""),
-    ],
-)
-def test_base64_is_read_as_leniently_as_triton_reads_it(text: str, decoded: bytes) -> None:
-    assert decode_base64(text) == decoded

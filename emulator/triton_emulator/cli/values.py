@@ -1,9 +1,17 @@
 """The values of flags: how tritonserver reads a flag's argument, and the messages with which it refuses one."""
 
-import re
 from collections.abc import Callable
 
-from triton_emulator.cxx.numbers import stoi
+from triton_emulator.cxx.numbers import (
+    INT32_MAX,
+    INT32_MIN,
+    INT64_MAX,
+    INT64_MIN,
+    UINT64_MAX,
+    stod,
+    stoi,
+    to_uint64,
+)
 from triton_emulator.settings import RestrictedApis
 
 #: What --http-restricted-api and --grpc-restricted-protocol can restrict.
@@ -50,16 +58,16 @@ def _integer(text: str, low: int, high: int) -> int:
 
 
 def int32(text: str) -> int:
-    return _integer(text, -(1 << 31), (1 << 31) - 1)
+    return _integer(text, INT32_MIN, INT32_MAX)
 
 
 def int64(text: str) -> int:
-    return _integer(text, -(1 << 63), (1 << 63) - 1)
+    return _integer(text, INT64_MIN, INT64_MAX)
 
 
 def uint64(text: str) -> int:
     # std::stoull takes a minus sign and wraps.
-    return _integer(text, -(1 << 64) + 1, (1 << 64) - 1) % (1 << 64)
+    return to_uint64(_integer(text, -UINT64_MAX, UINT64_MAX))
 
 
 def verbosity(text: str) -> int:
@@ -67,17 +75,13 @@ def verbosity(text: str) -> int:
     return {"true": 1, "false": 0}[text.lower()] if text.lower() in ("true", "false") else int32(text)
 
 
-_DOUBLE = re.compile(r"\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
-
-
 def double(text: str) -> float:
-    match = _DOUBLE.match(text)
-    if match is None:
-        raise BadValue(f"Invalid option value. Got {text}\n")
-    value = float(match[0])
-    if value in (float("inf"), float("-inf")) and "inf" not in text.lower():
-        raise BadValue(f"Provided option value is out of bound. Got {text}\n")
-    return value
+    try:
+        return stod(text)
+    except ValueError:
+        raise BadValue(f"Invalid option value. Got {text}\n") from None
+    except OverflowError:
+        raise BadValue(f"Provided option value is out of bound. Got {text}\n") from None
 
 
 def text(value: str) -> str:

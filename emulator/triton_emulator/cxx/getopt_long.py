@@ -1,4 +1,4 @@
-"""glibc's getopt_long for long options, as tritonserver uses it: same abbreviations, same refusals, same words."""
+"""glibc's getopt_long for long options, as tritonserver uses it: the same abbreviations, refusals and error texts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Argument(Enum):
 class Option:
     """One long option, named without its dashes. `abbreviated`: whether a unique prefix of the name stands for it.
 
-    Options of one `meaning` (the C interface's `val`) are as good as one: a prefix of both is not ambiguous.
+    Options of the same `meaning` (the C interface's `val`) count as one: a prefix of both is not ambiguous.
     """
 
     name: str
@@ -26,14 +26,14 @@ class Option:
 
 
 class OptionError(Exception):
-    """The words of getopt_long for an option that it refuses, without the program's name."""
+    """The error text of getopt_long for an option that it refuses, without the program's name."""
 
 
 def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[Option, str] | str]:
     """Yield each option with its argument ("" where it takes none), then the operands that are left over.
 
-    Options and operands may be mixed; `--` ends the options. Raises OptionError at the first option that is refused:
-    what was yielded before it has been met before it, as in the C interface.
+    Options and operands may be mixed; `--` ends the options. Raises OptionError at the first option that is refused,
+    after the options before it are yielded, as in the C interface.
     """
     operands: list[str] = []
     rest = iter(arguments)

@@ -1,7 +1,20 @@
 """The order in which libstdc++'s `std::sort` leaves indices by descending value: equal values do not keep theirs.
 
-Up to sixteen values it inserts one after the other, which does keep it. More are first split around a pivot again and
-again, and where the pivots lie decides which of two equal values comes first.
+Theory of operation
+===================
+
+Triton sorts the indices of an output's values to find its highest classes, so clients see where `std::sort` puts equal
+values. This is libstdc++'s introsort, step by step (bits/stl_algo.h), on indices:
+
+1. Split. A part of more than sixteen elements is split in two around a pivot, the median of its second, middle and last
+   element, which is first moved to the front (`_median_to_first`). The elements before the cut are not less than the
+   pivot, those from it on are not greater; equal ones are exchanged too, which is why they lose their order
+   (`_partition`). The right part is split first, then the left one; the order of the two does not change the result.
+2. Insert. The whole array is then nearly in order, and an insertion sort finishes it. It keeps equal values in order,
+   so an array of at most sixteen elements is sorted stably.
+
+After 2 * log2(n) nested splits libstdc++ sorts a part by a heap instead. That is not done here: `descending` returns
+None, and so it does where C++ would read outside of the array, as it may with NaN among the values.
 """
 
 from collections.abc import Sequence

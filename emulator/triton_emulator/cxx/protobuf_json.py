@@ -1,7 +1,7 @@
-"""The JSON that protobuf's C++ library reads, which is where a config in a load request goes: wider than JSON is.
+"""Reads JSON as protobuf's C++ library does, which reads the config in a load request. It accepts more than JSON.
 
-Strings may stand in single quotes and hold any character, keys may stand without quotes, a comma may be the last thing
-in an object or array, and a number may end in its point. An object is its pairs in order, for a key may come twice.
+Strings may be in single quotes and contain any character, keys may be without quotes, a comma may follow the last item
+of an object or array, and a number may end in its point. An object is a list of pairs, because a key may come twice.
 """
 
 import re

@@ -1,8 +1,8 @@
 """The order in which libstdc++ walks an unordered_map of strings: Triton's error texts follow it.
 
-Triton keeps a request's inputs in such a map, so with several faulty inputs it is this order that decides which of them
-an error names. Derived from the published behaviour of GCC's container: a new node goes to the front of the list when
-its bucket is empty, else behind the node before its bucket's first; the bucket count grows along a list of primes.
+Triton keeps a request's inputs in such a map, so this order decides which one of several faulty inputs an error names.
+Derived from the published behaviour of GCC's container: a new node goes to the front of the list when its bucket is
+empty, else right before the first node of its bucket; the bucket count grows along a list of primes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,7 +50,7 @@ def string_hash(data: bytes) -> int:
 def walk(names: Iterable[str]) -> list[str]:
     """The names in the order in which an unordered_map walks them that was filled in the given order."""
     given = tuple(names)
-    # A model's clients name the same inputs again and again: remembering costs a twentieth of hashing anew.
+    # A model's clients name the same inputs again and again: a look-up costs a twentieth of hashing them.
     return list(_remembered(given) if len(given) < 32 and sum(map(len, given)) < 1000 else _walk(given))
 
 

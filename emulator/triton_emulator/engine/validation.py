@@ -7,16 +7,17 @@ size; then per input its datatype, shape and byte size. Inputs are walked in the
 from collections.abc import Sequence
 from functools import lru_cache
 
+from triton_emulator.cxx.numbers import to_int64, to_uint32
 from triton_emulator.cxx.unordered_map import walk
 from triton_emulator.protocol.datatypes import (
     DATATYPES,
     TruncatedElement,
     TruncatedLength,
-    element_count,
     encode_bytes,
 )
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.shapes import element_count, shape_text
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 
@@ -97,7 +98,7 @@ def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelCo
             )
         if batch == 0:
             # 2.51 stores the batch size in 32 unsigned bits but compares all 64 bits of the others
-            batch = tensor.shape[0] % _UINT32
+            batch = to_uint32(tensor.shape[0])
         elif tensor.shape[0] != batch:
             raise invalid_arg(
                 f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
@@ -126,13 +127,13 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         note = _BATCH_NOTE if batching else ""
         raise invalid_arg(
             f"{request.log_id}unexpected shape for input '{tensor.name}' for model '{config.name}'. "
-            f"Expected {_dims(expected)}, got {_dims(shape)}. {note}"
+            f"Expected {shape_text(expected)}, got {shape_text(shape)}. {note}"
         )
     if shape and min(shape) < 0:  # possible over gRPC
         _check_dims_are_given(request, tensor, spec, config)
-        shape = (shape[0] % _UINT32, *shape[1:]) if batching else shape
+        shape = (to_uint32(shape[0]), *shape[1:]) if batching else shape
     if batching and shape[0] >= _UINT32:
-        tensor.shape = shape = (shape[0] % _UINT32, *shape[1:])
+        tensor.shape = shape = (to_uint32(shape[0]), *shape[1:])
     if batching and shape[0] == 0:
         # 2.51: an empty batch is measured, and passed to the model, as if it had no batch dimension
         tensor.shape = shape = shape[1:]
@@ -141,7 +142,8 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
         return
     size = element_count(shape) * DATATYPES[tensor.datatype].size
     if tensor.byte_size != size:
-        raise _wrong_size(request, tensor, tensor.name, config, _wrapped(size))
+        # 2.51 does not check the product for overflow
+        raise _wrong_size(request, tensor, tensor.name, config, to_int64(size))
 
 
 @lru_cache(maxsize=1024)
@@ -161,15 +163,10 @@ def _check_dims_are_given(
         if dim == -1:
             raise invalid_arg(
                 f"{request.log_id}All input dimensions should be specified for input '{tensor.name}' "
-                f"for model '{config.name}', got {_dims(shape)}"
+                f"for model '{config.name}', got {shape_text(shape)}"
             )
         if want not in (-1, dim):
             return
-
-
-def _wrapped(size: int) -> int:
-    """Wrap to a signed 64-bit number: 2.51 does not check for overflow."""
-    return (size + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _wrong_size(
@@ -258,10 +255,6 @@ def wrong_string_count(tensor: Tensor) -> TritonError | None:
     return invalid_arg(
         f"expected {expected} string elements for inference input '{tensor.name}', got {count}"
     )
-
-
-def _dims(shape: Sequence[int]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def _raw_tensor(request: InferRequest, config: ModelConfig) -> Tensor:

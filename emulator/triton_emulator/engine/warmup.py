@@ -9,9 +9,10 @@ from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.schedulers.plain import execute
 from triton_emulator.engine.validation import validate
-from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count
+from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.schema import Proto, enum_name
 

@@ -11,7 +11,7 @@ from triton_emulator.protocol.messages import InferResponse
 T = TypeVar("T")
 
 #: bytes of a body, or of a tensor, that is read and written in a thread: JSON of that size takes a millisecond
-_LARGE = 1 << 16
+LARGE = 1 << 16
 
 
 async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
@@ -46,14 +46,14 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
 
 async def run_by_size(size: int, work: Callable[..., T], *arguments: Any) -> T:
     """Return or raise what `work` does: run in a thread if it is about many bytes, here and now if not."""
-    return await run_in_thread(work, *arguments) if size > _LARGE else work(*arguments)
+    return await run_in_thread(work, *arguments) if size > LARGE else work(*arguments)
 
 
-def largest_output(response: InferResponse) -> int:
-    """How many bytes the largest output of a response takes; of texts without a wire form, how many there are."""
-    largest = 0
+def is_large(response: InferResponse) -> bool:
+    """Whether a response is better made into bytes in a thread."""
     for tensor in response.outputs:
         # a text is not given a wire form only to know its size
         size = tensor.byte_size if tensor.has_data or tensor.datatype != "BYTES" else tensor.array.size
-        largest = max(largest, size)
-    return largest
+        if size > LARGE:
+            return True
+    return False

@@ -6,24 +6,25 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.cxx import introsort
+from triton_emulator.cxx.numbers import to_uint32
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.tensor import Tensor
 
-#: Datatypes without classes. 2.51 crashes at BYTES; later servers refuse it in these words too.
+#: Datatypes without classes. 2.51 crashes at BYTES; later servers refuse it with this error too.
 _UNSUPPORTED = frozenset({"BOOL", "FP16", "BF16", "BYTES"})
 
-#: std::sort keeps the order of so many equal values
+#: std::sort is stable up to this many values
 _STABLE = 16
-#: values that are sorted as C++ does, which takes Python about a microsecond each
+#: the most values that are sorted as C++ does, which takes Python about a microsecond each
 _SORTED_MOST = 10_000
 
 
 def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: bool) -> Tensor:
     """The `classes` highest values of each batch row as a BYTES tensor of shape [batch?, min(classes, row)].
 
-    Values print as C's std::to_string does (six decimals for floats). Equal values come in the order in which C++'s
-    std::sort leaves them; in index order in a row of more than ten thousand values, or where C++ sorts by a heap.
-    Raises INVALID_ARG for a datatype that has none.
+    Values are printed as C++'s std::to_string does (six decimals for floats). Equal values are in the order in which
+    std::sort leaves them, but in index order in a row of more than ten thousand values, or where C++ sorts by a heap.
+    Raises INVALID_ARG for a datatype that has no classes.
     """
     if tensor.datatype in _UNSUPPORTED:
         raise invalid_arg(
@@ -31,7 +32,7 @@ def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: b
         )
     rows = tensor.shape[0] if batching and tensor.shape else 1
     values = tensor.array.reshape(rows, tensor.count // rows if rows else 0)
-    top = min(classes % (1 << 32), values.shape[1])  # gRPC may ask for more, of which 2.51 keeps 32 bits
+    top = min(to_uint32(classes), values.shape[1])  # gRPC may ask for more, of which 2.51 keeps 32 bits
     floating = values.dtype.kind == "f"
     found: list[bytes] = []
     for row in values:

@@ -1,8 +1,9 @@
 """Content codings of the infer endpoint: what a client may send, and which one an answer gets."""
 
 import gzip
-import re
 import zlib
+
+from triton_emulator.cxx.numbers import atof
 
 #: zlib's window bits for "gzip or zlib, whichever the data starts like"
 _AUTO = 32 + zlib.MAX_WBITS
@@ -19,8 +20,8 @@ CODINGS = ("gzip", "deflate")
 def decompress(body: bytes, limit: int) -> bytes:
     """The plain body. Raises TooLarge beyond `limit` bytes.
 
-    2.51 looks at the data, not at the label, to tell gzip from deflate; what does not inflate counts for nothing, and
-    what breaks off counts as far as it goes.
+    2.51 tells gzip from deflate by the data, not by the header. Data that does not inflate is an empty body; of data
+    that is cut off, the part that is there is used.
     """
     inflater = zlib.decompressobj(_AUTO)
     try:
@@ -41,7 +42,7 @@ def compress(body: bytes, coding: str) -> bytes:
 def choose(accept: str) -> str:
     """The coding for an answer: the best q among identity, deflate and gzip, the first of equals; "" for identity.
 
-    2.51 takes an entry as `name` or `name;q=number`, with spaces before it and nowhere else; others count for nothing.
+    2.51 accepts an entry as `name` or `name;q=number`, with spaces only before it, and ignores other entries.
     """
     best, best_q = "", 0.0
     for entry in accept.split(","):
@@ -52,12 +53,9 @@ def choose(accept: str) -> str:
     return "" if best == "identity" else best
 
 
-_NUMBER = re.compile(r"q=\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
-
-
 def _quality(parameter: str) -> float:
-    """What C's atof reads behind `q=`; 1 without a parameter, 0 for any other."""
+    """The number after `q=`, as atof reads it; 1 without a parameter, 0 for any other."""
     if not parameter:
         return 1.0
-    found = _NUMBER.match(parameter)
-    return float(found[1]) if found else 0.0
+    name, _, number = parameter.partition("=")
+    return atof(number) if name == "q" else 0.0

@@ -1,7 +1,7 @@
 """Triton's tensor datatypes: names, sizes, numpy types, and the bytes of a BYTES tensor."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def encode_bytes(elements: Iterable[bytes]) -> bytes:
-    """The wire form of a BYTES tensor: each element behind its length as a little-endian uint32."""
+    """The wire form of a BYTES tensor: each element after its length as a little-endian uint32."""
     pack = _LENGTH.pack
     return b"".join([part for element in elements for part in (pack(len(element)), element)])
 
@@ -94,11 +94,3 @@ def decode_bytes(buffer: Buffer) -> list[bytes]:
         elements.append(view[at : at + length])
         at += length
     return elements
-
-
-def element_count(shape: Sequence[int]) -> int:
-    """The product of a shape's dims as an exact integer (1 for a scalar's empty shape)."""
-    count = 1
-    for dim in shape:
-        count *= dim
-    return count

@@ -1,4 +1,4 @@
-"""The protocol extensions that a server says it has, in Triton's order."""
+"""The protocol extensions that the server metadata lists, in Triton's order."""
 
 EXTENSIONS = (
     "classification",

@@ -1,4 +1,4 @@
-"""The generate extension: a flat JSON object to an InferRequest by the model's own tensor names, and back."""
+"""The generate extension: a flat JSON object becomes an InferRequest by the model's tensor names, and back."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -6,12 +6,13 @@ from typing import Protocol
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
-from triton_emulator.protocol.datatypes import DATATYPES, element_count
+from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.infer_request import named_members, parameter_value
 from triton_emulator.protocol.infer_response import json_data
 from triton_emulator.protocol.json_access import Absent, as_text, find, read, there
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 
 _KEYWORD = "parameters"
@@ -30,8 +31,8 @@ class InputSpec(Protocol):
 def map_generate(document: js.Value, model_name: str, inputs: Mapping[str, InputSpec]) -> InferRequest:
     """Every key that names an input becomes that tensor, every other key a request parameter.
 
-    The members of `parameters` are mapped as if they stood beside it. Keys are taken in document order and the first
-    fault ends it; an input named twice is refused. Raises TritonError in Triton's words.
+    The members of `parameters` are mapped like the others. Keys are read in document order, and the first fault is
+    raised; an input named twice is one. Raises TritonError with Triton's text.
     """
     request = InferRequest(model_name)
     identifier = find(document, "id")
@@ -65,7 +66,7 @@ def _map(
     if isinstance(value, Absent):
         raise invalid_arg(f"unexpected key not found in generate request, expecting key '{key}'")
     values: list[js.Value] = value if isinstance(value, list) else [value]
-    # 2.51 measures the data before it fits the shape: strings by reading them, what JSON cannot carry by refusing it
+    # 2.51 reads the data before it fits the shape for strings, and for datatypes that JSON cannot carry (an error)
     measured = DATATYPES[spec.datatype].json in ("", "string")
     array = json_tensor.elements(key, spec.datatype, values, 0) if measured else None
     shape = tensor_shape(key, len(values), spec.shape)
@@ -117,5 +118,5 @@ def render_generate(response: InferResponse) -> bytes:
     return b"{%b}" % b",".join([b"%b:%b" % (_quoted(key), members[key]) for key in sorted(members)])
 
 
-#: the names of models and tensors: few, and the same in every answer
+#: for the names of models and tensors: few, and the same in every answer
 _quoted = lru_cache(maxsize=1024)(js.write_string)

@@ -1,13 +1,14 @@
-"""The body of an HTTP inference request to an InferRequest, with Triton's checks in Triton's order and words.
+"""Reads the body of an HTTP inference request, with Triton's checks in Triton's order and words.
 
-What is wrong with the JSON (bad syntax, a missing key, a wrong JSON type) is INTERNAL; what is wrong with what it says
-is INVALID_ARG. The checks go through the document in its order and stop at the first fault. Whether the request fits
-the model is decided later, in `engine.validation`.
+A fault of the JSON (bad syntax, a missing key, a wrong JSON type) is INTERNAL; a fault of its meaning is INVALID_ARG.
+The checks follow the order of the document and stop at the first fault. Whether the request fits the model is checked
+later, in `engine.validation`.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
+from triton_emulator.cxx.numbers import INT64_MAX, to_int64, to_uint32
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
 from triton_emulator.protocol.datatypes import Buffer
@@ -23,6 +24,7 @@ from triton_emulator.protocol.json_access import (
     unable,
 )
 from triton_emulator.protocol.messages import InferRequest, Parameter, RequestedOutput, SharedMemoryRef
+from triton_emulator.protocol.shapes import triton_count, wrapped_count
 from triton_emulator.protocol.tensor import Tensor
 
 T = TypeVar("T")
@@ -68,10 +70,10 @@ _NOTHING = memoryview(b"")
 
 
 def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, "js.Value | Absent"]]:
-    """The members of what must be an object; `prefix` goes before Triton's text where it is not.
+    """The members of what must be an object; `prefix` is put before Triton's text where it is not.
 
-    2.51 lists the names, each up to its first NUL, and then looks each up: a name that stands twice comes twice, both
-    times with its first value, and one that was cut may not be found.
+    2.51 lists the names, each up to its first NUL, and then looks each one up. So a repeated name is listed twice, both
+    times with its first value, and a name that was cut may not be found.
     """
     if not isinstance(holder, dict):
         raise internal(f"{prefix}attempt to get members for non-object")
@@ -93,12 +95,8 @@ def parameter_value(key: str, value: "js.Value | Absent") -> Parameter:
         raise internal(f"parameter key '{key}' was not found in the JSON")
     if isinstance(value, int):
         # 2.51: an integer that only fits 64 bits unsigned is kept as a double
-        return value if value <= _INT64_MAX else float(value)
+        return value if value <= INT64_MAX else float(value)
     raise invalid_arg(f"parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'.")
-
-
-_INT64_MAX = 2**63 - 1
-_UINT64_MAX = 2**64 - 1
 
 
 def _read_parameters(holder: js.Value, request: InferRequest) -> None:
@@ -139,7 +137,7 @@ _SOURCES = ("binary_data_size", "shared_memory_region")
 
 
 def _check_one_source(entry: js.Value) -> None:
-    """An input says where its elements are exactly once; this is checked before anything else about it."""
+    """Check that an input says once where its elements are; Triton checks this before anything else about it."""
     parameters = find(entry, "parameters")
     found = [] if isinstance(find(entry, "data"), Absent) else ["data"]
     if not isinstance(parameters, Absent):
@@ -169,46 +167,50 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         if name in names:
             raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
         names.add(name)
-        if plain is not None and (count := _product(shape)):
+        if plain is not None and (count := wrapped_count(shape)):
             array = json_tensor.elements(name, datatype, values, count)
-            request.inputs.append(Tensor(name, datatype, shape, array=array))
-            continue
-        parameters = find(entry, "parameters")
-        size = ABSENT if isinstance(parameters, Absent) else find(parameters, "binary_data_size")
-        if not isinstance(size, Absent):
-            length = read(js.as_uint, size, "binary_data_size")
-            missing = length - (len(tail) - at)
-            if missing > 0:
+            tensor = Tensor(name, datatype, shape, array=array)
+        elif (size := _binary_data_size(entry)) is not None:
+            if size > len(tail) - at:
                 raise invalid_arg(
-                    f"unexpected size for input '{name}', expecting {missing} additional bytes "
+                    f"unexpected size for input '{name}', expecting {size - (len(tail) - at)} additional bytes "
                     f"for model '{request.model_name}'"
                 )
-            request.inputs.append(Tensor(name, datatype, shape, data=tail[at : at + length]))
-            at += length
-            continue
-        ref = _shared_memory(parameters)
-        if ref is not None:
-            request.inputs.append(Tensor(name, datatype, shape, data=regions.read(ref)))
-            continue
-        count = _element_count(shape)
-        if count == 0:  # 2.51: then the data is not looked at
-            request.inputs.append(Tensor(name, datatype, shape, data=b""))
-            continue
-        values = member(js.as_array, entry, "data")
-        request.inputs.append(
-            Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count))
-        )
+            tensor = Tensor(name, datatype, shape, data=tail[at : at + size])
+            at += size
+        else:
+            tensor = _read_elements(entry, name, datatype, shape, regions)
+        request.inputs.append(tensor)
     if at != len(tail):
         raise invalid_arg(f"unexpected additional input data for model '{request.model_name}'")
+
+
+def _binary_data_size(entry: js.Value) -> int | None:
+    """The bytes that an input has after the JSON; None for an input whose elements are elsewhere."""
+    parameters = find(entry, "parameters")
+    size = ABSENT if isinstance(parameters, Absent) else find(parameters, "binary_data_size")
+    return None if isinstance(size, Absent) else read(js.as_uint, size, "binary_data_size")
+
+
+def _read_elements(entry: js.Value, name: str, datatype: str, shape: list[int], regions: Regions) -> Tensor:
+    """An input in shared memory or in the JSON."""
+    ref = _shared_memory(find(entry, "parameters"))
+    if ref is not None:
+        return Tensor(name, datatype, shape, data=regions.read(ref))
+    count = triton_count(shape)
+    if count == 0:  # 2.51: then the data is not looked at
+        return Tensor(name, datatype, shape, data=b"")
+    values = member(js.as_array, entry, "data")
+    return Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count))
 
 
 _PLAIN_KEYS = {"name", "datatype", "shape", "data"}
 
 
 def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None:
-    """Name, datatype, shape and data of an input that has these and no more, all of the right type; else None.
+    """Name, datatype, shape and data of an input that has exactly these, all of the right type; else None.
 
-    Most inputs are like this, and to look at each member for itself takes three times as long.
+    Most inputs are like this, and reading each member by itself takes three times as long.
     """
     if not isinstance(entry, dict) or entry.keys() != _PLAIN_KEYS or isinstance(entry, js.DuplicateKeys):
         return None
@@ -218,7 +220,7 @@ def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None
     if "\0" in name or "\0" in datatype:
         return None
     for dim in shape:
-        if type(dim) is not int or not 0 <= dim <= _INT64_MAX:
+        if type(dim) is not int or not 0 <= dim <= INT64_MAX:
             return None
     return (name, datatype, shape, data) if isinstance(data, list) else None  # type: ignore[return-value]
 
@@ -226,29 +228,9 @@ def _plain(entry: js.Value) -> tuple[str, str, list[int], list[js.Value]] | None
 def _read_shape(entry: js.Value) -> list[int]:
     dims = member(js.as_array, entry, "shape")
     try:
-        return [_signed(js.as_uint(dim)) for dim in dims]
+        return [to_int64(js.as_uint(dim)) for dim in dims]  # 2.51 does not check the range
     except js.JSONTypeError as fault:
         raise unable("shape", fault) from None
-
-
-def _signed(number: int) -> int:
-    """As 64 bits signed: what 2.51 reads a shape into, and counts elements in."""
-    return number if number <= _INT64_MAX else (number + 2**63) % 2**64 - 2**63
-
-
-def _element_count(shape: list[int]) -> int:
-    """2.51: a shape without dims has no element, a dim of -1 makes it -1, and a product may wrap around."""
-    if -1 in shape:
-        return -1
-    return _product(shape) if shape else 0
-
-
-def _product(shape: list[int]) -> int:
-    """Wrapped at each step: the exact product of a hundred thousand dims takes seconds."""
-    count = 1
-    for dim in shape:
-        count = count * dim & _UINT64_MAX
-    return _signed(count)
 
 
 def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
@@ -279,7 +261,7 @@ def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regio
     classes = find(parameters, "classification")
     if not isinstance(classes, Absent):
         # 2.51 keeps 32 bits of it, and none of them set is no classification
-        output.classification = _set(js.as_uint, classes, "classification") % (1 << 32)
+        output.classification = to_uint32(_set(js.as_uint, classes, "classification"))
     if (ref := _shared_memory(parameters)) is not None:
         regions.check(ref)
         output.shared_memory = ref

@@ -1,4 +1,4 @@
-"""An InferResponse to the body of an HTTP answer: a JSON header, and binary tensors behind it where asked for."""
+"""Writes the body of an HTTP answer from an InferResponse: a JSON header, then the binary tensors."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,6 +7,7 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.datatypes import DATATYPES, Array, Buffer
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
+from triton_emulator.protocol.shapes import shape_text
 from triton_emulator.protocol.tensor import Tensor
 
 
@@ -22,7 +23,7 @@ def json_data(tensor: Tensor) -> bytes:
 
 
 def _elements(tensor: Tensor) -> Array:
-    """As many as the shape promises; `reshape` may promise others than the model has given. Raises INTERNAL."""
+    """The elements in their shape. With `reshape` their number may differ from the shape's: raises INTERNAL then."""
     try:
         return tensor.array
     except ValueError:
@@ -35,18 +36,18 @@ def _elements(tensor: Tensor) -> Array:
 
 
 def json_parameters(parameters: Sequence[tuple[str, Parameter]]) -> bytes:
-    """An object of all pairs in their order, also where a name comes again."""
+    """A JSON object of all pairs in their order; a name may be repeated."""
     return b"{%b}" % b",".join(
         [b"%b:%b" % (js.write_string(key), js.write(value)) for key, value in parameters]
     )
 
 
 def render_infer(request: InferRequest, response: InferResponse) -> tuple[bytes, list[Buffer]]:
-    """The answer to `request`. Outputs stand in the order in which the backend made them.
+    """The JSON header and the binary tensors. Outputs are in the order in which the backend made them.
 
     An output in shared memory has neither data nor parameters: the caller has written it into its region.
     """
-    # of an output that is asked for twice, the first counts
+    # of an output that is requested twice, the first entry counts
     requested = {output.name: output for output in reversed(request.outputs)} if request.outputs else _ALL
     blobs: list[Buffer] = []
     parts: list[bytes] = []
@@ -73,8 +74,8 @@ _ALL: dict[str, RequestedOutput] = {}
 
 @lru_cache(maxsize=1024)
 def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    dims = ",".join(map(str, shape)).encode()
-    return b'{"name":%b,"datatype":"%b","shape":[%b]' % (js.write_string(name), datatype.encode(), dims)
+    dims = shape_text(shape).encode()
+    return b'{"name":%b,"datatype":"%b","shape":%b' % (js.write_string(name), datatype.encode(), dims)
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Reading typed members out of a parsed document, with the prefix that Triton puts before the fault."""
+"""Reads typed members of a parsed document; errors have the prefix that Triton puts before the fault."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Absent:
-    """No member of that name; null is a value."""
+    """The type of ABSENT, which stands for a member that is not there; null is a value."""
 
 
 ABSENT: Final = Absent()
@@ -44,7 +44,7 @@ def there(value: "js.Value | Absent", key: str) -> js.Value:
 
 
 def as_text(value: js.Value) -> str:
-    """A string as Triton hands it on inside, up to its first NUL; raises JSONTypeError where it is none."""
+    """A string up to its first NUL, as Triton uses it; raises JSONTypeError for another type."""
     return js.as_string(value).partition("\0")[0]
 
 

@@ -1,4 +1,4 @@
-"""The elements of a tensor out of JSON: any nesting is flattened, integers wrap, floats narrow, as in Triton."""
+"""Reads the elements of a tensor from JSON: nested lists are flattened, integers wrap, floats narrow, as in Triton."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ _READERS: dict[str, Callable[[js.Value], object]] = {
     "string": js.as_string,
 }
 
-#: per reader: the Python types that it takes without a closer look, and the wide numpy type they fit
+#: per reader: the Python types that need no check of each element, and the wide numpy type for them
 _PLAIN: dict[str, tuple[frozenset[type], type]] = {
     "bool": (frozenset({bool}), np.bool_),
     "int": (frozenset({int}), np.int64),
@@ -47,7 +47,7 @@ def elements(name: str, datatype: str, values: list[js.Value], count: int) -> Ar
     plain, wide = _PLAIN[row.json]
     if len(values) == count and plain.issuperset(map(type, values)):
         if row.name == "FP32":
-            # narrows as C does, without a word about infinity, and takes half the time of numpy's two steps
+            # narrows as C does, without a warning about infinity, and takes half the time of numpy's two steps
             return np.frombuffer(array("f", values), dtype=row.numpy)  # type: ignore[type-var]
         try:
             return _narrow(np.array(values, dtype=wide), row)

@@ -32,7 +32,7 @@ class RequestedOutput:
 class InferRequest:
     """A parsed request. `inputs` and `outputs` are in the order of the document; `outputs` empty asks for all.
 
-    `model_version` is "" where the request named none. `timeout` is in microseconds. `sequence_id` is 0 or "" where
+    `model_version` is "" where the request names none. `timeout` is in microseconds. `sequence_id` is 0 or "" where
     there is none. `parameters` holds what the client set itself, never the reserved keys. `raw_input` is the whole
     body of a raw binary request, whose only input the model's configuration names. `binary_output` is how an output
     is sent that `outputs` does not list. `controls` are the inputs that a scheduler adds for the model.

@@ -1,4 +1,4 @@
-"""A named tensor: a datatype, a shape, and its elements as wire bytes or as a numpy array, whichever came first."""
+"""A named tensor: a datatype, a shape, and its elements as wire bytes, as a numpy array, or both."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from triton_emulator.protocol.datatypes import (
     Array,
     Buffer,
     decode_bytes,
-    element_count,
     encode_bytes,
 )
+from triton_emulator.protocol.shapes import element_count
 
 
 class Tensor:
     """A tensor in a request or a response.
 
-    Built from `data` (the wire form: little-endian elements, BYTES behind length prefixes) or from `array` (of the
-    datatype's numpy type, any shape with the right number of elements). The other form is made when asked for.
+    Built from `data` (the wire form: little-endian elements, BYTES after length prefixes) or from `array` (of the
+    datatype's numpy type, any shape with the right number of elements). The other form is made when it is needed.
     `shape` includes the batch dimension where the model has one.
     """
 
@@ -44,7 +44,7 @@ class Tensor:
 
     @property
     def has_data(self) -> bool:
-        """Whether the wire form is at hand without a conversion."""
+        """Whether the wire form is there without a conversion."""
         return self._data is not None
 
     @property
@@ -84,14 +84,14 @@ class Tensor:
 
     @property
     def count(self) -> int:
-        """The number of elements that `shape` promises."""
+        """The number of elements by `shape`."""
         return element_count(self.shape)
 
     @property
     def element_total(self) -> int:
-        """The number of elements that are really there, where they are held as an array (else what `shape` says)."""
+        """The number of elements in the array; by `shape` where there is no array."""
         return self.count if self._array is None else self._array.size
 
     def renamed(self, name: str, shape: Sequence[int]) -> "Tensor":
-        """The same elements under another name, in another shape of as many."""
+        """The same elements with another name and shape."""
         return Tensor(name, self.datatype, shape, data=self._data, array=self._array)

@@ -1,1 +1,1 @@
-"""What a model is and which models are served: `config.pbtxt`, versions, load and unload, the index."""
+"""The model repository: `config.pbtxt`, versions, load and unload, the index."""

@@ -1,13 +1,14 @@
 """Which models an ensemble needs: pure functions over all polled models.
 
-Models go by their identifier here (`PolledModel.id`): the name, behind the repository's path with model namespacing.
+Models are named by their identifier here (`PolledModel.id`): the name, with model namespacing after the repository's
+path.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from triton_emulator.repository.config.ensemble_graph import steps_of
 from triton_emulator.repository.scanner import PolledModel, identifier
-from triton_emulator.repository.schema import Proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,6 @@ class Member:
 Graph = Mapping[str, tuple[Member, ...]]
 
 
-def steps(config: Proto) -> list[tuple[str, int]]:
-    """The name and the version of each step's model."""
-    return [(step.model_name, step.model_version) for step in config.ensemble_scheduling.step]
-
-
 def graph_of(models: Iterable[PolledModel]) -> Graph:
     """The dependencies of `models`: a step means the model of its own namespace, else the only one of that name."""
     by_name: dict[str, list[str]] = {}
@@ -45,7 +41,8 @@ def graph_of(models: Iterable[PolledModel]) -> Graph:
 
     return {
         model.id: tuple(
-            Member(name, version, resolve(model.namespace, name)) for name, version in steps(model.config)
+            Member(step.model, step.version, resolve(model.namespace, step.model))
+            for step in steps_of(model.config)
         )
         for model in every
     }
@@ -65,7 +62,7 @@ def dependents(ids: Iterable[str], graph: Graph) -> set[str]:
 
 
 def only_needed_by(ids: Iterable[str], graph: Graph, explicit: Iterable[str]) -> set[str]:
-    """`ids` and the members that nothing else needs once they are gone, but for those in `explicit`."""
+    """`ids` and the members that no other model needs after their removal, except for those in `explicit`."""
     removed: set[str] = set()
     kept = set(explicit)
     waiting = list(ids)
@@ -87,7 +84,7 @@ _LACKS = "contains models that are not available or ambiguous"
 
 
 def is_of_graph(error: str) -> bool:
-    """Whether it is one of `graph_errors`."""
+    """Whether a model's error is one of `graph_errors`."""
     return error.startswith(_CIRCULAR) or _LACKS in error
 
 

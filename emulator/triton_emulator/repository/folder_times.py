@@ -10,27 +10,27 @@ _FOLDER = ""
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Nanoseconds by the name of each thing in a model's folder, the newest of anything below it; nothing is time 0.
+    """By the name of each entry of a model's folder, the newest modification time in it, in nanoseconds.
 
-    `config` is the name of the thing that holds the config, empty where there is none.
+    `config` is the name of the entry that is or holds the config, empty where there is none.
     """
 
     entries: Mapping[str, int] = field(default_factory=dict)
     config: str = ""
 
     def is_newer_than(self, before: "Times") -> bool:
-        """Whether the model has to be looked at again."""
+        """Whether the model may have to be loaded again."""
         return max(self.entries.values(), default=0) > max(before.entries.values(), default=0)
 
     def version_is_newer_than(self, before: "Times", version: int) -> bool:
         """Whether a version has to be loaded again even if the config is the same.
 
-        Its own folder counts, and what lies beside the versions, but for the config.
+        Its own folder counts, and so do entries that are neither a version nor the config.
         """
         return self.version_time(version) > before.version_time(version)
 
     def with_config_at(self, now: int) -> "Times":
-        """The times with another one for the config, where there is one."""
+        """The times with `now` for the config; the same times where there is no config."""
         if not self.config:
             return self
         return Times({**self.entries, self.config: now}, self.config)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triton_emulator.repository.lifecycle import Slot, State
 from triton_emulator.repository.scanner import Found
+from triton_emulator.repository.version_life import Slot, State
 
 _DUPLICATE = "model appears in two or more repositories"
 
@@ -38,7 +38,7 @@ def index_rows(
     *,
     ready: bool,
 ) -> list[IndexRow]:
-    """The rows of the models that lie in the repositories, by namespace and name; with `ready` only the READY ones."""
+    """The rows of the models that are in the repositories, by namespace and name; with `ready` only the READY ones."""
     rows: list[IndexRow] = []
     every = {folder.id: folder for folder in (*found, *duplicates.values())}
     for key, folder in sorted(every.items(), key=lambda item: (item[1].namespace, item[1].name)):

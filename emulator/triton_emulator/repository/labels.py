@@ -1,4 +1,4 @@
-"""The names of the classes of a model's outputs, from the label files that its config names."""
+"""The labels of the classes of a model's outputs, from the files that its config names."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,9 +25,9 @@ def read_labels(config: Proto, directory: Path) -> Labels:
 
 
 def with_member_labels(labels: Labels, config: Proto, member_labels: Callable[[Proto], Labels]) -> Labels:
-    """An ensemble's labels: an output without its own has those of the member that writes it.
+    """An ensemble's labels: an output without labels has those of the member that writes it.
 
-    `member_labels` gives those of a step's model.
+    `member_labels` returns the labels of a step's model.
     """
     found = dict(labels)
     for step in config.ensemble_scheduling.step:

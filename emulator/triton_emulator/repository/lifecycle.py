@@ -1,75 +1,25 @@
-"""The versions that are or were served, and how each came to its state: loading, ready, unloading, unavailable.
+"""Loads and unloads the versions of models, in threads, and publishes those that are ready.
 
-Everything that changes a state holds the lock; a request never does: it reads `ready`, a dict that is
-replaced, never changed.
+`version_life` explains the states. Everything that changes one holds the lock; a request never takes it: it reads
+`ready`, a dict that is replaced, never changed.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailable
-from triton_emulator.repository.config.model_config import ModelConfig
-from triton_emulator.repository.config.to_json import config_json
-from triton_emulator.repository.labels import Labels
-from triton_emulator.repository.parallel import run_all
+from triton_emulator.repository.load_threads import run_all
 from triton_emulator.repository.scanner import PolledModel
 from triton_emulator.repository.schema import same_but_for_versions
+from triton_emulator.repository.version_life import UNLOADED, Event, LoadedT, Served, Slot, State
 from triton_emulator.repository.versions import versions_to_load
 
 _LOG = logging.getLogger(__name__)
 
-LoadedT = TypeVar("LoadedT")
-
-
-class State(Enum):
-    """The states of a model version, as the index prints them."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
-#: the reason of a version that was unloaded on request; it alone does not make the server unready
-UNLOADED = "unloaded"
 _STOPPING = "the server is stopping"
-
-
-@dataclass(frozen=True)
-class Served(Generic[LoadedT]):
-    """A version that answers requests: its completed config, what the loader made of it, and where it came from.
-
-    `labels` are the class names of its outputs, for the classification extension.
-    """
-
-    name: str
-    version: int
-    config: ModelConfig
-    loaded: LoadedT
-    source: PolledModel
-    labels: Labels
-
-    @cached_property
-    def config_json(self) -> bytes:
-        """The body of `GET .../config`."""
-        return config_json(self.config.proto)
-
-
-@dataclass(slots=True, eq=False)
-class Slot(Generic[LoadedT]):
-    """One version of a model from the moment it is first loaded; stays when it is unloaded."""
-
-    #: the model's identifier
-    id: str
-    version: int
-    state: State = State.LOADING
-    reason: str = ""
-    served: Served[LoadedT] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +79,7 @@ class Lifecycle(Generic[LoadedT]):
     def load(self, models: Iterable[PolledModel]) -> dict[str, str | None]:
         """Load the models side by side and wait for all: the error of each, None where it is served.
 
-        A version that is being served goes on until its successor is ready, and stays if that fails.
+        A version that is served stays served until its successor is ready, or for good if that fails.
         """
         with self._changed:
             self._loading += 1
@@ -158,10 +108,8 @@ class Lifecycle(Generic[LoadedT]):
     def unload(self, key: str) -> None:
         """Stop serving a model; its versions are UNLOADING until their last request is done."""
         with self._changed:
-            for slot in self._models.get(key, {}).values():
-                if slot.state is State.READY:
-                    self._release(slot)
             if key in self._models:
+                self._release(slot for slot in self._models[key].values() if slot.state is State.READY)
                 self._publish(key)
 
     def close(self) -> None:
@@ -207,31 +155,32 @@ class Lifecycle(Generic[LoadedT]):
             try:
                 slot.served = self._load_version(load.model, slot.version)
             except TritonError as error:
-                slot.reason = f"{error.code.value}: {error.message}"
+                self._fail(slot, f"{error.code.value}: {error.message}")
             except Exception as error:  # noqa: BLE001  a loader may fail in any way; what it says is the reason
-                slot.reason = str(error) or type(error).__name__
-            if slot.served is None:
-                with self._changed:
-                    slot.state = State.UNAVAILABLE
-                _LOG.error("failed to load '%s' version %d: %s", slot.id, slot.version, slot.reason)
+                self._fail(slot, str(error) or type(error).__name__)
             if load.one_done():
                 self._finish(load)
 
         return task
+
+    def _fail(self, slot: Slot[LoadedT], reason: str) -> None:
+        with self._changed:
+            slot.advance(Event.FAILED, reason)
+        _LOG.error("failed to load '%s' version %d: %s", slot.id, slot.version, reason)
 
     def _finish(self, load: _Load[LoadedT]) -> None:
         failed = [slot for slot in load.slots if slot.served is None]
         with self._changed:
             if self._closed and not failed:
                 load.error = _STOPPING
-                self._release_all(load.slots)
+                self._release(load.slots)
             elif failed:
                 # 2.51: one version that fails takes the versions loaded with it along
                 load.error = "".join(
                     f"version {slot.version} is at {slot.state.value} state: {slot.reason};"
                     for slot in failed
                 )
-                self._release_all(slot for slot in load.slots if slot.served is not None)
+                self._release(slot for slot in load.slots if slot.served is not None)
             else:
                 self._replace(load)
         _LOG.info("%s '%s'", "failed to load" if load.error else "successfully loaded", load.model.id)
@@ -240,20 +189,21 @@ class Lifecycle(Generic[LoadedT]):
         slots = self._models[load.model.id]
         replaced = [slot for slot in slots.values() if slot.state is State.READY and slot not in load.kept]
         for slot in replaced:
-            slot.state = State.UNLOADING
+            slot.advance(Event.RELEASED)
         for slot in load.slots:
-            slot.state = State.READY
+            slot.advance(Event.LOADED)
             slots[slot.version] = slot
         # requests find the new versions before the old ones refuse them
         self._publish(load.model.id)
-        self._release_all(replaced)
+        for slot in replaced:
+            self._end_in_a_thread(slot)
 
     @staticmethod
     def _may_stay(slot: Slot[LoadedT] | None, model: PolledModel) -> bool:
-        """Whether a served version goes on being served instead of being loaded again.
+        """Whether a served version stays served instead of being loaded again.
 
-        2.51: only its files' times and the config tell. So files in a request beside an unchanged config are not looked
-        at, and a served version goes on showing the version policy that it was loaded with.
+        2.51: only its files' times and the config decide. So files in a request with an unchanged config are ignored,
+        and a served version still shows the version policy that it was loaded with.
         """
         if slot is None or slot.state is not State.READY or slot.served is None:
             return False
@@ -263,30 +213,31 @@ class Lifecycle(Generic[LoadedT]):
             and same_but_for_versions(slot.served.source.config, model.config)
         )
 
-    def _release_all(self, slots: Iterable[Slot[LoadedT]]) -> None:
+    def _release(self, slots: Iterable[Slot[LoadedT]]) -> None:
         for slot in slots:
-            self._release(slot)
+            slot.advance(Event.RELEASED)
+            self._end_in_a_thread(slot)
 
-    def _release(self, slot: Slot[LoadedT]) -> None:
-        slot.state, slot.reason = State.UNLOADING, ""
+    def _end_in_a_thread(self, slot: Slot[LoadedT]) -> None:
         self._unloading += 1
         threading.Thread(target=self._end, args=(slot,), name=f"unload-{slot.id}", daemon=True).start()
 
     def _end(self, slot: Slot[LoadedT]) -> None:
+        """Wait for the version's last request and free what it holds."""
         try:
             if slot.served is not None:
                 self._unload_version(slot.served)
-        except Exception:  # noqa: BLE001  a model that cannot end cleanly has ended all the same
+        except Exception:  # noqa: BLE001  a model that fails while it is finalized has ended all the same
             _LOG.exception("failed to finalize '%s' version %d", slot.id, slot.version)
         _LOG.info("successfully unloaded '%s' version %d", slot.id, slot.version)
         slot.served = None  # the last reference to the folder of a load with files
         with self._changed:
-            slot.state, slot.reason = State.UNAVAILABLE, UNLOADED
+            slot.advance(Event.ENDED, UNLOADED)
             self._unloading -= 1
             self._changed.notify_all()
 
     def _publish(self, key: str) -> None:
-        """Show requests what has become of one model."""
+        """Let requests find the ready versions of one model, and no others."""
         ready = dict(self.ready)
         ready.pop((key, ""), None)
         for slot in self._sorted(self._models[key]):

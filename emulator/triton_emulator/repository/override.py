@@ -1,6 +1,5 @@
-"""Loading with a config or files in the request: the parameters of a load, checked and put into a temporary folder."""
+"""The parameters of a load request: a config, and files, which are checked and written to a temporary folder."""
 
-import base64
 import posixpath
 import shutil
 import tempfile
@@ -18,13 +17,10 @@ FILE_PREFIX = "file:"
 Parameters = Mapping[str, str | bytes]
 
 _NAME_MAX = 255  # bytes in one part of a path
-_NOT_BASE64 = bytes(
-    byte for byte in range(256) if not (chr(byte).isalnum() and byte < 128) and byte not in b"+/"
-)
 
 
 class TemporaryFolder:
-    """A folder that is removed when nothing refers to this object any more."""
+    """A temporary folder; it is removed when this object is no longer referenced."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="folder"))
@@ -32,7 +28,7 @@ class TemporaryFolder:
 
 
 def check_model_name(name: str) -> None:
-    """Refuse a name that leads out of the repository, in the words of the newest Triton (2.51 follows it)."""
+    """Refuse a name that leads out of the repository, with the error of the newest Triton (2.51 loads from there)."""
     if ".." in name or "/" in name or "\0" in name:
         raise invalid_arg(
             f"invalid model name '{name}', model name must not contain path traversal characters"
@@ -44,8 +40,9 @@ def has_files(parameters: Parameters) -> bool:
 
 
 def config_override(parameters: Parameters) -> Proto | None:
-    """The config that a load brings along, None without one. Raises INVALID_ARG where it is none, or for a parameter
-    that a load does not know.
+    """The config in the parameters, None without one.
+
+    Raises INVALID_ARG for a text that is no config, and for a parameter that a load does not have.
     """
     for key, value in parameters.items():
         if key == CONFIG and isinstance(value, str):
@@ -59,16 +56,8 @@ def config_override(parameters: Parameters) -> Proto | None:
     return None
 
 
-def decode_base64(text: str | bytes) -> bytes:
-    """The bytes of a `file:` parameter over HTTP, read as Triton's libb64 reads them: what is no base64 is skipped."""
-    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    digits = raw.translate(None, _NOT_BASE64)
-    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
-
-
 def write_files(parameters: Parameters) -> TemporaryFolder:
-    """Put the files of a load into a folder of their own. Raises INVALID_ARG for what does not fit into one."""
+    """Write the files of a load to a temporary folder. Raises INVALID_ARG for what cannot be written into one."""
     if not isinstance(parameters.get(CONFIG), str):
         raise invalid_arg("Load parameter 'config' must be specified for model file override")
     folder = TemporaryFolder()

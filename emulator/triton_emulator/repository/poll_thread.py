@@ -1,4 +1,4 @@
-"""The thread that looks at the model repository again and again (`--model-control-mode=poll`)."""
+"""The thread that polls the model repository (`--model-control-mode=poll`)."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Poller:
-    """Calls `poll` every `seconds`, from one call's end to the next one's start, until it is stopped."""
+    """Calls `poll` until it is stopped, with `seconds` between the end of a call and the start of the next."""
 
     def __init__(self, poll: Callable[[], object], seconds: float) -> None:
         self._poll = poll
@@ -20,9 +20,9 @@ class Poller:
         self._thread.start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """No call will come; returns when none is running either, or `timeout` seconds have passed.
+        """Make no further call. Returns when no call is running, or `timeout` seconds have passed.
 
-        Not to be called by `poll` itself.
+        `poll` itself must not call this.
         """
         self._stopped.set()
         if self._thread.is_alive():
@@ -32,5 +32,5 @@ class Poller:
         while not self._stopped.wait(self._seconds):
             try:
                 self._poll()
-            except Exception:  # noqa: BLE001  (the next look may succeed)
+            except Exception:  # noqa: BLE001  (the next poll may succeed)
                 _LOG.exception("failed to poll model repository")

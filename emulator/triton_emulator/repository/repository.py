@@ -3,44 +3,31 @@
 Loading and unloading block and are safe to call from any thread; lookups take no lock.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
-from triton_emulator.protocol.errors import Code, TritonError, internal, invalid_arg, not_found, unavailable
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
 from triton_emulator.repository import override
-from triton_emulator.repository.config.completion import complete_instance_groups, complete_runtime
-from triton_emulator.repository.config.model_config import ModelConfig
-from triton_emulator.repository.config.platforms import PYTHON
-from triton_emulator.repository.config.tensor_validation import check_tensors
-from triton_emulator.repository.config.validation import check_config, check_instance_groups
+from triton_emulator.repository.config.stages import Backends
+from triton_emulator.repository.console_table import render_table
 from triton_emulator.repository.control import Control
+from triton_emulator.repository.folder_reader import FolderReader
 from triton_emulator.repository.index import IndexRow, index_rows
-from triton_emulator.repository.labels import Labels, read_labels, with_member_labels
-from triton_emulator.repository.lifecycle import UNLOADED, Lifecycle, LoadedT, Served, State
+from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.poll_thread import Poller
-from triton_emulator.repository.scanner import PolledModel, identifier, scan
-from triton_emulator.repository.schema import Proto, new_config
-from triton_emulator.repository.table import render_table
+from triton_emulator.repository.scanner import identifier, scan
+from triton_emulator.repository.version_life import UNLOADED, LoadedT, Served, State
+from triton_emulator.repository.version_loader import LoadVersion, VersionLoader
 from triton_emulator.repository.versions import LATEST, parse_version
-
-#: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels). The text of
-#: whatever it raises is the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
-LoadVersion = Callable[[str, int, ModelConfig, Path, Labels], LoadedT]
-#: Completes a config as the model's backend would: changes the message it is given (see `backend_update`), knowing the
-#: model's folder and the version.
-CompleteConfig = Callable[[Proto, Path, int], object]
-
-
-def _nothing_to_add(config: Proto, directory: Path, version: int) -> None:
-    """A backend that does not complete configs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """tritonserver's flags about the repository; their defaults are its own."""
+    """The repository's flags of tritonserver, with tritonserver's defaults."""
 
     paths: Sequence[Path]
     mode: Literal["none", "poll", "explicit"] = "none"
@@ -55,14 +42,14 @@ class Options:
     load_threads: int = 4
     #: `--model-load-retry-count`
     load_retries: int = 0
-    #: `--model-namespacing`: a name may then stand once in every repository
+    #: `--model-namespacing`: every repository may then have a model of the same name
     namespacing: bool = False
     #: `--repository-poll-secs`, for mode poll; 0 and less leave polling to the caller
     poll_seconds: float = 0
 
 
 class Repository(Generic[LoadedT]):
-    """The models of one session. Nothing is read before `start()`."""
+    """The models of one session. `start()` reads and loads them."""
 
     def __init__(
         self,
@@ -70,33 +57,38 @@ class Repository(Generic[LoadedT]):
         load_version: LoadVersion[LoadedT],
         *,
         unload_version: Callable[[LoadedT], object] = id,
-        complete_config: CompleteConfig = _nothing_to_add,
-        has_backend: Callable[[str, Proto, Path], bool] = lambda _, config, __: bool(config.backend),
-        has_gpu: Callable[[Proto], bool] = lambda config: config.backend != PYTHON,
+        backends: Backends = Backends(),  # noqa: B008  (a frozen value)
     ) -> None:
-        """Nothing is called before `start()`; everything is called in a loader thread, but `unload_version` in its own.
+        """Nothing is called before `start()`. `unload_version` is called in a thread of its own, all else by a loader.
 
-        `unload_version` returns when the version's last request is done and what it held is released. `has_backend`
-        says whether there is a backend for a model, by its name, config and folder; `has_gpu` for which models KIND_GPU
-        instances are accepted: the others get the answer of a machine without a GPU.
+        `unload_version` returns when the version's last request is done and what it held is released.
         """
         self._options = options
         self._paths = sorted({Path(path) for path in options.paths})
-        self._load_version = load_version
-        self._complete_config = complete_config
-        self._has_backend = has_backend
-        self._has_gpu = has_gpu
         self._poller: Poller | None = None
-        self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
-            self._make_version, lambda served: unload_version(served.loaded), options.load_threads
+        loader = VersionLoader(
+            load_version,
+            backends,
+            lambda key: self._lifecycle.ready[key, ""].labels,
+            strict_config=options.strict_config,
+            retries=options.load_retries,
         )
-        self._control = Control(
+        self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
+            loader.load, lambda served: unload_version(served.loaded), options.load_threads
+        )
+        self._reader = FolderReader(
             self._paths,
-            self._lifecycle,
             strict_config=options.strict_config,
             config_name=options.config_name,
             namespacing=options.namespacing,
         )
+        self._control = Control(self._reader, self._lifecycle)
+
+    def __repr__(self) -> str:
+        paths = ", ".join(map(str, self._paths))
+        counts = Counter(slot.state for slots in self._lifecycle.states().values() for slot in slots)
+        versions = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+        return f"<{type(self).__name__} {paths}: {versions or 'nothing loaded'}>"
 
     # --- lookups: no lock ---
 
@@ -147,9 +139,9 @@ class Repository(Generic[LoadedT]):
         return True
 
     def ready(self) -> bool:
-        """Whether the server is ready: with strict readiness, that nothing it was to serve is missing.
+        """Whether the server is ready: with strict readiness, whether every model that it should serve is ready.
 
-        2.51: a model that was unloaded on request does not count, one that could not even be polled neither.
+        2.51: models that were unloaded on request do not count, nor do models that could not be polled.
         """
         if not self._options.strict_readiness:
             return True
@@ -175,7 +167,7 @@ class Repository(Generic[LoadedT]):
         raise unavailable(f"{unknown} version {wanted} is not at ready state")
 
     def _identifier(self, name: str) -> str:
-        """The one model that a name means: with model namespacing it may mean none or several."""
+        """The identifier of the one model of a name. Raises where namespacing makes it none or several."""
         if not self._options.namespacing:
             return name
         ids = self._control.identifiers.get(name)
@@ -216,8 +208,10 @@ class Repository(Generic[LoadedT]):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By model identifier, why it could not be read or put together (no table has it then); "" is a repository."""
-        return dict(self._control.problems)
+        """Why a model could not be read or checked, by its identifier ("" for a repository). Such a model has no status
+        row.
+        """
+        return dict(self._reader.problems)
 
     # --- what changes it ---
 
@@ -249,7 +243,7 @@ class Repository(Generic[LoadedT]):
         return None if complete and served else internal("failed to load all models")
 
     def poll(self) -> None:
-        """Look for models that came, went or changed, and follow. Raises UNAVAILABLE outside of mode `poll`."""
+        """Load models that are new or changed, unload those that are gone. Raises UNAVAILABLE in another mode."""
         if self._options.mode != "poll":
             raise unavailable("polling is disabled")
         self._control.load_all()
@@ -258,7 +252,7 @@ class Repository(Generic[LoadedT]):
         """Load a model and the members of an ensemble, or load it again if it has changed; returns when it is served.
 
         `parameters` are `config` (a JSON string) and `file:<version>/<path>` (the file's bytes).
-        Raises TritonError; a version that was served before goes on being served.
+        Raises TritonError; a version that was served before is still served then.
         """
         self._require_explicit()
         override.check_model_name(name)
@@ -288,7 +282,7 @@ class Repository(Generic[LoadedT]):
     def close(self, timeout: float | None = None) -> bool:
         """Unload everything and wait; False when `timeout` seconds did not suffice.
 
-        Nothing is loaded from then on, and what is loading just now is dropped when it is there.
+        Nothing is loaded after that. A version that is still loading is dropped when its loading ends.
         """
         self._lifecycle.close()
         idle = self.wait_idle(timeout)
@@ -300,47 +294,3 @@ class Repository(Generic[LoadedT]):
         if self._options.mode != "explicit":
             # 2.51: the same words in mode none
             raise unavailable("explicit model load / unload is not allowed if polling is enabled")
-
-    def _load_and_retry(
-        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
-    ) -> LoadedT:
-        for left in reversed(range(max(self._options.load_retries, 0) + 1)):
-            try:
-                return self._load_version(name, version, config, directory, labels)
-            except Exception:
-                if not left:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _make_version(self, model: PolledModel, version: int) -> Served[LoadedT]:
-        proto = new_config()
-        proto.CopyFrom(model.config)
-        if not (
-            proto.HasField("ensemble_scheduling") or self._has_backend(model.name, proto, model.directory)
-        ):
-            raise invalid_arg(
-                f"unable to find backend library for backend '{proto.backend}', "
-                "try specifying runtime on the model configuration."
-            )
-        complete_runtime(proto)
-        complete_instance_groups(proto)
-        check_instance_groups(proto, gpus_are_simulated=self._has_gpu(proto))
-        if not self._options.strict_config:
-            try:
-                self._complete_config(proto, model.directory, version)
-            except TritonError as error:
-                # 2.51: a completion that is no configuration is dropped, if there is a config file to go on with
-                if error.code is not Code.NOT_FOUND or not model.config_provided:
-                    raise
-        # the Python backend is content with a model that nobody describes
-        if not (model.config_provided or proto.input or proto.output or proto.backend == PYTHON):
-            raise not_found(f"model configuration is not provided for model '{model.name}'")
-        check_config(proto)
-        check_tensors(proto)
-        config = ModelConfig.of(proto)
-        labels = with_member_labels(read_labels(proto, model.directory), proto, self._labels_of_step)
-        loaded = self._load_and_retry(model.name, version, config, model.directory, labels)
-        return Served(model.name, version, config, loaded, model, labels)
-
-    def _labels_of_step(self, step: Proto) -> Labels:
-        return self._lifecycle.ready[identifier(step.model_namespace, step.model_name), ""].labels

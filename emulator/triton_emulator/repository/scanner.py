@@ -1,13 +1,13 @@
-"""Reading model folders: what a repository holds at this moment, and when it last changed."""
+"""Reads model folders: what a repository holds at this moment, and when it last changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
-from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
-from triton_emulator.repository.config import completion, tensor_validation, validation
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.config.pbtxt import ConfigError, read_config
+from triton_emulator.repository.config.stages import complete_as_read
 from triton_emulator.repository.folder_times import NEVER, Times, read_times
 from triton_emulator.repository.override import TemporaryFolder
 from triton_emulator.repository.schema import Proto, new_config
@@ -40,7 +40,7 @@ class PolledModel:
 
     @property
     def id(self) -> str:
-        """What tells the model from every other, and what Triton calls it in its texts."""
+        """The name that is unique among all models, as Triton prints it."""
         return identifier(self.namespace, self.name)
 
 
@@ -66,27 +66,13 @@ def read_model(
     else:
         provided = strict or path.exists()
         config = read_config(path) if provided else new_config()
-    _refuse_agents(config)
-    complete_config(name, directory, config, strict=strict)
+    complete_as_read(config, name, lambda: _first_version(directory), strict=strict)
     return PolledModel(name, directory, config, config_provided=provided, times=times)
 
 
-def complete_config(name: str, directory: Path, config: Proto, *, strict: bool) -> None:
-    """Complete and check a config, in place, as far as that needs no backend. Raises TritonError."""
+def _first_version(directory: Path) -> Path | None:
     folders = subdirectories(directory)
-    completion.complete(config, name, directory / folders[0] if folders else None)
-    validation.check_config(config)
-    if strict:
-        tensor_validation.check_tensors(config)
-    validation.check_name(config, name)
-
-
-def _refuse_agents(config: Proto) -> None:
-    """No repository agent is installed with the server that is emulated, not even NVIDIA's own "checksum"."""
-    for agent in config.model_repository_agents.agents:
-        raise internal(f"unable to find 'libtritonrepoagent_{agent.name}.so' for repo agent '{agent.name}'")
-    if config.HasField("model_repository_agents"):
-        raise invalid_arg("'model_repository_agents' names no agent")  # 2.51 crashes
+    return directory / folders[0] if folders else None
 
 
 def config_path(directory: Path, config_name: str) -> Path:
@@ -111,7 +97,7 @@ class Found:
 def scan(
     paths: list[Path], *, namespacing: bool = False
 ) -> tuple[list[Found], dict[str, Found], Mapping[Path, TritonError]]:
-    """The model folders of all repositories, those of a name found more than once, and what could not be read.
+    """The model folders of all repositories, the names found more than once, and the repositories that are unreadable.
 
     With `namespacing` every repository is a namespace of its own, and no name is found twice.
     """
@@ -134,7 +120,7 @@ def scan(
 
 
 def poll_error(error: Exception) -> str:
-    """What a model's failure to be polled is logged as."""
+    """The log text of an error that was raised by reading a model."""
     if not isinstance(error, ConfigError):
         return str(error)
     if isinstance(error.__cause__, OSError):

@@ -1,7 +1,7 @@
-"""The protobuf schemas of `config.pbtxt` and of the gRPC service, held apart from everything else in the process.
+"""The protobuf schemas of `config.pbtxt` and of the gRPC service, separate from all others in the process.
 
-They are the ones that `tritonclient` ships. Its generated modules are read, never executed: executing one would
-register its file in protobuf's default pool, where the user's own `tritonclient.grpc` may have put another.
+They are those that `tritonclient` ships. Its generated modules are read, not executed: executing one would register its
+file in protobuf's default pool, where the user's own `tritonclient.grpc` may have registered another one.
 """
 
 import ast
@@ -23,7 +23,7 @@ _SERIALIZED = re.compile(r"AddSerializedFile\((b'.*')\)$", re.MULTILINE)
 
 
 class SchemaMissing(ImportError):
-    """`tritonclient`, which brings the schemas, is not installed or holds them in a form not known here."""
+    """`tritonclient`, which has the schemas, is not installed, or has them in an unknown form."""
 
 
 @cache
@@ -38,8 +38,8 @@ def pool() -> descriptor_pool.DescriptorPool:
 def service_pool() -> descriptor_pool.DescriptorPool:
     """The same pool, once it has the schema of `inference.GRPCInferenceService` as well.
 
-    The maps of its requests are lists of entries, as on the wire: protobuf's Python leaves out of a map what has an
-    unknown field, and a tritonserver does not.
+    The maps of its requests are lists of entries, as on the wire: Python's protobuf drops a map entry that has an
+    unknown field, and tritonserver does not.
     """
     private = pool()
     file = descriptor_pb2.FileDescriptorProto.FromString(_serialized("service_pb2.py"))
@@ -85,7 +85,7 @@ def enum_name(message: Proto, field: str) -> str:
 
 
 def same_but_for_versions(left: Proto, right: Proto) -> bool:
-    """Whether two configs differ in nothing but their version policies."""
+    """Whether two configs are equal, apart from their version policies."""
     other = new_config()
     other.CopyFrom(right)
     other.version_policy.CopyFrom(left.version_policy)

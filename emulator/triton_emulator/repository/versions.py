@@ -1,21 +1,17 @@
-"""Version numbers: the folders of a model, what a version policy picks of them, and a version as a request names it."""
+"""Version numbers: the folders of a model, those that a version policy selects, and the version in a request."""
 
 import logging
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from triton_emulator.cxx.numbers import stoi
+from triton_emulator.cxx.numbers import INT64_MAX, INT64_MIN, stoi
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.repository.schema import Proto
 
 _LOG = logging.getLogger(__name__)
 
-_INT64_MAX = 2**63 - 1
-#: folders of a model that hold something else than a version
+#: folders of a model that are not versions
 _OTHER_FOLDERS = frozenset({"warmup", "initial_state", "configs"})
-#: what C++'s stoll takes as a number: leading blanks, a sign, digits; it ignores whatever follows
-_LEADING_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
 #: the version of a request that names none
 LATEST = -1
@@ -41,16 +37,15 @@ def version_folders(model: str, directory: Path) -> list[int]:
                 "ignore version directory '%s' which contains leading zeros in its directory name", name
             )
             continue
-        number = _LEADING_NUMBER.match(name)
-        if number is None or not -_INT64_MAX <= int(number[1]) <= _INT64_MAX:
+        try:
+            versions.add(stoi(name, -INT64_MAX, INT64_MAX))
+        except (ValueError, OverflowError):
             _LOG.warning("ignore version directory '%s' which fails to convert to integral number", name)
-            continue
-        versions.add(int(number[1]))
     return sorted(versions, reverse=True)
 
 
 def versions_to_load(config: Proto, directory: Path) -> list[int]:
-    """The versions of a model that its policy picks, ascending."""
+    """The versions of a model that its policy selects, ascending."""
     existing = version_folders(config.name, directory)
     policy = config.version_policy
     if policy.HasField("specific"):
@@ -65,7 +60,7 @@ def parse_version(text: str) -> int:
     if not text:
         return LATEST
     try:
-        version = stoi(text, -_INT64_MAX - 1, _INT64_MAX)
+        version = stoi(text, INT64_MIN, INT64_MAX)
     except (ValueError, OverflowError):
         raise invalid_arg(
             f"failed to get model version from specified version string '{text}' (details: stol), "

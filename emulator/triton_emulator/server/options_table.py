@@ -1,7 +1,7 @@
 """The table of options that tritonserver prints when its models are loaded."""
 
 from triton_emulator.protocol.extensions import EXTENSIONS
-from triton_emulator.repository.table import render_table
+from triton_emulator.repository.console_table import render_table
 from triton_emulator.settings import Settings
 
 

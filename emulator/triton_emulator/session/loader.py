@@ -17,6 +17,7 @@ from triton_emulator.engine.executor import Executor, ModelDefinition
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings, metric_labels
 from triton_emulator.repository.config.backend_update import update_config
 from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.repository import Options, Repository
 from triton_emulator.repository.schema import Proto
@@ -44,9 +45,7 @@ class Loader:
             _options(settings, paths),
             self._load_version,
             unload_version=LoadedModel.stop,
-            complete_config=self._complete,
-            has_backend=self._has_backend,
-            has_gpu=lambda config: config.backend != "python",
+            backends=Backends(complete=self._complete, exists=self._has_backend),
         )
         #: what Python models count; shown on the metrics port
         self.model_metrics = python_backend.MetricRegistry()

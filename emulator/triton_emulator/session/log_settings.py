@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from triton_emulator.cxx.numbers import to_int32
 from triton_emulator.settings import Settings
 
 FORMATS = ("default", "ISO8601")
@@ -33,5 +34,4 @@ class LogSettings:
 
 def clamp_level(level: int) -> int:
     """The level that 2.51 keeps when it is given `level`: a signed 32-bit number, 0 where that is negative."""
-    wrapped = (level + (1 << 31)) % (1 << 32) - (1 << 31)
-    return max(wrapped, 0)
+    return max(to_int32(level), 0)

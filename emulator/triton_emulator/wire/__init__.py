@@ -1,1 +1,1 @@
-"""What leaves a socket: the operations of a response, and the server protocol that performs them."""
+"""The HTTP/1 server: connections, requests and their answers, with the wire format of Triton's server."""

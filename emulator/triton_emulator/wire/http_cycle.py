@@ -1,6 +1,9 @@
-"""One request on an HTTP connection and its answer: what ASGI's `receive` and `send` do there.
+"""One request on an HTTP connection and its answer: ASGI's `receive` and `send`.
 
-The head of an answer has Triton's spelling and order, and leaves in one write with the first piece of the body.
+The head of an answer has Triton's spelling and order, and leaves in one write with the first piece of the body. So an
+answer passes through three states: AWAITED until the application sends a head, STARTED while the head waits for a body
+and while pieces of the body are sent, COMPLETE after the last piece. What the application sends after that is dropped.
+A client that disconnects does not change the state: what is sent to it is dropped, and `receive` tells the application.
 """
 
 import asyncio
@@ -8,6 +11,7 @@ import http
 import logging
 import types
 from collections.abc import Coroutine, Generator
+from enum import Enum
 from functools import lru_cache, partial
 from typing import Any
 
@@ -22,7 +26,7 @@ _KEEP_ALIVE = (b"Connection", b"keep-alive")
 #: 2.51 does not mind the case of a word's first letter, but that of the others
 _CLOSES = frozenset({b"close", b"Close"})
 _KEEPS_ALIVE = frozenset({b"keep-alive", b"Keep-alive", b"Keep-Alive", b"keep-Alive"})
-#: for a fault of our own: an error as clients of Triton read them
+#: the answer where the application fails: an error in the form that clients of Triton read
 _FAILED = json_reply(b'{"error":"internal error, see the log"}', 500)
 
 
@@ -31,7 +35,7 @@ def _resume(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any
     while True:
         try:
             value = yield awaited
-        except BaseException as fault:  # noqa: BLE001  (the task is cancelled: the coroutine's own affair)
+        except BaseException as fault:  # noqa: BLE001  (a cancelled task: the coroutine decides)
             go_on = partial(work.throw, fault)
         else:
             go_on = partial(work.send, value)
@@ -46,8 +50,19 @@ async def finish(work: Coroutine[Any, Any, None], awaited: Any) -> None:
     await _resume(work, awaited)
 
 
-class _News:
-    """An asyncio.Event for one that waits, at a third of its price."""
+class Answer(Enum):
+    """How far the answer to a request has got."""
+
+    AWAITED = "not answered"
+    STARTED = "being answered"
+    COMPLETE = "answered"
+
+
+AWAITED, STARTED, COMPLETE = Answer
+
+
+class _Signal:
+    """An asyncio.Event for a single waiter, which costs a third of it. `there` says whether it is set."""
 
     __slots__ = ("_waiter", "there")
 
@@ -70,43 +85,59 @@ class TritonCycle:
 
     __slots__ = (
         "_chunked",
-        "_connection",
         "_head",
+        "_persistence",
         "_pieces",
-        "_started",
         "_version",
+        "answer",
         "disconnected",
         "expect_continue",
         "flow",
         "keep_alive",
         "message_event",
         "more_body",
-        "response_complete",
         "scope",
         "size",
         "transport",
     )
 
     def __init__(self, scope: dict[str, Any], transport: asyncio.Transport, flow: FlowControl) -> None:
-        self.scope = scope
+        # The connection
         self.transport = transport
         self.flow = flow
-        #: whether the client waits for the word to send its body
+        self.disconnected = False
+        self.keep_alive = True
+
+        # The request
+        self.scope = scope
+        self._version = b"1.1"
+        #: whether the client waits for "100 Continue" before it sends its body
         self.expect_continue = False
-        #: set when a piece of the body has come, the answer has gone or the connection is lost
-        self.message_event = _News()
         self._pieces: list[bytes] = []
         #: bytes of the body that have come and are not read yet
         self.size = 0
         self.more_body = True
-        self.disconnected = False
-        self.keep_alive = True
-        self._version = b"1.1"
-        self._connection: tuple[bytes, bytes] | None = None
-        self._started = False
+        #: set when a piece of the body has come, the answer is complete or the connection is lost
+        self.message_event = _Signal()
+
+        # The answer
+        self.answer = AWAITED
+        #: its Connection header
+        self._persistence: tuple[bytes, bytes] | None = None
+        #: the head, until it is sent with the first piece of the body
         self._head = b""
         self._chunked = False
-        self.response_complete = False
+
+    def __repr__(self) -> str:
+        request = f"{self.scope['method']} {self.scope['path']}"
+        left = ", disconnected" if self.disconnected else ""
+        body = ", body incomplete" if self.more_body else ""
+        return f"<{type(self).__name__} {request}: {self.answer.value}{body}{left}>"
+
+    @property
+    def response_complete(self) -> bool:
+        """The name in uvicorn of `answer is COMPLETE`; it asks when a connection is lost."""
+        return self.answer is COMPLETE
 
     def decide_persistence(self, version: str, headers: list[tuple[bytes, bytes]]) -> None:
         """Whether the connection outlives the answer, and which Connection header the answer has."""
@@ -116,26 +147,26 @@ class TritonCycle:
             self._version = version.encode()
         if _is_modern(self._version):
             self.keep_alive = wanted.isdisjoint(_CLOSES)
-            self._connection = None if self.keep_alive else _CLOSE
+            self._persistence = None if self.keep_alive else _CLOSE
         else:
             self.keep_alive = not wanted.isdisjoint(_KEEPS_ALIVE)
-            self._connection = _KEEP_ALIVE if self.keep_alive else None
+            self._persistence = _KEEP_ALIVE if self.keep_alive else None
 
     @property
     def is_ordinary(self) -> bool:
         """Whether the head asks for nothing of the connection but to be kept, as is the rule since 1.1."""
-        return self._version == b"1.1" and self._connection is None and not self.expect_continue
+        return self._version == b"1.1" and self._persistence is None and not self.expect_continue
 
     async def run(self, app: Any) -> None:
-        """Let the application answer; where it fails, the log has why and the client gets a 500 or is cut off."""
+        """Let the application answer. If it fails, that is logged, and the client gets a 500 or is cut off."""
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:  # noqa: BLE001  (nothing may leave a client without an answer)
             _LOG.exception("the application failed")
-            if self._started:
+            if self.answer is not AWAITED:
                 self.transport.close()
             else:
-                self.keep_alive, self._connection = False, _CLOSE
+                self.keep_alive, self._persistence = False, _CLOSE
                 await self.send({"type": "http.response.start", "status": 500, "headers": _FAILED.headers})
                 await self.send({"type": "http.response.body", "body": _FAILED.body})
 
@@ -147,6 +178,11 @@ class TritonCycle:
             self.flow.pause_reading()
         self.message_event.set()
 
+    def received_all(self) -> None:
+        """The last piece of the body has come."""
+        self.more_body = False
+        self.message_event.set()
+
     def received_whole(self, body: bytes) -> None:
         """The whole body has come."""
         self._pieces.append(body)
@@ -154,16 +190,16 @@ class TritonCycle:
         self.message_event.there = True
 
     async def receive(self) -> dict[str, Any]:
-        """ASGI's receive; the first one sends the client that asked for it the word to go on."""
+        """ASGI's receive; the first one sends "100 Continue" to a client that waits for it."""
         if self.expect_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/%b 100 Continue\r\n\r\n" % self._version)
         self.expect_continue = False
-        if not (self.disconnected or self.response_complete):
+        if not self.disconnected and self.answer is not COMPLETE:
             self.flow.resume_reading()
             if not self.message_event.there:
                 await self.message_event.wait()
             self.message_event.there = False
-        if self.disconnected or self.response_complete:
+        if self.disconnected or self.answer is COMPLETE:
             return {"type": "http.disconnect"}
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -174,17 +210,14 @@ class TritonCycle:
         """ASGI's send; the head waits for the first piece of the body."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        if self.disconnected or self.answer is COMPLETE:
             return
         if message["type"] == "http.response.start":
-            self._started = True
+            self.answer = STARTED
             self.expect_continue = False
-            headers = message["headers"]
             self._head, self._chunked = _render_head(
-                self._version, self._connection, message["status"], headers
+                self._version, self._persistence, message["status"], message["headers"]
             )
-            return
-        if self.response_complete:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, b""
@@ -197,7 +230,7 @@ class TritonCycle:
             self.transport.write(head)
             self.transport.write(body)
         if not more:
-            self.response_complete = True
+            self.answer = COMPLETE
             self.message_event.set()
             if not self.keep_alive:
                 self.transport.close()

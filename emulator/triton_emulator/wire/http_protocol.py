@@ -1,19 +1,55 @@
-"""The HTTP/1 connection: uvicorn's protocol with the habits of the HTTP server inside Triton (libevhtp).
+"""The HTTP/1 connection: uvicorn's protocol with the behaviour of the HTTP server inside Triton (libevhtp).
 
-What differs from a polite server, each seen on 2.51.0: header names keep the spelling of the application; 405 is
-"Not Allowed"; garbage closes the connection without a byte; only a `Connection` value spelled `close` or `keep-alive`
-(or with capitals first) counts; a version before 1.1, and from 2 on, closes by default and is answered with its own
-number; a HEAD gets a body. Head and body leave in one write.
+What differs from a server that follows the RFC, each seen on 2.51.0: header names keep the spelling of the
+application; 405 is "Not Allowed"; bytes that are no HTTP close the connection without an answer; only a `Connection`
+value spelled `close` or `keep-alive` (or with capital first letters) counts; a version before 1.1, and from 2 on,
+closes by default and is answered with its own number; a HEAD gets a body. Head and body leave in one write.
+
+Theory of operation
+===================
+
+Two state machines share a connection. `Reading` (here) says what the bytes from the client belong to. `Answer`
+(`http_cycle`) says how far the answer to the latest request has got. They move independently: an application may
+answer before the body is read, and a client may send its next request before the answer is complete. There is at most
+one unanswered request, because 2.51 never answers a pipelined one.
+
+`Reading` moves by events, most of them callbacks of the parser (httptools); TRANSITIONS has every possible one:
+
+    BETWEEN --BEGIN--> HEAD --ACCEPT--> BODY --END--> BETWEEN
+                         '----IGNORE--> UNANSWERED --END--> BETWEEN
+
+A request is ignored if it is refused (the connection is closed then) or if another one still waits for its answer.
+Three more states stand for what libevhtp does with bytes that are not one proper request after another:
+
+- UPGRADED, after a request with `Upgrade`. It is answered as the plain request that it also is. The parser must see
+  the bytes that follow, so they are not looked up among the known heads (below).
+- SPOILT, after a whole request with garbage after it in one read. 2.51 answers the request, and closes the connection
+  only when more bytes come.
+- SILENT, after an empty line before a request, or after a request line without a version. 2.51 keeps the connection
+  open and never answers anything on it again. No event leads out of this state.
+
+Known heads
+-----------
+Clients send the same few heads over and over, and parsing them takes a tenth of the time of a small request. So the
+heads of whole, ordinary requests are remembered with their scope, and a read that consists of a known head and a body
+of the same length skips the parser. `Reading` stays BETWEEN during that read.
+
+Reading again
+-------------
+httptools refuses two things that libevhtp accepts: methods that it does not know, and most bytes in a path. When it
+fails at a request line, the line is replaced by one that it accepts, and a new parser reads the request from its
+start (`_read_again`): `Reading` goes back to BETWEEN. The target is then taken from the original line.
 """
 
 import asyncio
 import re
+from enum import Enum
 from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from triton_emulator.wire.http_cycle import TritonCycle, finish
+from triton_emulator.wire.http_cycle import COMPLETE, TritonCycle, finish
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ \r\n]*)(?= HTTP/\d\.\d\r\n)")
 _NO_VERSION = re.compile(rb"[A-Z]+ [^ \r\n]+\r\n")
@@ -22,43 +58,71 @@ _METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b
 #: 2.51: bytes of a header's name or value, and of a request's target, beyond which the connection is dropped
 _TOKEN_LIMIT = 8191
 _TARGET_LIMIT = 8189
-#: bytes of all headers of a request; 2.51 has no limit, but a server that can be filled up helps nobody
+#: bytes of all headers of a request; 2.51 has no limit, but without one a client could fill the memory
 _HEADERS_LIMIT = 1 << 20
-
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 #: bytes of a whole request up to which its head is looked up
 _SMALL = 1 << 13
 #: how many heads are remembered, and up to which size: many short headers take fifty times their bytes
 _HEADS = 1024
-_HEAD = 1 << 10
+_LONGEST_HEAD = 1 << 10
+
+
+class _Member(Enum):
+    """An Enum whose members are cheap to look up: they are compared by identity, so they may be hashed by it too."""
+
+    __hash__ = object.__hash__
+
+
+class Reading(_Member):
+    """What the next bytes from the client belong to."""
+
+    BETWEEN = "between requests"
+    HEAD = "reading a head"
+    BODY = "reading a body"
+    UNANSWERED = "reading a request that gets no answer"
+    UPGRADED = "after a request to upgrade"
+    SPOILT = "after garbage"
+    SILENT = "silent"
+
+
+class Event(_Member):
+    """What moves `Reading` on."""
+
+    BEGIN = "a request begins"
+    ACCEPT = "its head is complete, and it will be answered"
+    IGNORE = "it will not be answered"
+    END = "it is complete"
+    UPGRADE = "it was a request to upgrade"
+    GARBAGE = "no HTTP after a complete request"
+    SILENCE = "nothing will be answered any more"
+
+
+BETWEEN, HEAD, BODY, UNANSWERED, UPGRADED, SPOILT, SILENT = Reading
+BEGIN, ACCEPT, IGNORE, END, UPGRADE, GARBAGE, SILENCE = Event
+
+TRANSITIONS: dict[Reading, dict[Event, Reading]] = {
+    BETWEEN: {BEGIN: HEAD, UPGRADE: UPGRADED, GARBAGE: SPOILT, SILENCE: SILENT},
+    HEAD: {ACCEPT: BODY, IGNORE: UNANSWERED, GARBAGE: SPOILT, SILENCE: SILENT},
+    BODY: {END: BETWEEN, IGNORE: UNANSWERED, SILENCE: SILENT},  # ignored for a trailer that is too long
+    UNANSWERED: {END: BETWEEN, IGNORE: UNANSWERED, GARBAGE: SPOILT, SILENCE: SILENT},
+    UPGRADED: {BEGIN: HEAD, SILENCE: SILENT},
+    SPOILT: {},  # the next bytes close the connection
+    SILENT: dict.fromkeys(Event, SILENT),
+}
 
 
 class KnownHead(NamedTuple):
-    """What the parser has made of the bytes of a head, and how long the body behind it is."""
+    """What the parser has made of the bytes of a head, and the length of the body after it."""
 
     scope: dict[str, Any]
     length: int
 
 
 class TritonProtocol(HttpToolsProtocol):
-    """One connection. `scope["headers"]` keeps the spelling of the client: header forwarding needs it.
+    """One connection. `scope["headers"]` keeps the spelling of the client: header forwarding needs it."""
 
-    Clients send the same few heads over and over, and to parse them takes a tenth of all that a small request costs:
-    those of whole, ordinary requests are remembered.
-    """
-
-    #: whether the parser waits for the first byte of a request
-    _between = True
-    _ignored = False
-    #: nothing on this connection is answered any more
-    _mute = False
-    #: garbage has come behind a request that was whole
-    _spoilt = False
-    #: the request's target where the parser was given another
-    _target = b""
-    #: a request whose head has just come
-    _unstarted: TritonCycle | None = None
     cycle: TritonCycle | None  # type: ignore[assignment]
 
     def __init__(self, heads: dict[bytes, KnownHead], **uvicorns: Any) -> None:
@@ -66,66 +130,115 @@ class TritonProtocol(HttpToolsProtocol):
         super().__init__(**uvicorns)
         self._heads = heads
 
+        # Per connection
+        self._reading = BETWEEN
+
+        # Per request
+        self._header_bytes = 0
+        #: the target as it was sent, while the parser reads a replaced request line; else empty
+        self._target = b""
+
+        # Per read: the request whose head has come with these bytes; it starts when all of them are parsed
+        self._unstarted: TritonCycle | None = None
+
+    def __repr__(self) -> str:
+        peer = "{}:{}".format(*self.client) if self.client else "a client"
+        request = f", {self.cycle!r}" if self.cycle is not None else ""
+        return f"<{type(self).__name__} {peer}: {self._reading.value}{request}>"
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._loosen()
+        self._be_lenient()
 
-    @property
-    def _idle(self) -> bool:
-        """Between two requests."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def _loosen(self) -> None:
+    def _be_lenient(self) -> None:
         """Accept what libevhtp accepts, and leave to us which requests are the last ones of a connection."""
         self.parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_chunked_length=True, lenient_version=True, lenient_keep_alive=True
         )
 
+    def _advance(self, event: Event) -> None:
+        self._reading = TRANSITIONS[self._reading][event]
+
+    def _is_answered(self) -> bool:
+        """Whether no request waits for (the rest of) its answer."""
+        return self.cycle is None or self.cycle.answer is COMPLETE
+
     def shutdown(self) -> None:
         """The server stops: close at once, unless a whole request has yet to be answered.
 
-        2.51 waits for every connection as long as the exit timeout allows, for one that is idle too.
+        2.51 waits for every connection as long as the exit timeout allows, also for one without a request.
         """
-        if self.cycle is None or self._idle or self.cycle.more_body:
+        if self.cycle is None or self._is_answered() or self.cycle.more_body:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
-        between = self._between and self._idle
-        if self._mute or (data[0] == _CR and between):
-            self._mute = True  # 2.51: an empty line before a request, and nothing is ever answered
+        if self._reading is SILENT:
             return
         head = blank = body = b""
-        if between and len(data) <= _SMALL:
-            head, blank, body = data.partition(b"\r\n\r\n")
-            known = self._heads.get(head)
-            if blank and known is not None and known.length == len(body):
-                self.cycle = cycle = self._cycle(
-                    {**known.scope, "server": self.server, "client": self.client}
-                )
-                cycle.received_whole(body)
-                self._start(cycle)
+        if self._reading is BETWEEN and ((last := self.cycle) is None or last.answer is COMPLETE):
+            if data[0] == _CR:
+                self._advance(SILENCE)  # 2.51: after an empty line before a request
                 return
+            if len(data) <= _SMALL:
+                head, blank, body = data.partition(b"\r\n\r\n")
+                known = self._heads.get(head)
+                if blank and known is not None and known.length == len(body):
+                    self.cycle = cycle = self._cycle(
+                        {**known.scope, "server": self.server, "client": self.client}
+                    )
+                    cycle.received_whole(body)
+                    self._start(cycle)
+                    return
+        self._parse(data)
+        if self._unstarted is not None:
+            cycle, self._unstarted = self._unstarted, None
+            if blank and self._reading is BETWEEN:
+                self._remember(head, len(body), cycle)
+            self._start(cycle)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._between = False  # answered as the plain request that it also is, and the last one
+            self._advance(UPGRADE)
         except httptools.HttpParserError:
-            if self._unstarted is None or self._unstarted.more_body:
+            if self._reading is SILENT:
+                return
+            if self._unstarted is not None and not self._unstarted.more_body:
+                self._advance(GARBAGE)
+            else:
                 self._read_again(data)
-            else:  # 2.51: garbage behind a whole request is not seen before more of it comes
-                self._between, self._spoilt = False, True
-        else:
-            if blank and self._unstarted is not None:
-                self._remember(head, len(body), self._unstarted)
-        if self._unstarted is not None:
-            cycle, self._unstarted = self._unstarted, None
-            self._start(cycle)
+
+    def _read_again(self, data: bytes) -> None:
+        """2.51 takes any word for a method, refusing it as it refuses PATCH, and any bytes in a path, up to a NUL."""
+        readable = self._is_answered() and self._reading is not SPOILT
+        line = _REQUEST_LINE.match(data) if readable else None
+        if line is None:
+            if readable and _NO_VERSION.match(data) is not None:
+                self._advance(SILENCE)  # 2.51: after a request line without a version
+            else:
+                self.transport.close()
+            return
+        method, target = line.groups()
+        known = method if method in _METHODS else b"PATCH"
+        self.parser = httptools.HttpRequestParser(self)
+        self._be_lenient()
+        self._reading = BETWEEN
+        self._target = target.partition(b"\0")[0]
+        try:
+            self.parser.feed_data(known + b" /" + data[line.end() :])
+        except httptools.HttpParserUpgrade:
+            self._advance(UPGRADE)
+        except httptools.HttpParserError:
+            self.transport.close()
+        finally:
+            self._target = b""
 
     def _remember(self, head: bytes, length: int, cycle: TritonCycle) -> None:
-        """Know a head again, if it is the only one in what has come, its body is whole and as it is on the wire."""
-        if len(head) > _HEAD or cycle.more_body or cycle.size != length or not cycle.is_ordinary:
+        """Remember a head, if the read held nothing but this one request, whole and with the body as it was sent."""
+        if len(head) > _LONGEST_HEAD or cycle.more_body or cycle.size != length or not cycle.is_ordinary:
             return
         if len(self._heads) >= _HEADS:
             self._heads.clear()
@@ -135,9 +248,9 @@ class TritonProtocol(HttpToolsProtocol):
         return TritonCycle(scope, self.transport, self.flow)
 
     def _start(self, cycle: TritonCycle) -> None:
-        """Run the application here and now as far as it gets without waiting, and the rest in a task.
+        """Run the application at once up to its first wait, and the rest in a task.
 
-        Most requests are whole by now and many are answered on the spot: a task for each would cost a tenth more.
+        Most requests are whole by now and many are answered without a wait: a task for each would cost a tenth more.
         """
         work = cycle.run(self.app)
         try:
@@ -148,40 +261,13 @@ class TritonProtocol(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _read_again(self, data: bytes) -> None:
-        """2.51 takes any word for a method, refusing it as it refuses PATCH, and any bytes in a path, up to a NUL."""
-        line = _REQUEST_LINE.match(data) if self._idle and not self._spoilt else None
-        if line is None:
-            # 2.51: a request line without a version is waited on for ever
-            waited_on = self._idle and not self._spoilt and _NO_VERSION.match(data) is not None
-            self._mute = self._mute or waited_on
-            if not self._mute:
-                self.transport.close()
-            return
-        method, target = line.groups()
-        known = method if method in _METHODS else b"PATCH"
-        self.parser = httptools.HttpRequestParser(self)
-        self._loosen()
-        self._target = target.partition(b"\0")[0]
-        try:
-            self.parser.feed_data(known + b" /" + data[line.end() :])
-        except httptools.HttpParserUpgrade:
-            self._between = False
-        except httptools.HttpParserError:
-            self.transport.close()
-        finally:
-            self._target = b""
-
-    def _refuse(self) -> None:
-        """Close without an answer."""
-        self._ignored = True
-        self.transport.close()
+    # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
-        self._between = False
+        self._advance(BEGIN)
         self.url = b""
         self.headers = []
-        self.expect_100_continue = self._ignored = False
+        self.expect_100_continue = False
         self._header_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -196,24 +282,19 @@ class TritonProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
-        method = self.parser.get_method().decode("ascii")
-        target = self._target or self.url
         if version == "0.9":
-            self._mute = self._ignored = True
-        if self._ignored:
+            self._advance(SILENCE)  # the parser's version for a request line without one
+        if self._reading is not HEAD:
             return
-        if len(target) > _TARGET_LIMIT:
+        method = self.parser.get_method().decode("ascii")
+        target = self._wanted_target(self._target or self.url, method)
+        if target is None:
             self._refuse()
             return
-        if not target.startswith(b"/") or method == "CONNECT":
-            if not target.startswith(b"http"):
-                self._refuse()
-                return
-            url = httptools.parse_url(target)
-            target = (url.path or b"/") + (b"?" + url.query if url.query else b"")
-        if not self._idle:
-            self._ignored = True  # 2.51: a pipelined request is never answered
+        if not self._is_answered():
+            self._advance(IGNORE)  # 2.51: a pipelined request is never answered
             return
+        self._advance(ACCEPT)
         raw_path, _, query = target.partition(b"?")
         scope = {
             "type": "http",
@@ -233,14 +314,30 @@ class TritonProtocol(HttpToolsProtocol):
         self.cycle.expect_continue = self.expect_100_continue
         self.cycle.decide_persistence(version, self.headers)
 
+    @staticmethod
+    def _wanted_target(target: bytes, method: str) -> bytes | None:
+        """The path and query that a request line asks for; None where 2.51 drops the connection."""
+        if len(target) > _TARGET_LIMIT:
+            return None
+        if target.startswith(b"/") and method != "CONNECT":
+            return target
+        if not target.startswith(b"http"):
+            return None
+        url = httptools.parse_url(target)
+        return (url.path or b"/") + (b"?" + url.query if url.query else b"")
+
+    def _refuse(self) -> None:
+        """Close without an answer."""
+        self._advance(IGNORE)
+        self.transport.close()
+
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
-        if cycle is not None and not (cycle.response_complete or self._ignored):
+        if self._reading is BODY and cycle is not None and cycle.answer is not COMPLETE:
             cycle.received(body)
 
     def on_message_complete(self) -> None:
-        self._between = True
         cycle = self.cycle
-        if cycle is not None and not (cycle.response_complete or self._ignored):
-            cycle.more_body = False
-            cycle.message_event.set()
+        if self._reading is BODY and cycle is not None and cycle.answer is not COMPLETE:
+            cycle.received_all()
+        self._advance(END)

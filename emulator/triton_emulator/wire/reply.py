@@ -25,7 +25,7 @@ def typed(status: int, content_type: bytes, body: bytes, extra: Headers = ()) ->
 
 
 def untyped(status: int, body: bytes = b"", extra: Headers = ()) -> Reply:
-    """An answer whose handler set no Content-Type: the server adds text/plain, behind the length."""
+    """An answer whose handler set no Content-Type: the server adds text/plain, after the length."""
     length = (b"Content-Length", b"%d" % len(body))
     return Reply(status, (*extra, length, (b"Content-Type", PLAIN_TYPE)), body)
 

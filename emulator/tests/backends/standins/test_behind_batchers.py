@@ -12,7 +12,7 @@ backend: "onnxruntime"
 max_batch_size: 2
 input { name: "X" data_type: TYPE_INT32 dims: [ 1 ] }
 output { name: "Y" data_type: TYPE_INT32 dims: [ 1 ] }
-sequence_batching { %s }
+sequence_batching { max_sequence_idle_microseconds: 60000000 %s }
 """
 
 
@@ -45,7 +45,7 @@ def test_a_stand_in_behind_a_sequence_batcher_asks_for_sequences(tmp_path: Path,
 
 def test_the_execution_of_a_request_of_two_rows_is_one_of_two(tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
-    (tmp_path / "m" / "config.pbtxt").write_text(CONFIG.replace("sequence_batching { %s }", ""))
+    (tmp_path / "m" / "config.pbtxt").write_text(CONFIG.partition("sequence_batching")[0])
     tensor = {"name": "X", "datatype": "INT32", "shape": [2, 1], "data": [1, 2]}
     with Emulator(tmp_path) as triton:
         httpx.post(f"{triton.url}/v2/models/m/infer", json={"inputs": [tensor]}).raise_for_status()

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from time import time_ns
 from typing import Protocol
 
-from triton_emulator.backends.ensemble.plan import Plan, Readers, Step, fitted, prune
+from triton_emulator.backends.ensemble.plan import Plan, Readers, fitted, prune
 from triton_emulator.backends.ensemble.values import Value, Values
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import ModelDefinition
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter, RequestedOutput
+from triton_emulator.repository.config.ensemble_graph import Step
 
 
 class Members(Protocol):
@@ -170,7 +171,7 @@ class _Run:
         batching = member.config.max_batch_size > 0
         request = InferRequest(
             step.model,
-            step.version,
+            step.version_text,
             source.id,
             outputs=[RequestedOutput(name) for name, _ in step.outputs],
             parameters=dict(source.parameters),

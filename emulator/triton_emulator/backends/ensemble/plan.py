@@ -4,27 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from triton_emulator.cxx.unordered_map import walk
+from triton_emulator.repository.config.ensemble_graph import Step, steps_of
 from triton_emulator.repository.config.model_config import ModelConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step. `inputs` and `outputs` are pairs (tensor of the member, tensor of the ensemble).
-
-    `namespace` is the repository of the member model, "" without model namespacing.
-    """
-
-    model: str
-    version: str
-    namespace: str
-    inputs: tuple[tuple[str, str], ...]
-    outputs: tuple[tuple[str, str], ...]
-
-    @property
-    def member(self) -> tuple[str, str, str]:
-        """What identifies the member: model, version, namespace."""
-        return self.model, self.version, self.namespace
-
 
 #: The steps that read each ensemble tensor, by their numbers.
 Readers = Mapping[str, frozenset[int]]
@@ -47,16 +28,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Plan":
-        steps = tuple(
-            Step(
-                step.model_name,
-                "" if step.model_version < 0 else str(step.model_version),
-                step.model_namespace,
-                tuple(sorted(step.input_map.items())),
-                tuple(sorted(step.output_map.items())),
-            )
-            for step in config.proto.ensemble_scheduling.step
-        )
+        steps = steps_of(config.proto)
         readers: dict[str, set[int]] = {spec.name: set() for spec in (*config.inputs, *config.outputs)}
         writers: dict[str, int] = {}
         for number, step in enumerate(steps):

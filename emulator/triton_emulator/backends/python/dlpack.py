@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.backends.python.binding import cast_error, is_sequence
-from triton_emulator.protocol.datatypes import element_count
+from triton_emulator.protocol.shapes import element_count
 
 _LOG = logging.getLogger(__name__)
 

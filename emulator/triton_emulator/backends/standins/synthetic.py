@@ -16,9 +16,10 @@ from triton_emulator.backends.standins.generator import WORDS
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, bytes_array
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError, ModelDefinition
-from triton_emulator.protocol.datatypes import DATATYPES, Array, element_count
+from triton_emulator.protocol.datatypes import DATATYPES, Array
 from triton_emulator.protocol.errors import internal
 from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.states import initial_states
-from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count, encode_bytes
+from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, encode_bytes
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.schema import Proto, enum_name

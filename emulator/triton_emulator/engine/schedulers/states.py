@@ -5,8 +5,9 @@ No backend of the emulator writes state, so every request of a sequence sees the
 
 from pathlib import Path
 
-from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, element_count
+from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.schema import Proto, enum_name

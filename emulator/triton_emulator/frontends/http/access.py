@@ -1,8 +1,7 @@
-"""What a request's path and headers say: which session it is for, whether it may pass, what the model is to see."""
+"""What a request's headers say: whether it may pass, and which of them the model is to see."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from triton_emulator.frontends.session_path import find_session
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.session.state import SessionState
 from triton_emulator.wire.reply import Reply, untyped
@@ -10,27 +9,16 @@ from triton_emulator.wire.reply import Reply, untyped
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-class Gate:
-    """Finds the session of a request, and keeps out what `--http-restricted-api` restricts."""
-
-    def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
-        self._root = root
-        self._sessions = sessions
-
-    def find(self, path: str) -> tuple[SessionState | None, str]:
-        """The session that a path names (None where there is no such session), and the path within it."""
-        return find_session(path, self._root, self._sessions)
-
-    def admit(self, session: SessionState, category: str, headers: Headers) -> Reply | None:
-        """The answer to a request that lacks the header of a restricted API, None where it may pass."""
-        for rule in session.settings.http_restricted_apis:
-            if category in rule.apis:
-                wanted = rule.header.lower().encode()
-                given = next((value for key, value in headers if key.lower() == wanted), None)
-                if given != rule.value.encode():
-                    text = b"This API is restricted, expecting header '%b'" % rule.header.encode()
-                    return untyped(403, b'{"error":"%b"}' % text)
-        return None
+def admit(session: SessionState, category: str, headers: Headers) -> Reply | None:
+    """The answer to a request that lacks the header of a `--http-restricted-api`, None where it may pass."""
+    for rule in session.settings.http_restricted_apis:
+        if category in rule.apis:
+            wanted = rule.header.lower().encode()
+            given = next((value for key, value in headers if key.lower() == wanted), None)
+            if given != rule.value.encode():
+                text = b"This API is restricted, expecting header '%b'" % rule.header.encode()
+                return untyped(403, b'{"error":"%b"}' % text)
+    return None
 
 
 def forward(session: SessionState, headers: Headers, request: InferRequest) -> None:

@@ -6,10 +6,11 @@ any answer, as Triton does.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
 from triton_emulator.frontends.http import bare, logging, models, repository, shared_memory, trace
-from triton_emulator.frontends.http.access import Gate
+from triton_emulator.frontends.http.access import admit
 from triton_emulator.frontends.http.errors import (
     METHOD_NOT_ALLOWED,
     METHOD_NOT_ALLOWED_UNTYPED,
@@ -20,6 +21,7 @@ from triton_emulator.frontends.http.errors import (
 from triton_emulator.frontends.http.generate import generate, generate_stream
 from triton_emulator.frontends.http.infer import infer
 from triton_emulator.frontends.http.request import Handler, Request, replying
+from triton_emulator.frontends.session_path import find_session
 from triton_emulator.protocol import routes
 from triton_emulator.session.state import SessionState
 
@@ -59,52 +61,59 @@ class HttpApp:
     """Serves one session at the root and the others under `/s/<id>`."""
 
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
-        self._gate = Gate(root, sessions)
+        self._root = root
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        session, path = self._gate.find(scope["path"])
+        session, path = find_session(scope["path"], self._root, self._sessions)
         if session is None:
             await send_reply(send, NOT_FOUND)
             return
-        try:
-            body = await _read_body(receive, session.settings.http_max_input_size)
-        except ClientGone:
-            return
+        limit = session.settings.http_max_input_size
+        message = await receive()
+        if message["type"] == "http.disconnect" or message.get("more_body"):
+            try:
+                body = await _read_on(message, receive, limit)
+            except ClientGone:
+                return
+        else:
+            body = message["body"] if len(message["body"]) <= limit else None
         matched = _match(path) or bare.match(path, session)
         if matched is None:
             await send_reply(send, NOT_FOUND)
             return
         route, captures = matched
         headers, method = scope["headers"], scope["method"]
-        if restricted := self._gate.admit(session, route.category, headers):
+        if restricted := admit(session, route.category, headers):
             await send_reply(send, restricted)
         elif method not in route.methods:
             await send_reply(send, METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED)
         elif body is None:
-            await send_reply(send, untyped_error(too_large(session.settings.http_max_input_size)))
+            await send_reply(send, untyped_error(too_large(limit)))
         else:
             request = Request(session, method, captures, headers, body, send, receive)
             await HANDLERS[route.operation](request)
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None where it is larger than `limit` bytes (it is read to its end). Raises ClientGone."""
+async def _read_on(message: dict[str, Any], receive: Receive, limit: int) -> bytes | None:
+    """The whole body, `message` being its start; None where it is larger than allowed (it is read to its end).
+
+    Raises ClientGone.
+    """
     parts: list[bytes] = []
     size = 0
-    while True:
-        message = await receive()
+    more = True
+    while more:
         if message["type"] == "http.disconnect":
             raise ClientGone
-        part: bytes = message["body"]
-        size += len(part)
+        size += len(message["body"])
         if size <= limit:
-            parts.append(part)
+            parts.append(message["body"])
         else:
             parts.clear()
-        if not message.get("more_body"):
-            break
-    if size > limit:
-        return None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        more = message.get("more_body", False)
+        if more:
+            message = await receive()
+    return b"".join(parts) if size <= limit else None

@@ -11,7 +11,7 @@ from triton_emulator.frontends.asgi import Receive, Send
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.frontends.threads import largest_output, run_by_size
+from triton_emulator.frontends.threads import is_large, run_by_size, run_in_thread
 from triton_emulator.inference import HTTP_GENERATE, HTTP_GENERATE_STREAM, Exchange
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
@@ -83,7 +83,7 @@ async def _single(exchange: Exchange, send: Send) -> None:
     while not final:
         response, final = await exchange.next()
         if response is not None:
-            found.append(await run_by_size(largest_output(response), _render, response))
+            found.append(await run_in_thread(_render, response) if is_large(response) else _render(response))
     status, body = found[0] if found else (200, _NOT_ONE)
     await send(_start(status, JSON_TYPE))
     await send({"type": "http.response.body", "body": body if len(found) == 1 else _NOT_ONE})
@@ -97,7 +97,7 @@ async def _stream(exchange: Exchange, send: Send, receive: Receive) -> None:
             response, final = await exchange.next()
             if response is None:
                 continue
-            status, body = await run_by_size(largest_output(response), _render, response)
+            status, body = await run_in_thread(_render, response) if is_large(response) else _render(response)
             if not started:
                 started = True
                 await send(_start(status, _EVENT_TYPE))

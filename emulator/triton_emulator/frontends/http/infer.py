@@ -4,10 +4,11 @@
 error before the first moment or after the second calls itself text/plain, one in between application/json.
 """
 
+from triton_emulator.cxx.numbers import atoi
 from triton_emulator.frontends.http.access import forward
 from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.frontends.threads import largest_output, run_by_size
+from triton_emulator.frontends.threads import is_large, run_by_size, run_in_thread
 from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
@@ -71,7 +72,10 @@ async def _answer(exchange: Exchange, asked: Request) -> Reply:
         return typed_error(error)
     try:
         response = await exchange.answer()
-        reply = await run_by_size(largest_output(response), _render, exchange, request, response)
+        if is_large(response):
+            reply = await run_in_thread(_render, exchange, request, response)
+        else:
+            reply = _render(exchange, request, response)
     except TritonError as error:
         return untyped_error(error)
     if accept and (coding := compression.choose(accept)):
@@ -92,30 +96,23 @@ def _decompressed(body: bytes, limit: int) -> bytes:
         raise too_large(limit) from None
 
 
-def _header_length(text: bytes, content_length: int) -> int:
-    """C's atoi: leading digits count, anything else is 0; 0 makes a raw binary request (2.51)."""
-    digits = text.strip()
-    sign = -1 if digits[:1] == b"-" else 1
-    digits = digits.lstrip(b"+-") if digits[:1] in (b"+", b"-") else digits
-    end = 0
-    while end < len(digits) and digits[end : end + 1].isdigit():
-        end += 1
-    length = sign * int(digits[:end][:19] or b"0")
-    length = (length + 2**31) % 2**32 - 2**31
+def _header_length(value: bytes, content_length: int) -> int:
+    """2.51: the number is read with atoi, and 0 (no number, too) makes a raw binary request."""
+    text = value.decode("latin-1")
+    length = atoi(text)
     if not 0 <= length <= content_length:
-        raise invalid_arg(
-            f"inference header size should be in range (0, {content_length}), got: {text.decode('latin-1')}"
-        )
+        raise invalid_arg(f"inference header size should be in range (0, {content_length}), got: {text}")
     return length
 
 
 def _render(exchange: Exchange, request: InferRequest, response: InferResponse) -> Reply:
-    try:
-        _check_classes(request, response)
-        exchange.requested_outputs(request, response)
-    except TritonError:
-        exchange.fail()
-        raise
+    if request.outputs:
+        try:
+            _check_classes(request, response)
+            exchange.requested_outputs(request, response)
+        except TritonError:
+            exchange.fail()
+            raise
     header, blobs = render_infer(request, response)
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()

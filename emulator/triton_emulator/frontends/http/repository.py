@@ -1,10 +1,10 @@
 """The model repository extension: index, load, unload."""
 
+from triton_emulator.cxx import base64
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import TritonError, internal, unsupported
 from triton_emulator.protocol.json_access import Absent, find, parse_document
-from triton_emulator.repository.override import decode_base64
 from triton_emulator.wire.reply import Reply, json_reply
 
 
@@ -58,7 +58,7 @@ def _load_parameters(held: js.Value) -> dict[str, str | bytes]:
         if key == "config":
             found[key] = text
         elif key.startswith("file:"):
-            found[key] = decode_base64(text)
+            found[key] = base64.decode(text)
         else:
             raise internal("unexpected error on creating Triton parameter")
     return found

@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from triton_emulator.frontends.asgi import Receive, Send, send_reply
+from triton_emulator.frontends.asgi import Receive, Send
 from triton_emulator.frontends.http.errors import typed_error
-from triton_emulator.frontends.threads import run_by_size, run_in_thread
+from triton_emulator.frontends.threads import LARGE, run_in_thread
 from triton_emulator.protocol.errors import TritonError, internal
 from triton_emulator.protocol.json_dialect import JSONTypeError
 from triton_emulator.protocol.routes import Captures
@@ -32,7 +32,9 @@ class Request:
 
     async def reply(self, reply: Reply) -> None:
         """Answer; when this returns, the last byte has been handed to the transport."""
-        await send_reply(self.send, reply)
+        send = self.send
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
 
 #: Answers a request.
@@ -47,10 +49,10 @@ def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handl
 
     async def handle(request: Request) -> None:
         try:
-            if blocks:
+            if blocks or len(request.body) > LARGE:
                 reply = await run_in_thread(make, request)
             else:
-                reply = await run_by_size(len(request.body), make, request)
+                reply = make(request)
         except TritonError as error:
             reply = typed_error(error)
         except JSONTypeError as fault:

@@ -1,8 +1,6 @@
 """The routes under /v2/systemsharedmemory and /v2/cudasharedmemory."""
 
-import binascii
-import re
-
+from triton_emulator.cxx import base64
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
@@ -53,7 +51,7 @@ def cuda_register(request: Request) -> Reply:
     encoded = js.as_string(js.member(_field(document, "raw_handle"), "b64"))
     byte_size = js.as_uint(js.member(document, "byte_size"))
     device_id = js.as_uint(js.member(document, "device_id"))
-    request.session.cuda_shared_memory.register(name, _decode_base64(encoded), device_id, byte_size)
+    request.session.cuda_shared_memory.register(name, base64.decode(encoded), device_id, byte_size)
     return _EMPTY
 
 
@@ -79,14 +77,3 @@ def _field(document: js.Value, key: str) -> js.Value:
     if isinstance(value, Absent):
         raise invalid_arg(f"Shared memory register request has no '{key}' field")
     return value
-
-
-_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
-
-
-def _decode_base64(text: str) -> bytes:
-    """As lenient as 2.51: what is no base64 character is skipped, padding may be missing, loose bits are dropped."""
-    digits = _NOT_BASE64.sub("", text)
-    if len(digits) % 4 == 1:
-        digits = digits[:-1]
-    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))

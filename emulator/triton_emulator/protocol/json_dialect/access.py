@@ -1,7 +1,7 @@
-"""Taking a JSON value as a type, in Triton's words when it is another.
+"""Reads a JSON value as a type; raises JSONTypeError with Triton's text when it is of another type.
 
-The texts and the tests of type are those of Triton's own JSON wrapper: the server puts a prefix before them
-(`Unable to parse 'shape': ...`), which is the caller's to add.
+The texts and the type checks are those of Triton's JSON wrapper. The server puts a prefix before them
+(`Unable to parse 'shape': ...`), which the caller adds.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """Doubles to text, by rapidjson 1.1.0's Grisu2: digits that read back as the same double, nearly always the fewest.
 
-Python's `repr` cannot stand in for it, because it gives the digits nearest to the double and Grisu2 does not: of
-random doubles between 0 and 1 a quarter end in another digit (0.30000000000000004 is written 0.30000000000000007), and
-a client that compares text sees it. The layout of the digits ("Prettify") differs as well: `1e21` and `1e-7`, but
+Python's `repr` is no substitute: it has the digits nearest to the double, and Grisu2 does not. Of random doubles
+between 0 and 1 a quarter end in another digit (0.30000000000000004 is written 0.30000000000000007), which a client that
+compares texts can see. The layout of the digits ("Prettify") differs as well: `1e21` and `1e-7`, but
 `100000000000000000000.0` and `0.000001`.
 """
 

@@ -1,15 +1,29 @@
 r"""The exact parser: rapidjson 1.1.0's grammar with `kParseNanAndInfFlag`, its messages and its byte offsets.
 
-It reads bytes, one token after another, with no recursion, so a document may nest deeply; time is linear in the
-document's length (about a microsecond for each token on a common machine). `parser.parse` comes here for whatever
-the fast way does not vouch for.
+`parser.parse` uses it for the documents that the fast parser cannot read with certainty.
 
-What this grammar has that JSON has not (all seen on 2.51):
+Theory of operation
+===================
+
+The document is read token by token, each by one regular expression with possessive quantifiers, so that the time is
+linear in its length (about a microsecond for each token on a common machine). There is no recursion, so a document may
+nest deeply: `parse_exact` keeps the containers around the present one on a stack, `outer`, and the items read so far in
+`items`. It alternates between two steps:
+
+1. Read a value (`_read_value`). A container that is not empty is only opened: it is pushed, and its first value (after
+   its name, in an object) is read next.
+2. Add the value to the container, and look at what follows. A comma asks for the next value; a closing bracket makes
+   the container a value in its own turn, and step 2 is repeated with that one.
+
+An error is the first fault in rapidjson's order of reading, with the offset at which rapidjson stops: not always the
+fault's own place. The patterns that find these offsets (`_BROKEN_WORD`, `_BROKEN_ESCAPE`, `_SIGN`) run only then.
+
+What this grammar has and JSON does not (all seen on 2.51):
 
 - a NUL byte ends the document: what follows is not looked at;
 - the bytes EF BB BF of a byte order mark are skipped at the start one by one: any of them may be missing;
-- `NaN`, `Inf` and `Infinity`, with or without a sign, and, by the way in which it looks for them, `NInf` and `NaInf`;
-  a fraction or an exponent may follow and then counts from zero (`Inf.5` is 0.5);
+- `NaN`, `Inf` and `Infinity`, with or without a sign, and, because of how it looks for them, `NInf` and `NaInf`; a
+  fraction or an exponent may follow and then counts from zero (`Inf.5` is 0.5);
 - a low surrogate may stand alone: `"\udc00"` becomes its three bytes, which are not UTF-8;
 - a string's bytes need not be UTF-8.
 """
@@ -23,8 +37,8 @@ from .values import JSONParseError, Value, make_object, text_of
 
 MAX_DEPTH = 100_000
 """Containers within containers. The real server still answers at this depth and overflows its stack, which ends the
-process, soon after (at 110,000 on the machine where it was tried). A deeper document is answered as one that the
-parser gave up."""
+process, soon after (at 110,000 on the machine where it was tried). A deeper document gets the error of a parser that
+was stopped."""
 
 EMPTY = "The document is empty."
 NOT_SINGULAR = "The document root must not be followed by other values."
@@ -88,7 +102,7 @@ _WORDS: dict[bytes, Value] = {b"true": True, b"false": False, b"null": None}
 
 _ARRAY: Final[list[Value]] = []
 _OBJECT: Final[dict[str, Value]] = {}
-"""What `_read_value` returns, itself, for a container that is not empty and whose contents are yet to be read."""
+"""What `_read_value` returns for a container that is only opened; they are compared by identity."""
 
 
 def parse_exact(raw: bytes) -> Value:

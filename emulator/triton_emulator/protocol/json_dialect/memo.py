@@ -1,7 +1,7 @@
-"""A function's answers, remembered: a dictionary that works out what it does not hold.
+"""A cache of a function's results: a dictionary that computes the values that it does not hold.
 
-Where this is used a look-up must cost no more than a dictionary's (a tensor's elements are looked up one by one), and
-some answers must not be kept at all, both of which `functools.lru_cache` cannot do.
+A look-up costs no more than a dictionary's, because the elements of a tensor are looked up one by one, and some results
+are not kept. `functools.lru_cache` has neither property.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Memo(dict[K, V]):
-    """`memo[key]` is `compute(key)`, kept if `keep(key)`; the memory is emptied when it holds `limit` answers."""
+    """`memo[key]` is `compute(key)`, kept if `keep(key)`; it is emptied when it holds `limit` results."""
 
     def __init__(self, compute: Callable[[K], V], keep: Callable[[K], bool], limit: int = 65_536) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Number literals to numbers, by rapidjson 1.1.0's arithmetic.
 
 Triton 2.51 does not ask rapidjson for full precision: a long literal may become a neighbour of the nearest double, and
-whoever compares results bit by bit sees it. So the digits are gathered here as the server gathers them. In short:
-whole numbers stay integers while 64 bits hold them; of the others, digits go into an integer until it passes 2^53,
-then into a double until seventeen are significant, and one multiplication or division by a power of ten ends it.
+a client that compares results bit by bit can see that. So the digits are added up here as in the server. In short: a
+whole number stays an integer if it fits 64 bits. Otherwise its digits are added to an integer until it passes 2^53,
+then to a double until seventeen are significant, and one multiplication or division by a power of ten finishes it.
 """
 
 import re
@@ -25,7 +25,7 @@ _SHORT_DECIMAL = 16
 
 
 class NumberTooBigError(Exception):
-    """The literal's magnitude does not fit a double, in rapidjson's reckoning."""
+    """The literal's magnitude does not fit a double, as rapidjson computes it."""
 
 
 def whole_number(literal: str) -> int | float:

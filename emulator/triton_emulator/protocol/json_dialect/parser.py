@@ -1,9 +1,9 @@
-"""The parser: the standard library's, wherever that reads a document as Triton does, and else the exact one.
+"""The parser: the standard library's where it reads a document as Triton does, else the exact one.
 
-The standard library's scanner is in C and reads the usual request in a few microseconds. It agrees with rapidjson
-on every document that it accepts, but for four things, which are dealt with here: repeated names, the arithmetic
-of numbers, lone surrogates written as escapes, and bytes after the end. Whatever it refuses goes to the exact
-parser, which knows the message and the offset.
+The standard library's scanner is in C and reads the usual request in a few microseconds. It agrees with rapidjson on
+every document that it accepts, except for four things, which are handled here: repeated names, the arithmetic of
+numbers, lone surrogates written as escapes, and bytes after the end. What it refuses is read by the exact parser, which
+knows the message and the offset.
 """
 
 import json

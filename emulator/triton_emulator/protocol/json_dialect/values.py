@@ -1,4 +1,4 @@
-"""What a JSON document becomes, and the two ways in which reading one fails.
+"""The values of a JSON document, and the two errors of reading one.
 
 Plain Python values, with two additions that Triton's behaviour needs: an object may hold one name twice, and a string
 may hold bytes that are not UTF-8 (they travel as lone surrogates, PEP 383, so that they can be written back unchanged).
@@ -31,7 +31,7 @@ class DuplicateKeys(dict[str, Value]):
 
 
 class JSONParseError(Exception):
-    """The bytes are not the JSON that Triton reads: its message, and the byte offset at which it gave up."""
+    """The bytes are not the JSON that Triton reads: its message, and the byte offset at which it stopped."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message, offset)

@@ -1,7 +1,7 @@
-r"""Values to JSON text, as rapidjson's compact writer lays it out.
+r"""Writes values as JSON text, in the layout of rapidjson's compact writer.
 
 Escapes are the fewest that JSON allows: `"`, `\` and the control characters, the latter as `\b \f \n \r \t` or
-`\u00XX` with upper-case digits. Everything else, `/`, 0x7f and bytes that are not UTF-8 included, stands as it is.
+`\u00XX` with upper-case digits. Everything else is written as it is: also `/`, 0x7f and bytes that are not UTF-8.
 """
 
 import re
@@ -30,8 +30,8 @@ _ESCAPES = {bytes([code]): b"\\u00%02X" % code for code in range(0x20)} | {
 def write(value: Any) -> bytes:
     """The value as compact JSON.
 
-    Tuples are arrays. `bytes`, wherever a value may stand, are JSON that is written already (by `write_array`, say)
-    and are put in as they are. Raises TypeError for anything that JSON has no form for.
+    Tuples are arrays. `bytes` are values that are JSON text already (from `write_array`, for example) and are put in as
+    they are. Raises TypeError for a value that JSON has no form for.
     """
     out: list[bytes] = []
     todo: list[Any] = [
@@ -89,7 +89,7 @@ def write_strings(items: Sequence[bytes]) -> bytes:
     return b"[%b]" % b",".join(map(write_string, items))
 
 
-#: elements that are written without letting another thread have a turn
+#: elements that are written at a time, so that other threads can run in between
 _PIECE = 1 << 14
 
 

@@ -11,11 +11,11 @@ from triton_emulator.repository.schema import Proto
 
 
 def update_config(config: Proto, update: Mapping[str, Any]) -> None:
-    """Take over, in place, what `pb_utils.ModelConfig.as_dict()` holds after `auto_complete_config`.
+    """Apply, in place, what `pb_utils.ModelConfig.as_dict()` holds after `auto_complete_config`.
 
-    Only the batch size, the tensors, the scheduler (where there is none yet) and the transaction policy count.
-    Raises NOT_FOUND where `update` is not a config, as for a datatype that does not exist: 2.51 then goes on as if the
-    model had none.
+    Only the batch size, the tensors, the scheduler (where there is none yet) and the transaction policy are applied.
+    Raises NOT_FOUND where `update` is not a config, for example because of a datatype that does not exist: 2.51 then
+    continues as if the model had no config.
     """
     try:
         new = parse_json_config(json.dumps(update))

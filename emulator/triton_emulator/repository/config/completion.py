@@ -7,7 +7,7 @@ from triton_emulator.repository.schema import Proto, enum_name
 
 #: microseconds; a sequence without `max_sequence_idle_microseconds` ends after this long
 SEQUENCE_IDLE_DEFAULT_US = 1_000_000
-#: backends that are written in Python, whose configs name a runtime
+#: backends that are written in Python; their configs name a runtime
 _PYTHON_BASED = frozenset({"vllm"})
 #: backends that get two CPU instances where the config gives no count
 _TWO_CPU_INSTANCES = frozenset({"tensorflow", "onnxruntime"})
@@ -16,7 +16,7 @@ _TWO_CPU_INSTANCES = frozenset({"tensorflow", "onnxruntime"})
 def complete(config: Proto, name: str, first_version: Path | None) -> None:
     """Fill in, in place, what needs only the repository: name, backend, platform, file name, policies.
 
-    `first_version` is the directory whose files tell the backend. Raises TritonError where nothing does.
+    `first_version` is the directory whose files tell the backend. Raises TritonError where the backend stays unknown.
     """
     if not config.name:
         config.name = name
@@ -45,7 +45,7 @@ def complete_instance_groups(config: Proto) -> None:
     if config.HasField("ensemble_scheduling"):
         return
     if not config.instance_group:
-        # 2.51: the group that the config did not declare is named as the model, without a number
+        # 2.51: a group that the config does not declare has the model's name, without a number
         config.instance_group.add(name=config.name)
     for number, group in enumerate(config.instance_group):
         group.name = group.name or f"{config.name}_{number}"

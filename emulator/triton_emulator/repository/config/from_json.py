@@ -1,8 +1,8 @@
-"""A model's configuration from JSON, as a load request may bring it: protobuf's rules, in C++'s reading of them.
+"""Reads a model's configuration from the JSON of a load request, by the rules of protobuf's C++ library.
 
-What Python's `json_format` refuses and 2.51 takes: a value where a list is wanted, lists in such a list,
-"true" and "1" for a boolean, null in a list or a map. And what only Python takes: "1.0" for an integer, true for a
-float, the number of an enum value that there is not, written as text.
+Python's `json_format` has other rules. It refuses, and 2.51 accepts: a value where a list is wanted, lists in such a
+list, "true" and "1" for a boolean, null in a list or a map. It accepts, and 2.51 refuses: "1.0" for an integer, true
+for a float, the number of an unknown enum value written as text.
 """
 
 import math
@@ -23,7 +23,7 @@ _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def parse_json_config(text: str) -> Proto:
-    """A config given as JSON. Raises ValueError for what is not, or names a field or a value unknown to the schema."""
+    """A config given as JSON. Raises ValueError for a text that is no JSON, and for an unknown field or value."""
     config = new_config()
     value = parse(text)
     if not isinstance(value, Pairs):

@@ -11,7 +11,7 @@ class TensorSpec:
     """One input or output of a model.
 
     `datatype` is the wire name ("FP32", "BYTES"); `dims` are as in the config, without the batch dimension, -1 for a
-    variable one; `shape` is what metadata shows: `dims`, behind -1 when the model batches. `reshape` is the shape that
+    variable one; `shape` is what metadata shows: `dims`, after -1 when the model batches. `reshape` is the shape that
     the backend sees in place of `dims`, None without one (an empty tuple is a scalar per batch row).
     """
 

@@ -1,4 +1,4 @@
-"""Reading `config.pbtxt`: protobuf's text format, and one clear error where it is broken."""
+"""Reads `config.pbtxt`: protobuf's text format, with one clear error where it is broken."""
 
 import re
 from functools import lru_cache
@@ -13,7 +13,7 @@ _POSITION = re.compile(r"^(\d+):(\d+) : (.*)$", re.DOTALL)
 _QUOTED_LINE = re.compile(r"^'.*': ", re.DOTALL)
 
 
-#: characters of a text up to which it is remembered: tests load the same repository again and again
+#: the longest text (characters) that is kept parsed: tests load the same repository again and again
 _REMEMBERED = 1 << 14
 
 
@@ -47,7 +47,7 @@ def parse_config(text: str, path: Path = Path("config.pbtxt")) -> Proto:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Proto:
-    """To be copied, not changed."""
+    """The message of a short text. It is shared: copy it, do not change it."""
     config = new_config()
     text_format.Parse(text, config, descriptor_pool=pool())
     return config

@@ -1,4 +1,4 @@
-"""Backends that Triton knows by name: their platform, their file, and what it deduces from each."""
+"""Backends that Triton knows by name: their platform, their file name, and how it finds one from the other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class _Backend:
     other_platforms: tuple[str, ...] = ()
 
 
-#: In the order in which 2.51 tries them. TensorFlow is apart: its platform decides, not its backend.
+#: In the order in which 2.51 tries them. TensorFlow is separate: its platform decides, not its backend.
 _BACKENDS = (
     _Backend("tensorrt", TENSORRT_PLAN, "model.plan", kind="file"),
     _Backend("onnxruntime", "onnxruntime_onnx", "model.onnx"),
@@ -46,7 +46,7 @@ PLATFORM_BACKENDS = frozenset(BACKEND_OF_PLATFORM.values())
 def complete_backend(config: Proto, name: str, version_directory: Path | None) -> None:
     """Fill `platform`, `backend` and `default_model_filename` from each other and from the files of the first version.
 
-    `version_directory` is None where the model has no version. Raises INVALID_ARG where nothing tells the backend.
+    `version_directory` is None where the model has no version. Raises INVALID_ARG where the backend stays unknown.
     """
     files = _Files(version_directory)
     if not config.platform and config.backend in ("", "tensorflow"):

@@ -1,4 +1,4 @@
-"""Whether `sequence_batching` is lawful: its control tensors and its two strategies, in Triton's order and words."""
+"""Checks `sequence_batching`: its control tensors and its two strategies, in Triton's order and words."""
 
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.repository.schema import Proto, enum_name
@@ -35,7 +35,7 @@ def check_sequence_batching(config: Proto) -> None:
 
 
 def _check_control(config: Proto, kind: str) -> None:
-    """At most one tensor carries `kind`, and it says how; faults of the tensors before it are met on the way."""
+    """At most one tensor has the control `kind`, and it is complete. Faults of the tensors before it come first."""
     name = config.name
     tensors: set[str] = set()
     found = False

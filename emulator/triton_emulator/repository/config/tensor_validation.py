@@ -1,12 +1,11 @@
-"""Whether a model's tensors are lawful: names, types, dims, reshape, batch inputs and outputs, in Triton's words."""
+"""Checks a model's tensors: names, types, dims, reshape, batch inputs and outputs, in Triton's words."""
 
 from collections.abc import Iterable, Sequence
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.shapes import VARIABLE, triton_count
 from triton_emulator.repository.config.platforms import TENSORRT_PLAN
 from triton_emulator.repository.schema import Proto, enum_name
-
-_WILDCARD = -1
 
 
 def check_tensors(config: Proto) -> None:
@@ -62,7 +61,7 @@ def _check_shape(config: Proto, tensor: Proto, prefix: str) -> None:
 
 
 def _has_bad_dim(dims: Iterable[int]) -> bool:
-    return any(dim < 1 and dim != _WILDCARD for dim in dims)
+    return any(dim < 1 and dim != VARIABLE for dim in dims)
 
 
 def _check_reshape(dims: Sequence[int], reshape: Sequence[int], prefix: str) -> None:
@@ -70,10 +69,10 @@ def _check_reshape(dims: Sequence[int], reshape: Sequence[int], prefix: str) -> 
         raise invalid_arg(
             f"{prefix}reshape dimensions must be integer >= 1, or -1 to indicate a variable-size dimension"
         )
-    size, reshaped = _count(dims), _count(reshape)
+    size, reshaped = triton_count(dims), triton_count(reshape)
     if size != reshaped and (reshaped != 0 or size != 1):
         raise invalid_arg(f"{prefix}has different size for dims and reshape")
-    if size == _WILDCARD:
+    if size == VARIABLE:
         parts, reshaped_parts = _fixed_parts(dims), _fixed_parts(reshape)
         if len(parts) != len(reshaped_parts):
             raise invalid_arg(
@@ -83,23 +82,11 @@ def _check_reshape(dims: Sequence[int], reshape: Sequence[int], prefix: str) -> 
             raise invalid_arg(f"{prefix}has different size for dims and reshape")
 
 
-def _count(dims: Sequence[int]) -> int:
-    """The number of elements: -1 with a variable dimension, 0 for no dims at all."""
-    if not dims:
-        return 0
-    if _WILDCARD in dims:
-        return _WILDCARD
-    count = 1
-    for dim in dims:
-        count *= dim
-    return count
-
-
 def _fixed_parts(dims: Sequence[int]) -> list[int]:
     """The element counts of the runs between the variable dimensions."""
     counts = [1]
     for dim in dims:
-        if dim == _WILDCARD:
+        if dim == VARIABLE:
             counts.append(1)
         else:
             counts[-1] *= dim
@@ -131,7 +118,7 @@ def _check_batch_outputs(config: Proto) -> None:
 
 
 def _check_sources(batch: Proto, what: str, inputs: set[str] | None) -> None:
-    """First pass (`inputs` None): every kind takes one source; second pass: each source is an input."""
+    """First pass (`inputs` is None): every kind has one source. Second pass: each source is one of `inputs`."""
     if inputs is None:
         kind = enum_name(batch, "kind")
         if len(batch.source_input) != 1:

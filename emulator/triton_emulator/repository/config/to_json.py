@@ -1,7 +1,7 @@
 """A model's configuration as JSON, printed as Triton prints it at `GET /v2/models/<m>/config`.
 
 Triton prints the protobuf message with every scalar field present, in the order of the schema file, then turns the
-64-bit integers, which protobuf prints as strings, back into numbers, all but the few that it forgets.
+64-bit integers, which protobuf prints as strings, back into numbers, except for a few that it forgets.
 """
 
 import math
@@ -83,7 +83,7 @@ def _key(key: object) -> str:
 
 
 def _float(value: float) -> float | int | str:
-    """Protobuf prints a float with the fewest digits that read back the same, Triton reads that as JSON again."""
+    """Protobuf prints a float with six digits, or nine if six do not read back the same; Triton reads that as JSON."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     text = f"{value:.6g}"

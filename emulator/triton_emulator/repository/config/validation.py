@@ -1,4 +1,4 @@
-"""Whether a configuration is lawful: Triton's checks, in its order and words (core 2.51 ValidateModelConfig).
+"""Checks a configuration: Triton's checks, in its order and words (core 2.51 ValidateModelConfig).
 
 Every function takes the completed `inference.ModelConfig` message and raises TritonError at the first fault.
 """
@@ -52,7 +52,7 @@ def check_name(config: Proto, directory_name: str) -> None:
 
 
 def check_instance_groups(config: Proto, *, gpus_are_simulated: bool) -> None:
-    """The groups of a completed config; KIND_GPU is refused as on a machine without GPUs, if they are not simulated."""
+    """Check the groups of a completed config. KIND_GPU is refused as on a machine without GPUs, unless simulated."""
     if config.HasField("ensemble_scheduling"):
         return
     for group in config.instance_group:

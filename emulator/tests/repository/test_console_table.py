@@ -1,6 +1,6 @@
 """The tables of tritonserver's start-up, character by character."""
 
-from triton_emulator.repository.table import render_table
+from triton_emulator.repository.console_table import render_table
 
 
 def test_a_table_without_rows_has_three_rules() -> None:

@@ -1,4 +1,4 @@
-"""Running tasks in a few threads and waiting for all of them."""
+"""The threads that load models (`--model-load-thread-count`)."""
 
 import threading
 from collections import deque

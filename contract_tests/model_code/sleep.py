@@ -1,4 +1,4 @@
-"""Answers after as many milliseconds as its input says: a pause in a case."""
+"""Answers after as many milliseconds as its input says."""
 
 import time
 

@@ -1,0 +1,6 @@
+"""Cannot be initialised."""
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        raise RuntimeError("cannot init")

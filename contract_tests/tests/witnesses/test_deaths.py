@@ -1,0 +1,28 @@
+"""A test is run again when the real server died under it, and at nothing else."""
+
+import os
+import signal
+
+import pytest
+
+from triton_contract.targets import TritonTarget
+
+from .conftest import BUILTIN, ReferenceDied, serving
+
+
+def fail(*, kill: bool) -> None:
+    with serving("triton", BUILTIN) as target:
+        assert isinstance(target, TritonTarget)
+        if kill:
+            os.kill(target.server.pid, signal.SIGABRT)
+        raise ConnectionResetError("Socket closed")
+
+
+def test_a_failure_while_the_server_lives_stays_what_it_is() -> None:
+    with pytest.raises(ConnectionResetError, match="Socket closed"):
+        fail(kill=False)
+
+
+def test_a_failure_under_which_the_server_died_says_so() -> None:
+    with pytest.raises(ReferenceDied, match="killed by SIGABRT"):
+        fail(kill=True)

@@ -1,0 +1,172 @@
+"""A connection's state, as `repr` shows it, after the bytes that have come; and what it answers from then on."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from triton_emulator.wire.http_protocol import TritonProtocol
+
+GET = b"GET /ask HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Connection:
+    """A server's connection on a real socket, and the client's end of it."""
+
+    def __init__(self, protocol: TritonProtocol, client: socket.socket) -> None:
+        self.protocol = protocol
+        self.client = client
+
+    async def send(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self.client, data)
+        for _ in range(5):  # both ends are on this loop: the server has its turn
+            await asyncio.sleep(0)
+
+    async def read(self) -> bytes:
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.client, 65536), 10)
+
+    def waiting(self) -> bytes:
+        """What has been answered and not been read, without waiting for more."""
+        try:
+            return self.client.recv(65536)
+        except BlockingIOError:
+            return b"(nothing)"
+
+    @property
+    def state(self) -> str:
+        """The connection's `repr` without its class and the client's port."""
+        return repr(self.protocol).partition(": ")[2].removesuffix(">")
+
+
+@asynccontextmanager
+async def connect(app: Any) -> AsyncIterator[Connection]:
+    loop = asyncio.get_running_loop()
+    config = Config(app, http=TritonProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config.load()
+    config.loaded_app = app
+    protocol = TritonProtocol({}, config=config, server_state=ServerState(), app_state={}, _loop=loop)
+    server, client = socket.socketpair()
+    client.setblocking(False)
+    transport, _ = await loop.create_connection(lambda: protocol, sock=server)
+    with client:
+        yield Connection(protocol, client)
+    transport.abort()
+    for task in protocol.tasks:
+        task.cancel()
+    await asyncio.sleep(0)
+
+
+async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Reads the body, then answers 200 without one; `/never` is not answered."""
+    while (await receive())["more_body"]:
+        pass
+    if scope["path"] == "/never":
+        await asyncio.Event().wait()
+    await send({"type": "http.response.start", "status": 200, "headers": ((b"Content-Length", b"0"),)})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def early(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answers before it reads the body."""
+    await send({"type": "http.response.start", "status": 200, "headers": ((b"Content-Length", b"0"),)})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def half(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Sends a part of an answer."""
+    await send({"type": "http.response.start", "status": 200, "headers": ()})
+    await send({"type": "http.response.body", "body": b"part", "more_body": True})
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("sent", "state"),
+    [
+        pytest.param([], "between requests", id="a new connection"),
+        pytest.param([b"GET /ask HT"], "reading a head", id="a part of a head"),
+        pytest.param([GET], "between requests, <TritonCycle GET /ask: answered>", id="a request"),
+        pytest.param(
+            [b"POST /ask HTTP/1.1\r\nContent-Length: 4\r\n\r\nab"],
+            "reading a body, <TritonCycle POST /ask: not answered, body incomplete>",
+            id="a part of a body",
+        ),
+        pytest.param(
+            [b"GET /never HTTP/1.1\r\n\r\n"],
+            "between requests, <TritonCycle GET /never: not answered>",
+            id="a request that is being worked on",
+        ),
+        pytest.param(
+            [b"GET /never HTTP/1.1\r\n\r\n", b"POST /ask HTTP/1.1\r\nContent-Length: 4\r\n\r\nab"],
+            "reading a request that gets no answer, <TritonCycle GET /never: not answered>",
+            id="a part of a pipelined request",
+        ),
+        pytest.param(
+            [b"GET /ask HTTP/1.1\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"],
+            "after a request to upgrade, <TritonCycle GET /ask: answered>",
+            id="an upgrade",
+        ),
+        pytest.param(
+            [GET + b"garbage\r\n"],
+            "after garbage, <TritonCycle GET /ask: answered>",
+            id="garbage after a request",
+        ),
+        pytest.param([b"\r\n" + GET], "silent", id="an empty line before a request"),
+        pytest.param([b"GET /ask\r\n\r\n"], "silent", id="a request line without a version"),
+        pytest.param([b"FOO /ask\r\n\r\n"], "silent", id="the same with a method that nobody knows"),
+    ],
+)
+async def test_a_connection_shows_its_state(sent: list[bytes], state: str) -> None:
+    async with connect(answer) as connection:
+        for piece in sent:
+            await connection.send(piece)
+        assert connection.state == state
+
+
+async def test_an_answer_before_the_body_leaves_the_connection_reading() -> None:
+    async with connect(early) as connection:
+        await connection.send(b"POST /ask HTTP/1.1\r\nContent-Length: 4\r\n\r\nab")
+        assert connection.state == "reading a body, <TritonCycle POST /ask: answered, body incomplete>"
+        await connection.send(b"cd")
+        assert connection.state == "between requests, <TritonCycle POST /ask: answered, body incomplete>"
+
+
+async def test_a_client_that_leaves_is_shown() -> None:
+    async with connect(half) as connection:
+        await connection.send(GET)
+        assert connection.state == "between requests, <TritonCycle GET /ask: being answered>"
+        connection.client.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert connection.state == "between requests, <TritonCycle GET /ask: being answered, disconnected>"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param([b"\r\n", GET], id="an empty line, then a request"),
+        pytest.param([b"GET /ask\r\n\r\n", GET], id="a line without a version, then a request"),
+        # 2.51: silent here too
+        pytest.param([b"GET /ask\r\n\r\n" + GET], id="both in one piece"),
+        pytest.param([b"GET /ask\r\n\r\ngarbage\r\n\r\n", GET], id="with garbage between"),
+    ],
+)
+async def test_a_silent_connection_stays_open_and_answers_nothing(sent: list[bytes]) -> None:
+    async with connect(answer) as connection:
+        for piece in sent:
+            await connection.send(piece)
+        assert (connection.state, connection.waiting()) == ("silent", b"(nothing)")
+
+
+async def test_garbage_after_a_request_closes_the_connection_when_more_comes() -> None:
+    async with connect(answer) as connection:
+        await connection.send(GET + b"garbage")
+        assert await connection.read() == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        assert connection.waiting() == b"(nothing)"
+        await connection.send(GET)
+        assert await connection.read() == b""
