@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from triton_contract.cases.load import MODELS
-from triton_contract.process import Ports, ServerFailed
+from triton_contract.process import Ports, Reservation, ServerFailed
 from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer, installation, wheel
 from triton_contract.reference.pytest_support import require_reference
 
@@ -136,11 +137,31 @@ def test_a_server_that_cannot_start_says_why() -> None:
 
 
 def test_chosen_ports_are_kept() -> None:
-    ports = Ports.free()
-    with TritonServer(SMALL, EXPLICIT, ports=ports) as triton:
+    with Reservation() as reserved, TritonServer(SMALL, EXPLICIT, ports=reserved.ports) as triton:
+        ports = reserved.ports
         assert triton.grpc_url == f"127.0.0.1:{ports.grpc}"
         triton.restart()
         assert triton.http_url == f"http://127.0.0.1:{ports.http}"
+
+
+@pytest.mark.without_server
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is held elsewhere")
+def test_a_reserved_port_is_for_the_server_that_is_told_of_it() -> None:
+    with Reservation() as reserved:
+        address = ("127.0.0.1", reserved.ports.http)
+        with socket.socket() as anybody, pytest.raises(OSError, match="Address already in use"):
+            anybody.bind(address)
+        with socket.create_server(address):
+            assert answers_tcp(address)
+    assert not answers_tcp(address)
+
+
+def answers_tcp(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_taken_port_is_an_error_when_it_was_chosen() -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import weakref
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _LINES_SHOWN, _LINE_SHOWN = 5, 200
 _COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal")
@@ -43,14 +45,8 @@ class Ports:
     @classmethod
     def free(cls) -> Ports:
         """Three ports that nothing listens on now. Another program may take one before the server does."""
-        sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(3)]
-        try:
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            return cls(*(each.getsockname()[1] for each in sockets))
-        finally:
-            for each in sockets:
-                each.close()
+        with Reservation() as reserved:
+            return reserved.ports
 
     @property
     def http_url(self) -> str:
@@ -64,6 +60,39 @@ class Ports:
     @property
     def metrics_url(self) -> str:
         return f"http://127.0.0.1:{self.metrics}/metrics"
+
+
+class Reservation:
+    """Holds three free ports until it is closed. A server that is told their numbers can listen on them meanwhile.
+
+    On Linux a socket may listen on a port to which another socket is bound, if both have SO_REUSEADDR and the other one
+    does not listen. Linux does not assign a bound port to a program that asks for any free port. On other systems
+    nothing is held, so two servers that start at the same time may get the same port.
+    """
+
+    def __init__(self) -> None:
+        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(3)]
+        try:
+            for each in self._sockets:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                each.bind(("127.0.0.1", 0))
+            self.ports = Ports(*(each.getsockname()[1] for each in self._sockets))
+        except BaseException:
+            self.close()
+            raise
+        if sys.platform != "linux":
+            self.close()
+
+    def close(self) -> None:
+        """Release the ports."""
+        for each in self._sockets:
+            each.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +144,7 @@ class ServerProcess:
         self._cleanup = cleanup
         self._watchdog: _Watchdog | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._reservation: Reservation | None = None
         self.ports = ports or Ports(0, 0, 0)
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log")
         os.close(handle)
@@ -147,7 +177,7 @@ class ServerProcess:
         When another program has taken a free port in the meantime, other free ports are tried.
         """
         for attempt in range(BIND_ATTEMPTS):
-            self.ports = self._fixed_ports or Ports.free()
+            self.ports = self._fixed_ports or self._reserve()
             try:
                 self._start_once()
                 return
@@ -155,6 +185,16 @@ class ServerProcess:
                 lost_port = any(text in str(failure).lower() for text in _BIND_FAILURES)
                 if self._fixed_ports or not lost_port or attempt == BIND_ATTEMPTS - 1:
                     raise
+
+    def _reserve(self) -> Ports:
+        self._release()
+        self._reservation = Reservation()
+        return self._reservation.ports
+
+    def _release(self) -> None:
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.close()
 
     def _start_once(self) -> None:
         command = [str(word) for word in self._command(self.ports)]
@@ -221,6 +261,7 @@ class ServerProcess:
         if watchdog is not None:
             watchdog.dismiss()
         if process is None:
+            self._release()
             return
         if process.poll() is None:
             if gently:
@@ -231,6 +272,7 @@ class ServerProcess:
                 # We have not yet waited for the group's leader, so the group id cannot belong to other processes.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        self._release()
         self._cleanup()
 
 
