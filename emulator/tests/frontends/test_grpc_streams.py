@@ -259,6 +259,17 @@ def half_a_request(emulator: Emulator) -> socket.socket:
     return connection
 
 
+def test_a_stream_says_what_it_waits_for(emulator: Emulator, version: Path) -> None:
+    with grpc.insecure_channel(emulator.grpc_url) as channel:
+        stream = Stream(channel, request())
+        assert output(stream.read()) == 7
+        shown = [repr(each) for each in gc.get_objects() if isinstance(each, ServedStream)]
+        (version / "go").touch()
+        stream.end()
+        stream.status()
+    assert "<Stream open, 1 in flight, 0 to write>" in shown
+
+
 # --- sessions ------------------------------------------------------------------------------------------------------
 
 

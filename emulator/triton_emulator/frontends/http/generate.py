@@ -11,7 +11,7 @@ from triton_emulator.frontends.asgi import Receive, Send
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.frontends.threads import is_large, run_by_size, run_in_thread
+from triton_emulator.frontends.threads import LARGE, is_large, run_in_thread
 from triton_emulator.inference import HTTP_GENERATE, HTTP_GENERATE_STREAM, Exchange
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
@@ -49,7 +49,8 @@ async def _submit(exchange: Exchange, asked: Request) -> bool:
         for key, value in asked.headers:
             if len(key) == 16 and key.lower() == b"content-encoding" and value != b"identity":
                 raise invalid_arg("Unsupported content-encoding, only 'identity' is supported.")
-        request = await run_by_size(len(asked.body), _read, asked.body, exchange)
+        body = asked.body
+        request = await run_in_thread(_read, body, exchange) if len(body) > LARGE else _read(body, exchange)
         request.model_version = exchange.version
         exchange.submit(request)
     except TritonError as error:

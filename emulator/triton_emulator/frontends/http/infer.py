@@ -8,7 +8,7 @@ from triton_emulator.cxx.numbers import atoi
 from triton_emulator.frontends.http.access import forward
 from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.frontends.threads import is_large, run_by_size, run_in_thread
+from triton_emulator.frontends.threads import LARGE, is_large, run_by_size, run_in_thread
 from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
@@ -62,9 +62,11 @@ async def _answer(exchange: Exchange, asked: Request) -> Reply:
     except TritonError as error:
         return untyped_error(error)
     try:
-        request = await run_by_size(
-            header_length, parse_infer, body, header_length, exchange.name, exchange.lease()
-        )
+        document = body, header_length, exchange.name, exchange.lease()
+        if header_length > LARGE:
+            request = await run_in_thread(parse_infer, *document)
+        else:
+            request = parse_infer(*document)
         request.model_version = exchange.version
         forward(asked.session, asked.headers, request)
         exchange.submit(request)
