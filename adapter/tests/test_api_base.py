@@ -63,6 +63,13 @@ def test_the_urls_of_a_target_keep_prefix_version_and_query() -> None:
     assert target.url("generate_stream") == "http://h/p/v2/models/m/versions/3/generate_stream?key=1"
 
 
+def test_the_reprs_of_a_target_and_of_its_requests_hide_the_key() -> None:
+    target = Target.of("triton/m", "http://h:8000", headers={"Authorization": "Bearer secret"})
+    request = target.post(target.url("infer"), b"{}", {})
+    assert request.headers["Authorization"] == "Bearer secret"
+    assert "secret" not in f"{target!r} {request!r}"
+
+
 @pytest.mark.parametrize("model", ["triton/", "triton/a/b", 'triton/<your-triton-model>"'])
 def test_a_name_that_no_model_can_have_is_not_found(model: str) -> None:
     with pytest.raises(NotFoundError) as caught:

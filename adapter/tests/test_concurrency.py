@@ -8,7 +8,7 @@ import pytest
 
 from adapter.tests.driving import ask
 from triton_adapter import AsyncClient, Call, Target, acompletion, completion
-from triton_adapter.steps import Wire
+from triton_adapter.steps import HttpRequest
 
 
 def test_threads_get_their_own_answers(triton: str) -> None:
@@ -104,7 +104,7 @@ def test_the_client_a_proxy_is_built_on_takes_and_gives_dicts(triton: str) -> No
             batches: Any = await client.chat(target, {**body, "stream": True}, Call(model="alias"))
             chunks = [chunk async for batch in batches for chunk in batch]
             assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "one two"
-            ready = await client.fetch(Wire("GET", target.api_base.url("/v2/health/ready")))
+            ready = await client.fetch(HttpRequest("GET", target.api_base.url("/v2/health/ready")))
             assert (ready.status, ready.body) == (200, b"")
 
     asyncio.run(calls())

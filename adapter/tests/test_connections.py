@@ -11,10 +11,10 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.steps import Reply, Steps, Wire
+from triton_adapter.steps import HttpReply, HttpRequest, Steps
+from triton_adapter.transport.address import address_of
 from triton_adapter.transport.connection import HIGH_WATER, KEPT, State
 from triton_adapter.transport.forward import ProxySettings
-from triton_adapter.transport.place import address_of
 from triton_adapter.transport.pool import Pool
 from triton_adapter.transport.threads import ThreadTransport
 
@@ -65,16 +65,16 @@ def run(work: Callable[[Pool], Awaitable[Any]]) -> Any:
     return asyncio.run(main())
 
 
-def get(url: str, **options: Any) -> Wire:
-    return Wire("GET", url, timeout=options.pop("timeout", 10), **options)
+def get(url: str, **options: Any) -> HttpRequest:
+    return HttpRequest("GET", url, timeout=options.pop("timeout", 10), **options)
 
 
 def test_a_request_is_sent_as_it_is_meant() -> None:
     with served([OK]) as server:
-        wire = Wire(
+        wire = HttpRequest(
             "POST", f"{server.url}/a%2Fb?x=1", b"{}", {"Content-Type": "application/json"}, timeout=10
         )
-        reply: Reply = run(lambda pool: pool.send(wire))
+        reply: HttpReply = run(lambda pool: pool.send(wire))
     host = server.url.removeprefix("http://")
     assert server.requests == [
         f"POST /a%2Fb?x=1 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: triton-adapter\r\n"

@@ -10,7 +10,7 @@ import pytest
 
 from triton_adapter import errors
 from triton_adapter.errors import AdapterError
-from triton_adapter.steps import Reply, Sleep, Steps
+from triton_adapter.steps import HttpReply, Sleep, Steps
 from triton_adapter.target import Target
 from triton_adapter.triton.replies import read_error
 
@@ -45,7 +45,7 @@ def target(**given: Any) -> Target:
 
 def busy(retry_after: str | None = None, status: int = 503) -> AdapterError:
     headers = {} if retry_after is None else {"Retry-After": retry_after}
-    return read_error(Reply(status, headers, b'{"error":"busy"}'))
+    return read_error(HttpReply(status, headers, b'{"error":"busy"}'))
 
 
 def test_the_wait_doubles_from_half_a_second_to_eight_with_some_chance_in_it() -> None:

@@ -6,7 +6,7 @@ from secrets import token_hex
 from typing import Any, TypeVar
 
 from triton_adapter.errors import AdapterError, BadRequestError
-from triton_adapter.steps import Reply, Steps, Together, Wire
+from triton_adapter.steps import HttpReply, HttpRequest, Steps, Together
 from triton_adapter.target import Target
 from triton_adapter.triton.replies import read_error
 
@@ -14,7 +14,7 @@ from triton_adapter.triton.replies import read_error
 MOST_REQUESTS = 2048
 
 Request = TypeVar("Request")
-Send = Callable[[Target, Wire, "Call"], Steps]
+Send = Callable[[Target, HttpRequest, "Call"], Steps]
 
 
 @dataclass(slots=True)
@@ -72,12 +72,12 @@ def labelled(error: AdapterError, request_id: str | None, upstream: str | None) 
     return error
 
 
-def send(target: Target, wire: Wire, call: Call) -> Steps:
+def send(target: Target, wire: HttpRequest, call: Call) -> Steps:
     """Send one request with the target's retries; return the reply of status 200. An AdapterError for any other."""
     return (yield from target.retrying(lambda: _send_once(target, wire, call)))
 
 
-def send_all(target: Target, wires: Sequence[Wire], call: Call, send: Send = send) -> Steps:
+def send_all(target: Target, wires: Sequence[HttpRequest], call: Call, send: Send = send) -> Steps:
     """Send requests side by side; return their replies in order."""
     if len(wires) == 1:
         return [(yield from send(target, wires[0], call))]
@@ -94,8 +94,8 @@ def check_requests(number: int, param: str) -> None:
         )
 
 
-def _send_once(target: Target, wire: Wire, call: Call) -> Steps:
-    reply: Reply = yield wire
+def _send_once(target: Target, wire: HttpRequest, call: Call) -> Steps:
+    reply: HttpReply = yield wire
     if reply.status != 200:
         raise read_error(reply, request_id=call.request_id, upstream=target.api_base.server)
     return reply

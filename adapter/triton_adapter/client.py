@@ -13,7 +13,7 @@ from triton_adapter.embeddings.embedding import embedding
 from triton_adapter.errors import AdapterError
 from triton_adapter.generation.completion import chat, completion
 from triton_adapter.generation.flow import Flow
-from triton_adapter.steps import Reply, Wire
+from triton_adapter.steps import HttpReply, HttpRequest
 from triton_adapter.target import Target
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class AsyncClient:
         reply: Json = await self._transport.run(embedding(target, body, call))
         return reply
 
-    async def fetch(self, wire: Wire) -> Reply:
+    async def fetch(self, wire: HttpRequest) -> HttpReply:
         """Send one request over the same connections (readiness, repository). No status is an error."""
         return await self._transport.send(wire)
 

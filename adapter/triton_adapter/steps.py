@@ -4,9 +4,9 @@ A step yields one of the effects below. A transport performs it and sends the re
 into the generator. The blocking and the asynchronous client drive the same steps, so they cannot behave differently,
 and a test can drive them without a server:
 
-    Wire      one HTTP request      -> a `Reply`
-    Sleep     a pause               -> None
-    Together  steps side by side    -> the list of their results, in order
+    HttpRequest   one HTTP request      -> an `HttpReply`
+    Sleep         a pause               -> None
+    Together      steps side by side    -> the list of their results, in order
 """
 
 from collections.abc import Generator, Mapping
@@ -15,18 +15,19 @@ from typing import Any, TypeAlias
 
 from triton_adapter.tls import Tls
 
-Effect: TypeAlias = "Wire | Sleep | Together"
+Effect: TypeAlias = "HttpRequest | Sleep | Together"
 Steps: TypeAlias = "Generator[Effect, Any, Any]"
 
 
 @dataclass(slots=True)
-class Wire:
+class HttpRequest:
     """An effect: one HTTP request. `stream` leaves a successful reply's body unread. Times are seconds."""
 
     method: str
     url: str
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = field(default=None, repr=False)
+    #: may hold a key, which a repr must not show
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     stream: bool = False
     timeout: float | None = None
     silence: float | None = None
@@ -34,7 +35,7 @@ class Wire:
 
 
 @dataclass(slots=True)
-class Reply:
+class HttpReply:
     """One HTTP reply. `source` is the transport's open stream when the request asked for one and it succeeded."""
 
     status: int

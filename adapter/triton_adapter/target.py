@@ -16,7 +16,7 @@ from triton_adapter.errors import (
 )
 from triton_adapter.profiles.binding import Binding, bare_info, bind
 from triton_adapter.settings import DEFAULTS, Settings
-from triton_adapter.steps import Sleep, Steps, Wire
+from triton_adapter.steps import HttpRequest, Sleep, Steps
 from triton_adapter.tls import Tls, context
 from triton_adapter.triton.api_base import ApiBase, parse_api_base
 from triton_adapter.triton.discovery import ModelInfo, discover
@@ -45,7 +45,8 @@ class Target:
     api_base: ApiBase
     model: str
     settings: Settings = DEFAULTS
-    headers: Mapping[str, str] = field(default_factory=dict)
+    #: may hold a key, which a repr must not show
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 600.0
     silence: float | None = None
     retries: int = 2
@@ -100,15 +101,17 @@ class Target:
             self.urls[operation] = url
         return url
 
-    def get(self, path: str) -> Wire:
+    def get(self, path: str) -> HttpRequest:
         """Return a request for a `/v2` path of the server."""
-        return Wire("GET", self.api_base.url(path), headers=self.headers, timeout=self.timeout, tls=self.tls)
+        return HttpRequest(
+            "GET", self.api_base.url(path), headers=self.headers, timeout=self.timeout, tls=self.tls
+        )
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, stream: bool = False) -> Wire:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, stream: bool = False) -> HttpRequest:
         """Return a request of the model; with `stream` a successful reply's body is left unread."""
         sent = {**headers, **self.headers} if self.headers else headers
         silence = self.silence or self.timeout if stream else None
-        return Wire("POST", url, body, sent, stream, self.timeout, silence, self.tls)
+        return HttpRequest("POST", url, body, sent, stream, self.timeout, silence, self.tls)
 
     def read_info(self) -> Steps:
         """Read the model's metadata and config, as steps, and keep them. None if only a bare URL is known."""

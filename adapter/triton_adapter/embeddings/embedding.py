@@ -21,7 +21,7 @@ from triton_adapter.errors import (
 from triton_adapter.jsontext import loads
 from triton_adapter.openai.parameters import is_int
 from triton_adapter.settings import Settings
-from triton_adapter.steps import Reply, Steps
+from triton_adapter.steps import HttpReply, Steps
 from triton_adapter.target import Target
 from triton_adapter.tokens import count
 from triton_adapter.triton.codec import decode_infer
@@ -67,7 +67,7 @@ def _attempt(target: Target, request: EmbeddingRequest, call: Call) -> Steps:
     }
 
 
-def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list[Any], int | None]:
+def _rows(plan: Plan, reply: HttpReply, size: int, settings: Settings) -> tuple[list[Any], int | None]:
     """Return a reply's vectors, one per input, and the number of tokens if the backend tells it."""
     refuse_error(reply)
     if plan.info is not None and plan.info.decoupled:
@@ -80,7 +80,7 @@ def _rows(plan: Plan, reply: Reply, size: int, settings: Settings) -> tuple[list
     return split(tensors[name], size, settings.pooling), None
 
 
-def _event_rows(plan: Plan, reply: Reply) -> tuple[list[Any], int | None]:
+def _event_rows(plan: Plan, reply: HttpReply) -> tuple[list[Any], int | None]:
     reader = EventReader()
     events = list(reader.feed(reply.body))
     reader.end()

@@ -10,7 +10,7 @@ from triton_adapter.errors import BadRequestError, UnsupportedParameterError
 from triton_adapter.jsontext import dumps
 from triton_adapter.profiles.slot import Slot, request_parameter
 from triton_adapter.settings import Settings
-from triton_adapter.steps import Wire
+from triton_adapter.steps import HttpRequest
 from triton_adapter.target import Target
 from triton_adapter.tokens import detokenize, load_tokenizer
 from triton_adapter.triton.codec import Tensor, encode_infer
@@ -62,7 +62,7 @@ def other_inputs(
 
 def encode(
     target: Target, plan: Plan, rows: list[Any], extra: dict[str, Any], request: EmbeddingRequest, call: Call
-) -> Wire:
+) -> HttpRequest:
     """Return the request for some rows; `extra` is what `other_inputs` found."""
     if plan.info is not None and plan.info.decoupled:
         return _generate_wire(target, plan, rows[0], extra, request, call)
@@ -105,7 +105,7 @@ def _repeated(slot: Slot, value: Any, rows: int) -> Tensor:
 
 def _generate_wire(
     target: Target, plan: Plan, item: Any, extra: dict[str, Any], request: EmbeddingRequest, call: Call
-) -> Wire:
+) -> HttpRequest:
     values: dict[str, Any] = {name: value for name, (_, value) in extra.items()}
     info = plan.info
     if plan.kind == "vllm":

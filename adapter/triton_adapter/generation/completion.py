@@ -31,7 +31,7 @@ from triton_adapter.generation.tool_use import prepare_tools
 from triton_adapter.jsontext import loads
 from triton_adapter.openai.requests import Generation, read_chat, read_completion
 from triton_adapter.profiles.binding import Binding
-from triton_adapter.steps import Reply, Steps, Wire
+from triton_adapter.steps import HttpReply, HttpRequest, Steps
 from triton_adapter.target import Target
 from triton_adapter.tokens import detokenize
 from triton_adapter.triton.codec import decode_infer
@@ -126,7 +126,7 @@ def _values(binding: Binding, shared: Sampling, prompt: str, copy: int, *, strea
 
 def _wire(
     target: Target, binding: Binding, values: dict[str, Any], shared: Sampling, call: Call, *, stream: bool
-) -> Wire:
+) -> HttpRequest:
     if binding.by_infer and not stream:
         outputs = () if binding.bare else binding.outputs
         if outputs and "logprobs" in binding.roles and values.get(binding.profile.logprobs_input) is True:
@@ -146,7 +146,7 @@ def _wire(
     return target.post(url, body, JSON, stream=stream)
 
 
-def _send(target: Target, wire: Wire, call: Call) -> Steps:
+def _send(target: Target, wire: HttpRequest, call: Call) -> Steps:
     """Send one request. If the model is not found at an assumed URL, the error says why the URL had to be assumed."""
     try:
         return (yield from send(target, wire, call))
@@ -156,13 +156,13 @@ def _send(target: Target, wire: Wire, call: Call) -> Steps:
         raise NotFoundError(target.unknown.message, param="model", request_id=call.request_id) from error
 
 
-def _result(reply: Reply) -> Steps:
+def _result(reply: HttpReply) -> Steps:
     """Return steps that give a reply which is already here."""
     yield from ()
     return reply
 
 
-def _pieces(binding: Binding, reply: Reply) -> list[Piece]:
+def _pieces(binding: Binding, reply: HttpReply) -> list[Piece]:
     refuse_error(reply)
     if binding.by_infer:
         return [from_tensors(binding, decode_infer(reply.headers, reply.body))]

@@ -40,8 +40,8 @@ from typing import TYPE_CHECKING, Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from triton_adapter.errors import AdapterError, APIConnectionError, APITimeoutError, BadGatewayError
-from triton_adapter.steps import Reply, Wire
-from triton_adapter.transport.place import Address
+from triton_adapter.steps import HttpReply, HttpRequest
+from triton_adapter.transport.address import Address
 
 if TYPE_CHECKING:
     from triton_adapter.transport.pool import Pool
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
 
     # --- requests
 
-    async def ask(self, wire: Wire, data: bytes) -> Reply:
+    async def ask(self, wire: HttpRequest, data: bytes) -> HttpReply:
         """Send a request and return its reply, with an open stream if one was asked for and the status is 200."""
         self.state = _SENT
         self.requests += 1
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - it is connected
         self._transport.write(data)
         try:
-            reply: Reply = await waiter
+            reply: HttpReply = await waiter
         except BaseException:
             if self._waiter is waiter:  # otherwise the connection serves another request already
                 self.close()
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         if self._streamed and status == 200:
             self.state = _STREAM
-            self._wake(Reply(200, self._headers, b"", Source(self)))
+            self._wake(HttpReply(200, self._headers, b"", Source(self)))
         else:
             self.state = _BODY
             self._silence = None
@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
         if streamed:
             self._wake(None)
         else:
-            self._wake(Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+            self._wake(HttpReply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
             self.give_back()
 
     def _misread(self) -> None:
@@ -350,7 +350,7 @@ class Connection(asyncio.Protocol):
 
     # --- waiting
 
-    def _wake(self, result: Reply | None) -> None:
+    def _wake(self, result: HttpReply | None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(result)
 

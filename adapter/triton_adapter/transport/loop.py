@@ -6,7 +6,7 @@ from typing import Any
 
 from triton_adapter.errors import AdapterError
 from triton_adapter.generation.flow import Flow
-from triton_adapter.steps import Sleep, Steps, Together, Wire
+from triton_adapter.steps import HttpRequest, Sleep, Steps, Together
 from triton_adapter.transport.pool import Pool
 
 # Requests of one call that are under way at a time.
@@ -37,7 +37,9 @@ class LoopTransport:
             effect = next(steps)
             while True:
                 try:
-                    result = await (self.send(effect) if isinstance(effect, Wire) else self._perform(effect))
+                    result = await (
+                        self.send(effect) if isinstance(effect, HttpRequest) else self._perform(effect)
+                    )
                 except AdapterError as error:
                     effect = steps.throw(error)
                 else:

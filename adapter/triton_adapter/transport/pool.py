@@ -28,11 +28,11 @@ from collections import deque
 from time import monotonic
 
 from triton_adapter.errors import BadRequestError, ServiceUnavailableError
-from triton_adapter.steps import Reply, Wire
+from triton_adapter.steps import HttpReply, HttpRequest
 from triton_adapter.tls import context
+from triton_adapter.transport.address import Address, address_of, pool_key, request_bytes
 from triton_adapter.transport.connection import Connection
 from triton_adapter.transport.forward import ForwardProxy, Tunnel, environment
-from triton_adapter.transport.place import Address, address_of, pool_key, request_bytes
 
 CONNECT_TIMEOUT = 10.0
 # Bytes of a body, unless it is a stream, above which it is taken to have no end.
@@ -52,7 +52,7 @@ class Pool:
         idle = sum(map(len, self._idle.values()))
         return f"<Pool [{len(self._all) - idle} active, {idle} idle]>"
 
-    async def send(self, wire: Wire) -> Reply:
+    async def send(self, wire: HttpRequest) -> HttpReply:
         """Perform one request. An AdapterError if no complete answer came."""
         try:
             address = address_of(wire.url, self._proxies)
@@ -94,7 +94,7 @@ class Pool:
             connection.abort()
         await asyncio.sleep(0)
 
-    async def _connect(self, address: Address, wire: Wire) -> Connection:
+    async def _connect(self, address: Address, wire: HttpRequest) -> Connection:
         """Open a connection. ServiceUnavailableError if there is none in time; APIConnectionError for TLS's errors."""
         limit = min(CONNECT_TIMEOUT, (wire.silence if wire.stream else wire.timeout) or CONNECT_TIMEOUT)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from triton_adapter.errors import AdapterError, BadGatewayError, NotFoundError
 from triton_adapter.jsontext import loads
-from triton_adapter.steps import Reply, Wire
+from triton_adapter.steps import HttpReply, HttpRequest
 from triton_adapter.triton.replies import read_error
 
 
@@ -44,8 +44,8 @@ def model_path(model: str, version: str | None) -> str:
 
 
 def discover(
-    get: Callable[[str], Wire], model: str, version: str | None, upstream: str
-) -> Generator[Wire, Reply, ModelInfo]:
+    get: Callable[[str], HttpRequest], model: str, version: str | None, upstream: str
+) -> Generator[HttpRequest, HttpReply, ModelInfo]:
     """Read a model from its server, as steps; `get` makes a request. NotFoundError if the server has no such model."""
     path = model_path(model, version)
     metadata = _document((yield get(path)), upstream)
@@ -90,7 +90,7 @@ def _specs(items: Any, batch: int, optional: Any) -> dict[str, TensorSpec]:
     return specs
 
 
-def _document(reply: Reply, upstream: str) -> dict[str, Any]:
+def _document(reply: HttpReply, upstream: str) -> dict[str, Any]:
     if reply.status != 200:
         error = read_error(reply, upstream=upstream)
         if (

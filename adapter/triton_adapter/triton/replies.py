@@ -15,7 +15,7 @@ from triton_adapter.errors import (
     InternalServerError,
 )
 from triton_adapter.jsontext import loads
-from triton_adapter.steps import Reply
+from triton_adapter.steps import HttpReply
 
 JSON = {"Content-Type": "application/json"}
 # A Retry-After is cut to this many seconds.
@@ -35,7 +35,7 @@ def triton_message(body: bytes) -> str | None:
     return message if isinstance(message, str) else None
 
 
-def refuse_error(reply: Reply) -> None:
+def refuse_error(reply: HttpReply) -> None:
     """Raise BadGatewayError with Triton's words if a 200 holds an error instead of an answer.
 
     2.51: generate on a decoupled model that gives other than one response is 200 with an error.
@@ -46,7 +46,9 @@ def refuse_error(reply: Reply) -> None:
             raise BadGatewayError(message)
 
 
-def read_error(reply: Reply, *, request_id: str | None = None, upstream: str | None = None) -> AdapterError:
+def read_error(
+    reply: HttpReply, *, request_id: str | None = None, upstream: str | None = None
+) -> AdapterError:
     """Return the error a non-2xx reply stands for. Bodies that are not Triton's are never quoted."""
     message = triton_message(reply.body)
     status = reply.status

@@ -111,7 +111,8 @@ class Space:
     def _adopt_path(self) -> None:
         """Move to the space's own path what the model has appended to `sys.path` since it was on stage."""
         if not _STAGE.is_held_by(self):
-            mine = [entry for entry in sys.path if entry.startswith(self._root)]
+            below = self._root + os.sep  # the folder of a model may be the start of another's name
+            mine = [entry for entry in sys.path if entry == self._root or entry.startswith(below)]
             if mine:
                 self.extra_path += mine
                 sys.path = [entry for entry in sys.path if entry not in mine]

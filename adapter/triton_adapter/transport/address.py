@@ -5,7 +5,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from triton_adapter.errors import AdapterError
-from triton_adapter.steps import Wire
+from triton_adapter.steps import HttpRequest
 from triton_adapter.tls import Tls, refusal
 from triton_adapter.transport.forward import ForwardProxy, ProxySettings, bracketed
 
@@ -60,7 +60,7 @@ def address_of(url: str, proxies: ProxySettings | None = None) -> Address:
     return Address(parts.hostname, port, secure, head, via=via)
 
 
-def request_bytes(wire: Wire, address: Address) -> bytes:
+def request_bytes(wire: HttpRequest, address: Address) -> bytes:
     """Return a request's bytes. ValueError if a header cannot be sent."""
     head = address.head
     lines = [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
