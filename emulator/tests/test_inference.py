@@ -88,7 +88,7 @@ def ask(name: str) -> InferRequest:
 
 
 def successes(session: SessionState, name: str) -> int:
-    return session.model(name, "").statistics.success.count
+    return session.repository.get(name).statistics.success.count
 
 
 def touch(pipe: Path, mode: str) -> None:
@@ -261,7 +261,7 @@ def test_a_request_that_validation_refuses_is_not_counted(repository: Path) -> N
                 exchange.find()
                 with pytest.raises(TritonError, match="expected 1 inputs but got 0"):
                     exchange.submit(InferRequest("echo"))
-            statistics = session.model("echo", "").statistics
+            statistics = session.repository.get("echo").statistics
             return exchange.call, statistics.success.count + statistics.fail.count
 
     assert asyncio.run(refused()) == (None, 0)

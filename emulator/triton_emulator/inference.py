@@ -106,7 +106,7 @@ class Exchange:
         self._deliver: Deliver | None = None
         #: whether the last response has come
         self._final = False
-        #: whether nobody waits for the responses any more
+        #: whether the client has gone
         self._abandoned = False
         self._ended = False
 
@@ -122,14 +122,15 @@ class Exchange:
 
     def find(self) -> LoadedModel:
         """The loaded version that the request is for. Raises TritonError; the order of the checks is 2.51's."""
-        operation, trace = self.operation, self.session.trace
+        operation, session, name = self.operation, self.session, self.name
         if operation.traces_unknown:
-            trace.sample(self.name)
-        self.model = model = self.session.model(self.name, self.version)
-        if operation.no_decoupled and model.config.decoupled:
-            raise unsupported(operation.no_decoupled)
-        if not operation.traces_unknown:
-            trace.sample(self.name)
+            session.trace.sample(name)
+            self.model = model = session.repository.get(name, self.version)
+        else:
+            self.model = model = session.repository.get(name, self.version)
+            if model.config.decoupled and operation.no_decoupled:
+                raise unsupported(operation.no_decoupled)
+            session.trace.sample(name)
         return model
 
     def lease(self) -> Lease:
@@ -189,7 +190,7 @@ class Exchange:
     def requested_outputs(self, request: InferRequest, response: InferResponse) -> None:
         """Make the outputs what the client asked for: as they are, their top classes, or in shared memory.
 
-        Raises TritonError where shared memory is too small or classes are not to be had.
+        Raises TritonError where shared memory is too small or an output has no classes.
         """
         if request.outputs:
             response.outputs = [self._requested(request, tensor) for tensor in response.outputs]
@@ -213,7 +214,8 @@ class Exchange:
         return tensor
 
     def _take(self, response: InferResponse | None, final: bool) -> None:
-        self._final = self._final or final
+        if final:
+            self._final = True
         if self._abandoned:
             if final:
                 self.end()
@@ -232,9 +234,9 @@ class Exchange:
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        """The last byte has been handed over, or nobody waits for it; a second call does nothing.
+        """End the exchange: the last byte has been handed over, or the client has gone. A second call does nothing.
 
-        Where the model is still at work it is told that the client has gone, and this happens again when it is done.
+        Where the model is still at work it learns that the client has gone, and the end comes when it is done.
         """
         if self._ended:
             return

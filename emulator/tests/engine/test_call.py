@@ -59,7 +59,11 @@ def test_times_can_be_set_by_how_long_each_stage_took() -> None:
 
 def test_nothing_is_sent_after_the_last_response() -> None:
     seen: list[bool] = []
-    one = call("a", deliver=lambda _, final: seen.append(final))
+
+    def deliver(response: InferResponse | None, final: bool) -> None:
+        seen.append(final)
+
+    one = call("a", deliver=deliver)
     ended: list[str] = []
     one.on_end(lambda: ended.append("ended"))
     for final in (False, True, True, False):

@@ -143,7 +143,7 @@ class Call:
         #: why the request counts as failed, once for each; where it is empty, `failed` is one failure of the backend.
         #: 2.51 counts a failed ensemble twice, and an iterative sequence that succeeds as one that is cancelled too
         self.failures: tuple[str, ...] = ()
-        #: whether it only fills an empty place in a batch: no client sent it
+        #: whether it only fills an empty slot of a batch: no client sent it
         self.padding = False
         #: what it did to the response cache, None where it was not looked up
         self.cache: CacheUse | None = None
@@ -176,9 +176,8 @@ class Call:
             self.end()
         deliver = self._deliver
         if final:
-            self._deliver = (
-                _ignore  # who made the call may hold it: a circle would keep the tensors in memory
-            )
+            # an exchange holds its call: a reference back to it would keep both, and their tensors, in memory
+            self._deliver = _ignore
         if threading.get_ident() == self.thread:
             deliver(response, final)
         else:

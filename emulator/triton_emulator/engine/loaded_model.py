@@ -54,6 +54,7 @@ class LoadedModel:
         self.config = definition.config
         self.executor = executor
         self._surroundings = surroundings
+        self._post, self._thread = surroundings.mailbox.post, surroundings.thread
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
@@ -110,8 +111,7 @@ class LoadedModel:
             reshape_inputs(request, self.config)
         if self.reshapes_outputs:
             deliver = reshaping(deliver, self.config)
-        surroundings = self._surroundings
-        call = Call(request, self.version, deliver, surroundings.mailbox.post, surroundings.thread)
+        call = Call(request, self.version, deliver, self._post, self._thread)
         call.batch_size = batch
         return call
 

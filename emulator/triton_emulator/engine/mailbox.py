@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 class Mailbox:
     """Responses posted from any thread are delivered on the loop in the order of posting.
 
-    After the loop is closed there is nobody to deliver to: what is posted then is dropped.
+    What is posted after the loop is closed is dropped.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -11,7 +11,7 @@ from triton_emulator.engine.statistics import RequestEvent
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 #: a quantile looks at the values of the last so many seconds, as the library does that Triton uses
 _WINDOW_S = 60.0
-#: and here at no more than so many of them
+#: and here at most at so many of them
 _MOST = 10_000
 
 

@@ -67,11 +67,11 @@ def _stream(file: str) -> TextIO:
 
 def _heading(record: logging.LogRecord, style: str) -> str:
     letter = _LETTERS.get(record.levelname, "I")
-    place = f"{record.process} {record.filename}:{record.lineno}]"
+    origin = f"{record.process} {record.filename}:{record.lineno}]"
     at = datetime.fromtimestamp(record.created, UTC)
     if style == "ISO8601":
-        return f"{at:%Y-%m-%dT%H:%M:%SZ} {letter} {place}"
-    return f"{letter}{at:%m%d %H:%M:%S.%f} {place}"
+        return f"{at:%Y-%m-%dT%H:%M:%SZ} {letter} {origin}"
+    return f"{letter}{at:%m%d %H:%M:%S.%f} {origin}"
 
 
 def _text(record: logging.LogRecord) -> str:

@@ -68,14 +68,14 @@ class SystemSharedMemory:
             self._regions[name] = SystemRegion(name, key, offset, byte_size, descriptor)
 
     def unregister(self, name: str) -> None:
-        """Let a region go; an unknown one is no error. Raises INTERNAL while a request uses it."""
+        """Release a region; an unknown one is no error. Raises INTERNAL while a request uses it."""
         with self._lock:
             if self._in_use[name]:
                 raise internal(f"Cannot unregister shared memory region '{name}', it is currently in use.")
             self._drop(name)
 
     def unregister_all(self) -> None:
-        """Let all regions go that no request uses, then raise INTERNAL for the others."""
+        """Release all regions that no request uses, then raise INTERNAL for the others."""
         with self._lock:
             busy = sorted(name for name in self._regions if self._in_use[name])
             for name in list(self._regions):
@@ -96,7 +96,7 @@ class SystemSharedMemory:
         return [region]
 
     def clear(self) -> None:
-        """Let everything go, in use or not."""
+        """Release all regions, in use or not."""
         with self._lock:
             for name in list(self._regions):
                 self._drop(name)
@@ -140,7 +140,7 @@ class SystemSharedMemory:
                 view, at = view[written:], at + written
 
     def _find(self, ref: SharedMemoryRef) -> SystemRegion:
-        # 2.51 adds a region's own offset to this limit, and a second time to the address: it reads behind its
+        # 2.51 adds a region's own offset to this limit, and a second time to the address: it reads beyond its
         # mapping. That is not imitated: `ref` counts from the start of the region, and stays inside.
         region = self._regions.get(ref.region)
         if region is None:
@@ -193,7 +193,7 @@ class Lease:
         self._memory.write(ref, data)
 
     def release(self) -> None:
-        """Let the regions be unregistered again; a second call does nothing."""
+        """Allow the regions to be unregistered again; a second call does nothing."""
         while self._names:
             self._memory._release(self._names.pop())  # noqa: SLF001  (the two are one)
 

@@ -7,7 +7,7 @@ import asyncio
 import re
 from time import monotonic_ns
 
-from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
+from triton_emulator.engine.loaded_model import Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.protocol.errors import invalid_arg
@@ -48,10 +48,6 @@ class SessionState:
     def __repr__(self) -> str:
         models = len({served.name for served in self.repository.all_served()})
         return f"<SessionState {'ready' if self.ready else 'not ready'}, {models} models>"
-
-    def model(self, name: str, version: str) -> LoadedModel:
-        """The loaded version that a request means ("" for the newest). Raises TritonError."""
-        return self.repository.get(name, version)
 
     @property
     def ready(self) -> bool:

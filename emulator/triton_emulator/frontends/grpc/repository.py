@@ -20,7 +20,7 @@ def load(session: SessionState, request: Proto) -> Proto:
 
 
 def unload(session: SessionState, request: Proto) -> Proto:
-    """Returns once the unload has begun; the model's last requests finish behind it."""
+    """Returns once the unload has begun; the model's last requests may finish later."""
     _refuse_repository_name(request)
     dependents = False
     value = mapping(request.parameters).get("unload_dependents")

@@ -15,7 +15,7 @@ _COMPRESSION = {"none": 0, "low": 1, "medium": 2, "high": 3}
 
 
 class CannotListen(Exception):
-    """The address is not to be had; the text says why."""
+    """The server can not listen on the address; the text says why."""
 
 
 class GrpcServer:
@@ -31,12 +31,12 @@ class GrpcServer:
         credentials = _credentials(settings)
         self._service = Service(root, sessions)
         self._server = grpc.aio.server(handlers=(self._service,), options=_options(settings))
-        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
             self.port: int = (
-                self._server.add_insecure_port(place)
+                self._server.add_insecure_port(target)
                 if credentials is None
-                else self._server.add_secure_port(place, credentials)
+                else self._server.add_secure_port(target, credentials)
             )
         except RuntimeError as fault:
             raise CannotListen(str(fault)) from None

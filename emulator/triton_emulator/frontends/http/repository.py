@@ -32,7 +32,7 @@ def load(request: Request) -> Reply:
 
 
 def unload(request: Request) -> Reply:
-    """Returns once the unload has begun; the model's last requests finish behind it."""
+    """Returns once the unload has begun; the model's last requests may finish later."""
     _refuse_repository_name(request)
     dependents = False
     try:
