@@ -40,7 +40,7 @@ class GrpcServer:
             )
         except RuntimeError as fault:
             raise CannotListen(str(fault)) from None
-        self._host = place.rpartition(":")[0]
+        self._host = target.rpartition(":")[0]
         self._state = "not started"
 
     def __repr__(self) -> str:
