@@ -39,6 +39,7 @@ DEATHS = 10
 busier its machine: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
 `pb_utils.load_model` that failed (freeing its message throws; nearly every server within its first few such loads).
 """
+CORRUPT = "it answered from memory that it had freed"
 _HARMLESS = ("silent", SHARED_MEMORY)
 
 
@@ -176,7 +177,7 @@ class Pair:
         """Play the case on both sides and compare.
 
         A reference that dies where the case does not say so is asked again: what it does by chance (DEATHS) is nothing
-        that a target could equal, and what it answers when it lives is.
+        that a target could equal, and what it answers when it lives is. So is one whose answer is not sound.
         """
         for _ in range(DEATHS):
             result = self._once(case)
@@ -198,7 +199,9 @@ class Pair:
             result = self._judge(case, expected, actual)
         gap = _gap(expected.after, actual.after)
         self._gap = self._gap if gap is None else gap
-        if case.isolated or expected.death or actual.death:
+        if not is_sound(case, expected):
+            result = replace(result, crash=CORRUPT)
+        if case.isolated or result.crash or actual.death:
             self.renew()
         return result
 
@@ -256,6 +259,14 @@ def judge(
         text = f"the reference crashes ({expected.death}); the target must answer with an error, got {got}"
         return _everywhere(Verdict(Outcome.DIFFERENT, text))
     return _everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
+
+
+def is_sound(case: Case, seen: Observation) -> bool:
+    """Whether a living reference answered with the text that the case names, if it names one."""
+    if not case.sound_answer or seen.death is not None:
+        return True
+    text = case.sound_answer.encode()
+    return any(each.response is not None and text in each.response.body for each in seen.exchanges)
 
 
 def _everywhere(verdict: Verdict) -> dict[str, Verdict]:
@@ -341,9 +352,10 @@ def record(
             for case in members:
                 for _ in range(DEATHS):
                     observation = side.observe(case)
-                    if case.isolated or observation.death:
+                    failed = observation.death or not is_sound(case, observation)
+                    if case.isolated or failed:
                         side.renew()
-                    if case.crashes_reference or not observation.death:
+                    if case.crashes_reference or not failed:
                         break
                 seen.append((case, observation))
                 if on_case is not None:
