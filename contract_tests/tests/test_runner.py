@@ -74,6 +74,25 @@ def test_a_death_that_the_case_foretells_is_not_asked_again() -> None:
     assert reference.asked == 1
 
 
+def test_an_answer_from_freed_memory_counts_as_a_death() -> None:
+    def answer(body: bytes) -> Observation:
+        return Observation((Exchange(Response("HTTP/1.1", 200, "OK", (), body, "content-length")),))
+
+    reference = Side(iter([answer(b"message: \x01"), answer(b"message: no such model")]))
+    target = Side(iter([answer(b"message: no such model")] * 2))
+    pair = Pair(reference, target)
+    case = {
+        "id": "health/a",
+        "repository": "http",
+        "steps": [{"path": "/p"}],
+        "sound_answer": "no such model",
+    }
+    result = pair.run(Case.model_validate({**case, "operation": "health"}))
+    pair.end()
+    assert not result.failed
+    assert (reference.asked, reference.renewed) == (2, [1])
+
+
 def test_the_parts_of_the_proof_are_all_of_it_and_the_same_each_time() -> None:
     groups = groups_of(load_cases())
     parts = parts_of(groups, 2)

@@ -215,6 +215,8 @@ class Case(_Strict):
     needs_fresh_server: bool = False
     isolated: bool = False
     crashes_reference: bool = False
+    sound_answer: str = ""
+    """A text without which an answer of the reference counts as its death: 2.51 reads it from memory that it freed."""
     note: str = ""
     topic: str = ""
 

@@ -37,6 +37,14 @@ def judge(
     return everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
 
 
+def is_sound(case: Case, seen: Observation) -> bool:
+    """Whether a living reference gave the text that the case names as `sound_answer`, if it names one."""
+    if not case.sound_answer or seen.death is not None:
+        return True
+    text = case.sound_answer.encode()
+    return any(each.response is not None and text in each.response.body for each in seen.exchanges)
+
+
 def everywhere(verdict: Verdict) -> dict[str, Verdict]:
     """The same verdict on every axis but the statistics."""
     return dict.fromkeys(AXES[:-1], verdict)

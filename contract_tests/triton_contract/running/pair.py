@@ -12,13 +12,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS
 from triton_contract.cases.operations import operation_of
 from triton_contract.comparing.compare import EQUAL, Outcome
 from triton_contract.comparing.divergences import Divergence, apply
-from triton_contract.comparing.judge import judge
+from triton_contract.comparing.judge import is_sound, judge
 from triton_contract.comparing.results import CaseResult
 from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
@@ -33,6 +34,7 @@ DEATHS = 10
 on a busier machine: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
 `pb_utils.load_model` that failed (freeing its message throws; nearly every server within its first few such loads).
 """
+CORRUPT = "it answered from memory that it had freed"
 
 
 class Pair:
@@ -65,7 +67,8 @@ class Pair:
         """Play the case on both sides and compare.
 
         When the reference dies and the case does not say so, the case is played again (see DEATHS): a target cannot
-        be equal to a death by chance, but it can be equal to the answer of a reference that stays alive.
+        be equal to a death by chance, but it can be equal to the answer of a reference that stays alive. An answer that
+        is not sound (`Case.sound_answer`) counts as a death.
         """
         for _ in range(DEATHS):
             result = self._once(case)
@@ -87,7 +90,9 @@ class Pair:
             result = self._judge(case, expected, actual)
         gap = _gap(expected.after, actual.after)
         self._gap = self._gap if gap is None else gap
-        if case.isolated or expected.death or actual.death:
+        if not is_sound(case, expected):
+            result = replace(result, crash=CORRUPT)
+        if case.isolated or result.crash or actual.death:
             self.renew()
         return result
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS
+from triton_contract.comparing.judge import is_sound
 from triton_contract.playing.observation import Observation
 from triton_contract.targets import Target
 
@@ -37,9 +38,10 @@ def record(
             for case in members:
                 for _ in range(DEATHS):
                     observation = side.observe(case)
-                    if case.isolated or observation.death:
+                    failed = observation.death or not is_sound(case, observation)
+                    if case.isolated or failed:
                         side.renew()
-                    if case.crashes_reference or not observation.death:
+                    if case.crashes_reference or not failed:
                         break
                 seen.append((case, observation))
                 if on_case is not None:
