@@ -56,7 +56,7 @@ def is_large(response: InferResponse) -> bool:
     """Whether a response is better made into bytes in a thread."""
     for tensor in response.outputs:
         # a text is not given a wire form only to know its size
-        size = tensor.byte_size if tensor.has_data or tensor.datatype != "BYTES" else tensor.array.size
+        size = tensor.byte_size if tensor.datatype != "BYTES" or tensor.has_data else tensor.array.size
         if size > LARGE:
             return True
     return False

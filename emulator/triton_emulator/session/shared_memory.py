@@ -170,7 +170,8 @@ class Lease:
 
     def __init__(self, memory: SystemSharedMemory) -> None:
         self._memory = memory
-        self._names: list[str] = []
+        #: the held regions, one entry for each read; most requests read none
+        self._names: list[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -195,10 +196,12 @@ class Lease:
     def release(self) -> None:
         """Allow the regions to be unregistered again; a second call does nothing."""
         while self._names:
-            self._memory._release(self._names.pop())  # noqa: SLF001  (the two are one)
+            self._memory._release(self._names.pop())  # noqa: SLF001  (the two classes are one thing)
 
     def _hold(self, name: str) -> None:
         self._memory._hold(name)  # noqa: SLF001
+        if self._names is None:
+            self._names = []
         self._names.append(name)
 
 

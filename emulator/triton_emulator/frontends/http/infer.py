@@ -62,11 +62,11 @@ async def _answer(exchange: Exchange, asked: Request) -> Reply:
     except TritonError as error:
         return untyped_error(error)
     try:
-        document = body, header_length, exchange.name, exchange.lease()
+        name, lease = exchange.name, exchange.lease()
         if header_length > LARGE:
-            request = await run_in_thread(parse_infer, *document)
+            request = await run_in_thread(parse_infer, body, header_length, name, lease)
         else:
-            request = parse_infer(*document)
+            request = parse_infer(body, header_length, name, lease)
         request.model_version = exchange.version
         forward(asked.session, asked.headers, request)
         exchange.submit(request)
