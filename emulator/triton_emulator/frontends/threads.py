@@ -24,6 +24,7 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
     done: asyncio.Future[T] = loop.create_future()
 
     def settle(value: T | None, fault: BaseException | None) -> None:
+        thread.join()  # it has nothing more to do, and is not left behind where the process counts its threads
         if done.cancelled():
             return
         if fault is not None:
@@ -40,7 +41,8 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(settle, value, fault)
 
-    threading.Thread(target=run, name=getattr(work, "__name__", "run_in_thread"), daemon=True).start()
+    thread = threading.Thread(target=run, name=getattr(work, "__name__", "run_in_thread"), daemon=True)
+    thread.start()
     return await done
 
 
