@@ -289,7 +289,8 @@ class _Stage:
                     self._displaced[name] = other
                 sys.modules[name] = module
         if wanted in sys.modules and wanted not in space.modules and not space.has_imported(wanted):
-            for name in [name for name in sys.modules if name.partition(".")[0] == wanted]:
+            # a list, as imports on other threads change the dict meanwhile
+            for name in [name for name in list(sys.modules) if name.partition(".")[0] == wanted]:
                 self._displaced[name] = sys.modules.pop(name)
 
     def _move_out(self) -> None:
