@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from triton_emulator.wire.http_cycle import WHOLE
 from triton_emulator.wire.reply import Reply
 
 Scope = dict[str, Any]
@@ -10,6 +11,6 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await send({"type": "http.response.body", "body": reply.body})
+def send_reply(send: Send, reply: Reply) -> Awaitable[None]:
+    """Send a whole answer, headers and body, in one message."""
+    return send({"type": WHOLE, "reply": reply})

@@ -4,7 +4,7 @@ Every operation has one handler, and all handlers have one form: they answer thr
 piece through `send`.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from triton_emulator.protocol.errors import TritonError, internal
 from triton_emulator.protocol.json_dialect import JSONTypeError
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.session.state import SessionState
+from triton_emulator.wire.http_cycle import WHOLE
 from triton_emulator.wire.reply import Reply
 
 
@@ -30,11 +31,9 @@ class Request:
     send: Send
     receive: Receive
 
-    async def reply(self, reply: Reply) -> None:
-        """Answer; when this returns, the last byte has been handed to the transport."""
-        send = self.send
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        await send({"type": "http.response.body", "body": reply.body})
+    def reply(self, reply: Reply) -> Awaitable[None]:
+        """Answer; once this has been awaited, the last byte has been handed to the transport."""
+        return self.send({"type": WHOLE, "reply": reply})
 
 
 #: Answers a request.
