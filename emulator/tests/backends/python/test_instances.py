@@ -439,3 +439,48 @@ def test_a_missing_file_is_named(write: Write) -> None:
 def test_a_file_of_another_kind_is_refused(write: Write) -> None:
     with pytest.raises(LoadError, match=r"Model name must end with '\.py'"):
         load(write("m", "", 'default_model_filename: "model.pyc"'), "m")
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["while it is loaded", "after its end"])
+def test_code_of_one_model_may_import_in_the_middle_of_the_import_of_another(
+    write: Write, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """As a `__del__` does that the garbage collector calls at any moment."""
+    monkeypatch.setattr(threading, "of_the_other", [], raising=False)
+    other = """
+import threading
+
+def later():
+    import beside
+    return beside.WORD
+
+threading.of_the_other.append(later)
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [say("the other")]
+"""
+    code = """
+import threading
+
+FOUND = threading.of_the_other[0]()
+import beside
+
+class TritonPythonModel:
+    def execute(self, requests):
+        import sys
+        return [say(FOUND, beside.WORD, sys.modules[__name__] is sys.modules[type(self).__module__])]
+"""
+    repository = write("other", other)
+    write("m", code)
+    for name in ("other", "m"):
+        (repository / name / "1" / "beside.py").write_text(f"WORD = 'beside {name}'")
+    first = load(repository, "other")
+    if ended:
+        first.finalize()
+    second = load(repository, "m")
+    assert said(second) == ["'beside other'", "'beside m'", "True"]
+    second.finalize()
+    if not ended:
+        assert said(first) == ["'the other'"]
+        first.finalize()

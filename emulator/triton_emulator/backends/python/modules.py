@@ -8,6 +8,9 @@ them.
 - While a space imports, it is *on stage*: its modules are in `sys.modules` under their plain names, and its folders are
   on `sys.path`, so that everything that a module may do at import time works. One space at a time is on stage; modules
   of others with the same names are put aside and restored afterwards.
+- Imports nest: the garbage collector may call a `__del__` of one model in the middle of another's import, and that
+  may import too, even after the end of its own space. What a space finds in `sys.modules` under the names that it has
+  once imported may thus be another's, and is put aside.
 - The space whose model ran last is *resident*: its modules stay in `sys.modules`, because some code finds a module by
   the `__module__` of a class (dataclasses, pickle).
 
@@ -19,7 +22,7 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -197,7 +200,7 @@ class _Stage:
         self.resident: Space | None = None
         self._on: Space | None = None
         self._thread = 0
-        #: other modules with the names of those on stage, until these leave
+        #: other modules with the names of those of the space on stage, until this one leaves
         self._displaced: dict[str, ModuleType] = {}
         #: every name that a space has or had: a module of such a name in `sys.modules` may be another model's
         self.names: set[str] = set()
@@ -212,9 +215,12 @@ class _Stage:
                 return
             if self not in sys.meta_path:
                 sys.meta_path.insert(_position_of_path_finder(), self)
-            outer, base = self._on, sys.path
+            # There is an outer space where code of this one runs in the middle of another's import: a `__del__`, say.
+            outer, base, outer_displaced = self._on, sys.path, self._displaced
+            self._displaced = {}
             self._move_in(space)
             self._on, self._thread = space, threading.get_ident()
+            self._take_away(space.names.difference(space.modules))
             self._make_room(space, wanted)
             for folder in space.extra_path:  # a cached listing may be older than a file just written
                 sys.path_importer_cache.pop(folder, None)
@@ -228,7 +234,7 @@ class _Stage:
                 space.modules.update({n: sys.modules[n] for n in space.names if n in sys.modules})
                 self.names |= space.names
                 sys.modules.update(self._displaced)
-                self._displaced.clear()
+                self._displaced = outer_displaced
                 self._on = outer
                 if outer is not None:
                     self._move_in(outer)
@@ -283,14 +289,17 @@ class _Stage:
         If the module to be imported is another's, it is removed, so that the import finds the space's own.
         """
         for name, module in space.modules.items():
-            other = sys.modules.get(name)
-            if other is not module:
-                if other is not None:
-                    self._displaced[name] = other
+            if sys.modules.get(name) is not module:
+                self._take_away([name])
                 sys.modules[name] = module
         if wanted in sys.modules and wanted not in space.modules and not space.has_imported(wanted):
             # a list, as imports on other threads change the dict meanwhile
-            for name in [name for name in list(sys.modules) if name.partition(".")[0] == wanted]:
+            self._take_away([name for name in list(sys.modules) if name.partition(".")[0] == wanted])
+
+    def _take_away(self, names: Iterable[str]) -> None:
+        """Remove what others have imported under these names, until the space leaves."""
+        for name in names:
+            if name in sys.modules:
                 self._displaced[name] = sys.modules.pop(name)
 
     def _move_out(self) -> None:
