@@ -13,7 +13,7 @@ from triton_adapter.sdk import arguments
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
 
-# Headers that the servers hand to the model, so that a test sees what was sent.
+# The servers forward these headers to the model, so that a test sees what was sent.
 FORWARDED = "(Authorization|X-Team)"
 MODELS = Path(__file__).resolve().parent / "models"
 # How long one example takes depends on the load of the machine, so none has a deadline.
@@ -32,7 +32,7 @@ def emulator() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def real_triton() -> Iterator[str]:
-    """The URL of a real server that serves `models`: started once, however often the tests go from one to the other."""
+    """The URL of a real server that serves `models`. It starts once, whatever the order of the tests."""
     require_reference()
     with TritonServer(MODELS, [f"--http-header-forward-pattern={FORWARDED}"]) as server:
         yield server.http_url
@@ -47,7 +47,7 @@ def triton(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def no_forward_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever proxy the machine is behind is not asked."""
+    """Remove the machine's own proxy settings from the environment."""
     for name in os.environ:
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -55,13 +55,13 @@ def no_forward_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["blocking", "awaiting"])
 def sdk(request: pytest.FixtureRequest) -> Sdk:
-    """The SDK, by its blocking functions and by its awaiting ones."""
+    """The SDK: first its blocking functions, then its async ones."""
     return Sdk(awaiting=request.param == "awaiting")
 
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    """An upstream that sends what the test tells it to; its model `m` is decoupled."""
+    """An upstream that sends the answers that the test gives it. Its model `m` is decoupled."""
     forget_targets()
     with Upstream() as server:
         yield server
@@ -69,12 +69,12 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def whole_upstream() -> Iterator[Upstream]:
-    """The same, with a model that answers once."""
+    """Like `upstream`, but its model `m` is not decoupled: it sends one response."""
     forget_targets()
     with Upstream(decoupled=False) as server:
         yield server
 
 
 def forget_targets() -> None:
-    """Forget what other tests' upstreams told of their models: one may have had the same port."""
+    """Clear the cached metadata of models: another test's upstream may have had the same port."""
     arguments.forget_targets()

@@ -1,4 +1,4 @@
-"""Driving the SDK from tests: the blocking and the awaiting functions behind one face, streams collected."""
+"""Calls the SDK from tests: one interface for the blocking and the async functions; streams are collected."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ from triton_adapter.errors import AdapterError
 
 
 class Sdk:
-    """The three calls. `collect` returns a stream's chunks and the error it ended with, if it did."""
+    """The SDK's three functions. `collect` returns the chunks of a stream, and the error if it ended with one."""
 
     def __init__(self, *, awaiting: bool) -> None:
         self.awaiting = awaiting
@@ -27,11 +27,11 @@ class Sdk:
         return self._run("embedding", model, input, params)
 
     def collect(self, model: str, messages: Any, **params: Any) -> tuple[list[Any], AdapterError | None]:
-        """A streamed chat."""
+        """Stream a chat completion."""
         return self._collect("completion", model, messages, {**params, "stream": True})
 
     def collect_text(self, model: str, prompt: Any, **params: Any) -> tuple[list[Any], AdapterError | None]:
-        """A streamed text completion."""
+        """Stream a text completion."""
         return self._collect("text_completion", model, prompt, {**params, "stream": True})
 
     def _run(self, name: str, model: str, given: Any, params: dict[str, Any]) -> Any:
@@ -60,17 +60,17 @@ class Sdk:
 
 
 def ask(text: str) -> list[dict[str, Any]]:
-    """A chat of one user message."""
+    """The messages of a chat with one user message."""
     return [{"role": "user", "content": text}]
 
 
 def read_report(reply: Any, index: int = 0) -> Any:
-    """What the model received, from its answer to REPORT."""
+    """Decode what the model received from its answer to REPORT."""
     return json.loads(base64.b64decode(reply.choices[index].message.content))
 
 
 def text_of(chunks: list[Any], index: int = 0) -> str:
-    """The text that a choice's chunks add up to."""
+    """Join the text of a choice's chunks."""
     found = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
     return "".join(
         (choice.delta.content if hasattr(choice, "delta") else choice.text) or "" for choice in found
@@ -78,12 +78,12 @@ def text_of(chunks: list[Any], index: int = 0) -> str:
 
 
 def ends_of(chunks: list[Any]) -> list[str]:
-    """Every finish reason that the chunks tell."""
+    """Every finish reason in the chunks."""
     return [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
 
 
 def failure(call: Callable[[], Any]) -> AdapterError:
-    """The error a call raises."""
+    """Return the error that a call raises."""
     try:
         result = call()
     except AdapterError as error:

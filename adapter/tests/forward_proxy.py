@@ -1,4 +1,4 @@
-"""A forward proxy on this machine, as offices have them: it finds every name at the address that a test gives it."""
+"""A forward proxy on this machine. It resolves every host name to the address that a test gives it."""
 
 import asyncio
 from contextlib import suppress
@@ -7,9 +7,9 @@ from adapter.tests.gateway import Relay, copy
 
 
 class ForwardProxy(Relay):
-    """Passes on requests in absolute form, and makes tunnels. `heads` is what it was shown, as it came.
+    """Forwards requests in absolute form and opens CONNECT tunnels. `heads` holds the request heads as they came.
 
-    With `answer` it says that instead to whatever is asked.
+    With `answer` it sends those bytes to every request instead.
     """
 
     def __init__(self, address: str, *, answer: bytes = b"") -> None:

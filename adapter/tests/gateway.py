@@ -1,4 +1,4 @@
-"""A gateway that speaks TLS with its clients and passes the bytes on to Triton, whose HTTP has none."""
+"""A gateway that terminates TLS and forwards the bytes to Triton, whose HTTP listener has no TLS."""
 
 import asyncio
 import ssl
@@ -9,14 +9,14 @@ from typing import Self
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
-# A certificate with its key, and the two in files of their own.
+# A certificate and its key in one file, and the two in separate files.
 CLIENT = str(CERTIFICATES / "client.pem")
 CLIENT_ALONE = str(CERTIFICATES / "client_alone.pem")
 CLIENT_KEY = str(CERTIFICATES / "client_key.pem")
 
 
 class Relay:
-    """A server on a thread of its own, on a port of its own, between clients and the server at an address."""
+    """Forwards connections to the server at an address. It runs in its own thread and on its own port."""
 
     scheme = "http"
     name = "127.0.0.1"
@@ -56,7 +56,7 @@ class Relay:
 
 
 class TlsGateway(Relay):
-    """In front of a server's address; with `ask_client` it lets in only who shows a certificate of the authority's."""
+    """A TLS relay. With `ask_client` it requires a client certificate that the authority has issued."""
 
     scheme = "https"
     name = "localhost"
@@ -79,7 +79,7 @@ class TlsGateway(Relay):
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass bytes on until they end."""
+    """Copy bytes until the stream ends."""
     try:
         while data := await reader.read(65536):
             writer.write(data)

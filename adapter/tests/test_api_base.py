@@ -1,4 +1,4 @@
-"""What the forms of `api_base` mean."""
+"""Every form of `api_base`, and the addresses that it stands for."""
 
 import pytest
 

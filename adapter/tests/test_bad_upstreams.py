@@ -1,4 +1,4 @@
-"""Upstreams that are broken, slow or no Triton at all: each is told for what it is, and nothing leaks."""
+"""Broken or slow upstreams, and ones that are no Triton: the error names the fault, and nothing leaks."""
 
 import asyncio
 import json
@@ -93,7 +93,7 @@ def test_200_with_an_error_is_a_bad_gateway_with_tritons_words(
     assert (error.status_code, error.message) == (502, "the model is broken")
 
 
-def test_200_with_an_error_instead_of_a_stream_is_told_in_its_words(sdk: Sdk, upstream: Upstream) -> None:
+def test_200_with_an_error_instead_of_a_stream_is_reported_in_its_words(sdk: Sdk, upstream: Upstream) -> None:
     upstream.answer(http(b'{ "error": "the model is broken" }'))
     upstream.answer(http(b'{ "error": "the model is broken" }'))
     _, error = sdk.collect("m", ask("x"), api_base=upstream.url)
@@ -104,7 +104,7 @@ def test_200_with_an_error_instead_of_a_stream_is_told_in_its_words(sdk: Sdk, up
     )
 
 
-def test_a_reply_that_is_cut_off_is_told_so_and_not_repeated(sdk: Sdk, whole_upstream: Upstream) -> None:
+def test_a_reply_that_is_cut_off_is_an_error_and_not_retried(sdk: Sdk, whole_upstream: Upstream) -> None:
     whole_upstream.answer(http(b'{"outputs":[]}')[:-4])
     error = failure(lambda: sdk.completion("m", ask("x"), api_base=whole_upstream.url))
     assert (error.status_code, error.message) == (502, "Triton's answer broke off")
@@ -255,7 +255,7 @@ def test_leaving_an_awaited_stream_closes_the_upstream_connection(upstream: Upst
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
-def test_an_awaited_stream_that_nobody_holds_any_more_is_left(upstream: Upstream, begun: bool) -> None:
+def test_an_awaited_stream_without_a_reference_is_closed(upstream: Upstream, begun: bool) -> None:
     async def let_go() -> None:
         stream: Any = await triton_adapter.acompletion(
             "triton/m", ask("x"), api_base=upstream.url, stream=True

@@ -1,4 +1,4 @@
-"""The blocking calls: from any thread, inside a running event loop, on both sides of a fork, interrupted, left."""
+"""The blocking calls: from any thread, inside a running event loop, after a fork, interrupted, and cancelled."""
 
 import asyncio
 import signal
@@ -100,7 +100,7 @@ def test_leaving_a_stream_of_several_choices_closes_every_connection(upstream: U
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
-def test_a_stream_that_nobody_holds_any_more_is_left(upstream: Upstream, begun: bool) -> None:
+def test_a_stream_without_a_reference_is_closed(upstream: Upstream, begun: bool) -> None:
     upstream.answer(*chunked(ONE, end=False), then="hang")
     stream: Any = completion("triton/m", ask("x"), api_base=upstream.url, stream=True)
     if begun:
@@ -149,7 +149,7 @@ print(failure())
 """
 
 
-def test_a_program_without_a_file_to_spare_is_told_so_and_goes_on_once_it_has_some() -> None:
+def test_a_call_without_a_free_descriptor_fails_and_a_later_call_connects() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", NO_FILES], capture_output=True, text=True, timeout=30, check=True
     )
@@ -163,7 +163,8 @@ def test_an_interrupt_ends_the_wait_and_the_request(upstream: Upstream) -> None:
     main = threading.main_thread().ident
     upstream.on_post = lambda: signal.pthread_kill(main or 0, signal.SIGINT)
     upstream.answer(then="hang")
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+    # The parent process of the tests may have set SIGINT to be ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             completion("triton/m", ask("x"), api_base=upstream.url)

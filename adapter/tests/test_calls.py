@@ -1,4 +1,4 @@
-"""The keywords that are about the call itself, checked before anything is sent."""
+"""The keywords of the call itself. They are checked before anything is sent."""
 
 import json
 from types import ModuleType
@@ -140,7 +140,7 @@ def test_a_parameter_of_openais_is_no_slip_for_another(sdk: Sdk, triton: str) ->
 
 
 @pytest.mark.parametrize("port", ["grpc", "metrics"])
-def test_another_port_of_tritons_is_told_from_its_http_port(sdk: Sdk, port: str) -> None:
+def test_another_port_of_tritons_is_recognised_as_no_http_port(sdk: Sdk, port: str) -> None:
     from triton_emulator.emulator import Emulator
 
     with Emulator() as emulator:
@@ -165,7 +165,7 @@ def test_litellms_keywords_that_ask_for_nothing_pass(sdk: Sdk, triton: str) -> N
     assert reply.choices[0].message.content == "a"
 
 
-def test_a_name_that_nobody_knows_is_told(sdk: Sdk) -> None:
+def test_an_unknown_host_name_is_reported(sdk: Sdk) -> None:
     error = failure(
         lambda: sdk.completion("m", ask("x"), api_base="http://no-such-host.invalid:8000", num_retries=0)
     )

@@ -1,4 +1,4 @@
-"""Chat completions: what is checked, what reaches each backend, what comes back."""
+"""Chat completions: how requests are checked, what each backend receives, and what the reply holds."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ IMAGE = "data:image/png;base64," + base64.b64encode(b"not really a picture").dec
 
 
 def reported(sdk: Sdk, model: str, triton: str, **params: Any) -> Any:
-    """What a model received."""
+    """The inputs that a model received."""
     return read_report(sdk.completion(model, ask("REPORT"), api_base=triton, **params))
 
 
@@ -210,7 +210,7 @@ def test_a_required_input_that_nobody_set_is_missing_by_name(sdk: Sdk, triton: s
     assert reply.choices[0].message.content == "hi"
 
 
-def test_the_limit_of_a_caller_who_names_none_can_be_set(sdk: Sdk, triton: str) -> None:
+def test_the_default_token_limit_can_be_set(sdk: Sdk, triton: str) -> None:
     assert reported(sdk, "trtllm", triton)["inputs"]["max_tokens"] == [2000]
     assert reported(sdk, "trtllm", triton, default_max_tokens=77)["inputs"]["max_tokens"] == [77]
 
@@ -239,7 +239,7 @@ def test_further_choices_of_a_model_without_n_take_the_next_seeds(sdk: Sdk, trit
 @pytest.mark.parametrize(
     "model, flag", [("vllm", "stream"), ("trtllm_stream", "stream"), ("llmapi", "streaming")]
 )
-def test_tokens_are_asked_for_one_by_one_so_that_leaving_cancels(
+def test_tokens_are_requested_one_by_one_so_that_leaving_cancels(
     sdk: Sdk, triton: str, model: str, flag: str
 ) -> None:
     assert reported(sdk, model, triton)["inputs"][flag] == [True]
@@ -257,7 +257,7 @@ def test_a_prompt_asked_several_times_counts_once(sdk: Sdk, triton: str) -> None
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (6, 15)
 
 
-def test_a_model_of_two_texts_asked_for_two_choices_gives_two(sdk: Sdk, triton: str) -> None:
+def test_a_model_of_two_texts_gives_two_choices(sdk: Sdk, triton: str) -> None:
     reply = sdk.completion("two_texts", ask("SAY hi"), api_base=triton, n=2)
     assert [choice.message.content for choice in reply.choices] == ["hi", "hi"]
 
@@ -318,7 +318,7 @@ def streamed_logprobs(chunks: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("stop", [" STOP", "ST", "o STOP x"])
-def test_tokens_behind_a_stop_sequence_have_no_log_probabilities(sdk: Sdk, triton: str, stop: str) -> None:
+def test_tokens_after_a_stop_sequence_have_no_log_probabilities(sdk: Sdk, triton: str, stop: str) -> None:
     params: dict[str, Any] = {"api_base": triton, "logprobs": True, "stop": stop}
     tokens = {" STOP": ["one", " two"], "ST": ["one", " two", " STOP"], "o STOP x": ["one", " two"]}[stop]
     reply = sdk.completion("vllm", ask("SAY one two STOP x"), **params)

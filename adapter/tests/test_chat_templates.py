@@ -55,7 +55,7 @@ LAST_LINE = "{{ messages[-1].content }}"
 
 
 def prompt(sdk: Sdk, triton: str, messages: Any = CHAT, **params: Any) -> str:
-    """What the model is sent for a chat."""
+    """The prompt that the model receives for a chat."""
     reply = sdk.completion("flat", messages, api_base=triton, **params)
     return str(reply.choices[0].message.content).removeprefix("You said: ")
 
@@ -113,7 +113,7 @@ def test_a_tokenizer_config_is_used_with_its_special_tokens(
     assert prompt(sdk, triton, chat_template=str(tmp_path / given)) == "<s>Be terse.</s>"
 
 
-def test_a_template_beside_its_tokenizer_config_is_used(sdk: Sdk, triton: str, tmp_path: Path) -> None:
+def test_a_template_next_to_its_tokenizer_config_is_used(sdk: Sdk, triton: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
     (tmp_path / "chat_template.jinja").write_text("{{ bos_token }}{{ messages[-1].content }}")
     assert prompt(sdk, triton, chat_template=str(tmp_path)) == "<s>Bye"
@@ -140,7 +140,7 @@ def test_template_arguments_without_a_template_are_refused_by_name(sdk: Sdk, tri
     assert (error.status_code, error.param) == (400, "chat_template_kwargs")
 
 
-def test_what_a_template_refuses_is_told_in_its_words(sdk: Sdk, triton: str) -> None:
+def test_a_refusal_by_a_template_is_reported_in_its_words(sdk: Sdk, triton: str) -> None:
     template = "{{ raise_exception('roles must alternate') }}"
     error = failure(lambda: prompt(sdk, triton, chat_template=template))
     assert (error.status_code, error.param) == (400, "messages")

@@ -1,4 +1,4 @@
-"""The v2 infer codec, by its literal bytes."""
+"""The codec of v2 inference requests and responses, tested with literal bytes."""
 
 import struct
 

@@ -53,7 +53,7 @@ def test_streams_of_several_prompts_keep_their_indexes(sdk: Sdk, triton: str) ->
     assert [text_of(chunks, index) for index in range(4)] == ["a b", "a b", "c d", "c d"]
 
 
-def test_so_do_more_of_them_than_are_read_at_a_time(
+def test_streams_of_more_prompts_than_are_read_at_a_time_keep_their_indexes(
     sdk: Sdk, triton: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "STREAMS", 2)
@@ -146,7 +146,7 @@ def test_offsets_in_a_stream_go_on_where_the_last_chunk_ended(sdk: Sdk, triton: 
     ]
 
 
-def test_a_tokenizer_names_the_tokens_whose_numbers_are_told(sdk: Sdk, triton: str, tokenizer: str) -> None:
+def test_a_tokenizer_names_the_tokens_whose_numbers_are_given(sdk: Sdk, triton: str, tokenizer: str) -> None:
     reply = sdk.text_completion("trtllm", "SAY one two", api_base=triton, logprobs=0, tokenizer=tokenizer)
     assert reply.choices[0].logprobs == {
         "tokens": ["one", " two"],
@@ -156,7 +156,7 @@ def test_a_tokenizer_names_the_tokens_whose_numbers_are_told(sdk: Sdk, triton: s
     }
 
 
-def test_tokens_that_cannot_be_told_apart_keep_their_numbers_without_a_name(sdk: Sdk, triton: str) -> None:
+def test_tokens_with_equal_texts_keep_their_numbers_without_a_name(sdk: Sdk, triton: str) -> None:
     reply = sdk.text_completion("trtllm", "SAY one two", api_base=triton, logprobs=0)
     assert reply.choices[0].logprobs["tokens"] == ["", ""]
     assert reply.choices[0].logprobs["token_logprobs"] == [-0.5, -0.5]

@@ -1,4 +1,4 @@
-"""Many calls at once: threads and tasks share connections and never each other's answers."""
+"""Many calls at once: threads and tasks share connections, and each gets its own answer."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

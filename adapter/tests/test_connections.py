@@ -1,4 +1,4 @@
-"""Connections to Triton, byte by byte: what is kept, what is closed, what is read as what. Servers are bare sockets."""
+"""Connections to Triton: which are kept, which are closed, and how answers are read. The servers are bare sockets."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Served:
-    """A server that sends each connection's answers in turn, one for each request; then it closes the connection."""
+    """A server that sends one answer for each request of a connection, and closes it after the last one."""
 
     def __init__(self, *connections: list[bytes]) -> None:
         self.requests: list[bytes] = []
@@ -155,7 +155,7 @@ def test_a_body_is_read_to_its_end(answer: bytes, body: bytes) -> None:
 def test_what_is_no_whole_answer_is_an_error(answer: bytes, kind: type[AdapterError]) -> None:
     with served([answer]) as server, pytest.raises(kind) as caught:
         run(lambda pool: pool.send(get(server.url)))
-    # Only what had not begun to be answered may be asked again.
+    # Only a request whose answer had not begun may be sent again.
     assert caught.value.retryable == (answer == b"")
 
 
@@ -204,7 +204,7 @@ def test_a_stream_is_read_as_it_comes_and_its_connection_kept() -> None:
         parts = []
         while part := await reply.source.read():
             parts.append(part)
-        reply.source.close()  # it has ended: no harm
+        reply.source.close()  # closing a stream that has ended changes nothing
         return b"".join(parts) + (await pool.send(get(server.url))).body
 
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"
@@ -251,7 +251,7 @@ def test_a_stream_that_comes_whole_as_its_reader_leaves_frees_its_connection() -
         asking = asyncio.ensure_future(pool.send(get(server.url, stream=True, silence=10)))
         while not any(connection.state is State.DONE for connection in pool._all):  # noqa: ASYNC110
             await asyncio.sleep(0)
-        asking.cancel()  # it has an answer, and has not seen it yet
+        asking.cancel()  # its answer has come, but the task has not run since
         with pytest.raises(asyncio.CancelledError):
             await asking
         body: bytes = (await pool.send(get(server.url))).body
@@ -316,7 +316,7 @@ def test_what_came_of_a_stream_before_it_broke_is_read_first() -> None:
         assert run(read) == [b"abc"]
 
 
-def test_a_reader_who_takes_their_time_holds_the_sender_up() -> None:
+def test_a_slow_reader_makes_the_sender_wait() -> None:
     size = HIGH_WATER * 40
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
 

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - the numbers are names
-"""The defects that were found in LiteLLM's Triton provider, by number: each is right here."""
+"""The defects that were found in LiteLLM's Triton provider, by number. This SDK has none of them."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from triton_adapter import Target, errors
 
 
 def reported(sdk: Sdk, model: str, triton: str, **params: Any) -> Any:
-    """What a model received."""
+    """The inputs that a model received."""
     return read_report(sdk.completion(model, ask("REPORT"), api_base=triton, **params))
 
 
@@ -176,7 +176,7 @@ def test_D11_base64_is_little_endian_fp32(sdk: Sdk, triton: str) -> None:
     assert reply.data[0].embedding == base64.b64encode(struct.pack("<4f", 3, 1, 0, -1)).decode()
 
 
-def test_D11_float_may_be_asked_for(sdk: Sdk, triton: str) -> None:
+def test_D11_float_can_be_requested(sdk: Sdk, triton: str) -> None:
     assert sdk.embedding("embed", ["abc"], api_base=triton, encoding_format="float").data[0].embedding == [
         3,
         1,
@@ -260,7 +260,7 @@ def test_D17_a_text_cut_at_the_limit_says_length_in_a_stream(sdk: Sdk, triton: s
         assert (text_of(chunks), ends_of(chunks)) == ("one two", ["length"])
 
 
-def test_D17_usage_that_nobody_counted_says_that_it_is_an_estimate(sdk: Sdk, triton: str) -> None:
+def test_D17_estimated_usage_says_that_it_is_an_estimate(sdk: Sdk, triton: str) -> None:
     usage = sdk.completion("flat", ask("SAY one two three four"), api_base=triton).usage
     assert usage.estimated is True
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (6, 5, 11)
@@ -268,7 +268,7 @@ def test_D17_usage_that_nobody_counted_says_that_it_is_an_estimate(sdk: Sdk, tri
 
 def test_D18_the_key_and_extra_headers_reach_triton(sdk: Sdk, triton: str) -> None:
     params: dict[str, Any] = {"api_key": "k3y", "extra_headers": {"X-Team": "blue"}}
-    for model in ("trtllm", "flat"):  # 2.51 hands headers to the model on infer, not on generate
+    for model in ("trtllm", "flat"):  # 2.51 forwards headers to the model on infer, not on generate
         sent = reported(sdk, model, triton, **params)["parameters"]
         assert (sent["Authorization"], sent["X-Team"]) == ("Bearer k3y", "blue")
 
@@ -387,7 +387,7 @@ def test_D24_a_model_that_never_ends_times_out(sdk: Sdk, triton: str) -> None:
     assert (error.status_code, error.code) == (504, "upstream_timeout")
 
 
-def test_D25_nothing_but_triton_is_asked(sdk: Sdk, upstream: Upstream) -> None:
+def test_D25_only_triton_is_contacted(sdk: Sdk, upstream: Upstream) -> None:
     for _ in range(3):
         upstream.answer(*chunked(event(text_output="hi")))
     for _ in range(3):
@@ -420,7 +420,7 @@ def test_D26_a_refusal_after_the_last_retry_is_the_upstreams_own(sdk: Sdk, upstr
     assert len(upstream.posts) == 2
 
 
-def test_D27_importing_loads_no_client_and_asks_nobody() -> None:
+def test_D27_importing_loads_no_client_and_opens_no_connection() -> None:
     program = (
         "import sys; from triton_adapter import completion, aembedding, errors;"
         "print(sorted(set(sys.modules) & {'httpx', 'aiohttp', 'jinja2', 'tokenizers', 'numpy', 'fastapi', 'pydantic'}))"

@@ -1,4 +1,4 @@
-"""What the adapter learns of a model, when it learns it anew, and what it does where nothing can be learnt."""
+"""Metadata of models: what the adapter reads, when it reads it again, and what it does where there is none."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_an_unknown_model_at_a_bare_address_is_not_found_by_the_real_server(
     assert error.message == "Request for unknown model: 'm' is not found"
 
 
-def test_a_version_is_asked_for_by_its_number(sdk: Sdk, triton: str) -> None:
+def test_a_version_is_requested_by_its_number(sdk: Sdk, triton: str) -> None:
     assert (
         sdk.completion("flat", ask("SAY a"), api_base=triton, model_version="1").choices[0].message.content
         == "a"
@@ -184,7 +184,7 @@ def test_a_setting_that_does_not_fit_is_refused_by_name(
     assert (error.status_code, error.param) == (400, param)
 
 
-def test_generate_can_be_asked_for_where_infer_would_do(sdk: Sdk, whole_upstream: Upstream) -> None:
+def test_generate_can_be_set_for_a_model_that_also_takes_infer(sdk: Sdk, whole_upstream: Upstream) -> None:
     whole_upstream.answer(http(b'{"text_output":"hi"}'))
     reply = sdk.completion("m", ask("x"), api_base=whole_upstream.url, operation="generate")
     assert reply.choices[0].message.content == "hi"

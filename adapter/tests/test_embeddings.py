@@ -1,4 +1,4 @@
-"""Embeddings: every form of input and of model, in order, in one piece."""
+"""Embeddings: every form of input and of model. The vectors have the order of the inputs."""
 
 import base64
 import json
@@ -65,7 +65,7 @@ def test_many_texts_go_side_by_side_in_requests_the_model_can_take(
     }
     whole_upstream.config = {"max_batch_size": 4}
 
-    together = threading.Barrier(3)  # all of them are under way at the same time
+    together = threading.Barrier(3)  # passes only if all three requests are in flight at once
 
     def reply(rows: int) -> bytes:
         together.wait(10)
@@ -82,7 +82,7 @@ def test_many_texts_go_side_by_side_in_requests_the_model_can_take(
     assert sorted(text for item in sent for text in item["data"]) == TEXTS
 
 
-def test_smaller_requests_can_be_asked_for(sdk: Sdk, triton: str) -> None:
+def test_the_size_of_requests_can_be_set(sdk: Sdk, triton: str) -> None:
     reply = sdk.embedding("embed_flat", TEXTS, api_base=triton, max_batch_size=3)
     assert [item.embedding for item in reply.data] == VECTORS
 
@@ -174,7 +174,7 @@ def test_what_triton_cannot_carry_is_refused_by_name(sdk: Sdk, triton: str) -> N
 
 
 def embeds_by_event(upstream: Upstream) -> None:
-    """Make the upstream's model a decoupled embedder."""
+    """Make the upstream's model a decoupled embedding model."""
     upstream.metadata = {
         "name": "m",
         "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
@@ -209,7 +209,7 @@ def test_a_decoupled_embedder_that_does_not_answer_once_is_an_error(
     assert type(failure(lambda: sdk.embedding("m", "a", api_base=upstream.url))) is kind
 
 
-def test_an_unknown_embedder_is_told_in_tritons_words(sdk: Sdk, triton: str) -> None:
+def test_an_unknown_embedding_model_is_reported_in_tritons_words(sdk: Sdk, triton: str) -> None:
     error = failure(lambda: sdk.embedding("nope", "a", api_base=triton))
     assert (error.status_code, error.message) == (404, "Request for unknown model: 'nope' is not found")
     assert failure(lambda: sdk.embedding("embed", None, api_base=triton)).param == "input"

@@ -1,4 +1,4 @@
-"""The reader of Triton's event streams: the same events however the bytes are cut."""
+"""The reader of Triton's event streams: it gives the same events however the bytes are cut."""
 
 from contextlib import suppress
 from itertools import pairwise

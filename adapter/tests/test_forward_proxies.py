@@ -1,4 +1,4 @@
-"""HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY: who is asked through whom, and who is shown what."""
+"""HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY: which proxy a request takes, and which headers it gets."""
 
 import asyncio
 from typing import Any
@@ -15,13 +15,13 @@ from triton_adapter.client import AsyncClient
 from triton_adapter.target import Target
 from triton_adapter.transport.forward import environment
 
-# No such machine: only a proxy that finds it elsewhere can reach it.
+# No machine has this name. Only a proxy that resolves it elsewhere can reach the server.
 NAMED = "http://triton.invalid:8000"
 SECURED = "https://triton.invalid:8443"
 
 
 def told(api_base: str, *, times: int = 1, stream: bool = False, **settings: Any) -> list[Any]:
-    """What a model of `api_base` answers, asked as often as that on one client: texts, or the chunks of a stream."""
+    """The answers of a model at `api_base` to `times` requests of one client: texts, or the chunks of a stream."""
 
     async def asking() -> list[Any]:
         target = Target.of("triton/vllm", api_base, settings=settings, api_key="the-key-of-triton", retries=0)
@@ -76,12 +76,12 @@ def test_an_https_address_is_asked_through_a_tunnel_and_the_proxy_is_shown_its_n
     assert "Proxy-Authorization" not in sent
 
 
-def test_who_is_behind_a_tunnel_has_to_show_their_own_name(
+def test_a_server_reached_through_a_tunnel_must_have_a_certificate_for_its_name(
     triton: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with TlsGateway(triton) as gateway, ForwardProxy(gateway.url) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        error = failure(SECURED, ssl_verify=AUTHORITY)  # the certificate is localhost's
+        error = failure(SECURED, ssl_verify=AUTHORITY)  # the certificate is for localhost
     assert (error.status_code, error.code) == (502, "upstream_certificate")
 
 
@@ -150,7 +150,7 @@ def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, url
     ],
     ids=["403", "407", "no HTTP", "more than a head", "half a head", "an endless head", "407 in the open"],
 )  # fmt: skip
-def test_a_proxy_that_refuses_is_told_from_triton(
+def test_a_refusal_by_a_proxy_is_distinguished_from_tritons(
     monkeypatch: pytest.MonkeyPatch, answer: bytes, api_base: str, message: str
 ) -> None:
     with ForwardProxy("http://nobody:9", answer=answer) as proxy:
@@ -176,7 +176,7 @@ def test_a_tunnel_that_may_be_had_later_is_asked_for_again(
 
 
 @pytest.mark.parametrize("api_base", [NAMED, SECURED])
-def test_a_proxy_that_is_not_there_is_told_from_triton(
+def test_an_unreachable_proxy_is_distinguished_from_triton(
     monkeypatch: pytest.MonkeyPatch, api_base: str
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):

@@ -1,4 +1,4 @@
-"""Leaving a call ends the generation: the model itself notices, in the emulator as in the real server."""
+"""Leaving a call ends the generation. The model of each server sees the cancellation."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ from triton_adapter import acompletion, completion
 
 
 def cancelled(triton: str) -> int:
-    """How many generations the model has seen cancelled."""
+    """How many of its generations the model has seen cancelled."""
     return int(completion("triton/endless", ask("COUNT"), api_base=triton).choices[0].message.content or "")
 
 
 def wait_for(triton: str, count: int) -> None:
-    """Ask the model until it has seen that many."""
+    """Ask the model until it has seen that many cancellations."""
     deadline = time.monotonic() + 60
     while cancelled(triton) < count:
         assert time.monotonic() < deadline, "the generation went on"

@@ -1,4 +1,4 @@
-"""Replies as the openai client's own types read them: nothing is missing, nothing is of another kind."""
+"""Replies pass through the openai client's own types unchanged: no field is missing or has another type."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ CHATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def read_by(kind: Any, reply: Any) -> None:
-    """What the client's type makes of a reply is the reply."""
+    """Check that a reply is unchanged after the client's type has read it."""
     dumped = reply.model_dump()
     assert kind.model_validate(dumped).model_dump(exclude_unset=True) == dumped
 
@@ -56,7 +56,7 @@ def test_a_text_completion_and_its_chunks_are_ones(sdk: Sdk, triton: str) -> Non
     assert len(chunks) > 2
     for chunk in chunks:
         dumped = chunk.model_dump()
-        # The type knows no null here, though OpenAI's chunks have one until the last; the client reads both.
+        # OpenAI's chunks hold a null here until the last one. The type allows none, but the client reads it.
         read = Completion.model_validate(
             {
                 **dumped,

@@ -1,4 +1,4 @@
-"""The SDK calls of LiteLLM's Triton page, as they stand there."""
+"""The SDK calls of LiteLLM's Triton page, unchanged."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from triton_adapter import aembedding, completion
 
 @pytest.fixture(scope="module")
 def built_in() -> Iterator[str]:
-    """An emulator with nothing but its defaults."""
+    """An emulator with default options."""
     from triton_emulator.emulator import Emulator
 
     with Emulator() as emulator:

@@ -1,4 +1,4 @@
-"""Typed replies: attributes as the OpenAI client has them, items as LiteLLM allows them."""
+"""Typed replies: their fields are attributes, as in the OpenAI client, and items, as in LiteLLM."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Retries as values: how long is waited, for what, how often. Nobody waits here."""
+"""Retries: after which errors, how often, and after how long. The waits are computed, not slept."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from triton_adapter.triton.replies import read_error
 
 
 def waits(target: Target, failures: Sequence[AdapterError]) -> tuple[list[float], AdapterError | None]:
-    """The seconds waited between attempts that fail one after the other, and the error in the end, if there is one."""
+    """The seconds between attempts that fail one after the other, and the final error, if there is one."""
     left = list(failures)
 
     def attempt() -> Steps:

@@ -1,4 +1,4 @@
-"""An https address: what is trusted, what is shown, and what is said when either is refused."""
+"""An https address: which servers are trusted, which client certificate is sent, and the errors if one is refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +14,14 @@ from triton_adapter import errors
 
 @pytest.fixture
 def gateway(triton: str) -> Iterator[str]:
-    """Each Triton, behind TLS."""
+    """Each Triton, reached over TLS."""
     with TlsGateway(triton) as running:
         yield running.url
 
 
 @pytest.fixture
 def strict_gateway(triton: str) -> Iterator[str]:
-    """Each Triton, behind TLS that asks for a client's certificate."""
+    """Each Triton, reached over TLS that requires a client certificate."""
     with TlsGateway(triton, ask_client=True) as running:
         yield running.url
 
@@ -36,7 +36,7 @@ def test_an_https_address_is_called(sdk: Sdk, gateway: str, verify: bool | str) 
     assert sdk.embedding("embed", "abc", api_base=gateway, ssl_verify=verify).data[0].embedding[0] == 3
 
 
-def test_a_certificate_of_a_stranger_is_refused_with_the_way_out(sdk: Sdk, gateway: str) -> None:
+def test_an_untrusted_certificate_is_refused_with_the_fix(sdk: Sdk, gateway: str) -> None:
     error = failure(lambda: sdk.completion("flat", ask("x"), api_base=gateway))
     assert isinstance(error, errors.APIConnectionError)
     assert (error.status_code, error.code, error.retryable) == (502, "upstream_certificate", False)
@@ -65,7 +65,7 @@ def test_a_certificate_that_is_renewed_is_used_by_the_next_connection(
     sdk: Sdk, gateway: str, tmp_path: Path
 ) -> None:
     authority = tmp_path / "authority.pem"
-    authority.write_bytes(Path(CLIENT_ALONE).read_bytes())  # trusts a stranger alone
+    authority.write_bytes(Path(CLIENT_ALONE).read_bytes())  # the only trusted certificate is unrelated
     asked = {"api_base": gateway, "ssl_verify": str(authority), "num_retries": 0}
     assert failure(lambda: sdk.completion("flat", ask("x"), **asked)).code == "upstream_certificate"
     authority.write_text("half a file")
@@ -74,7 +74,7 @@ def test_a_certificate_that_is_renewed_is_used_by_the_next_connection(
     assert sdk.completion("flat", ask("x"), **asked).choices[0].message.content
 
 
-def test_https_where_http_is_spoken_is_told(sdk: Sdk, triton: str) -> None:
+def test_https_to_an_http_port_is_reported(sdk: Sdk, triton: str) -> None:
     address = triton.replace("http:", "https:")
     error = failure(lambda: sdk.completion("flat", ask("x"), api_base=address, num_retries=0))
     assert (error.status_code, error.code) == (502, "upstream_tls")
@@ -84,7 +84,7 @@ def test_https_where_http_is_spoken_is_told(sdk: Sdk, triton: str) -> None:
     )
 
 
-def test_https_where_another_protocol_is_spoken_is_told(sdk: Sdk, upstream: Upstream) -> None:
+def test_https_to_a_port_of_another_protocol_is_reported(sdk: Sdk, upstream: Upstream) -> None:
     address = upstream.url.replace("http:", "https:")
     error = failure(lambda: sdk.completion("m", ask("x"), api_base=address, num_retries=0))
     assert (error.status_code, error.code) == (502, "upstream_tls")

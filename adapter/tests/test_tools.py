@@ -1,4 +1,4 @@
-"""Tools: shown by the template, called in the text, read by the parser, whole and in streams."""
+"""Tools: the template lists them, the model calls them in its text, and the parser reads the calls."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
     for name in ("weather", "time")
 ]
-# Passes the last message on, so that a test can say what the model answers.
+# The prompt is the last message, so that a test determines the model's answer.
 ECHO = "{{ messages[-1].content }}"
 WEATHER = ("weather", '{"city": "Zürich {"}')
 TIME = ("time", "{}")
@@ -185,7 +185,7 @@ def test_a_long_call_that_comes_in_small_parts_is_read_once_not_with_each(
 
 
 def pairs(text: str) -> list[str]:
-    """A text in parts of two letters."""
+    """Cut a text into parts of two letters."""
     return [text[at : at + 2] for at in range(0, len(text), 2)]
 
 
@@ -229,7 +229,7 @@ def test_blanks_without_end_are_not_read_anew_with_each(
     assert reads == 0
 
 
-# What a parser has read, and what its repr says then: its state, the calls so far, the text not passed on.
+# The text that a parser has read, and its repr then: its state, the calls so far, the characters held back.
 STATES = [
     ("hermes", "", "START, 0 calls, 0 characters held back"),
     ("hermes", "\n", "START, 0 calls, 1 characters held back"),

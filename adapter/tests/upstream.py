@@ -1,4 +1,4 @@
-"""An upstream that answers with literal bytes: everything a Triton, a gateway or a broken network may send."""
+"""An upstream that answers with literal bytes, as a Triton, a gateway or a broken network may send them."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ ANSWER = {"name": "text_output", "datatype": "BYTES", "shape": [1]}
 
 @dataclass
 class Received:
-    """One request as it came."""
+    """One request as it was received."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Received:
 
 @dataclass
 class Answer:
-    """What to send: segments, each in a write of its own; then close, reset, hang, trickle or keep the connection."""
+    """Segments, each sent in its own write, and what follows: close, reset, hang, trickle or keep the connection."""
 
     segments: Iterable[bytes] = ()
     then: str = "close"
@@ -47,7 +47,7 @@ def http(body: bytes, *, status: str = "200 OK", kind: str = "application/json",
 
 
 def chunked(*parts: bytes, kind: str = "text/event-stream; charset=utf-8", end: bool = True) -> list[bytes]:
-    """A chunked HTTP reply: the head and each part as a segment; without `end` its last chunk is missing."""
+    """A chunked HTTP reply. The head and each part are segments. Without `end` the last chunk is missing."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     found = [head, *(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)]
     return [*found, b"0\r\n\r\n"] if end else found
@@ -59,7 +59,7 @@ def event(**values: Any) -> bytes:
 
 
 class Upstream:
-    """A server whose model is `m`; every request that is not for metadata takes the next answer of `answers`."""
+    """A server with the model `m`. Every request except those for metadata gets the next one of `answers`."""
 
     def __init__(self, *, decoupled: bool = True) -> None:
         self.answers: deque[Answer] = deque()
@@ -67,7 +67,7 @@ class Upstream:
         self.left = threading.Event()
         self.leavers = threading.Semaphore(0)
         self.hide_config = False
-        # An answer made from the number of rows that an infer request holds.
+        # Makes an answer from the number of rows in an inference request.
         self.answer_rows: Callable[[int], bytes] | None = None
         self.on_post: Callable[[], None] = lambda: None
         self.metadata: Json | None = {
@@ -96,7 +96,7 @@ class Upstream:
         return [request for request in self.received if request.method == "POST"]
 
     def leave(self) -> None:
-        """Take note that a client left."""
+        """Record that a client has left."""
         self.left.set()
         self.leavers.release()
 
@@ -148,7 +148,7 @@ class Upstream:
                 try:
                     for segment in answer.segments:
                         self.wfile.write(segment)
-                except OSError:  # the client left in the middle
+                except OSError:  # the client left before the answer was complete
                     upstream.leave()
                     self.close_connection = True
                     return
@@ -156,7 +156,7 @@ class Upstream:
                     with suppress(OSError):
                         self.connection.recv(1)
                     upstream.leave()
-                if answer.then == "trickle":  # a blank now and then, until the client leaves
+                if answer.then == "trickle":  # send one blank at a time until the client leaves
                     with suppress(OSError):
                         while not upstream.left.wait(0.02):
                             self.wfile.write(b" ")

@@ -13,7 +13,7 @@ NAMES = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
 
 @pytest.fixture(scope="session")
 def proxy(triton: str) -> Iterator[ProxyServer]:
-    """A proxy of every model of `models`, by its own name; `wild/NAME` is a pattern, `gpt-4` an alias."""
+    """A proxy that serves every model of `models` under its own name. `wild/*` is a wildcard, `gpt-4` an alias."""
     with serve(
         *(entry(name, triton, name) for name in NAMES),
         entry("wild/*", triton, "*"),

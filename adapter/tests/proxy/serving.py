@@ -1,4 +1,4 @@
-"""Serving proxies for tests, and asking them: over real sockets, in literal JSON."""
+"""Starts proxies for tests and sends them literal JSON over real sockets."""
 
 import json
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 
 def serve(*models: dict[str, Any], **sections: Any) -> AbstractContextManager[ProxyServer]:
-    """A proxy of a config; it has a master key unless `general_settings` says otherwise."""
+    """Run a proxy with this config. It has a master key unless `general_settings` says otherwise."""
     sections.setdefault("general_settings", {"master_key": MASTER})
     text = yaml.safe_dump({"model_list": list(models), **sections})
     return ProxyServer(read_config(text, {}))
@@ -32,25 +32,25 @@ def entry(name: str, api_base: str, model: str = "m", **params: Any) -> dict[str
 
 
 def post(proxy: ProxyServer, path: str, body: Any, **headers: str) -> httpx.Response:
-    """Post JSON, or bytes as they are, with the master key."""
+    """POST JSON, or bytes unchanged, with the master key."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(proxy.url + path, content=content, headers={**BEARER, **given})
 
 
 def get(proxy: ProxyServer, path: str, **headers: str) -> httpx.Response:
-    """Get with the master key."""
+    """GET with the master key."""
     return httpx.get(proxy.url + path, headers={**BEARER, **headers})
 
 
 def chat(proxy: ProxyServer, model: str = "m", content: str = "hello", **params: Any) -> httpx.Response:
-    """Ask for a chat completion with the master key."""
+    """Request a chat completion with the master key."""
     messages = [{"role": "user", "content": content}]
     return post(proxy, "/v1/chat/completions", {"model": model, "messages": messages, **params})
 
 
 def error_of(reply: httpx.Response) -> tuple[int, Any, Any]:
-    """The status, param and code of an error that has OpenAI's shape and nothing else."""
+    """Check that a reply is an OpenAI error object without other fields; return its status, param and code."""
     document = reply.json()
     assert list(document) == ["error"], document
     assert list(document["error"]) == ["message", "type", "param", "code"], document
@@ -60,6 +60,6 @@ def error_of(reply: httpx.Response) -> tuple[int, Any, Any]:
 
 
 def events(text: str) -> list[Any]:
-    """The events of a stream; the last may be the word [DONE]."""
+    """The events of a stream. The last one may be `[DONE]`."""
     found = [part.removeprefix("data: ") for part in text.split("\n\n") if part]
     return [part if part == "[DONE]" else json.loads(part) for part in found]

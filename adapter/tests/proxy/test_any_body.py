@@ -1,4 +1,4 @@
-"""Bodies that nobody would think of: whatever is sent, the answer is an answer or OpenAI's error, never a failure."""
+"""Generated request bodies: the proxy answers every one of them with a reply or with OpenAI's error object."""
 
 import json
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_any_body_is_answered_or_refused_in_openais_words(
         assert reply.content
         return
     status, _, _ = error_of(reply)
-    # A model that is no embedder answers an embeddings request with what is no embedding.
+    # The model is no embedding model: its reply to an embeddings request holds no vectors.
     assert status < 500 or (status == 502 and path == "/v1/embeddings")
 
 

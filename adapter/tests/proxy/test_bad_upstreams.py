@@ -1,4 +1,4 @@
-"""Upstreams that are no Triton, or a broken one: 502, 503 or 504, never a false answer, and nothing of theirs shown."""
+"""Broken upstreams: the proxy answers 502, 503 or 504, and shows nothing of the upstream's reply."""
 
 import socket
 from collections.abc import Callable
@@ -62,7 +62,7 @@ BROKEN: dict[str, tuple[Callable[[Upstream], None], int, str | None]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_answer_is_a_gateways_error(whole_upstream: Upstream, name: str) -> None:
     prepare, status, code = BROKEN[name]
-    for _ in range(4):  # refreshing what is known of the model may ask once more
+    for _ in range(4):  # refreshing the model's metadata may send one more request
         prepare(whole_upstream)
     reply, told = asked(whole_upstream)
     assert told[0] == status
@@ -80,7 +80,7 @@ def test_a_connection_that_is_reset_is_502(upstream: Upstream, stream: bool) -> 
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_nobody_at_the_address_is_503_with_retry_after(stream: bool) -> None:
+def test_an_address_where_nothing_listens_is_503_with_retry_after(stream: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with serve(entry("m", f"http://127.0.0.1:{port}"), router_settings=ONE) as proxy:

@@ -1,4 +1,4 @@
-"""`triton-proxy`: it says what is wrong before it starts, serves, drains and stops."""
+"""`triton-proxy`: it reports mistakes before it starts, serves requests, drains and stops."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from adapter.tests.proxy.serving import BEARER, MASTER
 from adapter.tests.upstream import Answer, Upstream, chunked, event, http
 from triton_adapter.cli import main
 
-# A test authority and a server of 127.0.0.1 that it vouches for.
+# A test authority, and a server certificate for 127.0.0.1 that it has issued.
 PEM = Path(__file__).parents[3] / "emulator/tests/frontends/certificates"
 CONFIG = """\
 model_list:
@@ -41,7 +41,7 @@ def config(tmp_path: Path) -> Path:
 
 @contextmanager
 def running(config: Path, *flags: str, scheme: str = "http") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, and the address it says it serves on."""
+    """Run the command; yield its process and the address that it prints."""
     process = subprocess.Popen(
         [sys.executable, "-m", "triton_adapter.cli", "--config", str(config), "--port", "0", *flags],
         stdout=subprocess.PIPE,
@@ -65,7 +65,7 @@ def test_a_config_that_is_right_is_said_to_be(config: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == f"{config}: 1 model, keys are required\n"
 
 
-def test_warnings_are_told_and_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_printed_and_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(CONFIG.format(url="http://t") + "litellm_settings: {cache: true}\n")
     assert main(["--check", str(path)]) == 0
@@ -90,7 +90,7 @@ def test_without_a_master_key_it_does_not_listen_to_the_world(
     assert "--allow-weak-master-key" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(config: Path) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "triton_adapter.cli", "--config", str(config)]
@@ -102,14 +102,16 @@ def test_a_port_that_is_taken_is_told_in_one_line(config: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
-def test_what_is_no_port_is_told(config: Path, capsys: pytest.CaptureFixture[str], port: str) -> None:
+def test_a_number_that_is_no_port_is_reported(
+    config: Path, capsys: pytest.CaptureFixture[str], port: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--config", str(config), f"--port={port}"])
     assert ended.value.code == 2
     assert f"'{port}' is not a port: 0 to 65535" in capsys.readouterr().err
 
 
-def test_an_address_that_is_not_this_machines_is_told(
+def test_an_address_that_is_not_this_machines_is_reported(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--config", str(config), "--host", "192.0.2.1", "--port", "0"]) == 1
@@ -120,7 +122,7 @@ def test_an_address_that_is_not_this_machines_is_told(
 @pytest.mark.parametrize(
     "held", [b"this is no database, but it is long enough to be taken for one" * 9, None]
 )
-def test_a_key_store_that_is_none_is_told(
+def test_a_file_that_is_no_key_store_is_reported(
     config: Path, capsys: pytest.CaptureFixture[str], held: bytes | None
 ) -> None:
     keys = config.with_name("config.keys.db")
@@ -132,7 +134,7 @@ def test_a_key_store_that_is_none_is_told(
     assert capsys.readouterr().err.startswith(f"triton-proxy: {keys}: the key store cannot be used; see ")
 
 
-def test_it_serves_and_keeps_its_keys_beside_the_config(config: Path) -> None:
+def test_it_serves_and_keeps_its_key_store_next_to_the_config(config: Path) -> None:
     with running(config) as (process, url):
         made = httpx.post(f"{url}/key/generate", headers=BEARER, json={"key_alias": "x"}).json()
         assert httpx.get(f"{url}/v1/models", headers={"x-api-key": made["key"]}).status_code == 200
@@ -161,7 +163,7 @@ def test_it_finishes_what_is_under_way_before_it_stops(tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
-def test_a_stream_goes_on_to_its_end_while_nobody_new_is_let_in(tmp_path: Path) -> None:
+def test_a_stream_continues_to_its_end_while_new_connections_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     go_on = threading.Event()
 
@@ -241,7 +243,7 @@ def test_it_serves_https_with_litellms_flags(config: Path) -> None:
         ("server.pem", "server.pem", f"{PEM}/server.pem and {PEM}/server.pem cannot be used: "),
     ],
 )
-def test_a_certificate_that_cannot_be_used_is_told(
+def test_a_certificate_that_cannot_be_used_is_reported(
     config: Path, capsys: pytest.CaptureFixture[str], certificate: str, key: str | None, told: str
 ) -> None:
     flags = ["--ssl_certfile_path", str(PEM / certificate)]
@@ -251,7 +253,7 @@ def test_a_certificate_that_cannot_be_used_is_told(
     assert capsys.readouterr().err.startswith(f"triton-proxy: {told}")
 
 
-def test_what_takes_too_long_to_finish_is_told_to_come_back(tmp_path: Path) -> None:
+def test_a_request_that_outlasts_the_drain_gets_503_with_retry_after(tmp_path: Path) -> None:
     with Upstream(decoupled=False) as upstream:
         path = tmp_path / "c.yaml"
         path.write_text(CONFIG.format(url=upstream.url) + "general_settings: {drain_seconds: 0}\n")

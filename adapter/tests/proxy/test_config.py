@@ -1,4 +1,4 @@
-"""LiteLLM's config.yaml: what it means, and that every mistake in it is told with its line and its fix."""
+"""LiteLLM's config.yaml: how it is read, and how each mistake in it is reported with its line and its fix."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -25,13 +25,13 @@ def read(text: str, **environ: str) -> Config:
 
 
 def mistakes(text: str, **environ: str) -> list[str]:
-    """What is wrong with a config, line by line."""
+    """The mistakes of a config, one in each line."""
     with pytest.raises(ConfigError) as caught:
         read_config(text, environ)
     return str(caught.value).splitlines()
 
 
-def test_the_documentation_pages_config_is_told_its_stray_quote_and_its_placeholder() -> None:
+def test_the_stray_quote_and_the_placeholder_of_the_documentation_pages_config_are_reported() -> None:
     page = (
         "model_list:\n"
         "  - model_name: my-triton-model\n"
@@ -46,7 +46,7 @@ def test_the_documentation_pages_config_is_told_its_stray_quote_and_its_placehol
     ]
 
 
-def test_everything_that_litellm_lets_one_say_of_a_deployment() -> None:
+def test_every_setting_of_a_deployment_in_litellm_is_read() -> None:
     entry = read(
         ONE
         + """\
@@ -80,7 +80,7 @@ def test_everything_that_litellm_lets_one_say_of_a_deployment() -> None:
     assert (target.settings.profile, target.settings.chat_template) == ("trtllm", "chatml")
 
 
-def test_the_other_sections() -> None:
+def test_the_other_sections_are_read() -> None:
     config = read(
         ONE
         + """\
@@ -401,21 +401,21 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_its_fix(text: str, told: list[str]) -> None:
+def test_a_mistake_is_reported_with_its_line_and_its_fix(text: str, told: list[str]) -> None:
     assert mistakes(text) == told
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     text = ONE.replace("triton/m", "m").replace("http:", "ftp:") + "general_settings: {master_kye: x}\n"
     assert [line.split(":")[1] for line in mistakes(text)] == ["4", "6"]
 
 
-def test_a_variable_that_is_empty_is_told_as_such() -> None:
+def test_a_variable_that_is_empty_is_reported_as_empty() -> None:
     told = mistakes(ONE.replace("http://triton:8000", "os.environ/URL"), URL="")
     assert "URL is empty" in told[0]
 
 
-def test_what_has_no_effect_here_is_said_and_nothing_else_happens() -> None:
+def test_a_setting_without_effect_is_only_warned_of() -> None:
     config = read(
         ONE
         + "      input_cost_per_token: 0.1\n"
@@ -438,7 +438,7 @@ def test_a_key_is_in_no_representation_of_a_config() -> None:
     assert "secret" not in repr(config)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the file cannot be read: No such file or directory"):
         read_file(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"\xe9")

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - the numbers are names
-"""The defects that were found in LiteLLM's proxy for Triton, by number: each is right here, over HTTP."""
+"""The defects that were found in LiteLLM's proxy for Triton, by number. This proxy has none of them."""
 
 import json
 import subprocess
@@ -22,14 +22,14 @@ def test_D1_an_error_in_mid_stream_is_an_event_and_no_stop(proxy: ProxyServer) -
     assert not any(choice["finish_reason"] for one in told[:-1] for choice in one["choices"])
 
 
-def test_D2_a_stream_of_a_model_behind_infer_has_its_text(triton: str) -> None:
+def test_D2_a_stream_of_a_model_called_by_infer_has_its_text(triton: str) -> None:
     with serve(entry("m", f"{triton}/v2/models/flat/infer", "flat")) as proxy:
         told = events(chat(proxy, content="SAY one two", stream=True).text)
     text = "".join(choice["delta"].get("content", "") for one in told[:-1] for choice in one["choices"])
     assert (text, told[-1]) == ("one two", "[DONE]")
 
 
-def test_D3_the_users_question_is_sent_beside_the_system_prompt(triton: str) -> None:
+def test_D3_the_users_question_is_sent_with_the_system_prompt(triton: str) -> None:
     messages = [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Who are you?"}]
     with serve(entry("m", f"{triton}/v2/models/flat/infer", "flat")) as proxy:
         reply = post(proxy, "/chat/completions", {"model": "m", "messages": messages})
@@ -102,7 +102,7 @@ def test_D13_a_model_with_a_batch_dimension_works(proxy: ProxyServer) -> None:
     assert chat(proxy, "trtllm", "SAY hi").json()["choices"][0]["message"]["content"] == "hi"
 
 
-def test_D14_a_decoupled_model_behind_infer_goes_over_to_generate(triton: str) -> None:
+def test_D14_a_decoupled_model_at_an_infer_address_is_called_by_generate(triton: str) -> None:
     with serve(entry("m", f"{triton}/v2/models/vllm/infer", "vllm")) as proxy:
         assert chat(proxy, content="SAY hi").json()["choices"][0]["message"]["content"] == "hi"
 
@@ -178,7 +178,7 @@ def test_D22_an_error_in_a_200_is_a_gateways_error(proxy: ProxyServer, whole_ups
     assert reply.json()["error"]["message"].startswith("generate expects model")
 
 
-def test_D23_a_model_that_raises_is_told_in_its_own_words(proxy: ProxyServer) -> None:
+def test_D23_a_model_that_raises_is_reported_in_its_own_words(proxy: ProxyServer) -> None:
     reply = chat(proxy, "vllm", "FAIL")
     assert error_of(reply)[0] in (400, 500)
     message = reply.json()["error"]["message"]
@@ -195,7 +195,7 @@ def test_D24_a_server_that_is_down_is_503_and_a_late_one_504(whole_upstream: Ups
         assert error_of(chat(proxy)) == (504, None, "upstream_timeout")
 
 
-def test_D25_nobody_but_triton_is_asked_and_triton_once_about_the_model(whole_upstream: Upstream) -> None:
+def test_D25_only_triton_is_contacted_and_its_metadata_is_read_once(whole_upstream: Upstream) -> None:
     for _ in range(2):
         whole_upstream.answer(http(b'{"text_output":"ok"}'), then="keep")
     with serve(entry("m", f"{whole_upstream.url}/v2/models/m/generate")) as proxy:

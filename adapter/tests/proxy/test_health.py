@@ -1,4 +1,4 @@
-"""Health: asked of Triton's own readiness; addresses are told to nobody."""
+"""Health: the proxy requests Triton's readiness, and its answers hold no address."""
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ from triton_adapter.proxy import ProxyServer, health
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Triton that is slow because the machine is busy is not unhealthy."""
+    """Raise the time limit, so that a busy machine does not make a Triton look unhealthy."""
     monkeypatch.setattr(health, "PATIENCE", 60.0)
 
 
@@ -37,7 +37,7 @@ def test_it_is_ready_when_triton_is(proxy: ProxyServer) -> None:
     assert found["deployments"]["ready"] > 10
 
 
-def test_every_deployment_is_told_by_name(proxy: ProxyServer, triton: str) -> None:
+def test_every_deployment_is_listed_by_name(proxy: ProxyServer, triton: str) -> None:
     reply = get(proxy, "/health")
     found = reply.json()
     assert found["unhealthy_endpoints"] == []
@@ -75,7 +75,9 @@ def test_it_is_not_ready_when_no_triton_is() -> None:
 def test_triton_is_asked_once_however_often_the_proxy_is(
     upstream: Upstream, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "KEPT", 3600.0)  # five requests may take longer than the second that it is
+    monkeypatch.setattr(
+        health, "KEPT", 3600.0
+    )  # five requests may take longer than the default of one second
     with serve(entry("a/*" if model == "*" else "a", upstream.url, model)) as proxy:
         for _ in range(5):
             httpx.get(f"{proxy.url}/health/readiness")
@@ -83,7 +85,7 @@ def test_triton_is_asked_once_however_often_the_proxy_is(
     assert asked == ["/v2/health/ready" if model == "*" else "/v2/models/m/ready"]
 
 
-def test_a_gateway_without_v2_is_taken_at_its_answering(upstream: Upstream) -> None:
+def test_a_gateway_without_v2_is_ready_if_it_answers(upstream: Upstream) -> None:
     upstream.metadata = None
     with serve(entry("m", f"{upstream.url}/triton/generate")) as proxy:
         assert httpx.get(f"{proxy.url}/health/readiness").json()["status"] == "healthy"

@@ -1,4 +1,4 @@
-"""The key store: what is in the file and when, whoever else uses it; and that nobody waits for it."""
+"""The key store: what its file holds, how processes share the file, and that no request waits for it."""
 
 import asyncio
 import sqlite3
@@ -38,7 +38,7 @@ def store(path: Path) -> Iterator[KeyStore]:
 
 @contextmanager
 def written_elsewhere(path: Path) -> Iterator[sqlite3.Connection]:
-    """Another process's transaction, which keeps everybody else from writing."""
+    """Hold a write transaction from another process, so that no other connection can write."""
     other = sqlite3.connect(path, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -133,7 +133,7 @@ def test_a_period_that_a_request_begins_is_written_down_with_what_is_used_of_it(
     past = time.time() - 10
     key = new_key(token_budget=5, tokens_used=9, budget_duration="1h", budget_reset_at=past)
     run(store.creating(key))
-    store.use(key, 1, 4)  # of the period that is over
+    store.use(key, 1, 4)  # counted in the period that has ended
     check_budget(key, store)
     store.use(key, 1, 2)
     run(store.syncing())
@@ -235,7 +235,7 @@ def test_requests_are_answered_while_another_process_holds_the_file(
 
 @pytest.mark.parametrize("limit", ["request_budget", "rpm_limit", "max_parallel_requests"])
 def test_a_limit_holds_however_many_ask_at_once(whole_upstream: Upstream, path: Path, limit: str) -> None:
-    gate = threading.Barrier(4, timeout=30)  # the three that may, and the test: all are under way at once
+    gate = threading.Barrier(4, timeout=30)  # three admitted requests and the test itself
 
     def wait() -> None:
         gate.wait()
@@ -281,7 +281,7 @@ def test_a_new_end_of_a_period_that_has_just_begun_does_not_bring_its_past_back(
     assert stored(path, key, "requests_used", "tokens_used", "budget_reset_at") == (1, 2, later)
 
 
-def test_nor_does_its_having_none(store: KeyStore, path: Path) -> None:
+def test_a_period_that_no_longer_ends_does_not_bring_its_past_back(store: KeyStore, path: Path) -> None:
     key = new_key(token_budget=5, tokens_used=9, budget_duration="1h", budget_reset_at=time.time() - 10)
     run(store.creating(key))
     check_budget(key, store)
@@ -294,7 +294,7 @@ def test_nor_does_its_having_none(store: KeyStore, path: Path) -> None:
     "column, broken, whole",
     [("metadata", None, "{}"), ("models", "[", "[]"), ("requests_used", None, 1), ("budget_duration", "ever", None)],
 )  # fmt: skip
-def test_a_row_that_is_no_key_is_told_as_the_files_mistake(
+def test_a_row_that_is_no_key_is_reported_as_the_files_mistake(
     store: KeyStore, path: Path, column: str, broken: Any, whole: Any
 ) -> None:
     key = new_key(budget_reset_at=1.0)

@@ -1,4 +1,4 @@
-"""Virtual keys: made, changed, blocked, deleted; what each may do; and that nobody can read them anywhere."""
+"""Virtual keys: how they are created, changed, blocked and deleted, what each allows, and that none is stored."""
 
 import sqlite3
 import time
@@ -20,7 +20,7 @@ ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two thr
 
 @pytest.fixture
 def keyed(whole_upstream: Upstream, tmp_path: Path) -> Iterator[ProxyServer]:
-    """A proxy of `a`, `b` and `lab/*`, all of one upstream that answers whatever is asked."""
+    """A proxy of `a`, `b` and `lab/*`. One upstream serves them all and answers every request."""
     for _ in range(20):
         whole_upstream.answer(ANSWER, then="keep")
     address = f"{whole_upstream.url}/v2/models/m/generate"
@@ -109,7 +109,7 @@ def test_a_key_gets_a_new_secret_and_stays_what_it_is(keyed: ProxyServer, tmp_pa
     assert error_of(ask(keyed, renewed["key"]))[2] == "insufficient_quota"
     again = post(keyed, "/key/regenerate", {"key": renewed["token_id"], "new_key": "sk-chosen-9876543210"})
     assert again.json()["key"] == "sk-chosen-9876543210"
-    # Who reads the file next finds it under its new name, with what was used.
+    # The next reader of the file finds the key under its new token id, with its usage.
     run(keyed.proxy.store.syncing())
     stored = KeyStore(str(tmp_path / "keys.db"))
     assert stored.keys[token_id("sk-chosen-9876543210")].requests_used == 2
@@ -117,7 +117,7 @@ def test_a_key_gets_a_new_secret_and_stays_what_it_is(keyed: ProxyServer, tmp_pa
     stored.close()
 
 
-def test_a_new_secret_is_nobody_elses(keyed: ProxyServer) -> None:
+def test_a_new_secret_must_not_belong_to_another_key(keyed: ProxyServer) -> None:
     one, other = generate(keyed), generate(keyed, key="sk-chosen-0123456789")
     reply = post(keyed, "/key/regenerate", {"key": one["key"], "new_key": other["key"]})
     assert error_of(reply) == (400, "key", "already_exists")
@@ -192,7 +192,7 @@ def test_a_request_that_comes_to_nothing_costs_nothing(keyed: ProxyServer, whole
     assert used["tokens_used"] > 0
 
 
-def test_requests_per_minute_are_limited_and_told(keyed: ProxyServer) -> None:
+def test_requests_per_minute_are_limited_and_the_headers_say_so(keyed: ProxyServer) -> None:
     key = generate(keyed, rpm_limit=2)["key"]
     first = ask(keyed, key)
     assert first.headers["x-ratelimit-limit-requests"] == "2"
@@ -318,10 +318,10 @@ def test_a_store_that_cannot_be_written_says_where_to_look(tmp_path: Path) -> No
         assert error_of(reply)[0] == 500
         assert "database_url" in reply.json()["error"]["message"]
         assert str(tmp_path) not in reply.text
-        assert chat(proxy, "nobody").status_code == 404  # the rest goes on
+        assert chat(proxy, "nobody").status_code == 404  # the proxy still answers other requests
 
 
-def test_a_file_that_somebody_has_spoilt_is_told_and_the_rest_goes_on(
+def test_a_damaged_file_is_reported_and_other_requests_are_answered(
     keyed: ProxyServer, tmp_path: Path
 ) -> None:
     key = generate(keyed)["key"]

@@ -1,4 +1,4 @@
-"""A client that leaves takes its request with it: the connection to Triton is closed."""
+"""A client that disconnects cancels its request: the proxy closes the connection to Triton."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ def connect(proxy: ProxyServer) -> socket.socket:
 
 
 def ask(connection: socket.socket, *, stream: bool) -> None:
-    """Send a chat request and wait for nothing."""
+    """Send a chat request without waiting for its answer."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream})
     head = f"POST /chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}\r\n"
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -49,7 +49,7 @@ def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> No
         assert upstream.left.wait(10)
 
 
-def test_who_left_is_counted_and_the_deployment_is_free_again(upstream: Upstream) -> None:
+def test_a_client_that_left_is_counted_and_the_deployment_is_free_again(upstream: Upstream) -> None:
     upstream.answer(then="hang")
     with serve(entry("m", upstream.url, max_parallel_requests=1)) as proxy:
         connection = connect(proxy)

@@ -1,4 +1,4 @@
-"""Leaving the proxy ends the generation: the model itself notices, in the emulator as in the real server."""
+"""A client that disconnects from the proxy ends the generation. The model of each server sees the cancellation."""
 
 import asyncio
 import json
@@ -14,12 +14,12 @@ ENDLESS = {"model": "endless", "messages": HELLO}
 
 
 def cancelled(proxy: ProxyServer) -> int:
-    """How many generations the model has seen cancelled."""
+    """How many of its generations the model has seen cancelled."""
     return int(chat(proxy, "endless", "COUNT").json()["choices"][0]["message"]["content"])
 
 
 def wait_for(proxy: ProxyServer, count: int) -> None:
-    """Ask the model until it has seen that many; then nothing is under way."""
+    """Ask the model until it has seen that many cancellations, then wait until none of its requests is in flight."""
     deadline = time.monotonic() + 60
     while cancelled(proxy) < count:
         assert time.monotonic() < deadline, "the generation went on"
@@ -69,7 +69,7 @@ def test_leaving_before_the_answer_ends_the_generation(proxy: ProxyServer) -> No
     before = cancelled(proxy)
     deadline = time.monotonic() + 60
     while cancelled(proxy) == before:
-        # Whoever leaves before Triton has the request cancels nothing there: so until one came later than that.
+        # A client that leaves before Triton has its request cancels nothing there, so the loop tries again.
         assert time.monotonic() < deadline, "no generation was cancelled"
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

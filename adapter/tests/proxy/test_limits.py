@@ -1,4 +1,4 @@
-"""Meters: the arithmetic of limits, with a clock that a test turns."""
+"""Meters: the arithmetic of limits, with a clock that the test sets."""
 
 from triton_adapter.proxy.limits import Meter
 

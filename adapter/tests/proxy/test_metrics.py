@@ -1,4 +1,4 @@
-"""The metrics: Prometheus' text, labelled by nothing that a client sends."""
+"""The metrics as Prometheus text. No label holds a value that a client has sent."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_a_histogram_in_text() -> None:
     ]
 
 
-def test_what_a_chat_a_stream_an_embedding_and_failures_leave_behind() -> None:
+def test_a_chat_a_stream_an_embedding_and_failures_are_counted() -> None:
     with Upstream() as upstream:
         upstream.answer(*chunked(event(text_output="a"), event(text_output=" b"), event(text_output=" c")))
         upstream.answer(http(b'{"error":"broken"}', status="500 No"))
@@ -63,7 +63,7 @@ def test_what_a_chat_a_stream_an_embedding_and_failures_leave_behind() -> None:
         'triton_proxy_deployment_cooling_down{model="m",deployment="d1"} 0',
     ):
         assert f"\n{line}\n" in text
-    # What was refused before anybody was asked is no error of a deployment.
+    # A request that the proxy refuses itself counts as no error of a deployment.
     assert text.count("triton_proxy_upstream_errors_total{") == 1
     assert "nobody-has-this" not in text
     assert BEARER["Authorization"].split()[1] not in text

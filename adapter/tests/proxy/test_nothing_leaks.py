@@ -1,4 +1,4 @@
-"""All that a proxy has said, after it was asked all that is wrong: no key, address, prompt or traceback."""
+"""Many wrong requests to one proxy: its answers and its log hold no key, address, prompt or traceback."""
 
 import json
 import os
@@ -59,7 +59,7 @@ KEYS: tuple[Any, ...] = (
     {"key": WRONG_KEY, "metadata": PROMPT},
     {"key": [WRONG_KEY]},
 )
-# What a broken upstream answers, holding what it should not tell.
+# Answers of a broken upstream. They hold secrets that the proxy must not pass on.
 ANSWERS = (
     [http(b"<html>Traceback at 10.1.2.3</html>", kind="text/html")],
     [http(b"", status="302 Found", extra="Location: http://10.1.2.3/\r\n")],
@@ -110,7 +110,7 @@ def test_nothing_leaks(tmp_path: Path) -> None:
 
 
 def asked_everything(port: int, upstream: Upstream) -> list[str]:
-    """Ask all of it; return the answers, heads and all."""
+    """Send all the requests; return the answers with their headers."""
     found = []
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
 

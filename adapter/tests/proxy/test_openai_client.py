@@ -1,4 +1,4 @@
-"""The `openai` client as the witness: every call, blocking and awaiting, in front of each server."""
+"""The proxy as the `openai` client sees it: every call, blocking and async, with each server as upstream."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture(params=["blocking", "awaiting"])
 def ask(request: pytest.FixtureRequest, proxy: ProxyServer) -> Ask:
-    """Makes one call of the client, named by its path: `ask("chat.completions.create", ...)`; streams are collected."""
+    """Makes one call of the client by its name, as `ask("chat.completions.create", ...)`. It collects streams."""
 
     def blocking(path: str, **params: Any) -> Any:
         with openai.OpenAI(api_key=MASTER, base_url=f"{proxy.url}/v1", max_retries=0) as client:

@@ -1,6 +1,6 @@
-"""The proxy calls of LiteLLM's Triton page: its config, its clients, its curl commands, word for word.
+"""The proxy calls of LiteLLM's Triton page: its config, its clients and its curl commands, unchanged.
 
-The page's address of Triton stands for one of ours, its port for a free one, its key for the proxy's.
+Only the address of Triton, the port and the key are replaced by those of the test.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ model_list:
 
 
 def started(triton: str, operation: str, model: str) -> ProxyServer:
-    """A proxy of the page's config, its two mistakes mended, with LiteLLM's example of a master key."""
+    """A proxy with the page's config, whose two mistakes are corrected, and with LiteLLM's example master key."""
     text = PAGE.format(operation=operation).replace('<your-triton-model>"', model)
     text = text.replace("https://your-triton-api-base/triton", triton)
     return ProxyServer(read_config(text + "general_settings: {master_key: sk-1234}\n", {}), host="0.0.0.0")
@@ -142,7 +142,7 @@ def test_the_examples_with_the_pages_own_path_and_an_emulator_of_defaults(operat
             asyncio.run(call(server.url))
 
 
-def test_the_pages_config_as_it_stands_is_told_what_to_mend(
+def test_the_mistakes_of_the_unchanged_config_of_the_page_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.yaml"

@@ -1,4 +1,4 @@
-"""Requests that cannot be answered: each gets OpenAI's error object, with the parameter and the code."""
+"""Requests that the proxy refuses: each gets OpenAI's error object with its `param` and `code`."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from triton_adapter.proxy import ProxyServer
 
 @pytest.fixture(scope="module")
 def refusing() -> Iterator[ProxyServer]:
-    """A proxy whose upstream nobody needs: what is asked is refused before. It takes bodies of 4 kB."""
+    """A proxy that takes bodies of up to 4 kB. Its requests are refused before its upstream is contacted."""
     with serve(
         entry("m", "http://127.0.0.1:9"),
         general_settings={"master_key": MASTER, "max_request_size_mb": 4096 / (1 << 20)},
@@ -113,7 +113,7 @@ def test_a_body_that_is_too_large_is_413(refusing: ProxyServer, chunked: bool) -
     assert reply.headers["connection"] == "close"
 
 
-def test_a_client_that_asks_first_is_told_before_it_sends(refusing: ProxyServer) -> None:
+def test_a_client_that_expects_100_is_refused_before_it_sends_its_body(refusing: ProxyServer) -> None:
     host, port = refusing.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         head = (
@@ -141,7 +141,7 @@ def test_an_unknown_route_is_404(refusing: ProxyServer, path: str) -> None:
         ("GET", "/key/generate", "POST"),
     ],
 )
-def test_a_wrong_method_is_405_and_the_right_one_is_told(
+def test_a_wrong_method_is_405_with_an_allow_header(
     refusing: ProxyServer, method: str, path: str, allowed: str
 ) -> None:
     reply = httpx.request(method, refusing.url + path, headers=BEARER)
@@ -302,9 +302,7 @@ def test_a_request_may_come_byte_by_byte(proxy: ProxyServer) -> None:
 
 
 @pytest.mark.parametrize("name", ["Upgrade", "UPGRADE"])
-def test_nor_is_it_another_protocol_when_the_network_cuts_the_header_that_asks(
-    proxy: ProxyServer, name: str
-) -> None:
+def test_a_cut_upgrade_header_is_answered_in_http_too(proxy: ProxyServer, name: str) -> None:
     host, port = proxy.url.removeprefix("http://").split(":")
     body = json.dumps({"model": "flat", "messages": HELLO}).encode()
     begin = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}"
@@ -320,9 +318,7 @@ def test_nor_is_it_another_protocol_when_the_network_cuts_the_header_that_asks(
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_http(
-    proxy: ProxyServer, protocol: str
-) -> None:
+def test_a_client_that_asks_for_an_upgrade_is_answered_in_http(proxy: ProxyServer, protocol: str) -> None:
     host, port = proxy.url.removeprefix("http://").split(":")
     body = json.dumps({"model": "flat", "messages": HELLO}).encode()
     head = (

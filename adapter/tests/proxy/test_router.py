@@ -38,7 +38,7 @@ def fill(upstream: Upstream, answer: bytes, times: int = 8) -> None:
 
 
 def routed(strategy: str, *params: dict[str, Any]) -> tuple[Router, Group]:
-    """A router and its group `m`, of one deployment for each set of parameters; nothing is sent."""
+    """A router and its group `m` with one deployment for each set of parameters. It sends nothing."""
     models = [
         f"- {{model_name: m, litellm_params: {{model: triton/m{at}, api_base: 'http://t', "
         + ", ".join(f"{name}: {value}" for name, value in one.items())
@@ -122,12 +122,12 @@ def test_too_many_failures_in_a_row_cool_a_deployment_down() -> None:
     assert failing(router, group, one, ServiceUnavailableError("down"), 1) == 105.0
 
 
-def test_a_callers_mistakes_cool_nobody_down() -> None:
+def test_a_callers_mistakes_cool_no_deployment_down() -> None:
     router, group = routed("simple-shuffle", {}, {})
     assert failing(router, group, group.deployments[0], BadRequestError("no"), 9) == float("-inf")
 
 
-def test_who_asks_for_a_pause_gets_it_at_once() -> None:
+def test_a_deployment_that_asks_for_a_pause_cools_down_at_once() -> None:
     router, group = routed("simple-shuffle", {}, {})
     error = ServiceUnavailableError("later", retry_after=30)
     assert failing(router, group, group.deployments[0], error, 1) == 130.0
@@ -149,7 +149,7 @@ def test_another_deployment_answers_for_one_that_fails(pair: tuple[Upstream, Ups
         replies = [chat(proxy) for _ in range(6)]
         metrics = get(proxy, "/metrics").text
     assert [reply.status_code for reply in replies] == [200] * 6
-    # After four failures in a row it is left alone.
+    # After four failures in a row the deployment cools down.
     assert [reply.headers["x-litellm-attempted-retries"] for reply in replies] == list("111100")
     assert (len(one.posts), len(other.posts)) == (4, 6)
     assert 'triton_proxy_retries_total{model="m"} 4' in metrics
@@ -209,7 +209,7 @@ def test_a_fallback_answers_for_a_group_that_cannot(pair: tuple[Upstream, Upstre
     assert reply.headers["x-litellm-attempted-fallbacks"] == "2"
 
 
-def test_where_the_fallback_fails_too_the_first_failure_is_told(pair: tuple[Upstream, Upstream]) -> None:
+def test_where_the_fallback_fails_too_the_first_failure_is_reported(pair: tuple[Upstream, Upstream]) -> None:
     one, other = pair
     fill(one, BROKEN)
     fill(other, DOWN)
@@ -238,7 +238,7 @@ def test_a_prompt_that_is_too_long_has_fallbacks_of_its_own(pair: tuple[Upstream
         assert chat(proxy).status_code == 200
 
 
-def test_limits_of_a_deployment_are_told_with_when_to_come_back(whole_upstream: Upstream) -> None:
+def test_a_refusal_at_a_deployments_limit_has_a_retry_after(whole_upstream: Upstream) -> None:
     fill(whole_upstream, ANSWER)
     with serve(entry("m", address(whole_upstream), rpm=1)) as proxy:
         assert chat(proxy).status_code == 200
@@ -329,7 +329,7 @@ def test_names_that_clients_make_up_are_not_kept_for_ever() -> None:
     ["..", ".", "..%2f..%2fother", "..\\other", "a\tb", "a\u0001", "a b", "a/b", "a?b", "a#b", "a%62"],
     ids=repr,
 )
-def test_a_wildcard_leads_to_models_alone(whole_upstream: Upstream, name: str) -> None:
+def test_a_wildcard_reaches_only_models(whole_upstream: Upstream, name: str) -> None:
     with serve(entry("wild/*", whole_upstream.url, "*")) as proxy:
         assert error_of(chat(proxy, f"wild/{name}")) == (404, "model", "model_not_found")
     assert whole_upstream.received == []

@@ -1,4 +1,4 @@
-"""Clients that are slow, on purpose or not: none of them holds a connection, here or to Triton, for ever."""
+"""Slow clients: every wait for a client has a limit, after which the connection is closed."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ BEARER = b"Authorization: Bearer " + MASTER.encode() + b"\r\n"
 
 @pytest.fixture
 def hasty(upstream: Upstream) -> Iterator[ProxyServer]:
-    """A proxy that waits for nobody, in front of a model that streams."""
+    """A proxy with short time limits, whose upstream is a model that streams."""
     short = {"client_header_timeout": 0.4, "client_body_timeout": 0.4, "send_timeout": 0.4}
     with serve(entry("m", upstream.url), general_settings={"master_key": MASTER, **short}) as server:
         yield server
@@ -36,7 +36,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def told(reply: bytes) -> tuple[bytes, object]:
-    """The status line and the error's code."""
+    """The status line, and the code of the error."""
     head, _, body = reply.partition(b"\r\n\r\n")
     assert b"\r\nconnection: close" in head
     assert b"\r\nx-request-id: " in head
@@ -54,7 +54,7 @@ def test_a_head_that_does_not_end_is_408(hasty: ProxyServer) -> None:
         assert told(until_closed(connection)) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
 
 
-def test_so_is_the_head_of_a_second_request(hasty: ProxyServer) -> None:
+def test_a_head_of_a_second_request_that_does_not_end_is_408(hasty: ProxyServer) -> None:
     with connect(hasty) as connection:
         connection.sendall(b"GET /health/liveliness HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"alive" in connection.recv(4096)
@@ -77,7 +77,7 @@ def test_headers_that_are_too_large_are_431(hasty: ProxyServer) -> None:
     with connect(hasty) as connection:
         connection.sendall(HEAD)
         line = b"x: " + b"y" * 8000 + b"\r\n"
-        # Exactly what is too much, so that nothing is unread when the connection is closed.
+        # The smallest head that is too large, so that no byte is unread when the connection is closed.
         for _ in range(9):
             connection.sendall(line)
         reply = until_closed(connection)
@@ -135,7 +135,7 @@ def test_a_connection_says_what_it_waits_for(upstream: Upstream) -> None:
     with serve(entry("m", upstream.url)) as proxy, connect(proxy) as connection:
 
         def becomes(described: str) -> bool:
-            """Look at the server's side of the connection until it says this of itself."""
+            """Wait until the `repr` of the server's connection holds this text."""
             deadline = time.monotonic() + 10
             while [repr(one) for one in list(proxy._server.server_state.connections)] != [described]:
                 if time.monotonic() > deadline:

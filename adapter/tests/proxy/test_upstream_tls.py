@@ -1,4 +1,4 @@
-"""A proxy in front of a Triton behind TLS: one rule for all models, or one for each."""
+"""A proxy whose Triton is reached over TLS: the TLS settings hold for all models or for one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every parameter with every type of JSON that it cannot have: OpenAI's error, with the parameter's name and a code."""
+"""Every parameter with every JSON type that it cannot have: the answer is OpenAI's error with `param` and `code`."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ VALUES: dict[str, Any] = {
     "object": {"a": [{"b": None}]},
 }
 NUMBER = frozenset({"integer", "fraction"})
-# What each may be; everything else is wrong. `huge` is a number, and too large for anything.
+# The types that each parameter may have; all others are wrong. `huge` is a number that is too large everywhere.
 CHAT: dict[str, frozenset[str]] = {
     "messages": frozenset(),
     "model": frozenset({"string"}),

@@ -1,4 +1,4 @@
-"""An embedding model without a model: the vector of a text of n characters (or n tokens) is [n, 1, 0, -1]."""
+"""A simulated embedding model: the vector of a text of n characters (or n tokens) is [n, 1, 0, -1]."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A language model that never stops by itself: it notices when nobody listens any more, and counts how often.
+"""A simulated language model that generates until its request is cancelled. It counts the cancelled requests.
 
 The prompt COUNT is answered with that number.
 """

@@ -1,4 +1,4 @@
-"""A language model without a model: the tensors of Triton's LLM backends, texts that a test can foretell.
+"""A simulated language model: it has the tensors of Triton's LLM backends, and its texts are predictable.
 
 The prompt says what happens (its last line, if it has several):
   SAY x y z          answers "x y z", one token for each word and the blank before it
@@ -29,7 +29,7 @@ def scalar(value):
 
 
 class Request:
-    """What one request holds, by input name, and what it asks for."""
+    """The inputs of one request by name, and the parameters that follow from them."""
 
     def __init__(self, request, contract):
         self.request = request
