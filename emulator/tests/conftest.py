@@ -1,4 +1,4 @@
-"""What the emulator's tests share."""
+"""The fixtures that the emulator's tests share."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A real emulator process for the tests of hostile input, and what they look at from outside."""
+"""A real emulator process for the tests of hostile input, and readings of its memory, descriptors and threads."""
 
 import contextlib
 import json
@@ -33,14 +33,14 @@ class Process:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory in use now."""
+        """The memory in use now."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def send(self, *pieces: bytes) -> bytes:
-        """What comes back until the server closes; `pieces` go out one after another."""
+        """Send `pieces` one after another; return what the server sends until it closes."""
         with self.connect() as connection:
             for piece in pieces:
                 connection.sendall(piece)
@@ -50,7 +50,7 @@ class Process:
         return parse(self.send(f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode()))
 
     def post(self, path: str, body: Any, *headers: str) -> tuple[int, bytes]:
-        """Status and body of an answer; `body` is bytes, or a value that goes as JSON."""
+        """POST a body; return status and body of the answer. A `body` that is not bytes is sent as JSON."""
         return parse(self.send(request(path, body, "Connection: close", *headers)))
 
 
@@ -61,7 +61,7 @@ def request(path: str, body: Any, *headers: str) -> bytes:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Everything until the end of the connection; a reset is an end too."""
+    """Read until the connection is closed or reset."""
     parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(1 << 20):
@@ -76,7 +76,7 @@ def parse(answer: bytes) -> tuple[int, bytes]:
 
 @contextlib.contextmanager
 def running(*flags: str) -> Iterator[Process]:
-    """An emulator on a free port; its log is read till it says where it listens, and thrown away after that."""
+    """An emulator on a free port. Its log is read until it names its address, and discarded after that."""
     words = [sys.executable, "-m", "triton_emulator.cli", "--http-port=0"]
     words += ["--allow-grpc=false", "--allow-metrics=false", *flags]
     with subprocess.Popen(words, stderr=subprocess.PIPE) as process:

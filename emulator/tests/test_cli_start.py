@@ -24,7 +24,7 @@ class TritonPythonModel:
 BROKEN_MODEL = MODEL.replace(
     "    def execute", "    def initialize(self, args):\n        1 / 0\n\n    def execute"
 )
-#: tells through a pipe that it has begun, and never ends
+#: reports through a pipe that it has begun, and never ends
 STUCK_MODEL = MODEL.replace("import triton", "import threading\n\nimport triton").replace(
     "raise NotImplementedError", "open({begun!r}, 'w').close()\n        threading.Event().wait()"
 )
@@ -62,7 +62,7 @@ def run(*flags: str) -> tuple[int, str]:
 
 
 class Running:
-    """A server that has said that it listens. `log` is what it has printed until then."""
+    """A server that listens. `log` is what it has printed so far."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         assert process.stderr is not None
@@ -85,7 +85,7 @@ class Running:
             return content
 
     def wait_for(self, text: str) -> None:
-        """Read on until the log says so."""
+        """Read on until the log holds this text."""
         assert any(text in line for line in self._errors)
 
     def end(self, number: signal.Signals) -> tuple[int, str]:
@@ -117,7 +117,7 @@ def test_a_start_prints_the_models_the_options_and_where_it_listens(repository: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(repository: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_the_server_cleanly(repository: Path, number: signal.Signals) -> None:
     with running(f"--model-repository={repository}") as server:
         code, printed = server.end(number)
     assert code == 0
@@ -143,7 +143,7 @@ def test_a_flag_without_effect_is_warned_of_once_and_a_deprecated_one_is_named(r
         assert server.log.startswith("Warning: '--strict-model-config' has been deprecated!")
 
 
-def test_a_model_that_fails_ends_the_start_behind_the_table(repository: Path) -> None:
+def test_a_model_that_fails_ends_the_start_after_the_table(repository: Path) -> None:
     add_model(repository, "bad", model=BROKEN_MODEL)
     code, printed = run(*FREE_PORTS, f"--model-repository={repository}")
     assert code == 1
@@ -258,7 +258,7 @@ def test_settings_of_models_that_cannot_be_read_are_named_with_file_and_line(rep
 def test_requests_that_outlast_the_exit_timeout_make_the_end_a_failure(
     repository: Path, tmp_path: Path
 ) -> None:
-    """2.51 says so with these words, and exits with 1."""
+    """2.51 prints these words and exits with 1."""
     begun = tmp_path / "begun"
     os.mkfifo(begun)
     add_model(repository, "stuck", model=STUCK_MODEL.format(begun=str(begun)))

@@ -1,4 +1,4 @@
-"""The command line: what it sets, what it refuses, and that tritonserver refuses it in the same words."""
+"""The command line: its settings, and its refusals, which have tritonserver's words."""
 
 import shlex
 import subprocess
@@ -13,7 +13,7 @@ from triton_emulator.cli.flags import FLAGS
 from triton_emulator.cli.main import main
 from triton_emulator.settings import RestrictedApis, Settings
 
-# A flag that is refused ends every line, so that the real server stops here too, and quickly.
+# Every line ends with a flag that is refused, so that the real server stops quickly too.
 SENTINEL = "--no-such-flag"
 
 ACCEPTED = """
@@ -146,7 +146,7 @@ REFUSED = """
 --response-cache-byte-size=x
 """
 
-# Found at the end of the line, or when all flags have been read; in this order, before the server tries to start.
+# These faults are found after all flags have been read, in this order, before the server tries to start.
 REFUSED_AT_THE_END = """
 --http-port
 --id
@@ -244,7 +244,7 @@ def test_every_flag_takes_an_argument_where_the_real_one_does(real_usage: str) -
     assert {flag.name: flag.hint for flag in FLAGS if flag.use is not Use.OURS} == hints
 
 
-def test_nothing_given_is_the_defaults() -> None:
+def test_an_empty_command_line_gives_the_defaults() -> None:
     assert parse([]) == CommandLine(Settings())
 
 
@@ -299,7 +299,7 @@ def test_nothing_given_is_the_defaults() -> None:
         ),
     ],
 )
-def test_a_line_sets(line: str, field: str, value: object) -> None:
+def test_a_command_line_sets(line: str, field: str, value: object) -> None:
     assert getattr(parse(shlex.split(line)).settings, field) == value
 
 
@@ -330,7 +330,7 @@ def test_an_unknown_version_is_refused() -> None:
     )
 
 
-def test_help_is_met_in_its_place() -> None:
+def test_help_wins_over_a_later_fault() -> None:
     with pytest.raises(HelpAsked):
         parse(["--help", SENTINEL])
 
@@ -352,7 +352,7 @@ def test_help_says_what_has_no_effect(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"rate-limit", "rate-limit-resource", "backend-config", "host-policy"} <= silent
 
 
-def test_the_words_of_a_refusal_are_the_last_thing_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_printed_last(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([SENTINEL]) == 1
     shown = capsys.readouterr().err.splitlines()
     assert shown[-1].endswith(f": unrecognized option '{SENTINEL}'")

@@ -102,7 +102,7 @@ def test_a_model_that_cannot_load_stops_the_start(repository: Path) -> None:
         Emulator(repository).start()
 
 
-def test_a_model_that_cannot_load_may_be_told_to_matter_less(repository: Path) -> None:
+def test_a_model_that_cannot_load_can_be_tolerated(repository: Path) -> None:
     (repository / "add_one" / "1" / "model.py").write_text("raise ValueError('no such weights')")
     with Emulator(repository, exit_on_error=False) as triton:
         assert httpx.get(f"{triton.url}/v2/health/ready").status_code == 400
@@ -110,17 +110,17 @@ def test_a_model_that_cannot_load_may_be_told_to_matter_less(repository: Path) -
     assert "ValueError: no such weights" in row["reason"]
 
 
-def test_no_thread_is_left_behind(repository: Path) -> None:
+def test_no_thread_is_left_running(repository: Path) -> None:
     counts = []
     for _ in range(3):
         with Emulator(repository) as triton:
             infer(triton.url)
         counts.append(threading.active_count())
-    # the first may leave the poller that grpc starts once in a process
+    # the first one may leave the poller thread that grpc starts once per process
     assert counts == [counts[0]] * 3
 
 
-def test_no_thread_is_left_behind_by_a_start_that_fails(repository: Path) -> None:
+def test_a_start_that_fails_leaves_no_thread_running(repository: Path) -> None:
     threads = set(threading.enumerate())
     with pytest.raises(StartupError):
         Emulator(
@@ -168,7 +168,7 @@ def test_a_session_whose_models_do_not_load_is_not_opened(repository: Path, tmp_
         with pytest.raises(StartupError, match="failed to load all models"):
             triton.session(repository, model_control_mode="explicit", load_models=("add_one", "none"))
         for thread in set(threading.enumerate()) - before:
-            if "add_one" in thread.name:  # the model's; a thread of the pool may stay
+            if "add_one" in thread.name:  # only the model's own thread has to end
                 thread.join(5)
                 assert not thread.is_alive()
         lenient = triton.session(
@@ -279,7 +279,7 @@ def test_the_model_that_answers_takes_most_of_what_litellm_sends(triton_built_in
     assert chosen == {"generate": "custom_llm", "generate_stream": "trtllm"}
 
 
-def test_strict_routes_know_nothing_but_triton() -> None:
+def test_strict_routes_are_only_tritons() -> None:
     with Emulator(strict_routes=True) as triton:
         answer = httpx.post(f"{triton.url}/generate", json={"text_input": "hi"})
     assert (answer.status_code, answer.text) == (404, '{"error":"Not Found"}')
@@ -291,7 +291,7 @@ def test_a_flag_chooses_the_model_of_an_endpoint() -> None:
     assert answer.json()["model_name"] == "vllm"
 
 
-def test_a_restricted_api_is_restricted_where_no_model_is_named_too() -> None:
+def test_a_restricted_api_is_restricted_without_a_model_name_too() -> None:
     rule = RestrictedApis(frozenset({"inference"}), "key", "secret")
     body = {"text_input": "hi", "max_tokens": 4}
     with Emulator(http_restricted_apis=(rule,), allow_grpc=False) as triton:
@@ -302,7 +302,7 @@ def test_a_restricted_api_is_restricted_where_no_model_is_named_too() -> None:
 
 
 def test_an_ensemble_shows_the_labels_of_the_member_that_writes_an_output(repository: Path) -> None:
-    """As 2.51 does, which reads a label file when it loads the model and never again."""
+    """2.51 reads a label file only when it loads the model."""
     add_one = repository / "add_one"
     label = 'label_filename: "labels.txt"'
     (add_one / "config.pbtxt").write_text(CONFIG.replace('name: "OUT"', f'name: "OUT" {label}'))
@@ -321,7 +321,7 @@ def test_an_ensemble_shows_the_labels_of_the_member_that_writes_an_output(reposi
 
 
 def test_the_classes_of_an_output_without_elements_are_refused_over_http(repository: Path) -> None:
-    """2.51 crashes at them; over gRPC it answers with none."""
+    """2.51 crashes over HTTP; over gRPC it answers without classes."""
     outputs = [{"name": "OUT", "parameters": {"classification": 1}}]
     inputs = [{"name": "IN", "datatype": "INT32", "shape": [0], "data": []}]
     with Emulator(repository, allow_grpc=False) as triton:

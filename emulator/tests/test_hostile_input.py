@@ -1,4 +1,4 @@
-"""No request may crash, hang or leak: what a hostile client sends a real emulator process, and how it fares.
+"""No request may crash or hang the server, or make it leak: hostile input to a real emulator process.
 
 After every test the same process answers as before, with no more descriptors and threads than it had, and without
 having grown.
@@ -66,7 +66,7 @@ BODIES = {
     "raising": "raise RuntimeError('no')",
     "leaving": "raise SystemExit(3)",
     "recursing": "self.answer(request)",
-    # it ends once somebody opens the file (a FIFO) for writing, or makes it
+    # ends when the file (a FIFO) is opened for writing, or the file is created
     "blocking": "open(array[0]).close()",
     "looping": "while sum(range(300_000)) and not os.path.exists(array[0]): pass",
 }
@@ -76,7 +76,7 @@ STRINGS = ("blocking", "looping")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand streams have two thousand ends
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand streams have two thousand sockets
     folder = tmp_path_factory.mktemp("models")
     for name, body in BODIES.items():
         kind = "STRING" if name in STRINGS else "FP32"
@@ -99,7 +99,7 @@ def add_model(folder: Path, name: str, model: str, config: str) -> None:
 
 @pytest.fixture(autouse=True)
 def unharmed(server: Process) -> Iterator[None]:
-    """The server answers afterwards, and what it held for the test it lets go (it may take it a few requests)."""
+    """After each test the server answers, and it frees the test's descriptors and threads within a few requests."""
     assert answers(server)
     descriptors, threads = server.descriptors, server.threads
     yield
@@ -146,7 +146,7 @@ def test_a_body_beyond_the_limit_is_read_and_refused(server: Process) -> None:
 def test_shapes_of_a_hundred_thousand_dims_are_refused_and_forgotten(server: Process) -> None:
     count = 100_000
     before = server.resident_bytes
-    for first in range(100, 130):  # remembered, each would hold 4 MB; and their exact product has a megabyte
+    for first in range(100, 130):  # kept, each would hold 4 MB; their exact product has a megabyte
         dims = list(range(first * count, (first + 1) * count))
         entry = {"name": "IN", "datatype": "FP32", "shape": dims, "parameters": {"binary_data_size": 0}}
         status, message = error_of(server.post(INFER, {"inputs": [entry]}))
@@ -154,7 +154,7 @@ def test_shapes_of_a_hundred_thousand_dims_are_refused_and_forgotten(server: Pro
         assert "unexpected shape for input 'IN' for model 'plain'. Expected [-1], got [" in message
     assert server.resident_bytes < before + 60 * MIB
     entry = {"name": "IN", "datatype": "FP32", "shape": dims * 10, "data": [1]}
-    assert server.post(INFER, {"inputs": [entry]})[0] in {400, 500}  # with exact numbers it takes minutes
+    assert server.post(INFER, {"inputs": [entry]})[0] in {400, 500}  # exact arithmetic would take minutes
 
 
 def test_a_length_that_no_memory_could_hold_costs_nothing(server: Process) -> None:
@@ -178,7 +178,7 @@ def test_endless_chunks_are_dropped_beyond_the_limit(server: Process) -> None:
 
 
 @pytest.mark.parametrize("sent", [0, 1, 17, 60])
-def test_a_half_sent_body_waits_and_holds_up_nobody(server: Process, sent: int) -> None:
+def test_a_half_sent_body_delays_no_other_request(server: Process, sent: int) -> None:
     whole = request(INFER, numbers([1, 2, 3]))
     body = whole.index(b"\r\n\r\n") + 4
     with server.connect() as connection:
@@ -413,7 +413,7 @@ def test_what_does_not_inflate_is_answered(server: Process, body: bytes, coding:
     ],
     ids=lambda path: path[:40],
 )
-def test_paths_lead_nowhere_else(server: Process, path: str) -> None:
+def test_paths_reach_no_other_file(server: Process, path: str) -> None:
     status, answer = server.get(path)
     assert status in (400, 404)
     assert b"root:" not in answer
@@ -470,12 +470,12 @@ def test_heads_that_no_client_sends(server: Process, head: bytes) -> None:
             connection.sendall(head)
             connection.shutdown(socket.SHUT_WR)
         except ConnectionError:
-            return  # it had enough
+            return  # the server has closed the connection
         answer = read_to_end(connection)
     assert answer == b"" or answer.startswith(b"HTTP/")
 
 
-def test_five_hundred_slow_clients_hold_up_nobody(server: Process) -> None:
+def test_five_hundred_slow_clients_delay_no_other_client(server: Process) -> None:
     connections = [server.connect() for _ in range(500)]
     for at, connection in enumerate(connections):
         connection.sendall(request(INFER, numbers([1, 2]))[: 1 + at % 60])
@@ -563,7 +563,7 @@ def test_a_model_that_fails_fails_alone(server: Process, name: str) -> None:
         assert message.startswith(f"Failed to process the request(s) for model '{name}_0', message: ")
 
 
-def test_a_model_that_blocks_holds_up_no_other(server: Process, tmp_path: Path) -> None:
+def test_a_model_that_blocks_delays_no_other(server: Process, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with server.connect() as connection:
@@ -574,7 +574,7 @@ def test_a_model_that_blocks_holds_up_no_other(server: Process, tmp_path: Path) 
             assert parse(read_to_end(connection))[0] == 200
 
 
-def test_a_model_that_loops_holds_up_no_other(server: Process, tmp_path: Path) -> None:
+def test_a_model_that_loops_delays_no_other(server: Process, tmp_path: Path) -> None:
     there = tmp_path / "there"
     with server.connect() as connection:
         connection.sendall(request("/v2/models/looping/infer", strings(str(there)), "Connection: close"))

@@ -1,4 +1,4 @@
-"""An exchange: one request to a model and its answer, whose one end counts it and releases what it held."""
+"""An exchange: one request to a model and its answer. Its end counts it and releases its resources."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ TENSORS = """
 input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]
 output [{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }]
 """
-#: tells through one pipe that it has begun, waits for the other one, then writes down whether it was cancelled
+#: reports through one pipe that it has begun, waits for the other, then records whether it was cancelled
 WAITING = """
 import triton_python_backend_utils as pb_utils
 
@@ -176,7 +176,7 @@ def test_a_request_that_is_answered_is_counted_once(operation: Operation, reposi
 
 
 @pytest.mark.parametrize("protocol", ["http", "metrics"])
-def test_a_client_that_has_its_answer_finds_it_counted(repository: Path, protocol: str) -> None:
+def test_a_request_is_counted_before_its_client_has_the_answer(repository: Path, protocol: str) -> None:
     body = {"inputs": [{"name": "IN", "datatype": "INT32", "shape": [1], "data": [1]}]}
 
     def from_statistics(triton: Emulator) -> int:
@@ -300,7 +300,7 @@ def test_exchanges_calls_models_and_sessions_say_what_they_are(repository: Path)
     ]
 
 
-def test_the_responses_go_to_who_asked_for_them(repository: Path) -> None:
+def test_each_client_gets_its_own_responses(repository: Path) -> None:
     async def delivered() -> list[tuple[bool, bool]]:
         seen: list[tuple[bool, bool]] = []
 

@@ -1,4 +1,4 @@
-"""Bodies that take long to read and to write: the server answers others meanwhile."""
+"""Bodies that take long to read and to write: the server answers other clients meanwhile."""
 
 import http.client
 import json
@@ -32,7 +32,8 @@ def answered_meanwhile(server: Process, sent: bytes) -> tuple[int, bytes, int]:
     count = 0
     with server.connect() as connection:
         connection.sendall(sent[:-1])
-        for _ in range(200):  # it reads a piece of the body for each: the whole is there then
+        # The server reads a piece of the body between two requests, so it has the whole body after these.
+        for _ in range(200):
             ask()
         connection.sendall(sent[-1:])
         while not select.select([connection], [], [], 0)[0]:
@@ -48,7 +49,7 @@ def test_others_are_answered_while_a_large_infer_is_read_and_written(server: Pro
     status, body, count = answered_meanwhile(server, sent)
     assert status == 200
     assert json.loads(body)["outputs"][0]["data"] == NUMBERS
-    assert count >= 5  # on the event loop it were 1
+    assert count >= 5  # it would be 1 if the event loop did the work
 
 
 def test_others_are_answered_while_a_large_generate_is_read(server: Process) -> None:
@@ -57,11 +58,11 @@ def test_others_are_answered_while_a_large_generate_is_read(server: Process) -> 
         server, request("/v2/models/custom_llm/generate", document, "Connection: close")
     )
     assert status in {200, 400}
-    assert count >= 5  # on the event loop it were 1
+    assert count >= 5  # it would be 1 if the event loop did the work
 
 
 def test_others_are_answered_while_a_large_document_for_another_route_is_read(server: Process) -> None:
     document = {"log_verbose_level": 0, "ignored": NUMBERS}
     status, _, count = answered_meanwhile(server, request("/v2/logging", document, "Connection: close"))
     assert status == 200
-    assert count >= 5  # on the event loop it were 1
+    assert count >= 5  # it would be 1 if the event loop did the work

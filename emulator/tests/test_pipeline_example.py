@@ -1,4 +1,4 @@
-"""The pipeline of docs/pipeline.md on the real server: the same files, a small Python model in the engine's place."""
+"""The pipeline of docs/pipeline.md on the real server: the same files, with a Python model instead of the engine."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from triton_contract.reference.pytest_support import require_reference
 from triton_emulator import Emulator
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
-#: answers with the ids that it is given, backwards, as many as are asked for
+#: answers with its input ids in reverse order, as many as requested
 ENGINE = """
 import numpy as np
 import triton_python_backend_utils as pb_utils

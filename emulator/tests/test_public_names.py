@@ -1,4 +1,4 @@
-"""What `triton_emulator` exports: everything that a program needs, imported on first use."""
+"""The names that `triton_emulator` exports: all that a program needs, imported on first use."""
 
 import re
 import subprocess

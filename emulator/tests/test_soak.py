@@ -1,8 +1,8 @@
-"""A short soak: each kind of request some dozens of times, each with its answer. The long one is a program."""
+"""A short soak: each kind of request some dozens of times, each with its answer. `benchmarks.soak` is the long one."""
 
 from benchmarks import soak
 
 
-def test_requests_of_every_kind_leave_nothing_behind() -> None:
+def test_requests_of_every_kind_leak_nothing() -> None:
     readings = soak.run(2000)
     assert readings[-1].requests == 2000

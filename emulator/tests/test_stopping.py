@@ -1,4 +1,4 @@
-"""Stopping a server that is busy: while its models load, while a client has sent half a request."""
+"""Stopping a busy server: while its models load, or after a client has sent half a request."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ class TritonPythonModel:
     def execute(self, requests):
         raise NotImplementedError
 """
-#: tells through a pipe that it is being loaded, and never is
+#: reports through a pipe that its load has begun, and never finishes it
 ENDLESS = (
     GOOD
     + """
@@ -35,7 +35,7 @@ ENDLESS = (
         threading.Event().wait()
 """
 )
-#: as above, but is loaded once somebody opens another pipe, and tells through a third that it has been finalised
+#: like ENDLESS, but its load ends when a second pipe is opened; it reports through a third that it is finalised
 SLOW = (
     GOOD
     + """
@@ -103,7 +103,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def begun(repository: Path, tmp_path: Path) -> Path:
-    """A pipe that is open for reading once the model `endless` is being loaded."""
+    """A pipe that is opened for reading when the load of the model `endless` has begun."""
     begun = pipe(tmp_path, "begun")
     add_model(repository, "endless", ENDLESS.format(begun=begun))
     return Path(begun)
@@ -121,7 +121,7 @@ def command(repository: Path, *flags: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def port(process: "subprocess.Popen[str]") -> int:
-    """Where a server listens that has told all that it tells at its start."""
+    """Read a server's log up to the end of its start; return its HTTP port."""
     assert process.stderr is not None
     found = 0
     for line in process.stderr:
@@ -138,10 +138,10 @@ def ask_in_vain(url: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_the_start_ends_the_process_on_the_spot(
+def test_a_signal_during_the_start_ends_the_process_at_once(
     repository: Path, begun: Path, number: signal.Signals
 ) -> None:
-    """2.51: as a process dies that has no handler for it, whatever the exit timeout."""
+    """2.51 dies as a process without a signal handler does, whatever the exit timeout."""
     with command(repository, "--exit-timeout-secs=3600") as process:
         begun.open().close()
         process.send_signal(number)
@@ -166,14 +166,14 @@ def test_a_load_under_way_is_cut_off_at_the_exit_timeout_and_makes_the_end_a_fai
 
 
 @pytest.mark.parametrize("sent", HALF_REQUESTS.values(), ids=HALF_REQUESTS.keys())
-def test_a_client_that_has_sent_half_a_request_holds_up_no_stop(repository: Path, sent: bytes) -> None:
+def test_a_client_that_has_sent_half_a_request_does_not_delay_the_stop(repository: Path, sent: bytes) -> None:
     with command(repository, "--exit-timeout-secs=3600") as process:
         address = ("127.0.0.1", port(process))
         with socket.create_connection(address) as client:
             client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
             client.sendall(sent)
-            with socket.create_connection(address) as other:  # its answer comes behind what was sent before
+            with socket.create_connection(address) as other:  # its answer comes after what was sent before
                 other.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert other.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
                 process.send_signal(signal.SIGTERM)
@@ -222,7 +222,7 @@ def test_a_model_that_is_loaded_after_the_end_is_finalised_all_the_same(
         Path(gone).open().close()
 
 
-def test_a_thread_that_a_model_has_left_behind_keeps_no_process(repository: Path) -> None:
+def test_a_thread_that_a_model_left_running_does_not_keep_the_process_alive(repository: Path) -> None:
     add_model(repository, "busy", BUSY)
     with command(repository) as process:
         port(process)
@@ -232,7 +232,9 @@ def test_a_thread_that_a_model_has_left_behind_keeps_no_process(repository: Path
     assert "successfully unloaded 'busy' version 1" in printed
 
 
-def test_a_model_that_waits_for_another_for_ever_keeps_no_process(repository: Path, tmp_path: Path) -> None:
+def test_a_model_that_waits_for_another_without_end_does_not_keep_the_process_alive(
+    repository: Path, tmp_path: Path
+) -> None:
     begun = pipe(tmp_path, "begun")
     add_model(repository, "asks", ASKS)
     add_model(repository, "stuck", STUCK.format(begun=begun))

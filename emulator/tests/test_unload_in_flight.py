@@ -35,7 +35,7 @@ class TritonPythonModel:
     def answer(self, request):
         return pb_utils.get_input_tensor_by_name(request, "IN")
 """
-#: tells through one pipe that it has begun, and goes on when the other one is opened
+#: reports through one pipe that it has begun, and continues when the other one is opened
 WAITING = (
     ECHO
     + """
@@ -113,7 +113,7 @@ def test_an_ensemble_finishes_with_the_members_that_it_began_with(
         shown = states(triton.url)
         go.open("w").close()
         assert answer.result().json()["outputs"][0]["data"] == [41]
-    # as 2.51 shows them until the request is done
+    # 2.51 too lists the models in these states until the request is done
     assert shown == {"chain": "UNLOADING", "echo": "UNLOADING", "waiting": "READY"}
 
 

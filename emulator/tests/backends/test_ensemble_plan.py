@@ -1,4 +1,4 @@
-"""The data flow of ensembles: the order of outputs, what a request needs, shapes between models that batch and not."""
+"""The data flow of ensembles: the order of outputs, the steps that a request needs, and shapes between members."""
 
 import pytest
 
@@ -30,7 +30,7 @@ TWO_WAYS = plan("X", "AB", ("X", "A"), ("X", "B"))
 
 
 def left(of: Plan, requested: str) -> set[int]:
-    """The steps that something still makes ready."""
+    """The steps whose inputs can still arrive."""
     return {number for readers in prune(of, requested).values() for number in readers}
 
 
@@ -38,7 +38,7 @@ def test_outputs_come_in_the_order_of_tritons_hash_map() -> None:
     assert list(CHAIN.outputs) == ["L", "M"]
 
 
-def test_with_all_outputs_asked_for_nothing_is_left_out() -> None:
+def test_with_all_outputs_requested_no_step_is_left_out() -> None:
     assert prune(CHAIN, "ML") is CHAIN.readers
 
 
@@ -48,8 +48,8 @@ def test_a_step_that_nothing_needs_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("requested", ["M", "L"])
-def test_half_a_chain_is_none_at_all(requested: str) -> None:
-    # recorded: 2.51 answers that it is in a deadlock
+def test_a_request_for_half_a_chain_runs_no_step(requested: str) -> None:
+    # recorded: 2.51 answers that the ensemble is in a deadlock
     assert prune(CHAIN, requested)["X"] == frozenset()
 
 

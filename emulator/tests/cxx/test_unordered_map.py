@@ -21,7 +21,7 @@ def test_names_of_one_bucket_stand_together() -> None:
 
 
 def test_fifty_thousand_names_come_out_as_2_51_lists_them() -> None:
-    """Once each is looked for among all the others it takes minutes, on the event loop."""
+    """A search through all names for each name would take minutes and block the event loop."""
     names = walk(f"I{number}" for number in range(50_000))
     assert names[:6] == ["I49999", "I49998", "I49997", "I49995", "I49993", "I49992"]
     digest = "294667e17c45ede43c88eaea74403ba892d199d5c35792727eb87228dbd0e667"

@@ -1,4 +1,4 @@
-"""Calls as the schedulers get them, for tests that look at schedulers alone."""
+"""Makes calls as the schedulers get them, for tests of the schedulers alone."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ MILLISECOND = 1_000_000
 
 
 def config(text: str) -> ModelConfig:
-    """A configuration from what stands in a config.pbtxt."""
+    """A configuration from the text of a config.pbtxt."""
     return ModelConfig.of(parse_config('name: "m"\nbackend: "python"\n' + text))
 
 
@@ -52,4 +52,4 @@ def names(calls: Sequence[Call]) -> list[str]:
 
 
 def _ignore(response: InferResponse | None, final: bool) -> None:
-    """Nobody looks at the answer."""
+    """Ignores the response."""

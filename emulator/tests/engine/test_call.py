@@ -1,4 +1,4 @@
-"""A call: where its responses go, when it ends, and what its times say."""
+"""A call: where its responses go, when it ends, and which times it records."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which waiting requests a dynamic batcher runs together, and when; what queue policies refuse."""
+"""Which waiting requests a dynamic batcher runs together, when it runs them, and which ones queue policies refuse."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_requests_with_other_optional_inputs_do_not_mix() -> None:
     assert [names(b.take(0, 1)) for _ in range(2)] == [["a"], ["b", "c"]]
 
 
-def test_a_batch_of_a_preferred_size_is_closed_and_the_next_forms_behind_it() -> None:
+def test_a_batch_of_a_preferred_size_is_closed_and_later_requests_form_the_next() -> None:
     # recorded: with sizes 2 and 4 preferred and the instance busy, seven requests run as 2, 4 and 1
     b = batcher("preferred_batch_size: [ 2, 4 ]", largest=8)
     for name in "abcdefg":
@@ -128,7 +128,7 @@ def test_a_full_queue_refuses() -> None:
 REJECTS = "timeout_action: REJECT default_timeout_microseconds: 100000"
 
 
-def test_a_request_that_waits_too_long_is_dropped_when_a_batch_is_asked_for() -> None:
+def test_a_request_that_waits_too_long_is_dropped_when_a_batch_is_formed() -> None:
     b = batcher("default_queue_policy { " + REJECTS + " }", largest=1)
     b.add(call("a"), 0)
     b.add(call("b"), 90 * MILLISECOND)
@@ -171,7 +171,7 @@ def test_a_request_cannot_shorten_the_timeout_where_that_is_not_allowed() -> Non
     assert names(b.take(0, 50 * MILLISECOND)) == ["a"]
 
 
-def test_delay_puts_a_request_that_is_too_old_behind_the_others() -> None:
+def test_delay_puts_a_request_that_is_too_old_after_the_others() -> None:
     b = batcher("default_queue_policy { " + REJECTS.replace("REJECT", "DELAY") + " }", largest=1)
     b.add(call("old"), 0)
     b.add(call("young"), 90 * MILLISECOND)

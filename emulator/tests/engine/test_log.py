@@ -39,7 +39,7 @@ def test_a_line_has_level_time_process_place_and_the_quoted_text(file: Path) -> 
     )
 
 
-def test_iso8601_puts_the_level_behind_the_time(file: Path) -> None:
+def test_iso8601_puts_the_level_after_the_time(file: Path) -> None:
     log.install(LogSettings(file=str(file), format="ISO8601"))
     LOGGER.error("no")
     assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ E \d+ test_log\.py:\d+\] "no"\n', file.read_text())

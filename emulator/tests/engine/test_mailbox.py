@@ -1,4 +1,4 @@
-"""The way of responses from any thread to the event loop."""
+"""The mailbox that brings responses from other threads to the event loop."""
 
 import asyncio
 

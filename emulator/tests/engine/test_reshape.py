@@ -1,4 +1,4 @@
-"""`reshape`: which shape a model sees of which shape of a client, and back."""
+"""`reshape`: a client's shapes become the model's, and the model's become the client's."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The response cache: what is one request to it, what it keeps, what it drops first; and its flag."""
+"""The response cache: which requests are equal to it, what it keeps, what it evicts first; and its flag."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sequences: who may send, who has a slot, who waits, and what ends them."""
+"""Sequences: which requests are accepted, which sequences have a slot, which wait, and what ends them."""
 
 from functools import partial
 from pathlib import Path
@@ -158,7 +158,7 @@ def test_sequences_spread_over_the_instances() -> None:
     [
         (7, True, False, [[[1]], [[-1.0]], [[True]], [[7]]]),
         (7, False, True, [[[0]], [[2.5]], [[True]], [[7]]]),
-        # 2.51: in a number a name is its length and its first letters
+        # 2.51: read as a number, a name is its length and its first letters
         ("word", True, True, [[[1]], [[2.5]], [[True]], [[4 + (int.from_bytes(b"word", "little") << 32)]]]),
     ],
     ids=["start", "end", "a name"],
@@ -219,7 +219,7 @@ def test_a_cancelled_sequence_frees_its_slot() -> None:
 
 
 @both
-def test_sequences_that_are_never_ended_leave_nothing_behind(strategy: str) -> None:
+def test_sequences_that_are_never_ended_are_freed(strategy: str) -> None:
     b = batcher(strategy, slots=4)
     now = 0
     for number in range(1, 5001):

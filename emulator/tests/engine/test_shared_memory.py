@@ -1,4 +1,4 @@
-"""Shared memory regions: real objects, registered, read, written, held, let go."""
+"""Shared memory regions of the operating system: registered, read, written, kept while in use, and released."""
 
 import os
 import secrets
@@ -142,7 +142,9 @@ def test_a_tensor_stays_inside_its_region(
         assert refused(call, ref) == (Code.INVALID_ARG, message)
 
 
-def test_an_empty_tensor_behind_the_start_is_allowed(memory: SystemSharedMemory, path: Path) -> None:
+def test_an_empty_tensor_after_the_start_of_a_region_is_allowed(
+    memory: SystemSharedMemory, path: Path
+) -> None:
     memory.register("in", path.name, 0, 64)
     assert memory.read(SharedMemoryRef("in", 5, 0)) == b""
 
@@ -154,7 +156,7 @@ def test_an_unknown_region_is_not_found(memory: SystemSharedMemory) -> None:
     )
 
 
-def test_a_region_is_not_let_go_while_a_request_uses_it(memory: SystemSharedMemory, path: Path) -> None:
+def test_a_region_is_not_released_while_a_request_uses_it(memory: SystemSharedMemory, path: Path) -> None:
     memory.register("in", path.name, 0, 64)
     memory.register("idle", "/" + path.name, 0, 64)
     with memory.lease() as lease:
@@ -185,7 +187,7 @@ def test_an_unknown_region_is_unregistered_without_a_word(memory: SystemSharedMe
     memory.unregister_all()
 
 
-def test_no_descriptor_is_left_behind(memory: SystemSharedMemory, path: Path) -> None:
+def test_no_descriptor_is_left_open(memory: SystemSharedMemory, path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         memory.register("in", path.name, 0, 64)

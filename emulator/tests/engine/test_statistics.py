@@ -1,4 +1,4 @@
-"""How one event per request adds up: statistics, reasons of failures, summaries."""
+"""How the events of requests add up to statistics, reasons of failures, and summaries."""
 
 from typing import Any
 

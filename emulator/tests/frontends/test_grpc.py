@@ -1,4 +1,4 @@
-"""What gRPC does that no case against the real server can show: sessions, other clients in the process, the channel."""
+"""gRPC where the real server cannot be compared: sessions, other clients in the process, the channel."""
 
 import asyncio
 import re
@@ -107,7 +107,9 @@ IMPORTS = ["import tritonclient.grpc", "from triton_emulator.emulator import Emu
 
 
 @pytest.mark.parametrize("imports", [IMPORTS, IMPORTS[::-1]], ids=["the client first", "the emulator first"])
-def test_a_program_has_its_own_tritonclient_beside_the_emulator(repository: Path, imports: list[str]) -> None:
+def test_a_program_can_use_its_own_tritonclient_with_the_emulator(
+    repository: Path, imports: list[str]
+) -> None:
     program = USER_PROGRAM.format(imports="\n".join(imports), repository=str(repository))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Streams that end in the middle, by the client's doing or the server's: what is left behind of them is nothing."""
+"""Streams that the client or the server ends before all responses are sent: they leave no task, thread or stream."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ from triton_emulator.frontends.grpc.messages import message_class
 from triton_emulator.frontends.grpc.stream import Stream as ServedStream
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
-#: sends one response, and a last one when it is cancelled or the file "go" is there
+#: sends one response, and a last one when it is cancelled or the file "go" exists
 MODEL = """
 import pathlib
 import threading
@@ -127,8 +127,8 @@ def test_a_stop_lets_a_stream_finish_what_is_in_flight(emulator: Emulator, versi
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
-def test_a_call_whose_message_never_comes_holds_up_no_stop(version: Path, method: str) -> None:
-    """2.51 waits for it for ever, whatever its exit timeout."""
+def test_a_call_whose_message_never_comes_does_not_delay_the_stop(version: Path, method: str) -> None:
+    """2.51 waits for the message without limit, whatever its exit timeout."""
     with Emulator(version.parents[1], exit_timeout_secs=3600) as emulator:
         before = left(emulator)
         messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -151,7 +151,7 @@ def until(holds: Any) -> None:
 
 
 class Left(NamedTuple):
-    """What there is of a stream while it runs."""
+    """Counts of what a running stream holds."""
 
     tasks: int
     threads: int
@@ -171,7 +171,7 @@ def left(emulator: Emulator) -> Left:
 
 def nothing_is_left(emulator: Emulator, before: Left) -> bool:
     now = left(emulator)
-    # a model's worker keeps what it did last
+    # a model's worker refers to its last stream
     return now.tasks <= before.tasks and now.threads <= before.threads and now.streams <= before.streams + 1
 
 
@@ -196,7 +196,7 @@ def let_the_deadline_pass(streams: list[Stream], channel: grpc.Channel) -> None:
 
 
 @pytest.mark.parametrize("give_up", [cancel, close_the_channel, let_the_deadline_pass])
-def test_streams_that_are_given_up_leave_nothing_behind(emulator: Emulator, give_up: Any) -> None:
+def test_abandoned_streams_leave_no_task_thread_or_stream(emulator: Emulator, give_up: Any) -> None:
     timeout = 5 if give_up is let_the_deadline_pass else 60
     with grpc.insecure_channel(emulator.grpc_url) as other:
         assert successes(other) == 0
@@ -213,7 +213,7 @@ def test_streams_that_are_given_up_leave_nothing_behind(emulator: Emulator, give
         until(lambda: nothing_is_left(emulator, before))
 
 
-def test_connections_that_break_leave_nothing_behind(emulator: Emulator) -> None:
+def test_broken_connections_leave_no_task_thread_or_stream(emulator: Emulator) -> None:
     with grpc.insecure_channel(emulator.grpc_url) as other:
         assert successes(other) == 0
         before = left(emulator)
@@ -230,12 +230,12 @@ def frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
 
 
 def literal(name: str, value: str) -> bytes:
-    """A header as HPACK writes it that knows no table and no Huffman code."""
+    """A header in HPACK without the table and without Huffman codes."""
     return b"\0" + b"".join(bytes((len(each),)) + each.encode() for each in (name, value))
 
 
 def half_a_request(emulator: Emulator) -> socket.socket:
-    """A connection over which a stream has begun, and half of its first message."""
+    """A connection on which a stream and half of its first message have been sent."""
     host, _, port = emulator.grpc_url.partition(":")
     headers = b"".join(
         literal(name, value)

@@ -1,4 +1,4 @@
-"""What the listeners say of themselves: their address, their state, and how many connections they have."""
+"""The `repr` of listeners: their address, their state, and how many connections they have."""
 
 import asyncio
 import socket

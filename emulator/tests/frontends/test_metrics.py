@@ -1,4 +1,4 @@
-"""The metrics that the reference cannot show: those of GPUs."""
+"""The metrics of GPUs. The reference has no GPU to compare with."""
 
 from pathlib import Path
 from time import monotonic_ns
@@ -38,7 +38,7 @@ def test_simulated_gpus_are_shown_with_tritons_names_texts_and_label(tmp_path: P
 
 
 @pytest.mark.parametrize("options", [{}, {"simulated_gpus": 2, "allow_gpu_metrics": False}])
-def test_there_are_none_unless_they_are_asked_for(tmp_path: Path, options: EmulatorOptions) -> None:
+def test_there_are_no_gpu_metrics_by_default(tmp_path: Path, options: EmulatorOptions) -> None:
     with Emulator(tmp_path, **options) as triton:
         assert gpu_lines(httpx.get(triton.metrics_url).text) == []
 

@@ -15,7 +15,7 @@ def test_floats_print_six_decimals_and_labels_follow() -> None:
     assert top.array.tolist() == [[b"0.500000:1:dog", b"0.250000:0:cat"]]
 
 
-def test_each_row_of_a_batch_is_ranked_by_itself() -> None:
+def test_each_row_of_a_batch_is_ranked_separately() -> None:
     tensor = Tensor("OUT", "INT32", [2, 2], array=np.array([[1, 2], [4, 3]], np.int32))
     assert classify(tensor, 1, [], batching=True).array.tolist() == [[b"2:1"], [b"4:0"]]
 
@@ -25,7 +25,7 @@ def test_up_to_sixteen_equal_values_stay_in_index_order() -> None:
     assert classify(tensor, 3, [], batching=False).array.tolist() == [b"9:2", b"7:0", b"7:1"]
 
 
-def test_integers_beyond_a_doubles_precision_are_told_apart() -> None:
+def test_integers_beyond_a_doubles_precision_are_distinguished() -> None:
     tensor = Tensor("OUT", "INT64", [2], array=np.array([2**60, 2**60 + 1], np.int64))
     assert classify(tensor, 1, [], batching=False).array.tolist() == [b"1152921504606846977:1"]
 

@@ -1,4 +1,4 @@
-"""Content codings: what is read, what is chosen."""
+"""Content codings: which a body may have, and which one is chosen for an answer."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""Taking a value as a type, in the words of tritonserver 2.51.0."""
+"""Reading a JSON value as a type: the errors have the words of tritonserver 2.51.0."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
-"""What is not JSON, in the words and at the byte offsets of tritonserver 2.51.0.
+"""Errors for bodies that are not JSON: they have the words and the byte offsets of tritonserver 2.51.0.
 
 Each body was posted to the real server, which answered 500 `failed to parse the request JSON buffer: <words> at
-<offset>`. Both parsers must say the same: the one that every request takes, and the exact one behind it.
+<offset>`. Both parsers must agree: the fast one that reads every request, and the exact one that finds the fault.
 """
 
 import pytest

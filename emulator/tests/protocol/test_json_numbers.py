@@ -56,7 +56,7 @@ EXACT = [
     ("179769313486231570000000000000e279", "0x1.fffffffffffffp+1023"),
 ]
 
-# The server does not read with full precision: it lands beside the nearest double.
+# The server does not read with full precision: its result is a neighbour of the nearest double.
 A_NEIGHBOUR = [
     ("0.95367431640625001", "0x1.e847fffffffffp-1"),  # the nearest is 0x1.e848000000000p-1
     ("123456789.12345678901", "0x1.d6f34547e6b76p+26"),  # the nearest is 0x1.d6f34547e6b75p+26

@@ -1,4 +1,4 @@
-"""What JSON becomes: values, order, repeated names, strings that are not UTF-8, and what is taken beyond JSON."""
+"""Parsed JSON: values, order, repeated names, strings that are not UTF-8, and accepted texts that are not JSON."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What holds for every document: reading undoes writing, both parsers agree, and nothing but a refusal is raised."""
+"""Properties of every document: reading undoes writing, both parsers agree, and the only exception is a refusal."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ from triton_emulator.protocol.json_dialect.exact_parser import parse_exact
 
 quick = settings(max_examples=150, deadline=None)
 
-# Fifteen digits at most: what both the server and Python read exactly.
+# Both the server and Python read up to fifteen digits exactly.
 decimals = st.integers(-(10**12), 10**12).map(lambda eighths: eighths / 8)
 integers = st.integers(-(2**63), 2**64 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.binary().map(
@@ -132,7 +132,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 @quick
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_written_double_reads_back_as_itself(value: float) -> None:
-    """By a correctly rounding reader, that is; the server's own is not one."""
+    """The reader here rounds correctly. The server's own does not."""
     assert float(format_double(value)) == value
 
 

@@ -1,4 +1,4 @@
-"""What the server writes: doubles, strings, arrays and documents, byte for byte.
+"""JSON as the server writes it: doubles, strings, arrays and documents, byte for byte.
 
 The doubles and the strings went through identity models of tritonserver 2.51.0 as binary tensors and came back as JSON.
 """

@@ -1,11 +1,11 @@
-"""A model folder as a value, and what the cases have in common."""
+"""A model folder as a value, and the texts that the cases share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 #: a model.py that does nothing
 MODEL_PY = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
-#: the same, that answers, as a warm-up asks of it
+#: a model.py that answers, as a warm-up needs it
 ANSWERING_MODEL_PY = """import triton_python_backend_utils as pb_utils
 
 

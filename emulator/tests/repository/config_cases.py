@@ -1,4 +1,4 @@
-"""Model folders, lawful and not, whose answers by a real server are in `recorded/configs.json` (see `record.py`)."""
+"""Valid and invalid model folders. A real server's answers about them are in `recorded/configs.json` (`record.py`)."""
 
 from emulator.tests.repository.config_case import (
     ANSWERING_MODEL_PY,

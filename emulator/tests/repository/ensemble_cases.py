@@ -1,4 +1,4 @@
-"""Ensembles, lawful and not; their members are among `config_cases`."""
+"""Valid and invalid ensembles. Their members are among `config_cases`."""
 
 from emulator.tests.repository.config_case import IO, PYTHON, ConfigCase
 

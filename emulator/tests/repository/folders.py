@@ -1,4 +1,4 @@
-"""Model folders for tests that need no recorded answer, and a loader that tells what it was asked."""
+"""Model folders for tests that need no recorded answer, and a loader that records its calls."""
 
 import threading
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Index = list[dict[str, str]]
 
 
 def write_model(repository: Path, name: str, config: str = BATCHING, versions: Sequence[int] = (1,)) -> Path:
-    """A model folder with one `model.py` per version, whose text the tests' loader obeys."""
+    """A model folder with an empty `model.py` per version. `Loader` fails with the text that a test writes into it."""
     folder = repository / name
     folder.mkdir(parents=True)
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
@@ -34,7 +34,7 @@ def ensemble_config(member: str, version: int = -1) -> str:
 
 
 class Model:
-    """What the loader makes: it tells whether it was ended, and can keep a request in flight until `let_go`."""
+    """The model that `Loader` makes. `finalize` waits until `idle` is set, and sets `finalized`."""
 
     def __init__(self, name: str, version: int, config: ModelConfig, directory: Path) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class Model:
 
 
 class Loader:
-    """Loads any model; one whose model.py holds a text fails with it, one in `gates` waits at its gate."""
+    """Loads any model. One whose model.py holds a text fails with that text. One in `gates` waits for its gate."""
 
     def __init__(self) -> None:
         self.loaded: list[tuple[str, int]] = []

@@ -1,4 +1,4 @@
-"""Records what a real server makes of every case in `config_cases`, into `recorded/`.
+"""Records a real server's answers about every case in `config_cases`, into `recorded/`.
 
 Run as `python -m emulator.tests.repository.record` from the project's root; with names, only those cases are recorded
 again.
@@ -24,7 +24,7 @@ from triton_contract.reference import DEFAULT_VERSION, TritonServer
 from triton_contract.reference.installation import install
 
 RECORDED = Path(__file__).parent / "recorded"
-#: time, process and source line in front of what a log line says
+#: time, process and source line at the start of a log line
 _LOG_PREFIX = re.compile(r"^([IWE])\d{4} [\d:.]+ \d+ \S+\] ")
 
 
@@ -38,7 +38,7 @@ def call(url: str, body: bytes | None = None) -> tuple[int, str]:
 
 
 def errors_in(log: str) -> list[str]:
-    """What the error lines of a log say."""
+    """The texts of a log's error lines."""
     return [
         line[found.end() :]
         for line in log.splitlines()
@@ -47,7 +47,7 @@ def errors_in(log: str) -> list[str]:
 
 
 def answers_of(server: TritonServer, name: str) -> dict[str, Any]:
-    """Load one model, ask for everything that the server says of it, and unload it."""
+    """Load one model, record all answers of the server about it, and unload it."""
     before = len(server.log.read_text(errors="replace"))
     status, body = call(f"{server.http_url}/v2/repository/models/{name}/load", b"{}")
     index = json.loads(call(f"{server.http_url}/v2/repository/index", b"{}")[1])

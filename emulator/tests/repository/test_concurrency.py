@@ -11,7 +11,7 @@ from triton_emulator.repository.repository import Repository
 
 
 def looked_up(repository: Repository[Model], name: str) -> str:
-    """What a lookup comes to: found, or the beginning of the error."""
+    """The result of a lookup: "found", or the beginning of the error."""
     try:
         return "found" if repository.get(name).name == name else "another model"
     except TritonError as error:
@@ -19,7 +19,7 @@ def looked_up(repository: Repository[Model], name: str) -> str:
 
 
 def loaded(repository: Repository[Model], name: str) -> None:
-    """Load; another thread may unload the model, or its member, before this one looks at what it has."""
+    """Load a model. Another thread may unload it, or its member, before the load has returned."""
     try:
         repository.load(name)
     except TritonError as error:
@@ -27,7 +27,7 @@ def loaded(repository: Repository[Model], name: str) -> None:
             raise
 
 
-def test_a_storm_of_changes_ends_in_a_sound_state(tmp_path: Path) -> None:
+def test_many_concurrent_changes_end_in_a_consistent_state(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_model(tmp_path, name)
     write_model(tmp_path, "e", ensemble_config("a"))
@@ -90,7 +90,7 @@ def test_an_ensemble_waits_for_a_member_that_another_request_is_loading(tmp_path
     assert repository.is_ready("e")
 
 
-def test_names_that_are_not_there_leave_nothing_behind(tmp_path: Path) -> None:
+def test_at_most_a_thousand_unknown_names_are_remembered(tmp_path: Path) -> None:
     repository = serve(tmp_path, mode="explicit")
     repository.start()
     for number in range(1500):

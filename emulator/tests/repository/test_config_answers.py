@@ -1,4 +1,4 @@
-"""What the repository says of a model folder is, byte for byte, what a real server was recorded to say."""
+"""The repository's answers about a model folder are, byte for byte, a real server's recorded answers."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.labels import Labels
 from triton_emulator.repository.repository import Options, Repository
 
-#: the order of a map's entries changes from load to load in the real server: ours is sorted
+#: the real server orders the entries of a map differently at each load; ours are sorted
 MAPS = {"lawful_parameters", "lawful_metric_tags", "lawful_cc_model_filenames", "dynamic_priorities"}
 
 #: cases and the backends of the recorded server, by the recording's name
@@ -38,7 +38,7 @@ class Recorded:
 
     @property
     def died(self) -> bool:
-        """The real server died, so there is nothing to be equal to."""
+        """Whether the real server died, so that there is no answer to compare with."""
         return "died" in self.answer
 
     @property
@@ -74,7 +74,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class Server:
-    """A repository over one topic's folders, asked as a client would ask."""
+    """A repository over one topic's folders, with the answers that a client would get."""
 
     def __init__(self, folder: Path, backends: frozenset[str]) -> None:
         self.folder = folder
@@ -155,13 +155,13 @@ def test_a_model_that_cannot_be_polled_is_logged_as_the_real_server_logs_it(
 ) -> None:
     server.load(recorded.name)
     problem = server.masked(server.repository.problems[recorded.name])
-    # our line also says where in the file the fault lies, and what it is
+    # our line also names the place and the kind of the fault in the file
     problem = re.sub(r"(failed to read text proto from [^:]*).*", r"\1", problem)
     assert json.dumps(problem, ensure_ascii=False) in recorded.answer["log"]
 
 
 @cases_with(0)
-def test_a_model_that_kills_the_real_server_leaves_ours_standing(recorded: Recorded, server: Server) -> None:
+def test_a_model_that_kills_the_real_server_does_not_kill_ours(recorded: Recorded, server: Server) -> None:
     server.load(recorded.name)
     server.repository.load("lawful_minimal")
     assert server.repository.is_ready("lawful_minimal")

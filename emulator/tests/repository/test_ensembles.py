@@ -1,4 +1,4 @@
-"""Ensembles and their members: loaded in order, broken and mended together."""
+"""Ensembles and their members: the order of loads, and how a change of a member changes its ensembles."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_loading_an_ensemble_loads_its_members(chain: Path) -> None:
     assert states(repository) == {"a": "READY", "e1": "READY", "e2": "READY"}
 
 
-def test_unloading_a_member_makes_every_ensemble_over_it_unavailable_and_loading_it_mends_them(
+def test_unloading_a_member_makes_its_ensembles_unavailable_and_loading_it_makes_them_ready(
     chain: Path,
 ) -> None:
     repository = serve(chain, mode="explicit", load_models=["e2"])
@@ -58,7 +58,7 @@ def test_unloading_an_ensemble_leaves_its_members(chain: Path) -> None:
     assert states(repository) == {"a": "READY", "e1": "READY", "e2": "UNAVAILABLE"}
 
 
-def test_unloading_with_dependents_takes_the_members_along_that_came_with_the_ensemble(chain: Path) -> None:
+def test_unloading_with_dependents_unloads_the_members_that_the_ensemble_loaded(chain: Path) -> None:
     repository = serve(chain, mode="explicit", load_models=["e2"])
     repository.start()
     repository.unload("e2", unload_dependents=True)
@@ -66,7 +66,7 @@ def test_unloading_with_dependents_takes_the_members_along_that_came_with_the_en
     assert states(repository) == {"a": "UNAVAILABLE", "e1": "UNAVAILABLE", "e2": "UNAVAILABLE"}
 
 
-def test_unloading_with_dependents_leaves_a_member_that_was_asked_for_by_name(chain: Path) -> None:
+def test_unloading_with_dependents_keeps_a_member_that_was_loaded_by_name(chain: Path) -> None:
     repository = serve(chain, mode="explicit", load_models=["e2", "a"])
     repository.start()
     repository.unload("e2", unload_dependents=True)
@@ -74,7 +74,7 @@ def test_unloading_with_dependents_leaves_a_member_that_was_asked_for_by_name(ch
     assert states(repository) == {"a": "READY", "e1": "UNAVAILABLE", "e2": "UNAVAILABLE"}
 
 
-def test_unloading_with_dependents_leaves_a_member_that_another_ensemble_needs(chain: Path) -> None:
+def test_unloading_with_dependents_keeps_a_member_that_another_ensemble_needs(chain: Path) -> None:
     write_model(chain, "other", ensemble_config("a"))
     repository = serve(chain, mode="explicit", load_models=["e2", "other"])
     repository.start()

@@ -1,4 +1,4 @@
-"""Folders that no one would make on purpose: each gets a clear answer, and the others are served."""
+"""Malformed model folders: each gets a clear answer, and the other models are served."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def repository_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_link_that_leads_back_up_is_not_followed_for_ever(repository_folder: Path) -> None:
+def test_a_link_to_a_parent_folder_does_not_loop(repository_folder: Path) -> None:
     (repository_folder / "good" / "loop").symlink_to(repository_folder)
     (repository_folder / "self").symlink_to(repository_folder / "self")
     repository = serve(repository_folder, mode="poll")
@@ -61,7 +61,7 @@ def test_a_model_may_have_any_name_that_a_folder_can_have(repository_folder: Pat
     assert {row["name"] for row in index_of(repository)} == {"good", name}
 
 
-def test_files_beside_the_models_are_no_models(repository_folder: Path) -> None:
+def test_files_in_the_repository_folder_are_no_models(repository_folder: Path) -> None:
     (repository_folder / "README.md").write_text("hello", encoding="utf-8")
     repository = serve(repository_folder)
     assert repository.start() is None

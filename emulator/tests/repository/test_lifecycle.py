@@ -185,7 +185,7 @@ def test_only_the_explicit_mode_loads_and_unloads_on_request(tmp_path: Path, mod
     assert error_of(repository.unload, "m") == (Code.UNAVAILABLE, NOT_EXPLICIT)
 
 
-def test_the_explicit_mode_starts_with_the_models_it_is_told(tmp_path: Path) -> None:
+def test_the_explicit_mode_starts_with_the_models_of_load_model(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_model(tmp_path, name)
     repository = serve(tmp_path, mode="explicit", load_models=["b"])
@@ -361,7 +361,7 @@ def test_a_reload_that_fails_leaves_the_old_version_serving(tmp_path: Path) -> N
     assert repository.get("m") is not old
 
 
-def test_one_version_that_fails_takes_the_others_of_the_same_load_along(tmp_path: Path) -> None:
+def test_one_version_that_fails_makes_the_others_of_the_same_load_fail(tmp_path: Path) -> None:
     folder = write_model(tmp_path, "m", ALL, versions=(1, 2))
     (folder / "2" / "model.py").write_text("Internal: no")
     repository = serve(tmp_path, mode="explicit")
@@ -461,7 +461,7 @@ def test_closing_ends_every_model(tmp_path: Path) -> None:
     assert repository.all_served() == []
 
 
-def test_a_model_that_cannot_end_has_ended_all_the_same(
+def test_a_model_whose_finalize_raises_is_unloaded_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_model(tmp_path, "m")

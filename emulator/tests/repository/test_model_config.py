@@ -1,4 +1,4 @@
-"""The config as the engine and the backends read it."""
+"""The configuration as the engine and the backends read it."""
 
 import pytest
 

@@ -17,7 +17,7 @@ def started(options: Options, loader: Loader | None = None) -> Repository[Model]
     return repository
 
 
-def test_without_auto_completion_a_model_needs_a_config_and_lawful_tensors_before_it_is_loaded(
+def test_without_auto_completion_a_model_needs_a_config_with_valid_tensors(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "bare" / "1").mkdir(parents=True)
@@ -81,7 +81,7 @@ def test_a_backend_completes_the_config_and_what_it_makes_is_checked(tmp_path: P
     )
 
 
-def test_a_gpu_is_simulated_for_the_models_that_are_stood_in_for(tmp_path: Path) -> None:
+def test_a_gpu_is_simulated_for_stand_ins(tmp_path: Path) -> None:
     write_model(
         tmp_path, "standin", 'backend: "tensorrtllm"\ninstance_group { kind: KIND_GPU gpus: [ 0, 1 ] }\n' + IO
     )
@@ -94,7 +94,7 @@ def test_a_gpu_is_simulated_for_the_models_that_are_stood_in_for(tmp_path: Path)
     )
 
 
-def test_a_model_that_nobody_describes_is_refused_unless_it_is_python(tmp_path: Path) -> None:
+def test_a_model_without_a_config_is_refused_unless_it_is_python(tmp_path: Path) -> None:
     for name, file in (("onnx", "model.onnx"), ("python", "model.py")):
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "1" / file).write_text("", encoding="utf-8")
@@ -110,7 +110,7 @@ def test_a_model_that_nobody_describes_is_refused_unless_it_is_python(tmp_path: 
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01])
-def test_the_poll_mode_looks_by_itself_when_it_is_told_how_often(tmp_path: Path, seconds: float) -> None:
+def test_the_poll_mode_polls_at_the_given_interval(tmp_path: Path, seconds: float) -> None:
     loader = Loader()
     repository = started(Options([tmp_path], mode="poll", poll_seconds=seconds), loader)
     write_model(tmp_path.parent / f"{tmp_path.name}-outside", "m").rename(tmp_path / "m")

@@ -1,4 +1,4 @@
-"""The repository's routes over HTTP, as recorded from a real server: what is wrong with a body, and files in one."""
+"""The repository's routes over HTTP, as recorded from a real server: errors in a body, and files in one."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def test_a_load_says_what_is_wrong_with_its_body(url: str, body: str, answer: tu
 @pytest.mark.parametrize(
     "body", ["", "{", "[]", "3", "null", '{"parameters":3}', '{"parameters":{"unload_dependents":"x"}}']
 )
-def test_an_unload_is_content_with_any_body(url: str, body: str) -> None:
+def test_an_unload_accepts_any_body(url: str, body: str) -> None:
     response = httpx.post(f"{url}/v2/repository/models/zz/unload", content=body)
     assert (response.status_code, response.content) == (200, b"")
 

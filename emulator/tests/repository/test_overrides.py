@@ -101,8 +101,8 @@ def test_files_in_the_request_replace_the_models_folder_until_a_plain_load(tmp_p
     assert not temporary.exists()
 
 
-def test_files_beside_a_config_that_says_what_is_served_already_are_not_looked_at(tmp_path: Path) -> None:
-    # 2.51: they have no time, so nothing seems to have changed
+def test_files_that_come_with_the_config_already_served_are_ignored(tmp_path: Path) -> None:
+    # 2.51: files of a request have no modification time, so nothing seems to have changed
     repository = serve(tmp_path, mode="explicit")
     repository.start()
     repository.load("m", {"config": CONFIG, "file:1/model.py": b""})
@@ -135,7 +135,7 @@ def test_a_model_of_files_alone_is_served_but_not_in_the_index(tmp_path: Path) -
         "file:" + "x" * 256, "file:1/" + "y" * 256 + "/model.py",
     ],
 )  # fmt: skip
-def test_a_file_that_leads_out_of_the_folder_or_is_none_is_refused(tmp_path: Path, key: str) -> None:
+def test_a_file_whose_path_leaves_the_folder_or_names_no_file_is_refused(tmp_path: Path, key: str) -> None:
     repository = serve(tmp_path / "r", mode="explicit")
     (tmp_path / "r").mkdir()
     repository.start()
@@ -146,7 +146,7 @@ def test_a_file_that_leads_out_of_the_folder_or_is_none_is_refused(tmp_path: Pat
 
 
 @pytest.mark.parametrize("keys", [("file:1", "file:1/model.py"), ("file:1/model.py", "file:1")])
-def test_files_that_are_in_each_others_way_are_refused(tmp_path: Path, keys: tuple[str, str]) -> None:
+def test_files_whose_paths_conflict_are_refused(tmp_path: Path, keys: tuple[str, str]) -> None:
     repository = serve(tmp_path, mode="explicit")
     repository.start()
     with pytest.raises(TritonError, match=NOT_POLLED):
@@ -182,7 +182,7 @@ def test_a_parameter_that_does_not_belong_there_is_refused(
         repository.load("m", parameters)
 
 
-def test_no_name_is_the_name_of_no_model(tmp_path: Path) -> None:
+def test_an_empty_name_is_the_name_of_no_model(tmp_path: Path) -> None:
     repository = serve(tmp_path, mode="explicit")
     repository.start()
     with pytest.raises(TritonError, match="failed to load '', failed to poll from model repository"):
@@ -194,7 +194,7 @@ def test_no_name_is_the_name_of_no_model(tmp_path: Path) -> None:
     ["..", "../x", "a/b", "/", "a..b", "\0"],
     ids=["up", "up x", "a b", "root", "dots", "nul"],
 )
-def test_a_name_that_leads_out_of_the_repository_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_whose_path_leaves_the_repository_is_refused(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, "x")
     (tmp_path / "r").mkdir()
     repository = serve(tmp_path / "r", mode="explicit")

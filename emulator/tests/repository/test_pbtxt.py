@@ -1,4 +1,4 @@
-"""Reading `config.pbtxt`: what is wrong is said with its place, whatever the file holds."""
+"""Reading `config.pbtxt`: an error names its place in the file."""
 
 from pathlib import Path
 

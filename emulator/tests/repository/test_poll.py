@@ -1,4 +1,4 @@
-"""Mode `poll`: what comes, goes and changes on disk is followed."""
+"""Mode `poll`: models that are added, removed and changed on disk are loaded and unloaded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The schema lives in a pool of its own, beside whatever else the process has loaded."""
+"""The protobuf schema has its own descriptor pool, apart from other schemas in the process."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ USE = (
 @pytest.mark.parametrize(
     "program", [f"{READ}; {USE}", f"{USE}; {READ}"], ids=["ours first", "the client's first"]
 )
-def test_the_users_own_tritonclient_grpc_works_beside_it(program: str) -> None:
+def test_the_users_own_tritonclient_grpc_works_in_the_same_process(program: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

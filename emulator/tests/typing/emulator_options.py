@@ -1,4 +1,4 @@
-"""Never run, only type-checked (`ci/check`): what a type checker makes of the options of an emulator and of a session.
+"""Type-checked by `ci/check` and never run: the types of the options of an emulator and of a session.
 
 A line with `type: ignore` holds a mistake that has to be reported: an ignore that is not needed is an error itself.
 """

@@ -1,4 +1,4 @@
-"""A connection's state, as `repr` shows it, after the bytes that have come; and what it answers from then on."""
+"""A connection's state, as its `repr` shows it, after each part of a request; and its answers from then on."""
 
 import asyncio
 import socket
@@ -25,14 +25,14 @@ class Connection:
     async def send(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self.client, data)
-        for _ in range(5):  # both ends are on this loop: the server has its turn
+        for _ in range(5):  # both ends run on this loop: let the server run
             await asyncio.sleep(0)
 
     async def read(self) -> bytes:
         return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.client, 65536), 10)
 
     def waiting(self) -> bytes:
-        """What has been answered and not been read, without waiting for more."""
+        """The bytes of answers that have arrived, without waiting for more."""
         try:
             return self.client.recv(65536)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Faults of an application behind the HTTP listener."""
+"""Faults of an application that the HTTP listener serves."""
 
 import asyncio
 import http.client

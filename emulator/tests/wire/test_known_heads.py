@@ -1,4 +1,4 @@
-"""Requests whose head a listener has seen before: they are read without the parser, and as it would read them."""
+"""Requests whose head a listener has seen before: it reads them without the parser, with the same result."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def _talk(turns: list[tuple[list[bytes], bytes]], app: Any = echo) -> list[bytes]:
-    """Per turn its pieces are sent, each read by the server before the next, and what comes up to `]` is collected."""
+    """For each turn send its pieces, each after the server has read the last, and collect the answer up to `]`."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = HttpServer(app, listener)
     await server.start()
@@ -43,7 +43,7 @@ async def _talk(turns: list[tuple[list[bytes], bytes]], app: Any = echo) -> list
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            for _ in range(5):  # both ends are on this loop: the server has its turn
+            for _ in range(5):  # both ends run on this loop: let the server run
                 await asyncio.sleep(0)
         answer = await asyncio.wait_for(reader.readuntil(b"]"), 10)
         found.append(answer[answer.index(b"[") :])
@@ -107,7 +107,7 @@ def test_each_request_is_answered_for_itself(turns: list[tuple[list[bytes], byte
     ("size", "remembered"),
     [pytest.param(500, True, id="a usual head"), pytest.param(1100, False, id="a long head")],
 )
-def test_only_heads_of_the_usual_size_are_remembered(size: int, remembered: bool) -> None:
+def test_only_heads_of_the_usual_size_are_cached(size: int, remembered: bool) -> None:
     scopes: list[dict[str, Any]] = []
 
     async def watched(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -32,7 +32,7 @@ REASONS = HERE / "recorded" / "reasons.json"
 COMPLETING = HERE / "completing"
 CONFIGS = HERE / "recorded" / "configs.json"
 
-#: what differs from place to place: addresses, where the helpers' and the standard library's files lie, frozen lines
+#: what differs between machines: addresses, paths of the helpers and the standard library, lines of frozen modules
 _MASKS = (
     (re.compile(r"0x[0-9a-f]+"), "0x.."),
     (re.compile(r"[^ ']*/triton_python_backend_utils\.py\(\d+\)"), "triton_python_backend_utils.py(..)"),
@@ -44,7 +44,7 @@ _MASKS = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case; `name` is its sentence behind the file's name."""
+    """One case; `name` is the file's name and then the case's sentence."""
 
     name: str
     code: str
@@ -93,13 +93,13 @@ def cases() -> dict[str, Case]:
 
 @cache
 def recorded() -> dict[str, list[str]]:
-    """What the real server answered, by case or model, in words."""
+    """The recorded answers of the real server, by case or model."""
     recording = json.loads(RECORDED.read_text())
     return {**recording["answers"], **recording["models"]}
 
 
 def in_words(answers: list[Answer]) -> list[str]:
-    """Answers as a list of lines, without what differs from place to place."""
+    """Answers as a list of lines, without what differs between machines."""
     lines: list[str] = []
     for answer in answers:
         if isinstance(answer, str):
@@ -116,7 +116,7 @@ def in_words(answers: list[Answer]) -> list[str]:
 
 
 def masked_reasons(answers: dict[str, Any]) -> dict[str, Any]:
-    """The answers, those that are a text without what differs from place to place."""
+    """The answers; in those that are a text, what differs between machines is masked."""
     return {name: masked(value) if isinstance(value, str) else value for name, value in answers.items()}
 
 

@@ -1,4 +1,4 @@
-"""Puts the same question to the real server's Python backend and to ours, and writes down both answers alike."""
+"""Sends the same request to the real server's Python backend and to ours, and gives both answers one form."""
 
 import json
 import queue
@@ -35,7 +35,7 @@ def text_input(name: str, text: str) -> Tensor:
 
 
 def definition(name: str, version: int = 1, repository: Path = REPOSITORY) -> ModelDefinition:
-    """The model's definition as the repository part makes it."""
+    """The model's definition as the repository makes it."""
     folder = repository / name
     proto = pbtxt.read_config(folder / "config.pbtxt")
     completion.complete(proto, name, folder / str(version))
@@ -44,7 +44,7 @@ def definition(name: str, version: int = 1, repository: Path = REPOSITORY) -> Mo
 
 
 class Emulated:
-    """Our backend, driven as the engine drives it; it is itself the `Server` of its models."""
+    """Our backend, called as the engine calls it. It is also the `Server` of its models."""
 
     def __init__(self, repository: Path = REPOSITORY) -> None:
         self._repository = repository
@@ -77,7 +77,7 @@ class Emulated:
         return self._executors[model]
 
     def ask(self, *requests: InferRequest, wait: float = 5.0) -> list[list[Answer]]:
-        """Execute the requests as one batch; the answers to each, ended by the final flag."""
+        """Execute the requests as one batch; return the answers to each, up to its final flag."""
         executor = self.executor(requests[0].model_name)
         inboxes: list[_Inbox] = [queue.SimpleQueue() for _ in requests]
         calls = [_call(request, inbox) for request, inbox in zip(requests, inboxes, strict=True)]
@@ -97,7 +97,7 @@ def _call(request: InferRequest, inbox: _Inbox) -> Call:
 
 
 def in_text(response: InferResponse) -> list[str]:
-    """The elements of a response's only output, which is of text."""
+    """The elements of a response's only output, which has the datatype BYTES."""
     (output,) = response.outputs
     return [element.decode() for element in output.array.ravel().tolist()]
 
@@ -120,7 +120,7 @@ def _drain(inbox: _Inbox, wait: float) -> list[Answer]:
 
 
 class Server(Protocol):
-    """A real server, as triton_contract starts it."""
+    """A real server, started by triton_contract."""
 
     @property
     def http_url(self) -> str: ...

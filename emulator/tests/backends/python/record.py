@@ -1,6 +1,6 @@
-"""Writes down what the real server answers: `python -m emulator.tests.backends.python.record`.
+"""Records what the real server answers: `python -m emulator.tests.backends.python.record`.
 
-The only way in which the recordings change. Arguments choose some: answers, reasons, configs.
+Recordings are changed in no other way. Arguments choose which are made: answers, reasons, configs.
 """
 
 import datetime as dt

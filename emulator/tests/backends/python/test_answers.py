@@ -1,4 +1,4 @@
-"""What model code sees and what becomes of what it does: our Python backend and the real one, by the same code."""
+"""What model code sees, and what its responses become: the same code in our Python backend and in the real one."""
 
 import json
 from collections.abc import Iterator

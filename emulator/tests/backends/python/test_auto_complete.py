@@ -1,4 +1,4 @@
-"""What becomes of a configuration that a model completes: ours beside what the real server showed."""
+"""Configurations that a model completes are equal to those of the real server."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Tensors through DLPack where the real server's instance ends instead of answering: here they work."""
+"""Tensors through DLPack that end the real server's instance. Here they work."""
 
 import gc
 
@@ -28,7 +28,7 @@ def test_a_capsule_is_used_up() -> None:
         Tensor.from_dlpack("z", capsule)
 
 
-def test_an_array_lives_as_long_as_somebody_looks_at_its_memory() -> None:
+def test_an_array_lives_as_long_as_its_memory_is_referenced() -> None:
     tensor = Tensor("x", np.arange(1000, dtype=np.float64))
     view = np.from_dlpack(tensor)
     del tensor
@@ -36,7 +36,7 @@ def test_an_array_lives_as_long_as_somebody_looks_at_its_memory() -> None:
     assert view.tolist() == list(range(1000))
 
 
-def test_a_capsule_that_nobody_takes_leaves_nothing_behind() -> None:
+def test_an_unused_capsule_is_freed() -> None:
     capsule = Tensor("x", np.zeros(3, np.float32)).to_dlpack()
     assert dlpack._OUT
     del capsule

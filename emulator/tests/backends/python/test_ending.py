@@ -1,4 +1,4 @@
-"""Models that end the process that they believe to be their own: it is everybody's, and goes on."""
+"""Models that end their process: here only the model's instance ends, because all models share one process."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def told(request):
 def said(text):
     return pb_utils.InferenceResponse([pb_utils.Tensor("DONE", __import__("numpy").array([text], "O"))])
 """
-#: runs what it is sent
+#: evaluates the code in its request
 RUNS = """
 class TritonPythonModel:
     def execute(self, requests):
@@ -42,7 +42,7 @@ class TritonPythonModel:
         exec(told(requests[0]))
         return [said("done")]
 """
-#: leaves its requests to a thread
+#: answers its requests from a thread
 LEAVES = """
 import queue
 
@@ -65,14 +65,14 @@ class TritonPythonModel:
             else:  # the name of a pipe
                 open(text, "w").close()
 """
-#: ends while a call of it is under way that will never return
+#: ends while a call that never returns is running
 STUCK = """
 class TritonPythonModel:
     def execute(self, requests):
         threading.Thread(target=os._exit, args=(0,)).start()
         threading.Event().wait()
 """
-#: what ends such a thread is no fault
+#: the exception that ends such a thread is expected
 ENDS_A_THREAD = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 UNHEALTHY = {"error": "Stub process 'model_0' is not healthy."}
 
@@ -117,7 +117,7 @@ def test_a_way_to_end_a_process_ends_the_instance_alone(tmp_path: Path, way: str
         assert done(triton, "1 + 1") == "2"
 
 
-def test_os_is_else_what_it_always_is(tmp_path: Path) -> None:
+def test_the_other_functions_of_os_are_unchanged(tmp_path: Path) -> None:
     add_model(tmp_path, RUNS)
     with Emulator(tmp_path) as triton:
         assert done(triton, "os.getpid()") == str(os.getpid())
@@ -128,7 +128,7 @@ def test_os_is_else_what_it_always_is(tmp_path: Path) -> None:
 
 
 def test_a_process_that_the_model_starts_ends_as_any_other(tmp_path: Path) -> None:
-    """Were it not so, a forked child would go on as a second server."""
+    """Otherwise a forked child would run on as a second server."""
     add_model(tmp_path, RUNS)
     fork = "(lambda pid: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else os._exit(7))(os.fork())"
     program = f"""
@@ -199,7 +199,7 @@ def test_a_call_that_never_returns_is_answered_when_another_thread_ends_the_inst
 
 
 def test_what_ends_while_it_is_loaded_is_unavailable(tmp_path: Path) -> None:
-    """2.51 says the same of `initialize`; with the other two it never ends the load."""
+    """2.51 gives the same error for `initialize`; with the other two its load never ends."""
     for name, place in {
         "imports": "os._exit(0)",
         "completes": RUNS + "    auto_complete_config = staticmethod(lambda config: os._exit(0))",

@@ -1,4 +1,4 @@
-"""Instances of Python models: their threads, their modules, their beginning and their end."""
+"""Instances of Python models: their threads, their modules, and how they are initialised and finalised."""
 
 import gc
 import logging
@@ -123,7 +123,7 @@ class TritonPythonModel:
     executor.finalize()
 
 
-def test_a_model_that_loops_holds_up_nobody_else_and_sees_that_it_is_cancelled() -> None:
+def test_a_model_that_loops_delays_no_other_and_sees_its_cancellation() -> None:
     emulated = Emulated()
     code = "def execute(requests):\n    while not requests[0].is_cancelled(): pass\n    return [say('seen')]"
     answers: list[InferResponse | None] = []
@@ -184,7 +184,7 @@ def test_what_counts_as_a_failure(code: str, failed: bool) -> None:
     emulated.close()
 
 
-def test_a_model_may_write_into_its_inputs_and_nobody_sees_it(write: Write) -> None:
+def test_what_a_model_writes_into_its_inputs_is_seen_by_no_other_model(write: Write) -> None:
     code = """
 class TritonPythonModel:
     def execute(self, requests):
@@ -199,7 +199,7 @@ class TritonPythonModel:
     executor.finalize()
 
 
-def test_a_model_is_read_anew_even_if_neither_its_size_nor_its_time_has_changed(write: Write) -> None:
+def test_a_model_is_read_again_even_if_its_size_and_time_are_unchanged(write: Write) -> None:
     code = "class TritonPythonModel:\n    def execute(self, requests):\n        return [say({})]\n"
     file = write("m", code.format(1)) / "m" / "1" / "model.py"
     os.utime(file, (1e9, 1e9))
@@ -242,7 +242,7 @@ class TritonPythonModel:
     two.finalize()
 
 
-def test_modules_of_the_program_around_and_of_a_model_do_not_meet(
+def test_modules_of_the_host_program_and_of_a_model_are_kept_apart(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
@@ -285,7 +285,7 @@ class TritonPythonModel:
     other.finalize()
 
 
-def test_an_unloaded_model_leaves_nothing_behind(write: Write) -> None:
+def test_an_unloaded_model_is_freed(write: Write) -> None:
     code = """
 import threading
 
@@ -442,10 +442,10 @@ def test_a_file_of_another_kind_is_refused(write: Write) -> None:
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["while it is loaded", "after its end"])
-def test_code_of_one_model_may_import_in_the_middle_of_the_import_of_another(
+def test_code_of_one_model_may_import_during_the_import_of_another(
     write: Write, monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
-    """As a `__del__` does that the garbage collector calls at any moment."""
+    """A `__del__` may import too, and the garbage collector may call it at any moment."""
     monkeypatch.setattr(threading, "of_the_other", [], raising=False)
     other = """
 import threading

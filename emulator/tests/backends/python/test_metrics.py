@@ -1,4 +1,4 @@
-"""Metrics that models define, as Prometheus text; the text is what the real server printed for the same calls."""
+"""Metrics that models define, as Prometheus text. The expected text was printed by the real server."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The same cases over HTTP, through the whole emulator: what the backend's own tests cannot see."""
+"""The same cases over HTTP, through the whole emulator."""
 
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ FILES = sorted({name.partition(":")[0] for name in cases()} - {"metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An emulator in place of the real server."""
+    """An emulator with the interface of `RealServer`."""
 
     http_url: str
     metrics_url: str
@@ -44,7 +44,7 @@ def test_a_served_models_modules_are_its_own(served: Served, name: str) -> None:
     assert in_words(Real(served).ask(InferRequest(name))) == recorded()[name]
 
 
-def test_models_metrics_are_on_the_metrics_port_behind_tritons_of_the_kind(served: Served) -> None:
+def test_models_metrics_are_on_the_metrics_port_after_tritons_of_the_same_kind(served: Served) -> None:
     Real(served).ask(case(DEFINE))
     with urllib.request.urlopen(served.metrics_url) as answer:
         text = answer.read().decode()

@@ -1,4 +1,4 @@
-"""Requests to the built-in models, for whoever serves them: (model, inputs, request parameters)."""
+"""Requests to the built-in models: (model, inputs, request parameters)."""
 
 import json
 from typing import Any

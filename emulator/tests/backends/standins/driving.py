@@ -1,4 +1,4 @@
-"""Loads a stand-in from a config's text and asks it, with a clock that is turned by hand."""
+"""Loads a stand-in from the text of a config and sends it requests. The test advances its clock."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ Given = Mapping[str, tuple[str, Sequence[Any]] | tuple[str, Sequence[Any], Seque
 
 
 class Clock:
-    """What is to happen, and when (in seconds)."""
+    """The scheduled calls and their times in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -30,7 +30,7 @@ class Clock:
         self.due.append((self.now + delay_s, function))
 
     def step(self) -> None:
-        """Let the next thing happen."""
+        """Advance to the next scheduled call and make it."""
         self.due.sort(key=lambda entry: entry[0])
         self.now, function = self.due.pop(0)
         function()
@@ -84,7 +84,7 @@ class Model:
         id: str = "",
         parameters: dict[str, Parameter] | None = None,
     ) -> Exchange:
-        """Send a request; only what happens at once has happened then."""
+        """Send a request without advancing the clock."""
         request = InferRequest(
             self.definition.name,
             id=id,
@@ -109,7 +109,7 @@ class Model:
         return exchange
 
     def ask(self, inputs: Given, **options: Any) -> Exchange:
-        """Send a request and turn the clock until it is answered."""
+        """Send a request and advance the clock until it is answered."""
         exchange = self.start(inputs, **options)
         self.clock.run()
         assert exchange.final

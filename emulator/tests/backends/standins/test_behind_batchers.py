@@ -1,4 +1,4 @@
-"""What stands in for a model is scheduled as the model would be."""
+"""Stand-ins are scheduled by the batchers that the configuration names."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def ask(url: str, **parameters: object) -> tuple[int, object]:
 
 
 @pytest.mark.parametrize("strategy", ["direct {}", "oldest { max_candidate_sequences: 2 }"])
-def test_a_stand_in_behind_a_sequence_batcher_asks_for_sequences(tmp_path: Path, strategy: str) -> None:
+def test_a_stand_in_with_a_sequence_batcher_requires_sequences(tmp_path: Path, strategy: str) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "config.pbtxt").write_text(CONFIG % strategy)
     with Emulator(tmp_path) as triton:

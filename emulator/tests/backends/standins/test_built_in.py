@@ -1,4 +1,4 @@
-"""The built-in repository: an ordinary one, whose own code and whose stand-ins give the same answers."""
+"""The built-in repository: its models' own code and their stand-ins give the same answers."""
 
 import threading
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def test_every_model_is_asked_something() -> None:
     assert {model for model, _, _ in REQUESTS.values()} == set(MODELS)
 
 
-def test_the_file_beside_the_models_is_in_order() -> None:
+def test_the_emulator_yaml_of_the_built_in_models_gives_one_stand_in() -> None:
     settings = ModelSettings.read(REPOSITORY / FILE_NAME)
     inline = [name for name in MODELS if standins.stands_in(definition(name, settings.for_model(name)))]
     assert inline == ["identity_fp32"]

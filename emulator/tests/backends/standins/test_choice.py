@@ -45,11 +45,11 @@ TENSORRT = 'platform: "tensorrt_plan"'
         "a language model with log probabilities",
     ],
 )
-def test_tensors_tell_what_a_model_does(inputs: Tensors, outputs: Tensors, expected: str) -> None:
+def test_tensors_determine_what_a_model_does(inputs: Tensors, outputs: Tensors, expected: str) -> None:
     assert fit(Model(config(TENSORRT, inputs, outputs)).definition) == expected
 
 
-def test_a_models_name_can_tell_as_well() -> None:
+def test_a_models_name_can_determine_it_as_well() -> None:
     plain = config(TENSORRT, [("INPUT", "STRING")], [("OUTPUT", "FP32")])
     assert fit(Model(plain, name="bge-embedder").definition) == "embedding"
     assert fit(Model(plain, name="classifier").definition) == "synthetic"
@@ -69,12 +69,12 @@ def test_a_models_name_can_tell_as_well() -> None:
         "fil",
     ],
 )
-def test_a_backend_that_cannot_run_here_is_stood_in_for(backend: str) -> None:
+def test_a_model_of_a_backend_that_cannot_run_here_gets_a_stand_in(backend: str) -> None:
     model = Model(config(f'backend: "{backend}"', [("A", "FP32")], [("B", "FP32")]))
     assert standins.stands_in(model.definition)
 
 
-def test_a_backend_that_nobody_knows_is_not_stood_in_for() -> None:
+def test_a_model_of_an_unknown_backend_gets_no_stand_in() -> None:
     model = Model(config('backend: "mine"', [("A", "FP32")], [("B", "FP32")]))
     assert not standins.stands_in(model.definition)
 

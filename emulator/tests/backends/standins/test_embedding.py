@@ -1,4 +1,4 @@
-"""A stood-in embedding model: vectors of unit length that depend on the text and on nothing else."""
+"""Simulated embedding models: vectors of unit length that depend only on the text."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_each_text_gets_a_vector_of_unit_length() -> None:
     assert np.linalg.norm(table, axis=1) == pytest.approx([1, 1], abs=1e-6)
 
 
-def test_a_text_has_its_vector_in_whatever_company() -> None:
+def test_a_text_has_the_same_vector_in_every_batch() -> None:
     alone = vectors(Model(FIXED).ask({"input_text": ("BYTES", ["b"])}))
     among = vectors(Model(FIXED).ask({"input_text": ("BYTES", ["a", "b", "c"])}))
     assert (among[1] == alone[0]).all()

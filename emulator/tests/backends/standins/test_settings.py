@@ -1,4 +1,4 @@
-"""emulator.yaml: what it says is done, and what it cannot say is refused with its line."""
+"""emulator.yaml: its settings have their effect, and a mistake in it is refused with its line."""
 
 import re
 from pathlib import Path

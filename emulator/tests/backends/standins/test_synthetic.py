@@ -1,4 +1,4 @@
-"""Outputs made from a config alone: right in name, type and shape, and the same for the same input."""
+"""Outputs made from a config: their names, datatypes and shapes are right, and equal inputs give equal outputs."""
 
 import numpy as np
 import pytest

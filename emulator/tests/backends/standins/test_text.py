@@ -1,4 +1,4 @@
-"""A stood-in language model: the same prompt, the same words; each backend's tensors in that backend's manner."""
+"""Simulated language models: equal prompts give equal words, in the tensors of each backend."""
 
 import asyncio
 import json
@@ -281,7 +281,7 @@ def test_trtllm_takes_a_seed() -> None:
     )
 
 
-def test_an_output_behind_a_flag_comes_only_with_the_flag() -> None:
+def test_an_optional_output_comes_only_when_its_flag_is_set() -> None:
     exchange = Model(DECOUPLED).ask(row(return_context_logits=("BOOL", [True])))
     assert "context_logits" in exchange.outputs
     assert "context_logits" not in Model(DECOUPLED).ask(row()).outputs
@@ -376,7 +376,7 @@ def ids(*rows: list[int], limit: int = 4, **flags: bool) -> Given:
     }
 
 
-def test_an_engine_answers_ids_with_ids_behind_those_it_was_given() -> None:
+def test_an_engine_answers_with_its_input_ids_and_new_ids_after_them() -> None:
     exchange = Model(ENGINE).ask(ids([101, 7592, 2088]))
     [[[made]]] = exchange.texts("output_ids")
     assert (len(made), made[:3]) == (7, [101, 7592, 2088])
@@ -443,7 +443,7 @@ def test_vllm_takes_sampling_parameters_from_the_requests_own() -> None:
     assert exchange.texts() == [[FIVE_WORDS]]
 
 
-def test_vllm_gives_as_many_answers_as_asked_for() -> None:
+def test_vllm_gives_as_many_answers_as_requested() -> None:
     exchange = Model(VLLM).ask(
         prompt(exclude_input_in_output=("BOOL", [True]), sampling_parameters=sampling(n=3, max_tokens=5))
     )
@@ -520,7 +520,7 @@ def test_the_last_token_travels_with_the_final_flag() -> None:
     assert [len(response.outputs) > 0 for response in exchange.responses] == [True, True]
 
 
-def test_a_stream_can_be_told_to_fail_half_way() -> None:
+def test_a_stream_can_be_set_to_fail_half_way() -> None:
     model = Model(DECOUPLED, '{fail_after_tokens: 2, fail_message: "out of memory"}')
     exchange = model.ask(streaming())
     assert exchange.texts() == [[["That"]], [[" plain"]]]
@@ -565,7 +565,7 @@ def test_an_answer_carries_its_marks() -> None:
 
 
 def test_on_an_event_loop_a_stream_waits_for_its_timers() -> None:
-    """The default clock: a coroutine beside the stream gets its turn between tokens."""
+    """The default clock: another coroutine runs between the tokens of a stream."""
     definition = Model(DECOUPLED, "{time_per_token_ms: 0.01}").definition
     seen: list[str] = []
 
