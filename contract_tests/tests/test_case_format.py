@@ -1,4 +1,4 @@
-"""The case format: what a case file may contain, which bytes it becomes, and how errors are reported."""
+"""The case format: the contents of a case file, the bytes that are sent for it, and how errors are reported."""
 
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def test_what_is_added_can_be_turned_off_or_replaced(fields: dict[str, object], 
     ],
     ids=["text", "hex", "base64", "joined"],
 )
-def test_bodies(fields: dict[str, object], body: bytes) -> None:
+def test_a_body_becomes_bytes(fields: dict[str, object], body: bytes) -> None:
     assert sent(**fields).partition(b"\r\n\r\n")[2] == body
 
 
@@ -279,7 +279,7 @@ def test_the_operation_follows_from_the_path(path: str, operation: str) -> None:
 
 
 def is_operation(name: str) -> bool:
-    """An HTTP operation of the table, or a gRPC method."""
+    """Whether this is an HTTP operation of the table, or a gRPC method."""
     return name in OPERATIONS or name.startswith("grpc/")
 
 

@@ -74,7 +74,7 @@ def test_a_filter_that_fits_nothing_is_an_error(cases: Path) -> None:
         (["--model-store", "a", "--http-port", "1"], {"--model-repository": "a", "--http-port": "1"}, []),
     ],
 )
-def test_our_flags_are_told_from_the_servers(
+def test_our_flags_are_distinguished_from_the_servers(
     words: list[str], known: dict[str, str], rest: list[str]
 ) -> None:
     assert split_flags(words) == (known, rest)
@@ -88,7 +88,7 @@ def test_our_flags_are_told_from_the_servers(
         (["serve"], "give --model-repository=DIR"),
     ],
 )
-def test_a_wrong_call_is_told_in_one_line(words: list[str], message: str) -> None:
+def test_a_wrong_command_line_is_reported_in_one_line(words: list[str], message: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "triton_contract", *words], capture_output=True, text=True, check=False
     )
@@ -149,12 +149,14 @@ def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: P
 
 @pytest.mark.parametrize("topic", ["metrics/model-*", "statistics/ensemble/*"])
 def test_the_emulator_equals_recordings_made_elsewhere(topic: str) -> None:
-    """Their answers name files (`/models/plain/1/model.py`) that have other paths here."""
+    """The recorded answers name files (`/models/plain/1/model.py`) that have other paths here."""
     done = invoke("run", "--target", "emulator", "--only", topic)
     assert done.exit_code == 0, done.output
 
 
-def test_the_judge_agrees_with_itself_and_survives_its_crash(cases: Path, tmp_path: Path) -> None:
+def test_the_real_server_agrees_with_itself_and_is_restarted_after_a_crash(
+    cases: Path, tmp_path: Path
+) -> None:
     require_reference()
     results = tmp_path / "results.json"
     done = invoke("diff", "--target", "triton", "--target", "triton", "--cases", cases, "--json", results)

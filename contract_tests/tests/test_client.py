@@ -1,4 +1,4 @@
-"""The raw client reports what is on the wire: status line, spelling, framing, chunks, how a connection ends."""
+"""The raw client reports the bytes on the wire: status line, spelling, framing, chunks, and the connection's end."""
 
 import pytest
 
@@ -112,7 +112,7 @@ def test_leaving_after_a_chunk_keeps_what_came() -> None:
     assert (exchange.response.chunks, exchange.ending) == ((1,), "left")
 
 
-def test_nobody_there_is_an_observation() -> None:
+def test_an_address_where_nothing_listens_is_an_observation() -> None:
     case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [{"path": "/p"}]})
     with literal_server() as address:
         pass
@@ -120,7 +120,7 @@ def test_nobody_there_is_an_observation() -> None:
     assert exchange.ending == "no connection (ConnectionRefusedError)"
 
 
-def test_steps_share_a_connection_until_told_otherwise() -> None:
+def test_steps_share_a_connection_unless_a_new_one_is_requested() -> None:
     first = b"HTTP/1.1 200 First\r\nContent-Length: 0\r\n\r\n"
     second = b"HTTP/1.1 200 Second\r\nContent-Length: 0\r\n\r\n"
     steps = [{"path": "/a"}, {"path": "/b"}, {"path": "/c", "new_connection": True}]
@@ -194,7 +194,7 @@ def test_requests_that_are_never_queued_are_an_observation(monkeypatch: pytest.M
         ("http://h:1/s/one/", Address("h", 1, "/s/one")),
     ],
 )
-def test_addresses(url: str, address: Address) -> None:
+def test_a_url_becomes_an_address(url: str, address: Address) -> None:
     assert Address.of(url) == address
 
 

@@ -40,7 +40,7 @@ def different(case: Case, expected: Observation, actual: Observation) -> set[str
     }
 
 
-def test_what_is_alike_is_equal_on_every_axis() -> None:
+def test_equal_observations_are_equal_on_every_axis() -> None:
     verdicts = compare(INFER, seen(), seen())
     assert {axis: verdict.outcome.value for axis, verdict in verdicts.items()} == dict.fromkeys(
         ("status", "headers", "spelling", "body", "framing"), "equal"
@@ -134,7 +134,7 @@ def test_the_detail_names_the_step() -> None:
     assert detail == "step 2: expected HTTP/1.1 200 OK\ngot      HTTP/1.1 500 OK"
 
 
-def test_a_wait_for_what_the_truth_never_says_is_a_fault_of_the_case() -> None:
+def test_a_wait_that_the_reference_never_ends_is_a_fault_of_the_case() -> None:
     step = {"path": "/metrics", "port": "metrics", "until": {"contains": "requests 2"}}
     case = Case.model_validate({"id": "metrics/a", "repository": "http", "steps": [step]})
     assert not different(case, seen(body=b"requests 2"), seen(body=b"requests 2"))
@@ -179,7 +179,7 @@ def outcomes(verdicts: dict[str, Verdict]) -> set[Outcome]:
     return {verdict.outcome for verdict in verdicts.values()}
 
 
-def test_where_the_reference_dies_an_error_is_all_that_can_be_asked() -> None:
+def test_where_the_reference_dies_any_error_is_accepted() -> None:
     assert outcomes(judge(INFER, DEAD, seen(status=400))) == {Outcome.UNPROVEN}
     assert outcomes(judge(INFER, DEAD, seen(status=200))) == {Outcome.DIFFERENT}
     assert outcomes(judge(INFER, DEAD, Observation((Exchange(None),)))) == {Outcome.DIFFERENT}
@@ -194,7 +194,7 @@ def test_two_real_servers_may_die_together() -> None:
     assert outcomes(judge(INFER, DEAD, DEAD, alike=True)) == {Outcome.UNPROVEN}
 
 
-def test_a_crash_that_does_not_happen_any_more_is_told() -> None:
+def test_a_crash_that_no_longer_happens_is_reported() -> None:
     case = INFER.model_copy(update={"crashes_reference": True})
     assert outcomes(judge(case, seen(), seen())) == {Outcome.DIFFERENT}
 
@@ -222,7 +222,7 @@ def test_an_excuse_for_other_cases_excuses_nothing() -> None:
     assert apply(STATISTICS.id, verdicts, (ROW,)) == verdicts
 
 
-def test_our_divergences_can_be_read() -> None:
+def test_our_file_of_divergences_can_be_read() -> None:
     assert all(row.reason for row in load_divergences())
 
 

@@ -1,8 +1,8 @@
 """The proof: every case, against the real server and the emulator side by side.
 
-Where the real server cannot be had (and this is not CI), its recorded answers stand in for it. One pair of servers
-per repository and flags; the next group's pair starts while this group's cases run. Two workers share the groups (the
-root's conftest.py). Select with `-m proof`, or one case with `-k`.
+Where the real server is not available (and this is not CI), its recorded answers are used instead. A group of cases
+has one repository and one set of flags, and one pair of servers. The next group's pair starts while this group's cases
+run. Two workers divide the groups (the root's conftest.py). Select with `-m proof`, or one case with `-k`.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ CASES = [case for groups in PARTS for _, members in groups for case in members]
 
 
 class Bench:
-    """The pair of servers of the current group, and the pair of the part's next group, which is being started."""
+    """The pair of servers of the current group, and the pair of the next group, which is starting."""
 
     def __init__(self, cases: list[Case]) -> None:
         self._parts = {case.group: PART_OF[case.id] for case in cases}

@@ -1,4 +1,4 @@
-"""The fuzzer: the requests it makes, how it minimises and prints a disagreement, and a small campaign on servers."""
+"""The fuzzer: its generated requests, how it minimises and prints a disagreement, and a small campaign on servers."""
 
 import json
 import re
@@ -281,7 +281,7 @@ def test_the_kind_of_a_disagreement_leaves_out_names_and_numbers(differing: Agre
 # --- the OpenAPI document ----------------------------------------------------------------------------------------
 
 
-def test_every_reference_in_the_openapi_document_leads_somewhere() -> None:
+def test_every_reference_in_the_openapi_document_resolves() -> None:
     text = json.dumps(described := document())
     for pointer in set(re.findall(r'"\$ref": "#/([^"]+)"', text)):
         node = described

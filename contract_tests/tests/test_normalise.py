@@ -43,7 +43,7 @@ def body_after(name: str, body: bytes, *headers: tuple[str, str]) -> bytes:
         ("key-order", b"no JSON", b"no JSON"),
     ],
 )
-def test_normaliser(name: str, before: bytes, after: bytes) -> None:
+def test_a_normaliser_removes_what_may_differ(name: str, before: bytes, after: bytes) -> None:
     assert body_after(name, before) == after
 
 

@@ -1,4 +1,4 @@
-"""The names that a program imports: complete, lazy, and enough to run cases and read the ledger."""
+"""The public names: all of them exist and are imported on first use. They suffice to run cases and read the ledger."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def test_the_names_are_sorted_few_and_there() -> None:
         assert getattr(triton_contract, name).__name__ == name
 
 
-def test_an_unknown_name_is_told_as_usual() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'triton_contract' has no attribute 'nope'"):
         triton_contract.nope  # noqa: B018
 
@@ -131,7 +131,7 @@ def test_a_target_says_which_server_it_is_and_what_that_is_doing() -> None:
     assert repr(UrlTarget("http://host:8000")) == "<UrlTarget http://host:8000>"
 
 
-def test_a_running_target_says_where() -> None:
+def test_a_running_target_shows_its_addresses() -> None:
     target = emulator()
     target.start(SMALL, ["--model-control-mode=explicit"])
     try:

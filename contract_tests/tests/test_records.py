@@ -119,7 +119,7 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["cases"][3]["crash"] == "killed by SIGFPE"
 
 
-def test_the_ledger_shows_operation_by_axis_and_every_excuse() -> None:
+def test_the_ledger_shows_operation_by_axis_and_every_divergence() -> None:
     page = ledger.render_ledger([RUN], [Divergence("infer/c", "body", "because")])
     lines = page.splitlines()
     assert "- 4 cases: 1 equal after normalising, 1 known divergence, 1 unproven, 1 different" in lines

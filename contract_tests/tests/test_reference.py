@@ -1,4 +1,4 @@
-"""The real server from its wheel: started, run side by side, killed, restarted, and stopped so that nothing is left."""
+"""The real server from its wheel: start, several at once, kill, restart, and a stop that leaves no process or file."""
 
 import os
 import signal
@@ -118,7 +118,7 @@ def test_nothing_outlives_a_user_that_was_killed() -> None:
 
 
 def runs(pid: str) -> bool:
-    """Whether the process exists and is no zombie (those have no command line)."""
+    """Whether the process exists and is no zombie. A zombie has no command line."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except OSError:
@@ -146,7 +146,7 @@ def test_chosen_ports_are_kept() -> None:
 
 @pytest.mark.without_server
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing is held elsewhere")
-def test_a_reserved_port_is_for_the_server_that_is_told_of_it() -> None:
+def test_a_reserved_port_is_usable_by_the_server_that_gets_it() -> None:
     with Reservation() as reserved:
         address = ("127.0.0.1", reserved.ports.http)
         with socket.socket() as anybody, pytest.raises(OSError, match="Address already in use"):
@@ -176,7 +176,7 @@ def test_metrics_can_be_off() -> None:
         assert get(f"{triton.http_url}/v2/health/live") == b""
 
 
-# --- where it cannot be had ---
+# --- where it is not available ---
 
 
 @pytest.mark.without_server

@@ -1,4 +1,4 @@
-"""Cases that change the repository: the copy that they get, and the changes."""
+"""Cases that change the repository: each gets a copy of it, and the changes are made there."""
 
 from pathlib import Path
 
@@ -56,6 +56,6 @@ def test_files_and_folders_are_removed(original: Path) -> None:
         assert texts(copy) == {}
 
 
-def test_a_server_that_somebody_else_runs_has_no_repository_to_change() -> None:
+def test_a_server_that_others_run_has_no_repository_to_change() -> None:
     with pytest.raises(LookupError, match="only a server that is started for the case"):
         change(None, Edit(remove=("m",)))

@@ -1,4 +1,4 @@
-"""Running cases: a real server that dies by chance is asked again, and the work is divided evenly."""
+"""Running cases: a case is repeated when the real server dies by chance, and the work is divided evenly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ DEATH = Observation((Exchange(None),), death="killed by SIGABRT")
 
 @dataclass
 class Side:
-    """A side whose observations, deaths included, are given."""
+    """A side with prepared observations, which may be deaths."""
 
     life: Iterator[Observation]
     asked: int = 0
@@ -42,7 +42,7 @@ class Side:
 
 
 def run(deaths: int, **case: object) -> tuple[set[Outcome], Side]:
-    """The outcomes for a reference that dies so many times before it answers, and a target that always answers."""
+    """The outcomes for a reference that dies this many times before it answers, and a target that always answers."""
     reference = Side(iter([DEATH] * deaths + [ANSWER] * 20))
     pair = Pair(reference, Side(iter([ANSWER] * 40)))
     steps = [{"path": "/v2/health/live"}]
@@ -52,13 +52,13 @@ def run(deaths: int, **case: object) -> tuple[set[Outcome], Side]:
 
 
 @pytest.mark.parametrize("deaths", [0, 1, DEATHS - 1])
-def test_a_reference_that_dies_by_chance_is_asked_until_it_answers(deaths: int) -> None:
+def test_a_case_is_repeated_until_a_reference_that_dies_by_chance_answers(deaths: int) -> None:
     outcomes, reference = run(deaths)
     assert outcomes == {Outcome.EQUAL}
     assert reference.asked == deaths + 1
 
 
-def test_each_time_it_is_a_fresh_server() -> None:
+def test_each_repetition_has_a_new_server() -> None:
     _, reference = run(3)
     assert reference.renewed == [1, 2, 3]
 
@@ -69,7 +69,7 @@ def test_a_reference_that_always_dies_is_a_difference() -> None:
     assert reference.asked == DEATHS
 
 
-def test_a_death_that_the_case_foretells_is_not_asked_again() -> None:
+def test_a_case_that_expects_a_death_is_not_repeated() -> None:
     _, reference = run(2, crashes_reference=True)
     assert reference.asked == 1
 

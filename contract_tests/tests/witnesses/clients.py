@@ -1,4 +1,4 @@
-"""NVIDIA's two HTTP clients with one interface: a test that is written once runs with both."""
+"""NVIDIA's two HTTP clients with one interface, so that one test runs with both."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Servers for the witnesses: the emulator and the real tritonserver over one repository, each started once."""
+"""Servers for these clients: the emulator and the real tritonserver over one repository, each started once."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from triton_contract.running.sides import DEATH_SECONDS
 from triton_contract.targets import Target, TargetUnavailable, TritonTarget, emulator_command, target_of
 
 MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
-#: what the emulator serves without --model-repository; the real server can load it too
+#: the repository of an emulator without --model-repository; the real server can load it too
 BUILTIN = Path(__file__).parents[3] / "emulator" / "triton_emulator" / "builtin" / "models"
 CHOSEN = (
     *("datatypes/*", "http/echo", "http/labels", "http/err", "http/dec", "http/two"),
@@ -22,8 +22,9 @@ TARGETS = ("emulator", "triton")
 
 
 class ReferenceDied(Exception):
-    """The real server ended while a test used it: 2.51 now and then aborts while it answers a gRPC stream (an assertion
-    of its own, proto_buffer_writer.h:65). Nothing but this makes a test run again, with a fresh server.
+    """The real server ended while a test used it. Only then is a test run again, with a new server.
+
+    2.51 sometimes aborts while it answers a gRPC stream (an assertion in proto_buffer_writer.h:65).
     """
 
 
@@ -35,7 +36,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Tell a failure of the test from the death of a server that outlives the test."""
+    """Raise ReferenceDied for a failed test whose real server has died."""
     targets = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, TritonTarget)]
     try:
         return (yield)
@@ -46,7 +47,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def raise_if_dead(target: Target, failure: Exception) -> None:
-    """Raise ReferenceDied where a real server ended, which is then the cause of the failure."""
+    """Raise ReferenceDied if a real server has ended, because that explains the failure."""
     death = target.death(within=DEATH_SECONDS) if isinstance(target, TritonTarget) else None
     if death is not None:
         raise ReferenceDied(str(death)) from failure
@@ -54,7 +55,7 @@ def raise_if_dead(target: Target, failure: Exception) -> None:
 
 @pytest.fixture(autouse=True)
 def alive(request: pytest.FixtureRequest) -> None:
-    """Start a real server again that died."""
+    """Restart a real server that has died."""
     for name in {"server", "builtin_server"} & set(request.fixturenames):
         target = request.getfixturevalue(name)
         if isinstance(target, TritonTarget) and target.death() is not None:
@@ -63,7 +64,7 @@ def alive(request: pytest.FixtureRequest) -> None:
 
 @contextmanager
 def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
-    """One running target. Where the real server is not available the test is skipped (in CI it fails)."""
+    """Run one target. Where the real server is not available, the test is skipped (in CI it fails)."""
     if name == "triton":
         require_reference()
     else:

@@ -39,14 +39,14 @@ class Frame(NamedTuple):
 
 @dataclass(slots=True)
 class Answer:
-    """What came back on the stream: the header blocks as bytes, and the messages with their prefixes."""
+    """The answer on the stream: the header blocks as bytes, and the messages with their prefixes."""
 
     headers: bytes = b""
     data: bytes = b""
 
     @property
     def status(self) -> int | None:
-        """gRPC's status; None where there is none."""
+        """gRPC's status, or None if the stream has none."""
         found = self._value(b"grpc-status")
         return None if found is None else int(found)
 
@@ -56,17 +56,17 @@ class Answer:
 
     @property
     def compression(self) -> str:
-        """How the first message is compressed, judged by its flag and its first byte."""
+        """The compression of the first message, by its flag and its first byte."""
         return {0: "none", 0x1F: "gzip", 0x78: "deflate"}[self.data[5] if self.data[0] else 0]
 
     def _value(self, name: bytes) -> bytes | None:
-        # gRPC's encoder writes a header's name as it is when it comes for the first time
+        # gRPC's encoder writes a header's name literally the first time it sends it
         _, found, rest = self.headers.partition(bytes((len(name),)) + name)
         return rest[1 : 1 + rest[0]] if found else None
 
 
 def call(address: str, method: str, *pieces: bytes, headers: Mapping[str, str] = NONE) -> Answer:
-    """Make one call on a new connection, with its body in so many frames."""
+    """Make one call on a new connection; each of `pieces` is sent as one DATA frame."""
     with connect(address) as connection:
         *first, last = pieces
         sent = [frame(DATA, 0, piece) for piece in first]
@@ -82,7 +82,7 @@ def connect(address: str) -> socket.socket:
 
 
 def start(method: str, headers: Mapping[str, str] = NONE, *, stream: int = 1) -> bytes:
-    """The frame that begins a call."""
+    """The HEADERS frame that begins a call."""
     usual = {
         ":method": "POST",
         ":scheme": "http",

@@ -1,6 +1,6 @@
-"""Makes calls with the LiteLLM SDK: run by its own Python, a JSON list of calls on stdin, their answers on stdout.
+"""Makes calls with the LiteLLM SDK in its own Python. It reads a JSON list of calls and prints their answers.
 
-Imports nothing of this project: it is what a user of LiteLLM would write.
+It imports nothing of this project, like a program of a LiteLLM user.
 """
 
 import asyncio

@@ -25,7 +25,7 @@ class Servers:
 def servers() -> Iterator[Servers]:
     with serving("emulator", BUILTIN) as emulator, serving("triton", BUILTIN) as triton:
         urls = [f"http://{each.http.host}:{each.http.port}" for each in (emulator, triton)]
-        plain = {"Accept-Encoding": "identity"}  # two compressors need not agree on the bytes
+        plain = {"Accept-Encoding": "identity"}  # two compressors may give different bytes
         with (
             httpx.Client(base_url=urls[0], headers=plain) as one,
             httpx.Client(base_url=urls[1], headers=plain) as other,
@@ -34,7 +34,7 @@ def servers() -> Iterator[Servers]:
 
 
 def answer(client: httpx.Client, path: str, body: Any) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body. It is a POST if there is a body to send."""
+    """Send a GET, or a POST if there is a body; return status, headers and body."""
     reply = client.get(path) if body is None else client.post(path, content=json.dumps(body))
     return reply.status_code, sorted(reply.headers.items()), reply.content
 

@@ -1,4 +1,4 @@
-"""A test is run again when the real server died under it, and at nothing else."""
+"""A test is run again only if its real server has died."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ def fail(*, kill: bool) -> None:
         raise ConnectionResetError("Socket closed")
 
 
-def test_a_failure_while_the_server_lives_stays_what_it_is() -> None:
+def test_a_failure_while_the_server_lives_is_unchanged() -> None:
     with pytest.raises(ConnectionResetError, match="Socket closed"):
         fail(kill=False)
 
 
-def test_a_failure_under_which_the_server_died_says_so() -> None:
+def test_a_failure_whose_server_has_died_becomes_reference_died() -> None:
     with pytest.raises(ReferenceDied, match="killed by SIGABRT"):
         fail(kill=True)

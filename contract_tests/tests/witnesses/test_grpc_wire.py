@@ -125,7 +125,7 @@ def test_a_stream_answers_what_is_whole(address: str, body: bytes, length: int) 
     assert seen(call(address, "ModelStreamInfer", body)) == (0, "", length)
 
 
-def test_a_call_that_is_reset_half_way_leaves_the_connection_to_others(address: str) -> None:
+def test_a_call_that_is_reset_half_way_does_not_end_the_connection(address: str) -> None:
     with connect(address) as connection:
         for stream, method in ((1, "ModelInfer"), (3, "ModelStreamInfer")):
             half = frame(DATA, 0, message(ONE)[:20], stream)
@@ -134,7 +134,7 @@ def test_a_call_that_is_reset_half_way_leaves_the_connection_to_others(address: 
         assert seen(read(connection, stream=5)) == (0, "", 43)
 
 
-def test_connections_that_break_half_way_leave_the_server_to_others(address: str) -> None:
+def test_connections_that_break_half_way_do_not_end_the_server(address: str) -> None:
     for method in ("ModelInfer", "ModelStreamInfer"):
         for cut in (1, 5, 20):
             with connect(address) as connection:
@@ -155,7 +155,7 @@ def test_requests_may_be_compressed(address: str, encoding: str, compressed: byt
     headers = {"grpc-encoding": encoding}
     assert seen(call(address, "ModelInfer", message(compressed, flag=1), headers=headers)) == (0, "", 43)
     assert seen(call(address, "ModelInfer", message(ONE), headers=headers)) == (0, "", 43)
-    # the text is that of whatever release of gRPC the server is built with
+    # the text differs between releases of gRPC, so only the status is compared
     assert call(address, "ModelInfer", message(compressed[:-6], flag=1), headers=headers).status == 13
 
 
@@ -170,7 +170,7 @@ ACCEPTED = ("", "identity", "gzip", "deflate", "identity, deflate, gzip")
     ],
 )
 @pytest.mark.parametrize("name", TARGETS)
-def test_answers_to_inferences_are_compressed_as_the_client_takes_it(
+def test_answers_to_inferences_are_compressed_as_the_client_accepts(
     models: Path, name: str, level: str, expected: tuple[str, ...]
 ) -> None:
     with serving(name, models, f"--grpc-infer-response-compression-level={level}") as target:
@@ -184,7 +184,7 @@ def test_answers_to_inferences_are_compressed_as_the_client_takes_it(
 
         assert compressions("ModelInfer", infer_request(1000)) == expected
         assert compressions("ModelStreamInfer", infer_request(1000)) == expected
-        # too small to gain by it; and no inference, however big
+        # a message that would not get smaller, and an answer to a call that is no inference
         assert set(compressions("ModelInfer", ONE)) == {"none"}
         assert set(compressions("ModelConfig", b"\x0a\x07id_fp32")) == {"none"}
 
@@ -216,12 +216,12 @@ def test_a_connection_that_answers_no_pings_is_closed_and_one_that_pings_too_oft
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_connection_that_grows_too_old_is_closed(models: Path, name: str) -> None:
+def test_a_connection_beyond_its_maximum_age_is_closed(models: Path, name: str) -> None:
     flags = ("--grpc-max-connection-age=200", "--grpc-max-connection-age-grace=200")
     with serving(name, models, *flags) as target:
         with connect(grpc_address(target)) as connection:
             farewells = [each.payload for each in frames(connection) if each.kind == GOAWAY]
-        # first that nothing new is taken, then the end; the reason's text is that of the release of gRPC
+        # The first GOAWAY refuses new calls, the second ends the connection. Their texts depend on gRPC's release.
         assert [int.from_bytes(each[4:8], "big") for each in farewells] == [0, 2]
 
 
@@ -241,9 +241,9 @@ OWN = {
 def is_live(address: str, **options: str) -> bool:
     """Whether the server answers a client that uses TLS with these options; without options the client uses no TLS.
 
-    Raises InferenceServerException where they do not come together.
+    Raises InferenceServerException if they cannot connect.
     """
-    url = address.replace("127.0.0.1", "localhost")  # whom the certificate is for
+    url = address.replace("127.0.0.1", "localhost")  # the certificate is for localhost
     with tritonclient.grpc.InferenceServerClient(
         url, ssl=bool(options), root_certificates=options.pop("root", None), **options
     ) as client:
@@ -251,7 +251,7 @@ def is_live(address: str, **options: str) -> bool:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_clients_speak_tls_where_asked_for(models: Path, name: str) -> None:
+def test_clients_must_use_tls_where_the_server_requires_it(models: Path, name: str) -> None:
     with serving(name, models, "--grpc-use-ssl=true", *PAIR) as target:
         address = grpc_address(target)
         assert is_live(address, root=AUTHORITY)
@@ -261,7 +261,7 @@ def test_clients_speak_tls_where_asked_for(models: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_clients_show_a_certificate_where_asked_for(models: Path, name: str) -> None:
+def test_clients_must_send_a_certificate_where_the_server_requires_it(models: Path, name: str) -> None:
     flags = ("--grpc-use-ssl-mutual=true", f"--grpc-root-cert={AUTHORITY}", *PAIR)
     with serving(name, models, *flags) as target:
         address = grpc_address(target)

@@ -1,7 +1,7 @@
-"""The LiteLLM SDK makes the calls of its Triton page: of the bare endpoints, and of a model's own, on both servers.
+"""The LiteLLM SDK makes the calls of its Triton page to the bare endpoints and to a model's endpoints.
 
-LiteLLM runs in an environment of its own, where its pins clash with nothing, and cannot reach the network: it asks
-a model hub about every model it is told of, and a proxy that refuses at once takes the place of that.
+LiteLLM runs in its own environment, because its pinned versions conflict with this project's. It requests every model
+from a model hub; here a proxy address that refuses connections keeps it from the network.
 """
 
 import json
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-litellm" / "bin" / "python"
 PROGRAM = Path(__file__).with_name("litellm_calls.py")
 QUESTION = [{"role": "user", "content": "who are u?"}]
-#: what the built-in models answer to that, in ten tokens
+#: the built-in models' answer to QUESTION with ten tokens
 ANSWER = "That plain batch reads a shape. Every new tensor"
 NOWHERE = "http://127.0.0.1:9"
 ENVIRONMENT = {
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Asked:
-    """A call of the SDK: the function, the endpoint as `api_base` has it, and its other arguments."""
+    """A call of the SDK: the function, the path of its `api_base`, and its other arguments."""
 
     call: str
     endpoint: str
@@ -63,7 +63,7 @@ def url_of(server: Target) -> str:
 
 
 def calls(server: Target, questions: dict[str, Asked]) -> dict[str, Any]:
-    """The SDK's answers by the question's name; one program makes all the calls, for it takes seconds to start."""
+    """The SDK's answers by the question's name. One program makes all calls, because it takes seconds to start."""
     if not PYTHON.exists():
         (pytest.fail if in_ci() else pytest.skip)("LiteLLM is not installed; `make install` does it")
     done = subprocess.run(

@@ -11,7 +11,7 @@ from triton_contract.reference.wheel import ReferenceUnavailable
 from triton_contract.targets import Target
 
 SHAPE = ("--shape", "INPUT0:16")
-#: length of a window in milliseconds; on any machine at least one request must fit into it
+#: length of a window in milliseconds; at least one request must fit into it on a slow machine too
 MILLISECONDS = 300
 
 
@@ -54,7 +54,7 @@ def counts(server: Target, model: str) -> tuple[int, int]:
         "grpc shared memory",
     ],
 )
-def test_it_gets_through_and_reads_the_statistics(
+def test_it_measures_and_reads_the_statistics(
     server: Target, protocol: str, options: tuple[str, ...]
 ) -> None:
     address = server.grpc if protocol == "grpc" else f"{server.http.host}:{server.http.port}"

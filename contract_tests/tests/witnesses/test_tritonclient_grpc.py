@@ -1,4 +1,4 @@
-"""NVIDIA's gRPC clients, blocking and asyncio: every method and streams, equal on emulator and real server."""
+"""NVIDIA's gRPC clients, blocking and asyncio: their methods and streams give equal results on both servers."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ def test_metadata_and_configuration_are_messages(client: Any) -> None:
     assert client.get_model_config("two").config.max_batch_size == 8
 
 
-def test_metadata_and_configuration_are_json_where_asked_for(client: Any) -> None:
+def test_metadata_and_configuration_are_json_if_requested(client: Any) -> None:
     assert client.get_server_metadata(as_json=True)["name"] == "triton"
     assert client.get_model_config("dec", as_json=True)["config"]["model_transaction_policy"] == {
         "decoupled": True
@@ -176,7 +176,7 @@ def test_the_answer_names_request_model_and_version(client: Any) -> None:
     assert (answer.id, answer.model_name, answer.model_version) == ("mine", "two", "1")
 
 
-def test_only_the_outputs_asked_for_come(client: Any) -> None:
+def test_only_the_requested_outputs_come(client: Any) -> None:
     result = client.infer("two", two_inputs(), outputs=[tritonclient.grpc.InferRequestedOutput("OUTPUT1")])
     assert [each.name for each in result.get_response().outputs] == ["OUTPUT1"]
     assert result.as_numpy("OUTPUT1").tolist() == [[-1, -1, -1, -1]]
@@ -298,7 +298,7 @@ def test_there_is_no_cuda_shared_memory(client: Any) -> None:
 
 
 class Stream:
-    """A stream of the blocking client. What its callback receives is taken in order."""
+    """A stream of the blocking client. `take` returns what its callback has received, in order."""
 
     def __init__(self, client: Any, **options: Any) -> None:
         self.client = client
@@ -331,7 +331,7 @@ def test_a_decoupled_model_answers_many_times(blocking: Any) -> None:
     assert {result.get_response().id for result in results} == {"1"}
 
 
-def test_an_empty_final_response_is_sent_where_asked_for(blocking: Any) -> None:
+def test_an_empty_final_response_is_sent_if_requested(blocking: Any) -> None:
     with Stream(blocking) as stream:
         blocking.async_stream_infer("dec", plan("text:a"), enable_empty_final_response=True)
         first, last = stream.take(), stream.take()
@@ -356,16 +356,15 @@ def test_an_error_does_not_end_a_stream(blocking: Any) -> None:
         assert stream.take().as_numpy("OUTPUT0").tolist() == [[1, 3, 5, 7]]
 
 
-def test_a_stopped_stream_cancels_what_the_model_is_at(blocking: Any) -> None:
+def test_a_stopped_stream_cancels_the_models_request(blocking: Any) -> None:
     with Stream(blocking) as stream:
         blocking.async_stream_infer("dec", plan("text:a;wait_cancel;text:b"))
         assert stream.take().as_numpy("OUT").tolist() == [b"a"]
         blocking.stop_stream(cancel_requests=True)
         with pytest.raises(InferenceServerException, match="CANCELLED"):
             stream.take()
-    with Stream(
-        blocking
-    ) as stream:  # the model is free again, long before the five seconds that it would wait
+    # The cancelled model is free again before its wait of five seconds has ended.
+    with Stream(blocking) as stream:
         blocking.async_stream_infer("dec", plan("text:c"))
         assert stream.take().as_numpy("OUT").tolist() == [b"c"]
 
@@ -379,7 +378,7 @@ def test_a_stream_ends_at_its_deadline(blocking: Any) -> None:
 
 
 def test_a_call_ends_at_its_deadline_and_can_be_cancelled(blocking: Any) -> None:
-    # Megabytes: four numbers may be answered before gRPC's timers, of a millisecond's grain, have seen the microsecond.
+    # gRPC's timers count milliseconds: a small request could be answered before they see that its deadline has passed.
     many = np.zeros(1_000_000, dtype=np.float32)
     with pytest.raises(InferenceServerException) as raised:
         blocking.infer("id_fp32", [tensor("INPUT0", "FP32", many)], client_timeout=1e-6)

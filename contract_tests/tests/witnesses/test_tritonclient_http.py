@@ -1,4 +1,4 @@
-"""NVIDIA's HTTP clients, blocking and asyncio: every method, equal on emulator and real server."""
+"""NVIDIA's HTTP clients, blocking and asyncio: every method gives equal results on both servers."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def two_inputs(**options: Any) -> list[Any]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Ask again until it holds: unloading goes on after its answer. The test's timeout is the limit."""
+    """Wait until a condition holds: an unload continues after its answer. The test's timeout is the limit."""
     while not condition():
         pass
 
@@ -152,7 +152,7 @@ def test_a_model_is_loaded_with_another_configuration(client: Any) -> None:
     assert client.get_model_metadata("id_int8")["inputs"][0]["shape"] == [-1, -1]
     client.load_model(
         "id_int8"
-    )  # with no configuration: the files have not changed, so nothing is loaded again
+    )  # a load without a configuration: the files have not changed, so nothing is loaded
     assert client.get_model_config("id_int8")["max_batch_size"] == 5
     client.load_model("id_int8", config=json.dumps({**config, "max_batch_size": 0}))
     assert client.get_model_metadata("id_int8")["inputs"][0]["shape"] == [-1]
@@ -180,7 +180,7 @@ def test_a_model_is_loaded_from_the_files_of_a_request(client: Any) -> None:
     until(lambda: not client.is_model_ready("made_up"))
 
 
-def test_loading_what_is_not_there_is_refused(client: Any) -> None:
+def test_loading_an_unknown_model_is_refused(client: Any) -> None:
     with pytest.raises(InferenceServerException) as refusal:
         client.load_model("nope")
     assert refusal.value.status() == "500"
@@ -238,7 +238,7 @@ def test_strings_come_back_as_they_went(client: Any, into: str, out: str) -> Non
         [tensor("INPUT0", "BYTES", strings, binary=into == "binary")],
         outputs=[output("OUTPUT0", binary=out == "binary")],
     )
-    back = answer.as_numpy("OUTPUT0").tolist()  # the client decodes what comes as JSON, and only that
+    back = answer.as_numpy("OUTPUT0").tolist()  # the client decodes only outputs that come as JSON
     assert back == (strings.tolist() if out == "json" else [text.encode() for text in strings])
 
 
@@ -300,7 +300,7 @@ def test_a_version_is_chosen(client: Any) -> None:
 
 
 def seen(answer: Any) -> Any:
-    """What the model `echo` answers: the request as it saw it."""
+    """The request as the model `echo` saw it."""
     return json.loads(answer.as_numpy("SEEN")[0])
 
 

@@ -14,12 +14,12 @@ from contract_tests.tests.witnesses.clients import connect, output, tensor
 from contract_tests.tests.witnesses.conftest import MODELS
 from triton_contract.targets import Target
 
-ROW = 16  # bytes of one INT32[1,4]
+ROW = 16  # the size in bytes of one INT32[1,4]
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models are enough here."""
+    """A repository of two models."""
     folder = tmp_path_factory.mktemp("models")
     for name in ("http/two", "datatypes/id_bytes"):
         source = MODELS / name
