@@ -1,4 +1,4 @@
-"""What every test folder shares: anyio's backend, and the documents whose examples are tests."""
+"""Fixtures and hooks of all test folders: anyio's backend, and the documents whose examples are tests."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def document_terminal() -> Iterator[Terminal]:
-    """Give a document its folder, which is the current one for its Python examples too."""
+    """Give a document its own folder. It is also the current folder of the document's Python examples."""
     before = Path.cwd()
     with scratch_checkout() as folder:
         os.chdir(folder)
@@ -36,7 +36,7 @@ def document_terminal() -> Iterator[Terminal]:
 
 
 def run_console(example: Example) -> str | None:
-    """Give Sybil the difference as its failure text, or None."""
+    """Return the difference as Sybil's failure text, or None."""
     terminal: Terminal = example.namespace["document_terminal"]
     try:
         terminal.run(example.parsed)
@@ -53,8 +53,10 @@ pytest_collect_file = Sybil(
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Let one worker run a whole file: its servers start once. The documents share one, as they share ports; the proof,
-    half of all the time, is cut between groups of cases, whose servers are their own.
+    """Let one worker run a whole file, so that the file's servers start once.
+
+    All documents go to one worker, because they share ports. The proof takes half of the time, so it is divided between
+    groups of cases; each group has its own servers.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -69,12 +71,12 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 def proof_parts() -> dict[str, int]:
     """Which part of the proof a case is in, by the case's id."""
     from contract_tests.tests.test_emulator_equals_triton import (
-        PART_OF,  # only who shares the tests out wants it
+        PART_OF,  # imported only where tests are distributed
     )
 
     return PART_OF
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
-    """Share the files out, whatever `--dist` says."""
+    """Distribute tests by file, whatever `--dist` says."""
     return ByFile(config, log)

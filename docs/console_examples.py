@@ -4,9 +4,9 @@
 - The lines below it are what it prints (both streams); ``...`` stands for anything.
   Where there are no lines, only the exit code counts.
 - A last line ``[2]`` is the exit code; without one it must be 0.
-- ``$ command &`` starts a server. It is waited for until it has printed the lines below it,
-  and ended with the document.
-- ``$ make target`` is only rehearsed (``make -n``): it sets up the checkout that this very test runs in.
+- ``$ command &`` starts a server. The next command waits until it has printed the lines below it.
+  It is ended with the document.
+- ``$ make target`` runs as ``make -n``, because it would change the checkout that this test runs in.
 """
 
 import os
@@ -39,7 +39,7 @@ class Step:
 
     @property
     def in_background(self) -> bool:
-        """Whether the command is a server that the rest of the document talks to."""
+        """Whether the command is a server that runs for the rest of the document."""
         return self.command.endswith("&") and not self.command.endswith("&&")
 
 
@@ -69,7 +69,7 @@ def _step(command: str, lines: list[str]) -> Step:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Whether the text is as shown, apart from ``...``, spaces at line ends and blank lines around."""
+    """Whether the text is as shown, apart from ``...``, spaces at line ends and surrounding blank lines."""
     parts = [re.escape(part) for part in _tidy(expected).split("...")]
     return re.fullmatch(".*".join(parts), _tidy(printed), re.DOTALL) is not None
 
@@ -80,18 +80,18 @@ def _tidy(text: str) -> str:
 
 @dataclass(slots=True)
 class Server:
-    """A command that goes on in the background; what it prints is kept in a file."""
+    """A command that runs in the background. What it prints is kept in a file."""
 
     command: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def printed(self) -> str:
-        """Everything so far."""
+        """Return what it has printed so far."""
         return self.log.read_text(errors="replace")
 
     def stop(self) -> None:
-        """End it and all it started."""
+        """End the command and the processes that it started."""
         with _gone_is_fine():
             os.killpg(self.process.pid, signal.SIGTERM)
         try:
@@ -129,7 +129,7 @@ class Terminal:
                 self._perform(step)
 
     def close(self) -> None:
-        """End the servers, the youngest first; raises `ExampleError` if one had failed by itself."""
+        """End the servers in reverse order of their start; raises `ExampleError` if one had failed before."""
         failed = [server for server in self.servers if server.process.poll()]
         while self.servers:
             self.servers.pop().stop()
@@ -140,7 +140,7 @@ class Terminal:
 
     def _perform(self, step: Step) -> None:
         with tempfile.TemporaryFile() as output:
-            # Output goes to a file: a pipe would wait for whatever the command leaves behind.
+            # Output goes to a file: a pipe stays open while a process that the command has started still runs.
             process = self._spawn(step.command, output.fileno())
             try:
                 process.wait(COMMAND_SECONDS)
@@ -201,14 +201,14 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     """The reader's environment: this checkout's programs first, plain English text without colours."""
     programs = str(ROOT / ".venv" / "bin")
     plain = {"COLUMNS": "100", "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
-    # What pytest sets for its own process is no part of a reader's shell.
+    # A reader's shell does not have the variables that pytest sets.
     kept = {name: value for name, value in outer.items() if not name.startswith(("PYTEST_", "PYTHON"))}
     return kept | plain | {"PATH": f"{programs}{os.pathsep}{outer['PATH']}"}
 
 
 @contextmanager
 def scratch_checkout() -> Iterator[Path]:
-    """Make a folder that looks like the checkout (by links): what an example writes lands elsewhere."""
+    """Make a folder of links to the checkout, so that an example writes no file into the checkout."""
     with tempfile.TemporaryDirectory(prefix="document-") as name:
         folder = Path(name)
         for entry in ROOT.iterdir():

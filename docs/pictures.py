@@ -1,6 +1,6 @@
 """Draws the pictures of docs/architecture.md: `python -m docs.pictures` writes docs/images/*.svg.
 
-They are drawn from the tables below by plain code: no page loads a drawing program, and GitHub shows the same files.
+They are drawn from the tables below. No page loads a drawing program, and GitHub shows the same files.
 Colours are CSS variables. A picture alone follows the reader's system; inside a page of the site it follows the page.
 """
 
@@ -55,7 +55,7 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One who takes part in a walk: a column."""
+    """A participant of a walk: a column."""
 
     name: str
     text: str
@@ -63,7 +63,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A row of a walk: what one lane hands to another, or what is done in one. Lanes are counted from 0."""
+    """A row of a walk: what one lane passes to another, or a step within one lane. Lanes are counted from 0."""
 
     source: int
     target: int
@@ -88,7 +88,7 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
 
 
 def boxes(parts: list[Box], arrows: list[Arrow]) -> str:
-    """Draw parts and what goes between them."""
+    """Draw parts and the arrows between them."""
     width = max(box.x + box.width for box in parts) + 10
     height = max(box.y + box.height for box in parts) + 10
 

@@ -1,4 +1,4 @@
-"""The documents keep to what can be run, and the runner of their examples does what it says."""
+"""The documents' commands and programs are run as tests, and the runner of these examples works as documented."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ DOCUMENTS = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
-# Words of ours that a reader would have to learn; the field has better ones.
+# Private words, for which the field has better ones.
 UNPLAIN = r"\b(heed\w*|let(ting)? go of|nobody's|of one mind|stood[- ]in|aside)\b"
 RUN = {"console", "python"}
 SHOWN = {"diff", "dockerfile", "http", "ini", "json", "mermaid", "pbtxt", "text", "toml", "yaml"}
@@ -52,7 +52,7 @@ class TestEveryDocument:
         assert [] == [target for target in targets if target and not (document.parent / target).exists()]
 
 
-def test_a_block_is_commands_each_with_what_it_prints() -> None:
+def test_a_block_is_commands_and_their_output() -> None:
     block = "$ cat <<END\n> two\n> END\ntwo\n$ true\n$ false\n[1]\n"
     assert [Step("cat <<END\ntwo\nEND", "two"), Step("true", None), Step("false", None, 1)] == parse(block)
 
@@ -73,7 +73,7 @@ def test_a_block_without_a_command_is_an_error() -> None:
         pytest.param("a", "", False, id="nothing is a difference"),
     ],
 )
-def test_what_is_printed_is_compared(expected: str, printed: str, same: bool) -> None:
+def test_printed_text_is_compared_with_the_document(expected: str, printed: str, same: bool) -> None:
     assert same == matches(expected, printed)
 
 

@@ -1,4 +1,4 @@
-"""The pages of the site: what is changed in a document on its way there, and pictures that are as their tables say."""
+"""The pages of the site: how a document is changed for it, and pictures that are equal to their tables."""
 
 import pytest
 
@@ -9,7 +9,7 @@ PAGES = sources()
 
 
 @pytest.mark.parametrize("name", drawings())
-def test_a_picture_is_as_its_table_says(name: str) -> None:
+def test_a_picture_is_equal_to_its_table(name: str) -> None:
     assert drawings()[name] == (IMAGES / name).read_text(), "run: python -m docs.pictures"
 
 
@@ -34,7 +34,7 @@ def test_every_document_is_in_the_navigation() -> None:
         pytest.param("docs/sdk.md", "```text\n[x](../a)\n```", "```text\n[x](../a)\n```", id="in an example"),
     ],
 )
-def test_a_link_leads_to_the_same_thing_on_the_site(source: str, link: str, shown: str) -> None:
+def test_a_link_has_the_same_target_on_the_site(source: str, link: str, shown: str) -> None:
     assert shown == page_of(ROOT / source, link, PAGES)
 
 

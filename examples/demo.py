@@ -124,7 +124,7 @@ def _show_proxy(triton: Emulator) -> None:
         path = Path(folder) / "config.yaml"
         path.write_text(config)
         port = _free_port()
-        # The key is in LiteLLM's documentation, so everybody knows it: it is for this machine only.
+        # The key is published in LiteLLM's documentation: use it on this machine only.
         flags = ["--host=127.0.0.1", f"--port={port}", "--allow-weak-master-key"]
         console.print(f"[dim]$ triton-proxy --config config.yaml {' '.join(flags)}[/]", soft_wrap=True)
         command = [str(SCRIPTS / "triton-proxy"), "--config", str(path), *flags]

@@ -1,4 +1,4 @@
-"""ci/copy_models: models that are copies of one source stay so, and no copy goes unlisted."""
+"""ci/copy_models: models that are copies of one source stay equal to it, and every copy is listed."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What holds for the project's own files: locks without hosts, entry points that exist, extras that add up."""
+"""The project's own files: locks name no host, entry points exist, and the extra `all` holds all others."""
 
 import importlib.metadata
 import re
@@ -16,7 +16,7 @@ DISTRIBUTION = importlib.metadata.distribution("triton-emulator")
 
 
 def locked(path: Path) -> dict[str, set[str]]:
-    """The versions that a lock names for each package: several where Python's versions differ."""
+    """The versions that a lock names for each package. There are several where Python versions need different ones."""
     versions: dict[str, set[str]] = {}
     for name, version in re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", path.read_text(), re.MULTILINE):
         versions.setdefault(name, set()).add(version)
@@ -30,23 +30,23 @@ def test_a_lock_holds_names_versions_markers_and_hashes_and_no_host(lock: Path) 
 
 
 @pytest.mark.parametrize("name", ["build.txt", "core.txt", "test.txt"])
-def test_a_part_of_the_whole_has_the_versions_of_the_whole(name: str) -> None:
+def test_the_smaller_locks_have_the_versions_of_the_largest(name: str) -> None:
     part, whole = locked(ROOT / "ci/constraints" / name), locked(ROOT / "ci/constraints/dev.txt")
     assert part == {package: versions for package, versions in whole.items() if package in part}
 
 
-def test_all_extras_are_in_the_extra_named_all() -> None:
+def test_the_extra_all_holds_all_extras() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     (everything,) = extras["all"]
     assert everything == f"triton-emulator[{','.join(name for name in extras if name != 'all')}]"
 
 
 @pytest.mark.parametrize("program", DISTRIBUTION.entry_points, ids=lambda program: program.name)
-def test_an_entry_point_leads_to_something(program: importlib.metadata.EntryPoint) -> None:
+def test_an_entry_point_names_an_existing_object(program: importlib.metadata.EntryPoint) -> None:
     assert program.load() is not None
 
 
-def test_a_command_that_is_isolated_reaches_itself_and_nothing_else() -> None:
+def test_an_isolated_command_reaches_only_the_loopback_interface() -> None:
     script = """
 import socket
 server = socket.create_server(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ except OSError as error:
     assert run.stdout == "Network is unreachable\n"
 
 
-def test_what_cannot_be_isolated_says_how_it_is_used() -> None:
+def test_isolate_without_a_command_prints_its_usage() -> None:
     run = subprocess.run([ROOT / "ci" / "isolate"], capture_output=True, text=True, check=False)
     assert (2, "usage: ci/isolate [--if-possible] COMMAND...\n") == (run.returncode, run.stderr)
 

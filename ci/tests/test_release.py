@@ -1,4 +1,4 @@
-"""When a release may go ahead."""
+"""The conditions of a release."""
 
 import pytest
 

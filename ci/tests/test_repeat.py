@@ -1,4 +1,4 @@
-"""`ci/repeat` tells each run as it was: it is what shows that no test fails by chance."""
+"""`ci/repeat` reports each run correctly. It is used to find tests that fail by chance."""
 
 import os
 import subprocess

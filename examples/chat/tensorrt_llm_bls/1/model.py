@@ -4,7 +4,7 @@ import triton_python_backend_utils as pb_utils
 
 
 def run(model, outputs, inputs):
-    """The outputs of another model, by name; its error becomes ours."""
+    """The outputs of another model by name. Its error becomes this model's error."""
     tensors = [pb_utils.Tensor(name, array) for name, array in inputs.items()]
     response = pb_utils.InferenceRequest(
         model_name=model, requested_output_names=list(outputs), inputs=tensors
