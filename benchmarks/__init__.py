@@ -1,1 +1,1 @@
-"""Benchmarks: programs that measure the emulator and the real server in one run. They are no tests."""
+"""Benchmarks: programs that measure the emulator and the real server in one run. No test runs them."""

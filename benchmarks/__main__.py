@@ -56,7 +56,7 @@ PARTS: dict[str, Callable[[Extent, float], None]] = {
     "proxy": _proxy,
     "soak": _soak,
 }
-#: what is measured if nothing is named
+#: the benchmarks that run if none is named
 USUAL = [part for part in PARTS if part not in {"proxy", "soak"}]
 
 

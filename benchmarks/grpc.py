@@ -1,4 +1,4 @@
-"""gRPC: inference and streams of the emulator and the real server, under load from NVIDIA's own perf_analyzer."""
+"""gRPC: inference and streams of the emulator and the real server, under load from NVIDIA's perf_analyzer."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ from triton_contract.targets import Target
 
 @dataclass(frozen=True)
 class Load:
-    """What perf_analyzer sends: the model, the options; `data` is a file of inputs."""
+    """The model and the options of perf_analyzer. `data` is a file of inputs."""
 
     model: str
     options: Sequence[str] = ()
@@ -28,7 +28,7 @@ _SHAPE = ("--shape", "INPUT0:16")
 _STREAM = ("--async", "--streaming")
 _PROMPT = {"data": [{"text_input": ["who are u?"], "stream": [True]}]}
 
-#: what is measured, by its name in the table; both servers serve the same model folder
+#: name in the table -> load; both servers serve the same model folder
 LOADS = {
     "ModelInfer, raw FP32[16], Python model": Load("identity", _SHAPE),
     "ModelInfer, raw FP32[16], built-in behaviour": Load("inline_identity", _SHAPE),

@@ -38,7 +38,7 @@ def _generate(model: str, *, stream: bool) -> Request:
     )
 
 
-#: what is measured, by its name in the table; both servers serve the same model folder
+#: name in the table -> load; both servers serve the same model folder
 REQUESTS = {
     "infer, JSON FP32[16], Python model": _infer("identity"),
     "infer, JSON FP32[16], built-in behaviour": _infer("inline_identity"),

@@ -1,4 +1,4 @@
-"""Load with wrk: one program, one connection count, one number."""
+"""Puts load on a server with wrk."""
 
 import json
 import re
@@ -13,7 +13,7 @@ WRK = "wrk"
 
 
 class Unmeasured(Exception):
-    """Nothing could be measured; the text is one line with the reason."""
+    """The measurement is not possible. The text is one line with the reason."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def measure(
 
 
 def _script(request: Request) -> bytes:
-    """A script for wrk; the body is in decimal escapes, as it may be any bytes."""
+    """A script for wrk. Its body is written in decimal escapes, because it may hold any bytes."""
     body = "".join(f"\\{byte:03d}" for byte in request.body)
     headers = "".join(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}\n" for k, v in request.headers.items())
     return f'wrk.method = "POST"\nwrk.body = "{body}"\n{headers}'.encode()

@@ -1,7 +1,7 @@
 """Measures our proxy, LiteLLM's and nginx in one run: one upstream that answers at once, a key on every request.
 
-LiteLLM's proxy has an environment of its own (`.venv-litellm-proxy`, hash-locked). nginx forwards bytes and compares
-the key, which is the least that a proxy can do. A server that cannot be had is left out, and the page says so.
+LiteLLM's proxy has its own environment (`.venv-litellm-proxy`, hash-locked). nginx compares the key and forwards bytes,
+which is the least that a proxy can do. A server that is not available is left out.
 """
 
 import http.client
@@ -94,7 +94,7 @@ class Served:
 
 @dataclass
 class Measured:
-    """What was measured of one server."""
+    """The measurements of one server."""
 
     name: str
     ready_s: float
@@ -104,7 +104,7 @@ class Measured:
 
 
 def run(*, rounds: int, seconds: int) -> list[Measured]:
-    """Measure all servers that can be had, in turn, round by round; the first row is the upstream alone."""
+    """Measure all available servers in turn, round by round. The first row is the upstream alone."""
     require_wrk()
     seconds = max(seconds, LEAST_SECONDS)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -219,10 +219,10 @@ def _litellm(folder: Path, upstream: str) -> AbstractContextManager[Served]:
     config.write_text(CONFIG.format(upstream=upstream, key=KEY))
     command = [str(environment / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port"]
     extra = {
-        # Without this, it asks the network for prices before it starts.
+        # Without this, LiteLLM requests prices from the network before it starts.
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",
-        # With each call it asks the network for a chat template; this makes the request fail at once, at little cost.
+        # With each call LiteLLM requests a chat template from the network. This makes that request fail at once.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1",
     }
@@ -251,7 +251,7 @@ def _started(
     requests: tuple[Request, Request],
     extra: dict[str, str] | None = None,
 ) -> Iterator[Served]:
-    """A server in a process of its own, measured from the command to its first good answer."""
+    """Start a server in its own process; measure the time from the command to its first good answer."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     began = time.perf_counter()

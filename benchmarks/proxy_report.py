@@ -1,4 +1,4 @@
-"""Writes docs/proxy_benchmarks.md, the page about the speed of the proxy; only a run of the benchmark changes it."""
+"""Writes docs/proxy_benchmarks.md, the page about the speed of the proxy."""
 
 import datetime as dt
 import os
@@ -13,13 +13,13 @@ from benchmarks.report import machine
 PAGE = Path(__file__).parents[1] / "docs" / "proxy_benchmarks.md"
 
 _INTRODUCTION = """\
-# The proxy's speed and memory, beside LiteLLM's and nginx
+# The proxy's speed and memory, compared with LiteLLM's and nginx
 
-Written by `ci/benchmark proxy`; do not edit. All of them stand in front of the same upstream on the same machine in one
-run, check a key on every request, and are loaded in turn by the same program (`wrk`, one thread), round by round; a
-number is the median of {rounds} rounds of {seconds} seconds. The upstream answers at once and always the same, so
-that what is seen is what the proxies take. nginx only compares the key and passes bytes on: it translates nothing.
-LiteLLM asks a model hub for a chat template with each call: here it is refused at once, which suits it best.
+Written by `ci/benchmark proxy`; do not edit. All proxies have the same upstream and the same machine in one run, and
+check a key on every request. The same program (`wrk`, one thread) loads them in turn, round by round. A number is the
+median of {rounds} rounds of {seconds} seconds. The upstream always gives the same answer at once, so that the numbers
+show the cost of the proxies. nginx only compares the key and forwards bytes; it translates nothing. LiteLLM requests a
+chat template from a model hub with each call. Here that request is refused at once, which is the best case for LiteLLM.
 
 Measured on {date} on {machine}, load average {load:.0f} at the end; Python {python},
 uvicorn {uvicorn}. Machines are noisy, and the load generator and the upstream share this one's cores: the ratios and
@@ -28,7 +28,7 @@ the processor times mean more than the rates.
 
 
 def write(found: Sequence[Measured], *, rounds: int, seconds: int) -> None:
-    """Write the page; the first measurement is that of the upstream alone."""
+    """Write the page. The first measurement is that of the upstream alone."""
     introduction = _INTRODUCTION.format(
         rounds=rounds,
         seconds=max(seconds, LEAST_SECONDS),

@@ -1,6 +1,6 @@
-"""The upstream of the measured proxies: a bare ASGI callable that always gives the same answer, at once.
+"""The upstream of the measured proxies: a bare ASGI callable that always gives the same answer at once.
 
-`python -m benchmarks.proxy_upstream PORT`. With a real model, its time would hide that of the proxies.
+`python -m benchmarks.proxy_upstream PORT`. The time of a real model would hide that of the proxies.
 """
 
 import json

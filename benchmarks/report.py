@@ -1,4 +1,4 @@
-"""Writes the tables of docs/benchmarks.md: a run replaces those that it has measured and keeps the other text."""
+"""Writes the tables of docs/benchmarks.md. A run replaces those that it has measured and keeps the other text."""
 
 import datetime as dt
 import os
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def write(name: str, lines: Sequence[str], page: Path = PAGE) -> None:
-    """Replace what is between the marks of that name by `lines`."""
+    """Replace the text between the marks of this name by `lines`."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
     before, found, rest = page.read_text().partition(begin)
     _, ended, after = rest.partition(end)
@@ -77,7 +77,7 @@ def _line(what: str, emulator: float, triton: float, unit: str, form: str) -> st
 
 
 def conditions(load: float) -> str:
-    """When and where it was measured; `load` is the machine's load average before."""
+    """Date, machine and versions of a measurement; `load` is the machine's load average before it."""
     raised = os.sched_getscheduler(0) != os.SCHED_OTHER or os.getpriority(os.PRIO_PROCESS, 0) < 0
     return (
         f"Measured on {dt.datetime.now(dt.UTC).date()} on {machine()}"

@@ -12,7 +12,7 @@ from benchmarks.load import Rate
 from benchmarks.servers import NAMES, running
 from triton_contract.targets import Target
 
-#: what both servers serve
+#: the repository of both servers
 REPOSITORY = Path(__file__).with_name("models")
 CONNECTIONS = (1, 16, 64)
 
@@ -23,7 +23,7 @@ Measure = Callable[[Target, Load, int, int], Rate]
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: rounds per number (the median counts), seconds per round, and only which rows."""
+    """The extent of a measurement: rounds per number (the median is taken), seconds per round, and a filter of rows."""
 
     rounds: int
     seconds: int

@@ -1,7 +1,7 @@
 """Measures the calls of our SDK, of bare HTTP clients and of LiteLLM's SDK: one upstream, one call after the other.
 
-Each client runs in a process of its own, in turn, round by round; LiteLLM's runs in the environment of the tests
-(`.venv-litellm`). A client that cannot be had is left out, and the page says so.
+Each client runs in its own process, in turn, round by round. LiteLLM's runs in the environment of the tests
+(`.venv-litellm`). A client that is not available is left out.
 """
 
 import datetime as dt
@@ -21,17 +21,17 @@ from benchmarks.report import machine
 PAGE = ROOT / "docs" / "sdk_benchmarks.md"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "python"
 CALLS = {"http.client": 600, "httpx": 600, "triton_adapter": 600, "litellm": 60}
-# Without this, LiteLLM asks the network for prices when it is imported.
+# Without this, LiteLLM requests prices from the network when it is imported.
 LOCAL = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 BARE = "http.client"
 
 _INTRODUCTION = """\
-# The SDK's overhead, beside bare HTTP clients and LiteLLM's SDK
+# The SDK's overhead, compared with bare HTTP clients and LiteLLM's SDK
 
-Written by `ci/benchmark sdk`; do not edit. The same upstream answers them all at once and always the same; each makes
-one call after the other over a kept connection, in a process of its own, in turn. A number is the median of {rounds}
-rounds of the medians of {calls} calls (LiteLLM: {few}); a stream has 20 events and is read to its end. The bare clients
-send the finished body and parse the JSON: what an SDK does besides is its overhead.
+Written by `ci/benchmark sdk`; do not edit. The same upstream gives every client the same answer at once. Each client
+makes one call after the other over a kept connection, in its own process; the clients take turns. A number is the
+median of {rounds} rounds of the medians of {calls} calls (LiteLLM: {few}). A stream has 20 events and is read to its
+end. The bare clients send a finished body and parse the JSON. What an SDK does in addition is its overhead.
 
 Measured on {date} on {machine}, load average {load:.0f} at the end; Python {python}.
 """
@@ -39,7 +39,7 @@ Measured on {date} on {machine}, load average {load:.0f} at the end; Python {pyt
 
 @dataclass(frozen=True)
 class Cost:
-    """What one client costs: microseconds for a call, milliseconds for the import."""
+    """The costs of one client: microseconds for a call, milliseconds for the import."""
 
     import_ms: float
     whole_us: float
@@ -61,7 +61,7 @@ class Client:
 
 
 def run(*, rounds: int) -> dict[str, Cost]:
-    """Measure every client that can be had."""
+    """Measure every client that is available."""
     clients = [Client(name, LITELLM if name == "litellm" else Path(sys.executable)) for name in CALLS]
     with _upstream() as server:
         for _ in range(rounds):
@@ -108,7 +108,7 @@ def write(found: dict[str, Cost], *, rounds: int) -> None:
             load=os.getloadavg()[0],
             python=platform.python_version(),
         ),
-        f"| | a call | beside {BARE} | processor | a stream | beside {BARE} | processor | import |",
+        f"| | a call | vs {BARE} | processor | a stream | vs {BARE} | processor | import |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
         *(
             f"| {name} | {cost.whole_us:.0f} us | {cost.whole_us / bare.whole_us:.2f}x | {cost.whole_cpu_us:.0f} us "

@@ -1,6 +1,6 @@
 """Measures one client: `python -P benchmarks/sdk_calls.py CLIENT URL CALLS` prints a line of JSON.
 
-It imports nothing of this project except the client that is asked for, so that it can run where LiteLLM is installed.
+It imports nothing of this project except the named client, so that it can run where LiteLLM is installed.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The two servers that are measured, each in processes of its own, and their memory and processor time."""
+"""The two measured servers, each in its own processes, and their memory and processor time."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 @contextmanager
 def running(name: str, repository: Path) -> Iterator[Target]:
-    """A running server; it is stopped at the end. Raises Unmeasured if it cannot be had."""
+    """Run a server and stop it at the end. Raises Unmeasured if it is not available."""
     target: Target = EmulatorTarget() if name == "emulator" else TritonTarget()
     try:
         target.start(repository, ("--log-info=false",))
@@ -32,12 +32,12 @@ def url(target: Target) -> str:
 
 
 def resident_mib(target: Target) -> float:
-    """The memory in MiB of the server and of the processes that it has started (the real one: a stub per instance)."""
+    """The memory in MiB of the server and of the processes that it has started (the real server's stubs)."""
     return sum(_resident(pid) for pid in _family(_pid(target))) / MIB
 
 
 def cpu_seconds(target: Target) -> float:
-    """The processor time in seconds that those processes have taken."""
+    """The processor time in seconds that these processes have used."""
     return sum(_cpu_ticks(pid) for pid in _family(_pid(target))) / os.sysconf("SC_CLK_TCK")
 
 
@@ -54,7 +54,7 @@ def _family(pid: int) -> list[int]:
             try:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
-                continue  # it has just ended
+                continue  # the process has just ended
             children.setdefault(parent, []).append(int(folder.name))
     found = [pid]
     for each in found:

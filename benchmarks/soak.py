@@ -1,7 +1,7 @@
 """A soak test: a hundred thousand requests of every kind to one emulator, whose memory must not grow.
 
-Whatever grows with the number of requests is a leak. So memory, descriptors and threads are read while all clients
-pause. The first tenth of the requests warms up: after it, everything that is made once and kept is there.
+A resource that grows with the number of requests is a leak. So memory, descriptors and threads are read while all
+clients pause. The first tenth of the requests warms up: after it, everything that is made once and kept exists.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _SETTLE_SECONDS = 20
 
 @dataclass(frozen=True)
 class Reading:
-    """What a server held after so many requests, with none in flight."""
+    """The resources of a server after so many requests, with none in flight."""
 
     requests: int
     seconds: float
@@ -54,7 +54,7 @@ class Grown(Unmeasured):
 
 
 def run(requests: int = REQUESTS) -> list[Reading]:
-    """The readings: at the start, then after every tenth.
+    """Return the readings: one at the start, and one after every tenth of the requests.
 
     Raises Grown, and Unmeasured if an answer was wrong.
     """

@@ -1,4 +1,4 @@
-"""The requests of a soak test: every kind that a server gets, also broken and abandoned ones."""
+"""The requests of a soak test: all kinds that a server gets, also malformed and abandoned ones."""
 
 import asyncio
 import json

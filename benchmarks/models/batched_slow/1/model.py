@@ -1,4 +1,4 @@
-"""OUTPUT0 = INPUT0 after two milliseconds, however many requests there are: what batches are for."""
+"""OUTPUT0 = INPUT0 after two milliseconds, whatever the size of the batch."""
 
 import time
 
