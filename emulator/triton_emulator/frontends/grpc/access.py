@@ -1,4 +1,4 @@
-"""What a call's metadata says: which session it is for, whether it may pass, what the model is to see."""
+"""Reads a call's metadata: the session, the access that it gives, and the request parameters for the model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,9 +13,9 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class Gate:
-    """Finds the session of a call, and keeps out what `--grpc-restricted-protocol` restricts.
+    """Finds the session of a call, and refuses calls that `--grpc-restricted-protocol` restricts.
 
-    Every call is looked at: one that names a closed session must not reach another.
+    Every call is checked, because a call that names a closed session must not reach another one.
     """
 
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
@@ -23,7 +23,7 @@ class Gate:
         self._sessions = sessions
 
     def find(self, metadata: Metadata) -> SessionState:
-        """The session that a call's metadata names. Raises NOT_FOUND where there is no such session."""
+        """The session that a call's metadata names. Raises NOT_FOUND if there is no such session."""
         name = _first(metadata, SESSION_KEY)
         if name is None:
             return self._root
@@ -33,7 +33,7 @@ class Gate:
         return session
 
     def admit(self, category: str, context: Any) -> SessionState:
-        """The session of a call that may pass. Raises as `find` does, and UNAVAILABLE where it lacks a header."""
+        """The session of an allowed call. Raises as `find` does, and UNAVAILABLE if a required header is missing."""
         metadata = context.invocation_metadata() or ()
         session = self.find(metadata)
         for rule in session.settings.grpc_restricted_protocols:
@@ -45,7 +45,7 @@ class Gate:
 
 
 def forward(session: SessionState, context: Any, request: InferRequest) -> None:
-    """Make request parameters of the metadata that `--grpc-header-forward-pattern` matches anywhere."""
+    """Copy the metadata that `--grpc-header-forward-pattern` matches anywhere in its name into request parameters."""
     pattern = session.grpc_forwarded
     if pattern is None:
         return

@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health/Check. The service that is asked for does not matter (2.51); there is no Watch."""
+"""grpc.health.v1.Health/Check. 2.51 ignores the name of the service and has no Watch."""
 
 from triton_emulator.frontends.grpc.messages import health_class
 from triton_emulator.repository.schema import Proto

@@ -12,12 +12,12 @@ _parse = parser(message_class("ModelInferRequest"))
 
 
 async def model_infer(gate: Gate, data: bytes, context: Any) -> bytes:
-    """The bytes of a ModelInferResponse. Raises TritonError; on cancellation the model learns of it at once."""
+    """The bytes of a ModelInferResponse. Raises TritonError. When the call is cancelled, the model's request is too."""
     message = _parse(data)
     session = gate.admit("inference", context)
     name = c_string(message.model_name)
-    # grpc.aio sends what this returns, so the exchange ends just before its last byte has gone. To end it by a callback
-    # when the call is done would be too late: a client may have its answer, and statistics without it, by then.
+    # grpc.aio sends the answer after this has returned, so the exchange ends just before its last byte is sent. A
+    # callback at the end of the call would run too late: a client could have its answer and get statistics without it.
     with Exchange(GRPC_INFER, session, name, message.model_version) as exchange:
         exchange.find()
         request = read_infer(message, exchange.lease())

@@ -1,6 +1,6 @@
-"""A ModelInferRequest to an InferRequest, with 2.51's checks in its order and words.
+"""Converts a ModelInferRequest to an InferRequest, with 2.51's checks in its order and words.
 
-The order: the request's parameters, then each input's place (shared memory, `contents`, or the next of
+The order is: the request's parameters, then the data of each input (in shared memory, `contents`, or the next entry of
 `raw_input_contents`), then each requested output. Whether the request fits the model is decided in `engine.validation`.
 """
 
@@ -36,12 +36,12 @@ def read_infer(message: Proto, regions: Regions) -> InferRequest:
 
 
 def c_string(text: str) -> str:
-    """2.51 passes names on as C strings, which end at a zero."""
+    """Cut a name at its first zero byte: 2.51 passes names on as C strings."""
     return text if "\0" not in text else text.partition("\0")[0]
 
 
 def wants_empty_final(message: Proto) -> bool:
-    """Whether a stream is to show the final flag of this request even where no output travels with it."""
+    """Whether a stream sends the final flag of this request even in a response without outputs."""
     wanted = mapping(message.parameters).get(EMPTY_FINAL)
     return wanted is not None and bool(wanted.bool_param)
 
@@ -126,7 +126,7 @@ def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest) -> 
                 f"starting with 'triton_' are allowed: {EMPTY_FINAL}"
             )
         kind = _kind(value)
-        if kind not in _CUSTOM:  # 2.51: a double is taken, though the text leaves it out
+        if kind not in _CUSTOM:  # 2.51: a double is accepted, though the error text does not list it
             raise _wrong_type(name, "int64_param, bool_param, or string_param")
         given = getattr(value, kind)
         request.parameters[key] = c_string(given) if kind == "string_param" else given
@@ -139,7 +139,7 @@ def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> Non
     inputs, raw = message.inputs, message.raw_input_contents
     raw_count = len(raw)
     at = 0
-    if len(inputs) > 1:  # 2.51: all inputs are added before any data is looked at
+    if len(inputs) > 1:  # 2.51: all inputs are added before any data is read
         _check_names_differ(inputs, request)
     for entry in inputs:
         data: Buffer
@@ -177,8 +177,8 @@ def _check_names_differ(inputs: Iterable[Proto], request: InferRequest) -> None:
         names.add(name)
 
 
-#: the `contents` fields in the order in which 2.51 looks at them: the datatypes that a field serves (the last is the
-#: one that an error names), and the numpy type of its elements
+#: the `contents` fields in 2.51's order of checks: each field's datatypes, of which an error names the last, and the
+#: numpy type of its elements
 _FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("bool_contents", ("BOOL",), "?"),
     ("int_contents", ("INT8", "INT16", "INT32"), "<i4"),
@@ -192,7 +192,7 @@ _FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 def _typed_data(entry: Proto, model_name: str) -> bytes:
-    """The wire form of an input's `contents`, of which one field may be set."""
+    """The raw bytes of an input's `contents`, in which at most one field may be set."""
     contents = entry.contents
     datatype = entry.datatype
     data = b""
@@ -235,7 +235,7 @@ def _read_output(entry: Proto, regions: Regions) -> RequestedOutput:
 
 
 def _merge(outputs: list[RequestedOutput]) -> None:
-    """Of an output that is asked for twice, 2.51 takes the first place in shared memory and the first classes."""
+    """2.51: for an output that is requested twice, the first shared memory region and the first class count hold."""
     first: dict[str, RequestedOutput] = {}
     for output in outputs:
         known = first.setdefault(output.name, output)

@@ -1,4 +1,4 @@
-"""An InferResponse to a ModelInferResponse: outputs always as raw bytes, one entry for each, empty in shared memory."""
+"""Converts an InferResponse to a ModelInferResponse. Each output has one entry of raw bytes, empty in shared memory."""
 
 from collections.abc import Mapping
 

@@ -8,8 +8,8 @@ from triton_emulator.repository.schema import Proto
 from triton_emulator.session.log_settings import FORMATS, clamp_level
 from triton_emulator.session.state import SessionState
 
-#: by the setting's name, in the order of 2.51's checks: the field of LogSettings, the kind of its value, and what an
-#: error calls that kind
+#: setting name -> the field of LogSettings, the kind of its value, and the kind's name in errors, in 2.51's order of
+#: checks
 _SETTINGS = {
     "log_info": ("info", "bool_param", "boolean"),
     "log_warning": ("warning", "bool_param", "boolean"),
@@ -20,7 +20,7 @@ _SETTINGS = {
 
 
 def settings(session: SessionState, request: Proto) -> Proto:
-    """Change what the request names, then show everything."""
+    """Change the settings that the request names, then return all of them."""
     # 2.51 applies one setting after the other: those before a fault stay changed
     given_settings = mapping(request.settings)
     if "log_file" in given_settings:

@@ -21,7 +21,7 @@ def message_class(name: str) -> Any:
 
 
 def parser(request_class: Any) -> Callable[[bytes], Proto]:
-    """Reads requests of that class; raises INTERNAL where the bytes are none."""
+    """A function that parses messages of this class. It raises INTERNAL if the bytes are not such a message."""
     from_string = request_class.FromString
 
     def parse(data: bytes) -> Proto:
@@ -34,7 +34,7 @@ def parser(request_class: Any) -> Callable[[bytes], Proto]:
 
 
 def mapping(entries: Iterable[Proto]) -> dict[str, Proto]:
-    """What a map of a request holds; of two entries with one key the later counts."""
+    """The entries of a request's map. Of two entries with one key, the later one counts."""
     return {entry.key: entry.value for entry in entries}
 
 
@@ -50,7 +50,7 @@ def health_class(name: str) -> Any:
 
 @cache
 def _health_pool() -> Any:
-    # the health protocol is two messages: not worth a package that registers them for everybody
+    # The package grpcio-health-checking would register these two messages in the process's default pool.
     file = descriptor_pb2.FileDescriptorProto(
         name="grpc/health/v1/health.proto", package="grpc.health.v1", syntax="proto3"
     )

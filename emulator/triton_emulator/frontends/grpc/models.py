@@ -1,4 +1,4 @@
-"""Health, metadata, configuration and statistics: what a server and its models say of themselves."""
+"""The health, metadata, configuration and statistics of the server and of its models."""
 
 from typing import Any
 
@@ -58,6 +58,6 @@ def model_config(session: SessionState, request: Proto) -> Proto:
 def model_statistics(session: SessionState, request: Proto) -> Proto:
     reply = message_class("ModelStatisticsResponse")()
     for entry in model_stats(session.repository, request.name, request.version):
-        # the HTTP answer's value: its keys are the message's fields, and what is zero is not sent
+        # This is the value of the HTTP answer: its keys are the message's fields. Fields that are zero are not sent.
         reply.model_stats.add(**entry)  # type: ignore[arg-type]
     return reply

@@ -10,12 +10,12 @@ from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 _INT32_MAX = (1 << 31) - 1
-#: gRPC's number of a compression level; it chooses the algorithm among those that the client takes
+#: gRPC's number of a compression level; gRPC chooses the algorithm among those that the client accepts
 _COMPRESSION = {"none": 0, "low": 1, "medium": 2, "high": 3}
 
 
 class CannotListen(Exception):
-    """The server can not listen on the address; the text says why."""
+    """The server cannot listen on the address. The text gives the reason."""
 
 
 class GrpcServer:
@@ -52,7 +52,7 @@ class GrpcServer:
         self._state = "listening"
 
     async def close(self, grace: float) -> None:
-        """Accept nothing new, let the calls in flight finish for up to `grace` seconds, then cut the rest."""
+        """Refuse new calls, let the calls in flight finish for up to `grace` seconds, then cancel the others."""
         self._state = "closed"
         self._service.drain()
         await self._server.stop(grace)
@@ -81,7 +81,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """What TLS needs, None without it. `--grpc-use-ssl-mutual` alone is enough for both (2.51)."""
+    """The TLS credentials, or None without TLS. In 2.51 `--grpc-use-ssl-mutual` alone turns TLS on as well."""
     if not (settings.grpc_use_ssl or settings.grpc_use_ssl_mutual):
         return None
     key = Path(settings.grpc_server_key).read_bytes()

@@ -29,9 +29,9 @@ _UNIMPLEMENTED = 12
 
 
 class Method(NamedTuple):
-    """A method that takes one message and gives one.
+    """A method that takes one message and returns one.
 
-    `category` is the name under which `--grpc-restricted-protocol` knows it. One that `blocks` runs in a thread.
+    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread.
     """
 
     handler: Handler
@@ -60,17 +60,17 @@ METHODS: dict[str, Method] = {
     "LogSettings": Method(logging.settings, "logging"),
 }
 
-#: seconds for messages that are under way when the server stops
+#: how many seconds a stopping server waits for messages that clients have begun to send
 _LAST_MESSAGE_S = 0.5
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Serves one session, and the others to calls whose metadata names them."""
+    """Serves one session, and other sessions to calls whose metadata names them."""
 
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
         self._gate = Gate(root, sessions)
         self._streams: set[Stream] = set()
-        #: the calls whose message has yet to come
+        #: the calls whose message has not arrived yet
         self._readers: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._handlers = {
@@ -87,7 +87,10 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         return self._handlers.get(details.method, self._unknown)
 
     def drain(self) -> None:
-        """Soon wait for no message; take nothing more from open streams, and end each once it is answered."""
+        """Read no more from open streams, and end each when all its requests are answered.
+
+        After `_LAST_MESSAGE_S` seconds, calls whose message has not arrived are refused.
+        """
         for stream in self._streams:
             stream.drain()
         asyncio.get_running_loop().call_later(_LAST_MESSAGE_S, self._stop_reading)
@@ -110,7 +113,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
                 )
             except TritonError as error:
                 return await _refuse(context, error)
-            # 2.51 compresses the answers to inferences alone; grpc.aio's setting is the whole server's
+            # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
             context.disable_next_message_compression()
             answer: bytes = reply.SerializeToString()
             return answer
@@ -132,7 +135,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             await _refuse(context, error)
 
     async def _read(self, context: Any) -> bytes:
-        """The message of a call that takes one. grpc.aio's own such calls never answer where it does not come."""
+        """Read the one message of a call. grpc.aio's own unary calls never end if the client sends no message."""
         if self._draining:
             raise shutting_down()
         reader = asyncio.current_task()
@@ -158,5 +161,5 @@ async def _refuse(context: Any, error: TritonError) -> NoReturn:
 
 
 async def _unimplemented(_: Any, context: Any) -> None:
-    # 2.51: no details, whatever was asked for
+    # 2.51: no details, whatever the method
     await context.abort(_UNIMPLEMENTED)

@@ -35,7 +35,7 @@ def cuda_status(session: SessionState, request: Proto) -> Proto:
 
 
 def cuda_register(session: SessionState, request: Proto) -> Proto:
-    # 2.51 does not look at the handle's length here, as it does over HTTP
+    # 2.51 does not check the handle's length over gRPC, as it does over HTTP
     handle = bytes(CUDA_HANDLE_SIZE)
     session.cuda_shared_memory.register(request.name, handle, request.device_id, request.byte_size)
     return message_class("CudaSharedMemoryRegisterResponse")()

@@ -41,9 +41,9 @@ _parse = parser(message_class("ModelInferRequest"))
 
 
 async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -> TritonError | None:
-    """Serve one stream until the client has ended it and everything is answered; returns the error that ends it.
+    """Serve one stream until the client has ended it and all requests are answered; return the error that ends it.
 
-    It is one of `streams` for as long.
+    Meanwhile the stream is in `streams`.
     """
     session = gate.admit("inference", context)
     strict = _strict(context.invocation_metadata() or ())
@@ -65,12 +65,12 @@ def _strict(metadata: Any) -> bool:
 
 
 def shutting_down() -> TritonError:
-    # in the words of later versions
+    # the text is that of later versions
     return unavailable("GRPC server is shutting down and has stopped accepting new requests.")
 
 
 class Stream:
-    """One stream: what is in flight, and what waits to be written."""
+    """One stream: its requests in flight, and its messages that wait to be written."""
 
     def __init__(self, session: SessionState, context: Any, *, strict: bool) -> None:
         self.session = session
@@ -93,7 +93,7 @@ class Stream:
     # --- both directions ---
 
     async def read(self) -> None:
-        """Take requests until the client ends its side. 2.51: a request that can not be parsed ends it too."""
+        """Read requests until the client ends its side. 2.51: a request that cannot be parsed ends it too."""
         context = self.context
         try:
             while (data := await context.read()) is not grpc.aio.EOF and not self._draining:
@@ -107,7 +107,7 @@ class Stream:
             self._rouse()
 
     async def write(self) -> None:
-        """Send what is ready until there is nothing more to come."""
+        """Send messages as they become ready, until no more can come."""
         written = self._written
         while True:
             while written:
@@ -123,12 +123,12 @@ class Stream:
             await self._wake
 
     def drain(self) -> None:
-        """End once what is in flight is answered. 2.51 waits for its client to end the stream, however long."""
+        """End when the requests in flight are answered. 2.51 waits without limit for the client to end the stream."""
         self._draining = True
         self._rouse()
 
     def abandon(self) -> None:
-        """Let the models know that the client has gone; nothing is written any more."""
+        """Tell the models that the client has gone. Nothing more is written."""
         while self._in_flight:
             self._in_flight.pop().exchange.end()
 
@@ -139,7 +139,7 @@ class Stream:
     # --- requests ---
 
     def _accept(self, message: Proto) -> None:
-        """Hand a request to its model, or write why not."""
+        """Submit a request to its model, or write the error that refuses it."""
         exchange = Exchange(
             GRPC_STREAM_INFER, self.session, c_string(message.model_name), message.model_version
         )
@@ -186,7 +186,7 @@ class Stream:
             turn.messages.append(message)
 
     def end_turn(self, turn: "_Turn | None") -> None:
-        """Nothing more comes for this request: let those after it write."""
+        """Mark this request as complete, so that those after it can write."""
         if turn is not None:
             turn.ended = True
             while self._turns and self._turns[0].ended:
@@ -242,7 +242,7 @@ class _Flight:
             stream.forget(self)
 
     def _message(self, response: InferResponse, final: bool) -> Proto | None:
-        """What a response is on the wire; None for the error that ends a strict stream."""
+        """The message of a response, or None for the error that ends a strict stream."""
         error = response.error
         if error is None:
             try:

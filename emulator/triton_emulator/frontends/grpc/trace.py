@@ -10,7 +10,7 @@ from triton_emulator.session.trace import Level, parse_count, parse_level, parse
 
 
 def setting(session: SessionState, request: Proto) -> Proto:
-    """Change what the request names, then show everything."""
+    """Change the settings that the request names, then return all of them."""
     model = request.model_name
     if model and not session.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
@@ -23,7 +23,7 @@ def setting(session: SessionState, request: Proto) -> Proto:
 
 
 def _changes(settings: Mapping[str, Proto]) -> dict[str, Level | int | None]:
-    """What the request changes; a setting without a value goes back to that of the level above."""
+    """The changes that the request makes. A setting without a value is reset to that of the level above."""
     if "trace_file" in settings:
         raise unsupported("trace file location can not be updated through network protocol")
     changes: dict[str, Level | int | None] = {}

@@ -1,4 +1,4 @@
-"""What a request's headers say: whether it may pass, and which of them the model is to see."""
+"""Reads a request's headers: the access that they give, and the request parameters for the model."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def admit(session: SessionState, category: str, headers: Headers) -> Reply | None:
-    """The answer to a request that lacks the header of a `--http-restricted-api`, None where it may pass."""
+    """The refusal of a request without the header that `--http-restricted-api` requires; None if it is allowed."""
     for rule in session.settings.http_restricted_apis:
         if category in rule.apis:
             wanted = rule.header.lower().encode()
@@ -22,7 +22,7 @@ def admit(session: SessionState, category: str, headers: Headers) -> Reply | Non
 
 
 def forward(session: SessionState, headers: Headers, request: InferRequest) -> None:
-    """Make request parameters of the headers that `--http-header-forward-pattern` matches anywhere."""
+    """Copy the headers that `--http-header-forward-pattern` matches anywhere in their name into request parameters."""
     pattern = session.http_forwarded
     if pattern is None:
         return

@@ -25,7 +25,7 @@ from triton_emulator.frontends.session_path import find_session
 from triton_emulator.protocol import routes
 from triton_emulator.session.state import SessionState
 
-#: by the operation of a route
+#: operation of a route -> its handler
 HANDLERS: dict[str, Handler] = {
     "infer": infer,
     "generate": generate,
@@ -54,7 +54,7 @@ _match = lru_cache(maxsize=4096)(routes.match)
 
 
 class ClientGone(Exception):
-    """The client left before its request was whole."""
+    """The client disconnected before it had sent its whole request."""
 
 
 class HttpApp:
@@ -98,7 +98,7 @@ class HttpApp:
 
 
 async def _read_on(message: dict[str, Any], receive: Receive, limit: int) -> bytes | None:
-    """The whole body, `message` being its start; None where it is larger than allowed (it is read to its end).
+    """The whole body; `message` is its start. None if it is larger than allowed; it is read to its end all the same.
 
     Raises ClientGone.
     """

@@ -1,8 +1,8 @@
 """The three endpoints of LiteLLM's Triton page that name no model: `/generate`, `/infer`, `/embeddings`, at any prefix.
 
-A real Triton has no such routes; people put them there with a reverse proxy. Which model answers is set by flag, or is
-the one that fits best what LiteLLM sends: the fewest inputs that it would leave out, then the most that it would fill,
-no batch dimension, first name.
+A real Triton has no such routes; users add them with a reverse proxy. A flag chooses the model that answers. Otherwise
+it is the model that fits LiteLLM's request best: the one with the fewest inputs that the request leaves out, then the
+most that it fills, then one without a batch dimension, then the first by name.
 """
 
 import re
@@ -16,14 +16,14 @@ from triton_emulator.settings import Settings
 _PATH = re.compile(r"(?!/v2(?:/|$))(?:/[^/]+)*/(generate|generate_stream|infer|embeddings)")
 
 _POST = frozenset({"POST"})
-#: by endpoint; `--http-restricted-api` knows them under the same name as Triton's own inference routes
+#: endpoint -> route; `--http-restricted-api` names them as it names Triton's own inference routes
 _ROUTES = {
     "generate": Route("generate", _POST, "inference"),
     "generate_stream": Route("generate_stream", _POST, "inference"),
     "infer": Route("infer", _POST, "inference"),
     "embeddings": Route("infer", _POST, "inference"),
 }
-#: what LiteLLM sends to each endpoint and a model may want to know: that it streams, only where it does
+#: endpoint -> the inputs that LiteLLM's request can fill; it sends `stream` only in a streamed request
 _SENT = {
     "generate": frozenset({"text_input", "max_tokens"}),
     "generate_stream": frozenset({"text_input", "max_tokens", "stream"}),
@@ -34,7 +34,7 @@ _FLOATS = ("FP32", "FP64", "FP16")
 
 
 def match(path: str, session: SessionState) -> tuple[Route, Captures] | None:
-    """The route of one of these endpoints, with the model that answers it; None for any other path."""
+    """The route of one of these endpoints and the model that answers it, or None for any other path."""
     found = None if session.settings.strict_routes else _PATH.fullmatch(path)
     if found is None:
         return None
@@ -43,7 +43,7 @@ def match(path: str, session: SessionState) -> tuple[Route, Captures] | None:
 
 
 def _choose(endpoint: str, settings: Settings, models: Iterable[ModelConfig]) -> str:
-    """The name of the model for an endpoint, "" where no model of the repository fits."""
+    """The name of the model for an endpoint, "" if no model of the repository fits."""
     kind = "generate" if endpoint == "generate_stream" else endpoint
     chosen: str = getattr(settings, f"default_{kind}_model")
     if chosen:

@@ -10,12 +10,12 @@ def body(error: TritonError) -> bytes:
 
 
 def typed_error(error: TritonError) -> Reply:
-    """An error whose handler had already said that it answers JSON."""
+    """An error with the content type application/json."""
     return json_reply(body(error), error.http_status)
 
 
 def untyped_error(error: TritonError, extra: Headers = ()) -> Reply:
-    """An error from where no type was set yet: JSON that calls itself text/plain, as 2.51 has it on infer."""
+    """An error as JSON with the content type text/plain, which 2.51 sends on infer before it has set a type."""
     return untyped(error.http_status, body(error), extra)
 
 

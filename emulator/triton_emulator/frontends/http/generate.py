@@ -20,7 +20,7 @@ from triton_emulator.protocol.json_access import parse_document
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.wire.reply import JSON_TYPE, Headers, Reply
 
-#: without a length: 2.51 sends these answers in chunks
+#: no Content-Length: 2.51 sends these answers in chunks
 _JSON: Headers = ((b"Content-Type", JSON_TYPE),)
 _EVENTS: Headers = ((b"Content-Type", b"text/event-stream; charset=utf-8"),)
 _NOT_ONE = (
@@ -74,7 +74,7 @@ async def _stream(exchange: Exchange, request: Request) -> None:
                 await send(_start_events(status))
             await send({"type": "http.response.body", "body": b"data: %b\n\n" % body, "more_body": True})
             if watcher is None and not final:
-                # 2.51 notices that a client has gone only once the first event is out
+                # 2.51 notices that a client has disconnected only after it has sent the first event
                 watcher = asyncio.create_task(_cancel_on_disconnect(exchange, request.receive))
         if not started:
             await send(_start_events(200))
@@ -93,9 +93,9 @@ async def _cancel_on_disconnect(exchange: Exchange, receive: Receive) -> None:
 def _handler(
     operation: Operation, answer: Callable[[Exchange, Request], Coroutine[Any, Any, None]]
 ) -> Handler:
-    """A handler that hands the request to its model and lets `answer` send what the model gives.
+    """A handler that submits the request to its model; `answer` sends the model's responses.
 
-    An error that keeps the request from the model is answered here.
+    An error before the model has the request is answered here.
     """
 
     async def handle(asked: Request) -> None:
@@ -120,5 +120,5 @@ def _handler(
 
 #: answers with the model's one response
 generate = _handler(HTTP_GENERATE, _single)
-#: answers with an event for each response, as they come
+#: answers with one event for each response
 generate_stream = _handler(HTTP_GENERATE_STREAM, _stream)

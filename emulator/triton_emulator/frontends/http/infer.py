@@ -1,7 +1,7 @@
-"""`POST /v2/models/<m>/infer`: from the body to one answer.
+"""`POST /v2/models/<m>/infer`: reads the request and sends one answer.
 
-2.51 sets the content type between reading the headers and parsing the body, and forgets it once the model has run: an
-error before the first moment or after the second calls itself text/plain, one in between application/json.
+2.51 sets the content type after it has read the headers, and drops it after the model has run. So an error before the
+body is parsed, or after the model has run, is text/plain; an error in between is application/json.
 """
 
 from triton_emulator.cxx.numbers import atoi
@@ -20,12 +20,12 @@ from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, ty
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
-#: how long the names of those headers are: to look at the length spares the other headers a lower()
+#: the lengths of those headers' names: comparing the length first avoids a lower() for other headers
 _LENGTHS = frozenset({15, 16, 31})
 
 
 def _head(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, bytes | None]:
-    """What the headers say: the body's coding, the codings that the client takes, the length of the JSON."""
+    """Read the headers: the body's coding, the codings that the client accepts, the length of the JSON."""
     encoding, accept = "identity", ""
     header_length = None
     for key, value in headers:
@@ -99,7 +99,7 @@ def _decompressed(body: bytes, limit: int) -> bytes:
 
 
 def _header_length(value: bytes, content_length: int) -> int:
-    """2.51: the number is read with atoi, and 0 (no number, too) makes a raw binary request."""
+    """2.51 reads the number with atoi. A 0, which also stands for no number, makes a raw binary request."""
     text = value.decode("latin-1")
     length = atoi(text)
     if not 0 <= length <= content_length:
@@ -122,7 +122,7 @@ def _render(exchange: Exchange, request: InferRequest, response: InferResponse) 
 
 
 def _check_classes(request: InferRequest, response: InferResponse) -> None:
-    """2.51 crashes at the classes of an output without elements, over HTTP alone."""
+    """Refuse the classification of an output without elements: 2.51 crashes there, only over HTTP."""
     if not any(output.classification for output in request.outputs):
         return
     first = {output.name: output for output in reversed(request.outputs)}

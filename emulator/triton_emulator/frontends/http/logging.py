@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def settings(request: Request) -> Reply:
-    """Show the settings; a POST changes them first."""
+    """Return the settings. A POST changes them first."""
     if request.method == "POST":
         _update(request)
     return json_reply(js.write(_shown(request.session.log_settings)))
@@ -33,7 +33,7 @@ def _shown(current: LogSettings) -> dict[str, js.Value]:
 
 
 def _update(request: Request) -> None:
-    # 2.51 applies one setting after the other: those before a fault stay changed. null is as good as absent.
+    # 2.51 applies one setting after the other: those before a fault stay changed. null means that a setting is absent.
     session = request.session
     document = parse_document(request.body)
     if _given(document, "log_file") is not None:

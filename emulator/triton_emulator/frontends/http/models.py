@@ -1,4 +1,4 @@
-"""Health, metadata, configuration and statistics: what a server and its models say of themselves."""
+"""The health, metadata, configuration and statistics of the server and of its models."""
 
 from triton_emulator.frontends.http.errors import untyped_error
 from triton_emulator.frontends.http.request import Request
@@ -44,6 +44,6 @@ def model_config(request: Request) -> Reply:
 
 
 def model_statistics(request: Request) -> Reply:
-    """The statistics of one model, or of all where the path names none."""
+    """The statistics of one model, or of all models if the path names none."""
     name, version = request.captures.name, request.captures.version
     return json_reply(write({"model_stats": model_stats(request.session.repository, name, version)}))

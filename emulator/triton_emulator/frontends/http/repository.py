@@ -39,7 +39,7 @@ def unload(request: Request) -> Reply:
         held = find(parse_document(request.body), "parameters")
         dependents = isinstance(held, dict) and find(held, "unload_dependents") is True
     except TritonError:
-        pass  # 2.51: what is wrong with an unload's body is not told
+        pass  # 2.51 does not report faults of an unload's body
     request.session.repository.unload(request.captures.name, unload_dependents=dependents)
     return json_reply(b"")
 

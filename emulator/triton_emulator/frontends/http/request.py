@@ -1,7 +1,7 @@
-"""A request as a handler sees it: the route has matched, the method is allowed, the body is read.
+"""A request as a handler gets it: its route is known, its method is allowed, and its body is read.
 
-Every operation has one handler, and all handlers have one form: they answer through the request, by `reply` or piece by
-piece through `send`.
+Every operation has one handler, and all handlers have one signature. They send the answer through the request: whole by
+`reply`, or in pieces by `send`.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,7 +21,7 @@ from triton_emulator.wire.reply import Reply
 
 @dataclass(slots=True)
 class Request:
-    """`headers` are the client's, with their spelling; `receive` waits for the client to go."""
+    """`headers` have the client's spelling. `receive` waits until the client disconnects."""
 
     session: SessionState
     method: str
@@ -32,7 +32,7 @@ class Request:
     receive: Receive
 
     def reply(self, reply: Reply) -> Awaitable[None]:
-        """Answer; once this has been awaited, the last byte has been handed to the transport."""
+        """Send the answer. After this has been awaited, the transport has its last byte."""
         return self.send({"type": WHOLE, "reply": reply})
 
 
@@ -41,7 +41,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, None]]
 
 
 def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handler:
-    """A handler that sends what `make` returns; a TritonError is an application/json answer with the code's status.
+    """A handler that sends what `make` returns. A TritonError becomes application/json with its code's status.
 
     `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large.
     """
@@ -55,7 +55,7 @@ def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handl
         except TritonError as error:
             reply = typed_error(error)
         except JSONTypeError as fault:
-            reply = typed_error(internal(str(fault)))  # 2.51: these routes put no prefix before a wrong type
+            reply = typed_error(internal(str(fault)))  # 2.51: no prefix before a wrong type on these routes
         await request.reply(reply)
 
     return handle

@@ -45,7 +45,7 @@ class HttpServer:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         config.load()
-        # the callable itself: uvicorn would wrap it to rewrite proxies' headers, which Triton does not know
+        # uvicorn would wrap the callable to rewrite the headers of proxies, which Triton does not do
         config.loaded_app = self._app
 
         heads: dict[bytes, KnownHead] = {}
@@ -56,7 +56,7 @@ class HttpServer:
         self._server = await loop.create_server(protocol, sock=self._socket, backlog=2048)
 
     async def close(self, grace: float) -> None:
-        """Accept nothing new, let the requests in flight finish for up to `grace` seconds, then cut the rest."""
+        """Accept no new connection, let requests in flight finish for up to `grace` seconds, then close the others."""
         if self._server is None:
             self._socket.close()
             return

@@ -9,7 +9,7 @@ from triton_emulator.wire.reply import Reply, json_reply
 
 
 def setting(request: Request) -> Reply:
-    """Show the settings of a model, or of all; a POST changes them first."""
+    """Return the settings of a model, or of all. A POST changes them first."""
     model = request.captures.name
     if model and not request.session.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
@@ -20,7 +20,7 @@ def setting(request: Request) -> Reply:
 
 
 def _changes(body: bytes) -> dict[str, Level | int | None]:
-    """What the body changes; the checks are in 2.51's order, whatever the order of the document."""
+    """The changes that the body makes. The checks have 2.51's order, whatever the order of the document."""
     document = parse_document(body)
     if not isinstance(find(document, "trace_file"), Absent):
         raise unsupported("trace file location can not be updated through network protocol")
