@@ -11,7 +11,7 @@ HEADING = re.compile(r"^## \[(.+?)\](?: - (\d{4}-\d{2}-\d{2}))?$", re.MULTILINE)
 
 
 def missing(version: str, changelog: str, tags: list[str], changed: list[str]) -> list[str]:
-    """Say what stands in the way of a release; nothing, if it may go ahead.
+    """Return the reasons against a release; there are none if it is ready.
 
     `changelog` is the text of CHANGELOG.md, `tags` are git's, `changed` the lines of `git status --porcelain`.
     """

@@ -133,7 +133,7 @@ def test_an_error_says_what_to_do(sdk: Sdk, triton: str, params: dict[str, Any],
     assert told in error.message
 
 
-def test_a_parameter_of_openais_is_no_slip_for_another(sdk: Sdk, triton: str) -> None:
+def test_a_parameter_of_openais_is_not_taken_for_a_misspelling(sdk: Sdk, triton: str) -> None:
     error = failure(lambda: sdk.completion("flat", ask("x"), api_base=triton, logprobs=True))
     assert (error.status_code, error.param) == (400, "logprobs")
     assert "Did you mean" not in error.message
@@ -152,7 +152,7 @@ def test_another_port_of_tritons_is_recognised_as_no_http_port(sdk: Sdk, port: s
     assert "HTTP port?" in error.message
 
 
-def test_litellms_keywords_that_ask_for_nothing_pass(sdk: Sdk, triton: str) -> None:
+def test_litellms_keywords_without_a_value_are_accepted(sdk: Sdk, triton: str) -> None:
     reply = sdk.completion(
         "flat",
         ask("SAY a"),
@@ -197,7 +197,7 @@ def test_every_error_and_result_is_a_public_name() -> None:
     assert raised | returned <= set(triton_adapter.__all__)
 
 
-def test_errors_are_named_by_whose_fault_they_are() -> None:
+def test_errors_are_grouped_by_their_fault() -> None:
     faults: dict[type[errors.AdapterError], set[int]] = {
         errors.RequestError: {400, 401, 403, 404, 413, 429},
         errors.ServerError: {500, 502, 503, 504},

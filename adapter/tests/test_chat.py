@@ -178,7 +178,7 @@ def test_an_allowed_parameter_goes_as_a_request_parameter(sdk: Sdk, triton: str)
     assert report["parameters"]["temperature"] == 0.5
 
 
-def test_values_that_ask_for_nothing_are_no_parameters(sdk: Sdk, triton: str) -> None:
+def test_values_without_effect_are_not_sent(sdk: Sdk, triton: str) -> None:
     reply = sdk.completion(
         "flat",
         ask("SAY a"),
@@ -202,7 +202,7 @@ def test_a_value_outside_the_tensors_range_is_refused_by_name(sdk: Sdk, triton: 
     assert (error.status_code, error.param) == (400, "seed")
 
 
-def test_a_required_input_that_nobody_set_is_missing_by_name(sdk: Sdk, triton: str) -> None:
+def test_a_required_input_without_a_value_is_named_as_missing(sdk: Sdk, triton: str) -> None:
     error = failure(lambda: sdk.completion("renamed", ask("x"), api_base=triton, prompt_input="QUERY"))
     assert isinstance(error, errors.MissingParameterError)
     assert error.param == "STYLE"

@@ -163,7 +163,7 @@ def test_a_refusal_by_a_proxy_is_distinguished_from_tritons(
 @pytest.mark.parametrize(
     "answer, asked",
     [(b"HTTP/1.1 503 Later\r\n\r\n", 2), (b"", 2), (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1)],
-    ids=["it reaches nobody", "it breaks off", "it is not allowed"],
+    ids=["it reaches no server", "it breaks off", "it is not allowed"],
 )
 def test_a_tunnel_that_may_be_had_later_is_asked_for_again(
     monkeypatch: pytest.MonkeyPatch, answer: bytes, asked: int

@@ -1,4 +1,4 @@
-"""Counts its executions, which tells a cached answer from a fresh one. X below 0 is an error, below -1 an exception."""
+"""Counts its executions, so that a cached answer differs from a new one. X = -1 is an error, below it an exception."""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils

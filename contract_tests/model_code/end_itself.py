@@ -1,4 +1,4 @@
-"""Does to its process what it is told to do, and answers with what it was told."""
+"""Does what DO names, such as ending its process, and answers with DO."""
 
 import _thread
 import contextlib

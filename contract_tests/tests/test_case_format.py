@@ -83,7 +83,7 @@ def test_headers_keep_order_spelling_and_repetition() -> None:
         ),
         ({"http_version": "1.0"}, b"GET /p HTTP/1.0\r\nHost: triton\r\n\r\n"),
     ],
-    ids=["no host", "a host of one's own", "no length", "a false length", "an older version"],
+    ids=["no host", "another host", "no length", "a false length", "an older version"],
 )
 def test_what_is_added_can_be_turned_off_or_replaced(fields: dict[str, object], expected: bytes) -> None:
     assert sent(**fields) == expected

@@ -59,7 +59,7 @@ def test_a_connection_that_answers_again_is_open() -> None:
         ((OK, SILENCE), "silent"),
         ((b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", CLOSE), "open"),
     ],
-    ids=["closes without a word", "resets", "answers no more", "promises to close and does not"],
+    ids=["closes without an answer", "resets", "answers no more", "promises to close and does not"],
 )
 def test_how_a_connection_ends_after_an_answer(
     answers: tuple[bytes, ...], ending: str, monkeypatch: pytest.MonkeyPatch

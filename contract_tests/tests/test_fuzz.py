@@ -171,7 +171,7 @@ def test_some_infer_requests_are_valid() -> None:
             b'{"inputs":[{"shape":[1001000],"data":[Inf]}]}', False, id="JSON that only Triton reads"
         ),
         pytest.param(b'{"inputs":[{"shape":[0,1001000],"data":[]}]}', True, id="no element at all"),
-        pytest.param(b'{"inputs":[{"shape":[2],"data":[1]}]}\xff\x00', True, id="binary data behind it"),
+        pytest.param(b'{"inputs":[{"shape":[2],"data":[1]}]}\xff\x00', True, id="binary data after it"),
         pytest.param(b"", True, id="nothing"),
     ],
 )

@@ -55,7 +55,7 @@ def command(*flags: str) -> list[str]:
 
 
 def run(*flags: str) -> tuple[int, str]:
-    """Run a command that ends by itself; its exit code and what it printed as errors."""
+    """Run a command to its end; return its exit code and the text on its standard error."""
     ended = subprocess.run(command(*flags), capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr

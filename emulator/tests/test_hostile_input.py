@@ -386,7 +386,7 @@ def test_a_bomb_counts_by_what_it_inflates_to(server: Process, coding: str) -> N
     ids=["nothing", "a beginning", "no such thing", "cut short", "zeros"],
 )
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, gzip", "GZIP", "x" * 5000])
-def test_what_does_not_inflate_is_answered(server: Process, body: bytes, coding: str) -> None:
+def test_a_body_that_does_not_inflate_is_answered(server: Process, body: bytes, coding: str) -> None:
     assert server.post(INFER, body, f"Content-Encoding: {coding}")[0] in (200, 400, 500, 501)
 
 

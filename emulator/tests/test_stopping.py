@@ -56,7 +56,7 @@ BUSY = (
         threading.Thread(target=threading.Event().wait).start()
 """
 )
-#: asks a model that never answers, from a thread of a pool
+#: calls a model that never answers, from a thread of a pool
 ASKS = """
 import triton_python_backend_utils as pb_utils
 

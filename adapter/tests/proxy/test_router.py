@@ -133,7 +133,7 @@ def test_a_deployment_that_asks_for_a_pause_cools_down_at_once() -> None:
     assert failing(router, group, group.deployments[0], error, 1) == 130.0
 
 
-def test_where_everybody_cools_down_the_first_to_be_back_is_asked() -> None:
+def test_where_all_cool_down_the_deployment_that_is_back_first_is_asked() -> None:
     router, group = routed("simple-shuffle", {}, {})
     group.deployments[0].cooled_until, group.deployments[1].cooled_until = 9.0, 7.0
     assert router.pick(group, 0.0, []).target.model == "m1"
@@ -165,7 +165,7 @@ def test_the_same_deployment_is_asked_again_after_the_pause_it_asked_for(whole_u
     assert (reply.status_code, reply.headers["x-litellm-attempted-retries"]) == (200, "1")
 
 
-def test_a_pause_that_is_too_long_is_the_clients_to_make(whole_upstream: Upstream) -> None:
+def test_a_pause_that_is_too_long_is_left_to_the_client(whole_upstream: Upstream) -> None:
     whole_upstream.answer(http(b'{"error":"busy"}', status="503 Busy", extra="Retry-After: 600\r\n"))
     with serve(entry("m", address(whole_upstream))) as proxy:
         reply = chat(proxy)

@@ -109,7 +109,9 @@ def test_the_body_of_a_control_route_is_waited_for_no_longer(hasty: ProxyServer)
         assert told(until_closed(connection)) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
 
 
-def test_a_client_that_does_not_read_its_stream_is_left(hasty: ProxyServer, upstream: Upstream) -> None:
+def test_a_client_that_does_not_read_its_stream_is_disconnected(
+    hasty: ProxyServer, upstream: Upstream
+) -> None:
     upstream.answer(*chunked(*[event(text_output="x" * 65536)] * 400), then="hang")
     body = json.dumps({"model": "m", "messages": HELLO, "stream": True}).encode()
     with connect(hasty) as connection:

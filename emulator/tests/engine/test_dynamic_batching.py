@@ -136,7 +136,7 @@ def test_a_request_that_waits_too_long_is_dropped_when_a_batch_is_formed() -> No
     assert [(one.request.id, error.message) for one, error in b.dropped] == [("a", "Request timeout expired")]
 
 
-def test_every_half_second_a_queue_with_a_policy_is_looked_at_though_no_instance_is_free() -> None:
+def test_a_queue_with_a_policy_is_checked_every_half_second_though_no_instance_is_free() -> None:
     b = batcher("default_queue_policy { default_timeout_microseconds: 600000 }", largest=1)
     for name, ms in (("a", 0), ("b", 100)):
         b.add(call(name), ms * MILLISECOND)

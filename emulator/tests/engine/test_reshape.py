@@ -30,7 +30,7 @@ from triton_emulator.engine.reshape import reshaped
         "a tensor that does not fit at all",
     ],
 )
-def test_reshaped(
+def test_a_shape_is_reshaped(
     shape: tuple[int, ...],
     before: tuple[int, ...],
     after: tuple[int, ...],
@@ -40,7 +40,7 @@ def test_reshaped(
     assert reshaped(shape, before, after, batching=batching) == seen
 
 
-def test_what_stands_in_for_a_model_answers_in_the_shape_that_clients_see(tmp_path: Path) -> None:
+def test_a_stand_in_answers_in_the_shape_that_clients_see(tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "config.pbtxt").write_text(
         """

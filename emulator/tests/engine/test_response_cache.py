@@ -12,7 +12,7 @@ def tensor(name: str = "X", shape: tuple[int, ...] = (1, 2), data: bytes = bytes
     return Tensor(name, "INT32", shape, data=data)
 
 
-def test_neither_shape_nor_outputs_nor_order_nor_id_make_another_request() -> None:
+def test_shape_outputs_order_and_id_make_no_difference_to_the_cache() -> None:
     one = InferRequest("m", id="a", inputs=[tensor(), tensor("Y")])
     other = InferRequest("m", inputs=[tensor("Y"), tensor(shape=(2, 1))], outputs=[RequestedOutput("O")])
     assert key_of("m", 1, one) == key_of("m", 1, other)
@@ -23,7 +23,7 @@ def test_neither_shape_nor_outputs_nor_order_nor_id_make_another_request() -> No
     [("n", 1, bytes(8)), ("m", 2, bytes(8)), ("m", 1, bytes(7) + b"1")],
     ids=["model", "version", "data"],
 )
-def test_these_make_another_request(name: str, version: int, data: bytes) -> None:
+def test_a_request_that_differs_in_this_has_another_key(name: str, version: int, data: bytes) -> None:
     request = InferRequest("m", inputs=[tensor()])
     other = InferRequest("m", inputs=[tensor(data=data)])
     assert key_of("m", 1, request) != key_of(name, version, other)
@@ -35,7 +35,7 @@ def test_sizes_are_those_of_tritons_pool() -> None:
     assert stored_size([]) == 48
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     cache = ResponseCache(128 + 3 * 80)
     for name in "abc":
         assert cache.insert((name,), [tensor("Y")]) == 0
@@ -59,7 +59,7 @@ def test_a_second_answer_to_one_request_is_not_stored() -> None:
     [[tensor("Y", (1, 0), b"")], [tensor("Y", (1, 1000), bytes(4000))]],
     ids=["an output without a byte", "a response that is larger than the cache"],
 )
-def test_these_are_not_stored(outputs: list[Tensor]) -> None:
+def test_an_unsuitable_response_is_not_stored(outputs: list[Tensor]) -> None:
     cache = ResponseCache(1024)
     assert cache.insert(("a",), outputs) == 0
     assert cache.look_up(("a",)) is None
@@ -89,7 +89,7 @@ def test_without_a_flag_there_is_no_cache() -> None:
     ],
     ids=["no number", "below nothing", "no size", "too small", "another cache"],
 )
-def test_a_server_does_not_start_with(settings: tuple[str, str, str], message: str) -> None:
+def test_a_wrong_cache_flag_is_refused(settings: tuple[str, str, str], message: str) -> None:
     with pytest.raises(TritonError) as refused:
         ResponseCache.of([settings])
     assert refused.value.message == message

@@ -163,7 +163,7 @@ def test_sequences_spread_over_the_instances() -> None:
     ],
     ids=["start", "end", "a name"],
 )
-def test_controls_tell_start_end_ready_and_id(
+def test_controls_hold_start_end_ready_and_id(
     sequence: int | str, start: bool, end: bool, shown: list[object]
 ) -> None:
     b = batcher(slots=1)
@@ -181,7 +181,7 @@ def test_a_name_in_a_control_of_strings_has_the_room_of_128_letters() -> None:
 
 
 @both
-def test_an_idle_sequence_gives_its_slot_on(strategy: str) -> None:
+def test_an_idle_sequence_loses_its_slot_to_the_next(strategy: str) -> None:
     b = batcher(strategy, slots=1)
     b.add(call("a", sequence=1, start=True), 0)
     run(b)

@@ -35,7 +35,7 @@ def refused(call: Callable[..., object], *arguments: object) -> tuple[Code, str]
     return caught.value.code, caught.value.message
 
 
-def test_a_region_is_read_where_it_lies(memory: SystemSharedMemory, path: Path) -> None:
+def test_a_region_is_read_at_its_offset(memory: SystemSharedMemory, path: Path) -> None:
     memory.register("in", f"/{path.name}", 0, 64)
     assert memory.read(SharedMemoryRef("in", 8, 4)) == bytes([8, 9, 10, 11])
 
@@ -84,7 +84,7 @@ def test_an_object_that_has_shrunk_is_an_error_and_no_crash(memory: SystemShared
     ],
     ids=["too large", "empty", "not at a page", "larger than memory", "at a negative offset"],
 )
-def test_a_region_is_refused_that_is(
+def test_an_invalid_region_is_refused(
     memory: SystemSharedMemory, path: Path, offset: int, size: int, reason: str
 ) -> None:
     message = f"failed to register shared memory region 'r': {reason}"
@@ -182,7 +182,7 @@ def test_a_lease_holds_nothing_where_a_check_failed(memory: SystemSharedMemory, 
         memory.unregister("in")
 
 
-def test_an_unknown_region_is_unregistered_without_a_word(memory: SystemSharedMemory) -> None:
+def test_unregistering_an_unknown_region_is_no_error(memory: SystemSharedMemory) -> None:
     memory.unregister("nope")
     memory.unregister_all()
 

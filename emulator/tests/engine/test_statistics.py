@@ -79,11 +79,11 @@ NOTHING = folded()
         "an ensemble fails twice",
         "an iterative sequence succeeds and is cancelled",
         "a hit is a success without an inference",
-        "a miss beside the inference",
-        "a miss beside an exception",
+        "a miss and the inference",
+        "a miss and an exception",
     ],
 )
-def test_counts(events: list[RequestEvent], counted: dict[str, int]) -> None:
+def test_events_add_up_to_these_statistics(events: list[RequestEvent], counted: dict[str, int]) -> None:
     assert folded(*events) == NOTHING | counted
 
 

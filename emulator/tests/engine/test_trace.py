@@ -103,7 +103,9 @@ def test_clearing_a_general_value_returns_to_the_start() -> None:
         ),
     ],
 )
-def test_tracing_is_not_turned_on_when(trace: TraceSettings, changes: Changes, message: str) -> None:
+def test_tracing_is_not_turned_on_with_invalid_settings(
+    trace: TraceSettings, changes: Changes, message: str
+) -> None:
     with pytest.raises(TritonError) as caught:
         trace.update(changes)
     assert caught.value.code is Code.INVALID_ARG

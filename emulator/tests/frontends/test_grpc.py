@@ -247,7 +247,7 @@ def test_a_certificate_that_is_not_there_is_named(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_a_big_message_is_no_matter(emulator: Emulator, size: int) -> None:
+def test_a_message_of_any_size_is_answered(emulator: Emulator, size: int) -> None:
     values = (1.0,) * (size * 2_000_000)
     unlimited = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
     with channel_to(emulator.grpc_url, options=unlimited) as channel:

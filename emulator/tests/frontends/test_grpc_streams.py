@@ -105,7 +105,7 @@ def output(response: Any) -> int:
 SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
 
 
-def test_a_stop_ends_a_stream_that_waits_for_nothing(emulator: Emulator, version: Path) -> None:
+def test_a_stop_ends_an_idle_stream(emulator: Emulator, version: Path) -> None:
     (version / "go").touch()
     with grpc.insecure_channel(emulator.grpc_url) as channel:
         stream = Stream(channel, request())

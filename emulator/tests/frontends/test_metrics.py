@@ -43,7 +43,7 @@ def test_there_are_no_gpu_metrics_by_default(tmp_path: Path, options: EmulatorOp
         assert gpu_lines(httpx.get(triton.metrics_url).text) == []
 
 
-def test_a_gpu_is_at_work_while_what_it_stands_for_is() -> None:
+def test_a_gpu_is_busy_while_its_stand_ins_are() -> None:
     gpus = GpuReader(1, seed=3, since_ns=monotonic_ns())
     [idle] = gpus.read(0)
     assert (idle.uuid, idle.utilization, idle.power) == (gpu_uuid(3, 0), 0.0, 70.0)
@@ -55,7 +55,7 @@ def test_a_gpu_is_at_work_while_what_it_stands_for_is() -> None:
     assert idle_again.utilization == 0.0
 
 
-def test_the_work_of_one_session_is_none_of_another(tmp_path: Path) -> None:
+def test_the_gpus_of_one_session_show_no_work_of_another(tmp_path: Path) -> None:
     def utilization(session: Session) -> float:
         lines = gpu_lines(httpx.get(session.metrics_url).text)
         return float(next(line for line in lines if line.startswith("nv_gpu_utilization{")).split()[-1])

@@ -13,7 +13,7 @@ def test_the_data_says_how_it_was_packed(packed: bytes) -> None:
     assert decompress(packed, 100) == b"hello"
 
 
-def test_what_does_not_inflate_counts_for_nothing() -> None:
+def test_bytes_that_do_not_inflate_are_an_empty_body() -> None:
     assert decompress(b"\xde\xad\xbe\xef", 100) == b""
 
 
@@ -23,7 +23,7 @@ def test_a_bomb_is_stopped_at_the_limit() -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_what_is_packed_unpacks(coding: str) -> None:
+def test_a_compressed_body_is_decompressed(coding: str) -> None:
     assert decompress(compress(b"x" * 1000, coding), 1000) == b"x" * 1000
 
 

@@ -185,7 +185,7 @@ def test_an_empty_body_is_an_empty_document() -> None:
         parse(b"")
 
 
-def test_nesting_beyond_the_limit_is_given_up_and_does_not_crash() -> None:
+def test_nesting_beyond_the_limit_is_refused() -> None:
     body = b"[" * (MAX_DEPTH + 1) + b"1" + b"]" * (MAX_DEPTH + 1)
     with pytest.raises(JSONParseError) as refusal:
         parse(body)

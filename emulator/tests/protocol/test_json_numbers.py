@@ -102,7 +102,7 @@ def test_a_literal_becomes_the_servers_double(literal: str, expected: str) -> No
 
 
 @pytest.mark.parametrize("literal, expected", EXACT + A_NEIGHBOUR)
-def test_a_literal_is_read_alike_wherever_it_stands(literal: str, expected: str) -> None:
+def test_a_literal_is_read_equally_in_every_place(literal: str, expected: str) -> None:
     document = parse(f'{{"data": [ {literal}\t,{literal}]}}'.encode())
     assert document == {"data": [float.fromhex(expected)] * 2}
 

@@ -100,7 +100,7 @@ def test_a_nul_byte_ends_the_document(read: Parser, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
-def test_any_buffer_will_do(wrap: Callable[[bytes], bytes]) -> None:
+def test_any_buffer_is_accepted(wrap: Callable[[bytes], bytes]) -> None:
     assert parse(wrap(b'{"a":[1,2.5,"\xff"]}')) == {"a": [1, 2.5, "\udcff"]}
     assert parse(wrap(b'{"a":[1,2.5]}')) == {"a": [1, 2.5]}
 

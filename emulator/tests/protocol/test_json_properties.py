@@ -108,7 +108,7 @@ def test_the_standard_library_reads_what_is_written(value: Value) -> None:
 
 @quick
 @given(values, st.sampled_from([None, 1, "\t"]), st.booleans())
-def test_both_parsers_read_any_layout_of_json_alike(value: Value, indent: Any, ascii_only: bool) -> None:
+def test_both_parsers_read_any_layout_of_json_equally(value: Value, indent: Any, ascii_only: bool) -> None:
     body = raw_bytes(json.dumps(value, indent=indent, ensure_ascii=ascii_only))
     assert outcome(parse, body) == outcome(parse_exact, body)
 

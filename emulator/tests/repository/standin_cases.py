@@ -7,8 +7,8 @@ def _file(config: str | None, *files: str, folders: tuple[str, ...] = ()) -> Con
     return ConfigCase(config, files=dict.fromkeys((f"1/{file}" for file in files), ""), folders=folders)
 
 
-#: Models of backends that the recorded server had as Python programs that do nothing, under the names of the real ones:
-#: what Triton itself fills in for each is the same, but for `runtime`, which only backends written in Python show.
+#: In the recorded server these backends were Python programs that do nothing, under the names of the real backends.
+#: Triton fills in the same values for them, except for `runtime`, which only backends written in Python have.
 STANDIN_BACKENDS = (
     "onnxruntime",
     "tensorrt",

@@ -119,7 +119,7 @@ def test_a_changed_member_is_loaded_again_with_the_ensembles_over_it(chain: Path
          "error: circular dependency between ensembles: loop_a -> ... -> loop_b -> loop_a")),
     ],
 )  # fmt: skip
-def test_an_ensemble_that_cannot_be_put_together_says_why(tmp_path: Path, broken: str, reason: str) -> None:
+def test_an_invalid_ensemble_gives_its_reason(tmp_path: Path, broken: str, reason: str) -> None:
     write_model(tmp_path, "good")
     (write_model(tmp_path, "fails") / "1" / "model.py").write_text("Internal: no")
     write_model(tmp_path, "empty", versions=())

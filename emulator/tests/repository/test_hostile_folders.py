@@ -87,7 +87,7 @@ TEN_MEGABYTES = {
 
 
 @pytest.mark.parametrize("text", TEN_MEGABYTES.values(), ids=TEN_MEGABYTES.keys())
-def test_a_configuration_of_ten_megabytes_is_one_like_any_other(repository_folder: Path, text: str) -> None:
+def test_a_configuration_of_ten_megabytes_is_read(repository_folder: Path, text: str) -> None:
     write_model(repository_folder, "large", BATCHING + text)
     repository = serve(repository_folder)
     assert repository.start() is None

@@ -140,7 +140,7 @@ def test_without_strict_readiness_a_failed_model_does_not_make_the_server_unread
     assert repository.ready()
 
 
-def test_a_folder_without_a_version_stands_in_the_table_but_not_in_the_index(tmp_path: Path) -> None:
+def test_a_folder_without_a_version_is_in_the_table_but_not_in_the_index(tmp_path: Path) -> None:
     write_model(tmp_path, "m", versions=())
     repository = serve(tmp_path)
     assert repository.start() is not None

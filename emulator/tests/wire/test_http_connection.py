@@ -99,7 +99,7 @@ async def half(scope: dict[str, Any], receive: Any, send: Any) -> None:
         pytest.param(
             [b"GET /never HTTP/1.1\r\n\r\n"],
             "between requests, <TritonCycle GET /never: not answered>",
-            id="a request that is being worked on",
+            id="a request in flight",
         ),
         pytest.param(
             [b"GET /never HTTP/1.1\r\n\r\n", b"POST /ask HTTP/1.1\r\nContent-Length: 4\r\n\r\nab"],
@@ -118,7 +118,7 @@ async def half(scope: dict[str, Any], receive: Any, send: Any) -> None:
         ),
         pytest.param([b"\r\n" + GET], "silent", id="an empty line before a request"),
         pytest.param([b"GET /ask\r\n\r\n"], "silent", id="a request line without a version"),
-        pytest.param([b"FOO /ask\r\n\r\n"], "silent", id="the same with a method that nobody knows"),
+        pytest.param([b"FOO /ask\r\n\r\n"], "silent", id="the same with an unknown method"),
     ],
 )
 async def test_a_connection_shows_its_state(sent: list[bytes], state: str) -> None:

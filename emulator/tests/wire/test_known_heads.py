@@ -61,11 +61,11 @@ async def _talk(turns: list[tuple[list[bytes], bytes]], app: Any = echo) -> list
         pytest.param([([GET], b"[/echo  1]"), ([GET], b"[/echo  1]")], id="again, without a body"),
         pytest.param(
             [([GET], b"[/echo  1]"), ([GET[:-4], GET[-4:]], b"[/echo  1]")],
-            id="a head that has come but for its end",
+            id="a head without its end",
         ),
         pytest.param(
             [([GET], b"[/echo  1]"), ([GET[:-2], GET[-2:]], b"[/echo  1]")],
-            id="a head that has come but for the last line end",
+            id="a head without the last line end",
         ),
         pytest.param(
             [([POST + b"abcd"], b"[/echo abcd 2]"), ([POST + b"ef", b"gh"], b"[/echo efgh 2]")],
@@ -85,15 +85,15 @@ async def _talk(turns: list[tuple[list[bytes], bytes]], app: Any = echo) -> list
         ),
         pytest.param(
             [([KEEP], b"[/keep  1]"), ([KEEP], b"[/keep  1]"), ([CLOSE], b"[/close  1]")],
-            id="asked to be kept",
+            id="with Connection: keep-alive",
         ),
         pytest.param(
             [([SHOUT], b"[/shout  1]"), ([GET], b"[/echo  1]"), ([SHOUT], b"[/shout  1]")],
-            id="behind a head that asks in vain to be closed",
+            id="after a head whose Connection: close has no effect",
         ),
         pytest.param(
             [([UPGRADE], b"[/foo  2]"), ([GET], b"[/echo  1]")],
-            id="behind an upgrade by an unknown method",
+            id="after an upgrade by an unknown method",
         ),
         pytest.param([([GET + b"junk\r\n\r\n"], b"[/echo  1]")], id="before garbage"),
         pytest.param([([CLOSE + b"{}"], b"[/close  1]")], id="the last, before garbage"),

@@ -24,7 +24,7 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
     done: asyncio.Future[T] = loop.create_future()
 
     def settle(value: T | None, fault: BaseException | None) -> None:
-        thread.join()  # it has nothing more to do, and is not left behind where the process counts its threads
+        thread.join()  # the thread is at its end; after this the process no longer counts it
         if done.cancelled():
             return
         if fault is not None:
@@ -47,17 +47,17 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
 
 
 async def run_by_size(size: int, work: Callable[..., T], *arguments: Any) -> T:
-    """Return or raise what `work` does: run in a thread if it is about many bytes, here and now if not.
+    """Return or raise what `work` does. Run it in a thread if `size` is larger than LARGE, otherwise directly.
 
-    What every request does compares with LARGE itself: to await one coroutine more costs it 0.2 microseconds.
+    Code that every request runs compares with LARGE itself, because awaiting another coroutine costs 0.2 microseconds.
     """
     return await run_in_thread(work, *arguments) if size > LARGE else work(*arguments)
 
 
 def is_large(response: InferResponse) -> bool:
-    """Whether a response is better made into bytes in a thread."""
+    """Whether a response should be encoded in a thread."""
     for tensor in response.outputs:
-        # a text is not given a wire form only to know its size
+        # strings are not encoded only to get their size
         size = tensor.byte_size if tensor.datatype != "BYTES" or tensor.has_data else tensor.array.size
         if size > LARGE:
             return True

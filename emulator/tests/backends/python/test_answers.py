@@ -38,7 +38,7 @@ def emulated() -> Iterator[Emulated]:
 @pytest.mark.parametrize("name", cases())
 def test_code_sees_what_it_sees_in_the_real_server(emulated: Emulated, name: str) -> None:
     case = cases()[name]
-    # when they were recorded, the fragile ones had a server of their own
+    # each fragile case was recorded with its own server
     backend = Emulated() if case.fragile else emulated
     (answers,) = backend.ask(case.request(), wait=0.2 if case.hangs else 10.0)
     assert in_words(answers) == recorded()[name]

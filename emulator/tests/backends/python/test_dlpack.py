@@ -49,7 +49,7 @@ def test_complex_numbers_have_no_datatype() -> None:
         Tensor.from_dlpack("x", np.zeros(2, np.complex64))
 
 
-def test_a_scalar_and_an_empty_array_pass() -> None:
+def test_a_scalar_and_an_empty_array_become_tensors() -> None:
     for array in (np.array(3.5), np.zeros((0, 4), np.int8)):
         tensor = Tensor.from_dlpack("x", Tensor("x", array))
         assert tensor.shape() == list(array.shape)

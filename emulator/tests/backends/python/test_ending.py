@@ -106,7 +106,7 @@ def done(triton: Emulator, text: str) -> str:
         "exec('import os.path as path, os as system; system._exit(path.sep)')",
     ],
 )
-def test_a_way_to_end_a_process_ends_the_instance_alone(tmp_path: Path, way: str) -> None:
+def test_a_call_that_ends_a_process_ends_only_the_instance(tmp_path: Path, way: str) -> None:
     add_model(tmp_path, RUNS)
     with Emulator(tmp_path, model_control_mode="explicit", load_models=("model",)) as triton:
         assert done(triton, "1 + 1") == "2"
@@ -160,7 +160,7 @@ def test_what_a_coroutine_raises_fails_its_request(tmp_path: Path, way: str, tex
         assert done(triton, "pass") == "done"
 
 
-def test_a_coroutine_that_ends_the_process_ends_the_instance_alone(tmp_path: Path) -> None:
+def test_a_coroutine_that_ends_the_process_ends_only_the_instance(tmp_path: Path) -> None:
     add_model(tmp_path, WAITS)
     with Emulator(tmp_path) as triton:
         assert infer(triton, "os._exit(0)").json() == UNHEALTHY
@@ -198,7 +198,7 @@ def test_a_call_that_never_returns_is_answered_when_another_thread_ends_the_inst
         assert infer(triton, "").json() == UNHEALTHY
 
 
-def test_what_ends_while_it_is_loaded_is_unavailable(tmp_path: Path) -> None:
+def test_a_model_that_ends_the_process_during_its_load_is_unavailable(tmp_path: Path) -> None:
     """2.51 gives the same error for `initialize`; with the other two its load never ends."""
     for name, place in {
         "imports": "os._exit(0)",

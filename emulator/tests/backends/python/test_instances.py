@@ -184,7 +184,7 @@ def test_what_counts_as_a_failure(code: str, failed: bool) -> None:
     emulated.close()
 
 
-def test_what_a_model_writes_into_its_inputs_is_seen_by_no_other_model(write: Write) -> None:
+def test_what_a_model_writes_into_its_inputs_does_not_change_the_request(write: Write) -> None:
     code = """
 class TritonPythonModel:
     def execute(self, requests):

@@ -89,7 +89,7 @@ def test_a_stand_in_answers_as_the_models_own_code_does(
     assert answers(stand_in(model, STOOD_IN[model]), model, inputs, parameters) == expected
 
 
-def test_every_model_is_asked_something() -> None:
+def test_every_model_has_a_request() -> None:
     assert {model for model, _, _ in REQUESTS.values()} == set(MODELS)
 
 

@@ -36,7 +36,7 @@ TENSORRT = 'platform: "tensorrt_plan"'
     ],
     ids=[
         "prompt and text",
-        "other names that speak of text",
+        "other names that mean text",
         "strings that might be anything",
         "texts and embeddings",
         "ids and a pooled output",
@@ -83,7 +83,7 @@ def test_a_model_of_an_unknown_backend_gets_no_stand_in() -> None:
 @pytest.mark.parametrize(
     "settings, expected",
     [("{}", False), ("{behaviour: python}", False), ("{behaviour: synthetic}", True), ("{seed: 3}", False)],
-    ids=["without settings", "told to run", "told to be stood in for", "with other settings"],
+    ids=["without settings", "set to run", "set to have a stand-in", "with other settings"],
 )
 def test_what_runs_here_runs_unless_settings_say_otherwise(
     runner: str, settings: str, expected: bool

@@ -16,16 +16,16 @@ from triton_emulator.backends.standins.settings import (
 )
 
 
-def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:
     assert ModelSettings.read(tmp_path / FILE_NAME).for_model("any") == {}
 
 
-def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
+def test_an_empty_file_gives_no_settings(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("# nothing yet\n")
     assert ModelSettings.read(tmp_path / FILE_NAME) == ModelSettings()
 
 
-def test_a_models_own_entry_lies_over_the_defaults() -> None:
+def test_a_models_own_entry_overrides_the_defaults() -> None:
     settings = ModelSettings.parse("default: {seed: 1, delay_ms: 5}\nmodels: {a: {seed: 2}}")
     assert settings.for_model("a") == {"seed": 2, "delay_ms": 5.0}
     assert settings.for_model("b") == {"seed": 1, "delay_ms": 5.0}
@@ -100,7 +100,7 @@ def test_an_entry_may_be_empty() -> None:
         "a broken pattern",
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_its_line(text: str, message: str) -> None:
+def test_a_mistake_is_refused_with_its_line(text: str, message: str) -> None:
     with pytest.raises(SettingsError) as refused:
         ModelSettings.parse(text)
     assert str(refused.value).startswith(message)
@@ -177,7 +177,7 @@ def test_every_example_of_the_documentation_can_be_read(example: str) -> None:
     assert ModelSettings.parse(example).models
 
 
-def test_a_repositorys_file_holds_for_a_model_that_is_a_link(tmp_path: Path) -> None:
+def test_a_repositorys_file_applies_to_a_model_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "1").mkdir(parents=True)
     (tmp_path / "elsewhere" / "config.pbtxt").write_text(
         """

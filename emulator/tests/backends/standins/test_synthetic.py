@@ -29,7 +29,7 @@ ALL_TYPES = [name for name in DATATYPES if name != "BYTES"]
 
 
 @pytest.mark.parametrize("datatype", ALL_TYPES)
-def test_every_datatype_can_be_made_up(datatype: str) -> None:
+def test_every_datatype_can_be_generated(datatype: str) -> None:
     row = DATATYPES[datatype]
     made = only(Model(config(f'{{ name: "Y" data_type: {row.config_name} dims: [ 3 ] }}')).ask(x()))
     assert (made.datatype, made.shape) == (datatype, (3,))
@@ -98,7 +98,7 @@ def test_fixed_values_can_be_texts() -> None:
     [("-1, 4", (3, 4)), ("-1, -1", (3, 4)), ("-1", (1,)), ("2, -1, 5", (2, 1, 5)), ("", ())],
     ids=[
         "a variable dim follows the input's",
-        "a fixed input dim will do where no variable one is",
+        "a fixed input dim is used where there is no variable one",
         "another rank gives 1",
         "fixed dims stay",
         "a scalar",
@@ -161,7 +161,7 @@ def test_a_large_output_repeats_what_was_drawn() -> None:
     assert (made[:1000] == made[65536:66536]).all()
 
 
-def test_an_output_too_large_to_make_up_is_an_error() -> None:
+def test_an_output_too_large_to_generate_is_an_error() -> None:
     exchange = Model(config(FLOATS.replace("6", "100000, 100000"))).ask(x())
     assert exchange.error == (
         "INTERNAL",

@@ -151,14 +151,14 @@ def test_a_fixed_reply_answers_every_prompt() -> None:
     assert [model.ask(prompt(text)).texts() for text in ("who are u?", "hello")] == [[["I am Triton."]]] * 2
 
 
-def test_of_several_replies_the_prompt_chooses_one_and_keeps_to_it() -> None:
+def test_a_prompt_always_gets_the_same_one_of_several_replies() -> None:
     model = Model(CUSTOM, "{reply: [Yes., No., Perhaps.]}")
     answers = [model.ask(prompt(str(number))).texts()[0][0] for number in range(40)]
     assert set(answers) == {"Yes.", "No.", "Perhaps."}
     assert answers == [model.ask(prompt(str(number))).texts()[0][0] for number in range(40)]
 
 
-def test_a_reply_can_hang_on_what_the_prompt_says() -> None:
+def test_a_reply_can_depend_on_the_prompt() -> None:
     model = Model(
         CUSTOM, '{replies: {"(?i)capital of france": Paris., "^2 ?\\\\+ ?2": "4"}, reply: "I see."}'
     )
@@ -179,7 +179,7 @@ def test_a_model_with_names_of_its_own_answers_each_prompt_of_a_list() -> None:
     assert answered.texts("ANSWER") == [["a", "b", "c"]]
 
 
-def test_settings_name_tensors_that_do_not_tell() -> None:
+def test_settings_can_name_the_tensors() -> None:
     config = """
     backend: "pytorch"
     input [ { name: "A" data_type: TYPE_STRING dims: [ 1 ] }, { name: "B" data_type: TYPE_STRING dims: [ 1 ] } ]
@@ -210,7 +210,7 @@ def test_trtllm_puts_the_prompt_before_the_answer() -> None:
     assert exchange.outputs == ["text_output", "batch_index", "sequence_index"]
 
 
-def test_trtllm_leaves_the_prompt_out_when_asked_to() -> None:
+def test_trtllm_leaves_the_prompt_out_on_request() -> None:
     assert Model(DECOUPLED).ask(row(exclude_input_in_output=("BOOL", [True]))).texts() == [[[FIVE_WORDS]]]
 
 
@@ -237,7 +237,7 @@ def test_trtllm_refuses_to_stream_where_it_is_not_decoupled() -> None:
     )
 
 
-def test_trtllm_counts_tokens_when_asked_to() -> None:
+def test_trtllm_counts_tokens_on_request() -> None:
     flags = {"return_num_input_tokens": ("BOOL", [True]), "return_num_output_tokens": ("BOOL", [True])}
     exchange = Model(DECOUPLED).ask(row("who are u?", 5, **flags))
     assert exchange.texts("num_input_tokens") == [[[4]]]
@@ -314,7 +314,7 @@ def test_llmapi_streams_the_text_so_far() -> None:
     assert exchange.texts() == [["That"], ["That plain"], ["That plain batch"]]
 
 
-def test_llmapi_tells_why_it_ended() -> None:
+def test_llmapi_sends_its_finish_reason() -> None:
     exchange = Model(LLMAPI % "true").ask(
         prompt(
             sampling_param_stop=("BYTES", ["reads"]),
@@ -383,7 +383,7 @@ def test_an_engine_answers_with_its_input_ids_and_new_ids_after_them() -> None:
     assert exchange.texts("sequence_length") == [[[7]]]
 
 
-def test_an_engine_makes_up_only_ids_that_the_tokenizer_knows() -> None:
+def test_an_engine_generates_only_ids_that_the_tokenizer_knows() -> None:
     exchange = Model(ENGINE, "{length: 40}").ask(ids([101, 7592], limit=40, exclude_input_in_output=True))
     [[[made]]] = exchange.texts("output_ids")
     assert (len(made), set(made)) == (40, {101, 7592})
@@ -395,7 +395,7 @@ def test_an_engine_streams_one_id_at_a_time() -> None:
     assert exchange.texts("sequence_length") == [[[1]]] * 3
 
 
-def test_an_engine_fills_shorter_rows_up() -> None:
+def test_an_engine_pads_shorter_rows() -> None:
     model = Model(ENGINE, "{echo: true}")
     exchange = model.ask(ids([5, 6, 7], [8], limit=9, exclude_input_in_output=True))
     assert exchange.texts("output_ids") == [[[[5, 6, 7]], [[8, 0, 0]]]]
@@ -485,7 +485,7 @@ def test_vllm_writes_log_probabilities_as_json() -> None:
     ],
     ids=["echo while streaming", "an unknown parameter", "a parameter of a wrong type", "broken JSON"],
 )
-def test_vllm_words_what_it_cannot_do(inputs: Given, message: str) -> None:
+def test_vllm_refuses_with_its_own_words(inputs: Given, message: str) -> None:
     assert Model(VLLM).ask(inputs).error == ("INTERNAL", f"Error generating stream: {message}")
 
 
@@ -506,7 +506,7 @@ def test_a_whole_answer_takes_as_long_as_its_stream_would() -> None:
     assert model.ask(row("who are u?", 4)).times == [0.35]
 
 
-def test_without_a_pace_a_long_stream_still_lets_others_in() -> None:
+def test_without_a_pace_other_coroutines_run_during_a_long_stream() -> None:
     model = Model(DECOUPLED, "{length: 40}")
     exchange = model.start(streaming(limit=40))
     assert len(exchange.responses) == 16
@@ -557,7 +557,7 @@ def test_a_request_for_a_thousand_million_answers_is_refused() -> None:
     )
 
 
-def test_an_answer_carries_its_marks() -> None:
+def test_an_answer_records_the_times_of_its_stages() -> None:
     call = Model(CUSTOM).ask(prompt()).call
     times = call.times
     assert 0 < times.compute_start <= times.input_end <= times.output_start <= times.compute_end

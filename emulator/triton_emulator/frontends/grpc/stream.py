@@ -11,8 +11,8 @@ at the end of a queue, its messages are collected there, and they are moved to t
 ended. Responses of decoupled models have no turn: they go to the writer as they come, and may overtake the others.
 Every response says whether it is the last of its request (`triton_final_response`).
 
-Errors. A request that is refused, and a response that is an error, are messages in the stream, and it goes on. A client
-that sends the metadata `triton_grpc_error: true` gets the first error as the stream's status instead, which ends it.
+Errors. A request that is refused, and a response that is an error, are messages in the stream, which continues. A
+client that sends the metadata `triton_grpc_error: true` gets the first error as the stream's status, which ends it.
 
 The end. An exchange ends when its last message has been handed to this stream, which sends it in its turn. It does not
 wait until the message is sent: a client that does not read would keep shared memory regions from being unregistered,

@@ -1,7 +1,7 @@
 """`generate` and `generate_stream`: one JSON object in, one out, or one server-sent event per response.
 
-2.51: an error before the model has the request is an ordinary JSON error; a first response with an error is a 400
-whatever its code; an error later is an event in a 200 stream, which goes on.
+2.51: an error before the model has the request is a JSON error like any other. A first response with an error is a 400,
+whatever its code. A later error is an event in a 200 stream, which continues.
 """
 
 import asyncio

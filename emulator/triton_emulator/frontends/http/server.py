@@ -1,4 +1,4 @@
-"""The HTTP listener: uvicorn's protocol on a socket of ours, on a loop that is already running."""
+"""The HTTP listener: uvicorn's protocol class on our own socket, on the event loop that is already running."""
 
 import asyncio
 import socket

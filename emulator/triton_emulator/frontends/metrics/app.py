@@ -61,7 +61,7 @@ class MetricsApp:
         )
 
     def _gpus_of(self, session: SessionState) -> GpuReader:
-        """Each session has GPUs of its own: the work of one says nothing of another's."""
+        """The GPUs of a session. Each session has its own, so its work does not show in another's utilisation."""
         reader = self._gpus.get(session)
         if reader is None:
             settings = session.settings

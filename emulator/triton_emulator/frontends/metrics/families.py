@@ -43,7 +43,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The response cache: how much of it is taken (0 to 1), by how many responses, and what has happened to it."""
+    """The response cache: its utilisation from 0 to 1, its number of responses, and the counts of its events."""
 
     utilization: float
     entries: int
@@ -214,7 +214,7 @@ PROCESSOR = (
         lambda machine: machine.memory_used,
     ),
 )
-#: there with `--cache-config` alone
+#: only with `--cache-config`
 CACHE = (
     CacheFamily("nv_cache_util", "Cache utilization [0.0 - 1.0]", lambda cache: cache.utilization),
     CacheFamily(
@@ -249,7 +249,7 @@ CACHE = (
         lambda cache: cache.counts.insertion_ns // 1000,
     ),
 )
-#: there with `--metrics-config summary_latencies=true`; the help texts that say "cumulative" are 2.51's
+#: only with `--metrics-config summary_latencies=true`; the help texts that say "cumulative" are 2.51's
 SUMMARIES = (
     SummaryFamily(
         "nv_inference_request_summary_us",

@@ -1,7 +1,7 @@
 """Simulated GPUs, for dashboards and autoscalers that look at Triton's GPU metrics. No device is ever read.
 
-A GPU's memory and power are invented and constant but for the utilisation, which is the share of the time that the
-models that are stood in for were at work.
+A GPU's memory is constant. Its utilisation is the share of the time in which stand-ins executed requests, and its power
+follows from the utilisation.
 """
 
 import uuid
@@ -17,12 +17,12 @@ _IDLE_POWER_W = 70.0
 
 
 def gpu_uuid(seed: int, number: int) -> str:
-    """The name of a GPU, in the form of the driver's: the same for the same seed."""
+    """The UUID of a GPU in the driver's form. Equal seeds give equal UUIDs."""
     return f"GPU-{uuid.UUID(bytes=shake_128(f'{seed}/gpu/{number}'.encode()).digest(16))}"
 
 
 class GpuReader:
-    """Keeps the last reading, for the utilisation and the energy since then; `since_ns` stands for the first."""
+    """Keeps the last reading to compute the utilisation and energy since then. `since_ns` is the time of the start."""
 
     def __init__(self, count: int, seed: int, since_ns: int) -> None:
         self._uuids = [gpu_uuid(seed, number) for number in range(count)]
@@ -31,10 +31,10 @@ class GpuReader:
         self._joules = 0.0
 
     def read(self, busy_ns: int) -> list[Gpu]:
-        """The GPUs now, all alike; `busy_ns` is for how long they have been at work since the start."""
+        """The readings of all GPUs, which are equal. `busy_ns` is how long they have been busy since the start."""
         now = monotonic_ns()
         passed = max(now - self._read_ns, 1)
-        # 2.51's own words for the range are [0.0 - 1.0)
+        # 2.51's help text gives the range as [0.0 - 1.0)
         utilization = min(max(busy_ns - self._busy_ns, 0) / passed, 0.99)
         power = _IDLE_POWER_W + utilization * (_POWER_LIMIT_W - _IDLE_POWER_W)
         self._joules += power * passed / 1e9

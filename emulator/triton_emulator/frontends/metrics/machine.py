@@ -1,22 +1,22 @@
-"""The host's load and memory, read from /proc where there is one (zeros elsewhere, as Triton has on such a host)."""
+"""The host's load and memory, read from /proc. On a host without /proc they are zero, as in Triton."""
 
 from pathlib import Path
 from time import monotonic
 
 from triton_emulator.frontends.metrics.families import Machine
 
-#: what tritonserver reserves by default, and reports even where no driver let it
+#: tritonserver reserves this by default, and reports it even if it could not reserve it
 _PINNED_POOL_BYTES = 268435456
 
 
 class MachineReader:
-    """Keeps the last reading of the processor's clocks, for the utilisation since then."""
+    """Keeps the last reading of the processor's clocks to compute the utilisation since then."""
 
     def __init__(self, interval_ms: int, *, processor: bool = True) -> None:
-        """`processor` is whether the processor's metrics are wanted: 2.51 polls the pinned pool beside them alone."""
+        """`processor` turns the processor's metrics on. 2.51 polls the pinned pool only together with them."""
         self._processor = processor
         self._busy, self._total = _clocks()
-        #: 2.51 fills its gauges once per interval, the first time at the end of the first
+        #: 2.51 sets its gauges at the end of each interval
         self._first_poll = monotonic() + interval_ms / 1000
 
     def read(self) -> Machine:

@@ -22,7 +22,7 @@ OwnFamilies = Callable[[str], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """What `--metrics-config` and its kin say."""
+    """The settings of `--metrics-config` and of related flags."""
 
     counters: bool = True
     summaries: bool = False
@@ -91,7 +91,7 @@ def _of_models(family: ModelFamily, rows: Sequence[ModelRow], config: MetricsCon
     shown = [row for row in rows if row.caches] if family.of_caching else rows
     lines = _head(family.name, family.help, "counter", shown)
     for row in shown:
-        # 2.51: without latencies nothing is counted at all, though it is shown
+        # 2.51: without latencies the counters are shown but not counted
         lines.append(f"{family.name}{_labels(row.labels)} {family.value(row) if config.counters else 0}")
     return lines
 

@@ -1,6 +1,6 @@
-"""Says with which other requests it was executed, after sleeping for the longest MILLISECONDS of them.
+"""Answers which requests were executed together, after sleeping for the longest of their MILLISECONDS.
 
-With MILLISECONDS below 0 it waits, once it has said so, until `opener` lets it go on.
+With MILLISECONDS below 0 it reports that it waits, and waits for `opener`.
 """
 
 import json
@@ -18,7 +18,7 @@ FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{SERVER}"
 
 
 def nap(milliseconds):
-    """Sleep; below 0 wait, once it has been said, until `opener` lets the model go on."""
+    """Sleep; below 0 report that the model waits, and wait for `opener`."""
     if milliseconds >= 0:
         time.sleep(milliseconds / 1000)
         return

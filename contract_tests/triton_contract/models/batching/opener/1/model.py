@@ -15,7 +15,7 @@ FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{SERVER}"
 class TritonPythonModel:
     def initialize(self, args):
         FOLDER.mkdir(exist_ok=True)
-        # left behind by a server that had the same process id
+        # files of an earlier server with the same process id
         for name in ("waits", "open"):
             (FOLDER / name).unlink(missing_ok=True)
 

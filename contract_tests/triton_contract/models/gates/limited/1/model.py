@@ -1,4 +1,4 @@
-"""Says how many requests it has run; with X below 0 it waits, once it has said so, until `opener` lets it go on."""
+"""Answers how many requests it has run. With X below 0 it reports that it waits, and waits for `opener`."""
 
 import os
 import tempfile

@@ -1,7 +1,7 @@
-"""Tells what it sees: of each request executed together its id, its sequence, its flags and its tensors.
+"""Answers the id, sequence, flags and tensors of each request that was executed together.
 
-X is a number that is added up over a sequence, and MILLISECONDS how long to sleep. With MILLISECONDS below 0 it waits,
-once it has said so, until `opener` lets it go on.
+X is summed over a sequence, and the model sleeps for MILLISECONDS. With MILLISECONDS below 0 it reports that it waits,
+and waits for `opener`.
 """
 
 import json
@@ -19,7 +19,7 @@ FOLDER = Path(tempfile.gettempdir()) / f"triton-contract-gate-{SERVER}"
 
 
 def nap(milliseconds):
-    """Sleep; below 0 wait, once it has been said, until `opener` lets the model go on."""
+    """Sleep; below 0 report that the model waits, and wait for `opener`."""
     if milliseconds >= 0:
         time.sleep(milliseconds / 1000)
         return
@@ -54,7 +54,7 @@ class TritonPythonModel:
             one[tensor.name()] = plain(array.reshape(-1).tolist()[0]) if array.size == 1 else array.tolist()
             one["shape of " + tensor.name()] = list(array.shape)
         if not one["id"]:
-            one = {key: one[key] for key in one if key not in ("X", "MILLISECONDS")}  # padding holds anything
+            one = {key: one[key] for key in one if key not in ("X", "MILLISECONDS")}  # the values of padding are undefined
         key = one["corrid"]
         self.sums[key] = one.get("X", 0) + (0 if one["flags"] & 1 else self.sums.get(key, 0))
         one["sum"] = self.sums[key]

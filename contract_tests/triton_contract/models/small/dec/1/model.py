@@ -1,4 +1,4 @@
-"""Sends what its PLAN tells: steps divided by ";", each a verb and maybe ":argument".
+"""Sends the responses of its PLAN: steps separated by ";", each a verb with an optional ":argument".
 
 text:A        a response with OUT = [A]           text_final:A   the same, with the final flag
 words:A,B     OUT = [A, B]                        number:5       NUM = [5] instead of OUT
