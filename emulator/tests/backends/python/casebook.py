@@ -1,8 +1,8 @@
-"""The cases of `cases/*.txt`: Python code for a lab model, and what the real server answered to it.
+"""The cases of `cases/*.txt`: Python code for a lab model, and the real server's answers to it.
 
 A case starts with `### <what it shows> [<options>]`; the rest is code that defines `execute(requests)`. Options:
-`decoupled` (the decoupled lab model), `hangs` (the real server never answers), `fragile` (the real server answers so,
-but now and then it hangs or ends on it or on what comes next: it is asked when recording, not by the tests),
+`decoupled` (the decoupled lab model), `hangs` (the real server never answers), `fragile` (the real server
+sometimes hangs or ends at this case or at the next one, so only a recording sends it, not the tests),
 `outputs=A,B` (the requested outputs), `IN_<TYPE>=<value>` (an input), and fields of the request (`id='a'`).
 """
 

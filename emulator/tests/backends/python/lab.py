@@ -135,10 +135,10 @@ class Real:
         self._server = server
 
     def ask(self, request: InferRequest, *, hangs: bool = False, wait: float = 4.0) -> list[Answer]:
-        """The answers to one request; of a decoupled model only text outputs are to be seen.
+        """The answers to one request. A decoupled model's answers show only outputs of text.
 
-        The real server ends or hangs now and then while it refuses a metric: then it is started anew, and asked once
-        more. One that is to hang is not asked again.
+        The real server sometimes ends or hangs while it refuses a metric. Then it is restarted, and the request is sent
+        again, five times at most. A request that is expected to hang is sent once.
         """
         for _ in range(1 if hangs else 6):
             try:
@@ -224,7 +224,7 @@ class Real:
 
 
 def index_reasons(url: str) -> dict[str, str]:
-    """Why models failed to load, by name, as the repository index says; "" for those that did load."""
+    """The reasons of the repository index why models failed to load, by name; "" for those that did load."""
     request = urllib.request.Request(url + "/v2/repository/index", data=b"", method="POST")
     with urllib.request.urlopen(request, timeout=30) as answer:
         return {row["name"]: row.get("reason", "") for row in json.loads(answer.read())}
