@@ -149,6 +149,16 @@ def test_starting_twice_is_an_error(repository: Path) -> None:
         assert infer(triton.url) == [42]
 
 
+@pytest.mark.parametrize("name", ["http_url", "metrics_url"])
+def test_an_address_is_known_from_the_first_start_on(repository: Path, name: str) -> None:
+    triton = Emulator(repository, allow_grpc=False)
+    with pytest.raises(RuntimeError, match="not started"):
+        getattr(triton, name)
+    with triton:
+        address = getattr(triton, name)
+    assert getattr(triton, name) == address
+
+
 def test_a_session_without_an_emulator_around_it_is_an_error(repository: Path) -> None:
     with pytest.raises(RuntimeError, match="not started"):
         Emulator(repository).session()
