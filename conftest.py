@@ -1,10 +1,12 @@
 """What every test folder shares: anyio's backend, and the documents whose examples are tests."""
 
+import inspect
 import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 from sybil import Sybil
 from sybil.example import Example
@@ -13,6 +15,11 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from docs.console_examples import ExampleError, Terminal, scratch_checkout
+
+# httpx gives up after 5 seconds without a byte, by one object that is the default of all its functions and clients.
+# A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
+for _limit in ("connect", "read", "write", "pool"):
+    setattr(inspect.signature(httpx.get).parameters["timeout"].default, _limit, 60.0)
 
 
 @pytest.fixture
