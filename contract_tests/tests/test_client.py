@@ -1,5 +1,7 @@
 """The raw client reports what is on the wire: status line, spelling, framing, chunks, how a connection ends."""
 
+import socket
+
 import pytest
 
 from triton_contract.cases.case import Case
@@ -77,6 +79,15 @@ def test_how_a_connection_ends_after_an_answer(
 def test_no_answer_is_an_observation(answer: bytes, ending: str) -> None:
     exchange = exchange_over(answer, timeout=0.1)
     assert (exchange.response, exchange.ending) == (None, ending)
+
+
+def test_a_server_that_does_not_read_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton_contract.clients.http.PROBE_SECONDS", 0.1)
+    step = {"path": "/p", "text": "more than two sockets hold " * 1_000_000, "timeout": 0.1}
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [step]})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (exchange,) = play(case, Address("127.0.0.1", listener.getsockname()[1])).exchanges
+    assert (exchange.response, exchange.ending) == (None, "silent")
 
 
 def test_a_body_that_falls_short_is_incomplete() -> None:
