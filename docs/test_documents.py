@@ -105,7 +105,7 @@ def test_a_server_is_ready_for_the_next_command_and_gone_with_the_document(termi
 
 def test_a_server_that_fails_later_fails_the_document(terminal: Terminal) -> None:
     terminal.run("$ echo ready; exit 9 &\n$ true")
-    terminal.servers[0].process.wait(10)
+    terminal.servers[0].process.wait(60)
     with pytest.raises(ExampleError, match="ended with 9:\nready"):
         terminal.close()
 
