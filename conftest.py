@@ -14,7 +14,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from docs.console_examples import ExampleError, Terminal, scratch_checkout
+from docs.console_examples import ExampleError, Terminal, scratch_checkout, turn
 
 # httpx gives up after 5 seconds without a byte, by one object that is the default of all its functions and clients.
 # A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
@@ -32,7 +32,7 @@ def anyio_backend() -> str:
 def document_terminal() -> Iterator[Terminal]:
     """Give a document its folder, which is the current one for its Python examples too."""
     before = Path.cwd()
-    with scratch_checkout() as folder:
+    with turn(), scratch_checkout() as folder:
         os.chdir(folder)
         terminal = Terminal(folder)
         try:
