@@ -13,6 +13,8 @@ import pytest
 from adapter.tests.driving import ask
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import Call, Client, Target, completion, errors
+from triton_adapter.steps import Sleep, Steps
+from triton_adapter.transport.threads import ThreadTransport
 
 ONE = event(text_output="one")
 
@@ -170,6 +172,27 @@ def test_an_interrupt_ends_the_wait_and_the_request(upstream: Upstream) -> None:
     finally:
         signal.signal(signal.SIGINT, handler)
     assert upstream.left.wait(60)
+
+
+def call_without_end(transport: ThreadTransport) -> None:
+    def pause() -> Steps:
+        yield Sleep(0)
+
+    while True:
+        transport.run(pause())
+
+
+def test_calls_of_other_threads_end_when_their_client_is_closed() -> None:
+    for _ in range(20):
+        transport = ThreadTransport()
+        with ThreadPoolExecutor(3) as pool:
+            calls = [pool.submit(call_without_end, transport) for _ in range(3)]
+            while not transport._running():
+                pass
+            transport.close()
+            for call in calls:
+                with pytest.raises(RuntimeError, match="the client is closed"):
+                    call.result(60)
 
 
 def test_a_client_of_ones_own_is_closed_with_its_connections(upstream: Upstream) -> None:
