@@ -179,7 +179,7 @@ def test_a_session_whose_models_do_not_load_is_not_opened(repository: Path, tmp_
             triton.session(repository, model_control_mode="explicit", load_models=("add_one", "none"))
         for thread in set(threading.enumerate()) - before:
             if "add_one" in thread.name:  # the model's; a thread of the pool may stay
-                thread.join(5)
+                thread.join(60)
                 assert not thread.is_alive()
         lenient = triton.session(
             repository, model_control_mode="explicit", load_models=("add_one", "none"), exit_on_error=False

@@ -7,6 +7,7 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from triton_adapter.errors import ServiceUnavailableError
@@ -28,6 +29,9 @@ class ThreadTransport:
         self._loop: asyncio.AbstractEventLoop
         self._transport: LoopTransport
         self._stop: asyncio.Event
+        # What callers wait for, and whether the loop is ending. A loop that ends may leave work that it never began.
+        self._awaited: set[Future[Any]] = set()
+        self._ended = False
 
     def __repr__(self) -> str:
         if self._closed:
@@ -58,7 +62,7 @@ class ThreadTransport:
                 self._post(batches.aclose())  # type: ignore[attr-defined]  # a generator
 
     def close(self) -> None:
-        """Close every connection, and give up the calls that are under way. Idempotent."""
+        """Close every connection. Calls that are under way raise an AdapterError or RuntimeError. Idempotent."""
         with self._lock:
             self._closed = True
             if self._thread is None or not self._thread.is_alive():
@@ -80,6 +84,7 @@ class ThreadTransport:
                 return
             ready = threading.Event()
             self._transport = LoopTransport()
+            self._awaited, self._ended = set(), False
             # A daemon, so that a program can end without closing its client.
             thread = threading.Thread(target=self._main, args=(ready,), name="triton-adapter", daemon=True)
             thread.start()
@@ -94,6 +99,10 @@ class ThreadTransport:
                 runner.run(self._serve(ready))
         except OSError:
             ready.set()  # `_begin` finds no loop and raises
+        finally:
+            self._ended = True
+            for future in list(self._awaited):
+                future.cancel()
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -101,14 +110,30 @@ class ThreadTransport:
         try:
             await self._stop.wait()
         finally:
+            self._ended = True
             await self._transport.close()
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._submit(work)
+        self._awaited.add(future)
+        if self._ended:  # looked at after the addition, which `_main` may have missed
+            future.cancel()
         try:
             return future.result()
+        except CancelledError:
+            raise RuntimeError("the client is closed") from None
         finally:
             future.cancel()
+            self._awaited.discard(future)
+
+    def _submit(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        try:
+            if not self._ended:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            pass
+        work.close()
+        raise RuntimeError("the client is closed")
 
     def _post(self, work: Coroutine[Any, Any, Any]) -> None:
         try:

@@ -11,7 +11,7 @@ from triton_contract.reference.wheel import ReferenceUnavailable
 from triton_contract.targets import Target
 
 SHAPE = ("--shape", "INPUT0:16")
-#: length of a window in milliseconds; on any machine at least one request must fit into it
+#: length of a window in milliseconds
 MILLISECONDS = 300
 
 

@@ -229,7 +229,7 @@ def test_a_stop_lets_calls_in_flight_finish(tmp_path: Path) -> None:
         while not call(channel, "ServerLive").live:
             pass
         emulator.stop()
-        assert message_class("ModelInferResponse").FromString(pending.result(timeout=10)).model_name == "slow"
+        assert message_class("ModelInferResponse").FromString(pending.result(timeout=60)).model_name == "slow"
 
 
 # --- the channel ---------------------------------------------------------------------------------------------------
