@@ -197,7 +197,7 @@ def let_the_deadline_pass(streams: list[Stream], channel: grpc.Channel) -> None:
 
 @pytest.mark.parametrize("give_up", [cancel, close_the_channel, let_the_deadline_pass])
 def test_streams_that_are_given_up_leave_nothing_behind(emulator: Emulator, give_up: Any) -> None:
-    timeout = 5 if give_up is let_the_deadline_pass else 60
+    timeout = 15 if give_up is let_the_deadline_pass else 60
     with grpc.insecure_channel(emulator.grpc_url) as other:
         assert successes(other) == 0
         before = left(emulator)
