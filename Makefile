@@ -17,7 +17,7 @@ demo: $(INSTALLED)  ## see a Triton serve a model, and the real server agree wit
 
 install: $(INSTALLED) $(WITNESS)  ## everything a developer needs, into .venv (hash-locked)
 
-test: $(INSTALLED) $(WITNESS)  ## all tests
+test: $(INSTALLED) $(WITNESS)  ## all tests but the examples in the documents
 	@ci/test
 
 repeat: $(INSTALLED) $(WITNESS)  ## all tests 20 times, half of them on busy cores: none fails by chance

@@ -1,10 +1,12 @@
 """Fixtures and hooks of all test folders: anyio's backend, and the documents whose examples are tests."""
 
+import inspect
 import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 from sybil import Sybil
 from sybil.example import Example
@@ -12,7 +14,12 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from docs.console_examples import ExampleError, Terminal, scratch_checkout
+from docs.console_examples import ExampleError, Terminal, scratch_checkout, turn
+
+# httpx gives up after 5 seconds without a byte, by one object that is the default of all its functions and clients.
+# A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
+for _limit in ("connect", "read", "write", "pool"):
+    setattr(inspect.signature(httpx.get).parameters["timeout"].default, _limit, 60.0)
 
 
 @pytest.fixture
@@ -25,7 +32,7 @@ def anyio_backend() -> str:
 def document_terminal() -> Iterator[Terminal]:
     """Give a document its own folder. It is also the current folder of the document's Python examples."""
     before = Path.cwd()
-    with scratch_checkout() as folder:
+    with turn(), scratch_checkout() as folder:
         os.chdir(folder)
         terminal = Terminal(folder)
         try:

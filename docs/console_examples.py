@@ -9,10 +9,13 @@
 - ``$ make target`` runs as ``make -n``, because it would change the checkout that this test runs in.
 """
 
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND_SECONDS = 300
 READY_SECONDS = 120
+TURN = "\0triton-emulator-documents"
+"""An address in Linux's abstract namespace: one process at a time can have it, and loses it when it ends."""
 
 
 class ExampleError(AssertionError):
@@ -204,6 +209,31 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     # A reader's shell does not have the variables that pytest sets.
     kept = {name: value for name, value in outer.items() if not name.startswith(("PYTEST_", "PYTHON"))}
     return kept | plain | {"PATH": f"{programs}{os.pathsep}{outer['PATH']}"}
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait until no other run of documents is using the ports that are written in them, and keep the others waiting.
+
+    That holds for all runs on a machine that share a network. Elsewhere than on Linux nothing is held.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    with socket.socket(socket.AF_UNIX) as held:
+        while not _bound(held):
+            time.sleep(0.05)
+        yield
+
+
+def _bound(one: socket.socket) -> bool:
+    try:
+        one.bind(TURN)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """The documents' commands and programs are run as tests, and the runner of these examples works as documented."""
 
 import re
+import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from docs.console_examples import ROOT, ExampleError, Step, Terminal, matches, parse
+from docs.console_examples import ROOT, TURN, ExampleError, Step, Terminal, matches, parse, turn
 
 DOCUMENTS = sorted(
     [
@@ -105,9 +107,19 @@ def test_a_server_is_ready_for_the_next_command_and_gone_with_the_document(termi
 
 def test_a_server_that_fails_later_fails_the_document(terminal: Terminal) -> None:
     terminal.run("$ echo ready; exit 9 &\n$ true")
-    terminal.servers[0].process.wait(10)
+    terminal.servers[0].process.wait(60)
     with pytest.raises(ExampleError, match="ended with 9:\nready"):
         terminal.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is held elsewhere")
+def test_one_run_at_a_time_has_the_ports_of_the_documents() -> None:
+    with (
+        turn(),
+        socket.socket(socket.AF_UNIX) as other,
+        pytest.raises(OSError, match="Address already in use"),
+    ):
+        other.bind(TURN)
 
 
 def test_what_a_command_prints_on_both_streams_is_what_a_reader_sees(terminal: Terminal) -> None:

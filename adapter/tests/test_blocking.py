@@ -13,6 +13,8 @@ import pytest
 from adapter.tests.driving import ask
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import Call, Client, Target, completion, errors
+from triton_adapter.steps import Sleep, Steps
+from triton_adapter.transport.threads import ThreadTransport
 
 ONE = event(text_output="one")
 
@@ -65,7 +67,7 @@ def test_a_program_ends_though_its_stream_is_open(upstream: Upstream) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "one\n", "")
-    assert upstream.left.wait(5)
+    assert upstream.left.wait(60)
 
 
 def test_the_streams_of_several_choices_are_read_side_by_side(upstream: Upstream) -> None:
@@ -75,7 +77,7 @@ def test_the_streams_of_several_choices_are_read_side_by_side(upstream: Upstream
     ended = {choice.index: choice.finish_reason for choice in _until_an_end(stream)}
     stream.close()
     assert list(ended.values()).count("stop") == 1
-    assert upstream.left.wait(5)
+    assert upstream.left.wait(60)
 
 
 def _until_an_end(stream: Any) -> list[Any]:
@@ -96,7 +98,7 @@ def test_leaving_a_stream_of_several_choices_closes_every_connection(upstream: U
         while len(seen) < 3:
             seen.add(next(stream).choices[0].index)
     for _ in range(3):
-        assert upstream.leavers.acquire(timeout=5)
+        assert upstream.leavers.acquire(timeout=60)
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
@@ -106,7 +108,7 @@ def test_a_stream_without_a_reference_is_closed(upstream: Upstream, begun: bool)
     if begun:
         next(stream)
     del stream
-    assert upstream.left.wait(5)
+    assert upstream.left.wait(60)
 
 
 def test_closing_a_stream_frees_the_thread_that_waits_for_its_next_chunk(upstream: Upstream) -> None:
@@ -119,8 +121,8 @@ def test_closing_a_stream_frees_the_thread_that_waits_for_its_next_chunk(upstrea
             pass
         stream.close()
         with pytest.raises(errors.APIConnectionError, match="the answer was closed before its end"):
-            waiting.result(10)
-    assert upstream.left.wait(5)
+            waiting.result(60)
+    assert upstream.left.wait(60)
 
 
 NO_FILES = """
@@ -170,7 +172,28 @@ def test_an_interrupt_ends_the_wait_and_the_request(upstream: Upstream) -> None:
             completion("triton/m", ask("x"), api_base=upstream.url)
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert upstream.left.wait(5)
+    assert upstream.left.wait(60)
+
+
+def call_without_end(transport: ThreadTransport) -> None:
+    def pause() -> Steps:
+        yield Sleep(0)
+
+    while True:
+        transport.run(pause())
+
+
+def test_calls_of_other_threads_end_when_their_client_is_closed() -> None:
+    for _ in range(20):
+        transport = ThreadTransport()
+        with ThreadPoolExecutor(3) as pool:
+            calls = [pool.submit(call_without_end, transport) for _ in range(3)]
+            while not transport._running():
+                pass
+            transport.close()
+            for call in calls:
+                with pytest.raises(RuntimeError, match="the client is closed"):
+                    call.result(60)
 
 
 def test_a_client_of_ones_own_is_closed_with_its_connections(upstream: Upstream) -> None:
@@ -180,7 +203,7 @@ def test_a_client_of_ones_own_is_closed_with_its_connections(upstream: Upstream)
     with Client() as client:
         chunks: Any = client.chat(target, body, Call())
         next(chunks)
-    assert upstream.left.wait(5)
+    assert upstream.left.wait(60)
     chunks.close()
     with pytest.raises(RuntimeError, match="the client is closed"):
         client.chat(target, body, Call())

@@ -51,7 +51,7 @@ class Served:
 def served(*connections: list[bytes]) -> Iterator[Served]:
     server = Served(*connections)
     yield server
-    server.thread.join(10)
+    server.thread.join(60)
 
 
 def run(work: Callable[[Pool], Awaitable[Any]]) -> Any:

@@ -58,6 +58,23 @@ def test_a_model_that_has_changed_is_read_again(sdk: Sdk, whole_upstream: Upstre
     assert [post.json()["inputs"][0]["shape"] for post in whole_upstream.posts] == [[1], [1], [1, 1]]
 
 
+def test_what_a_model_takes_after_its_change_was_not_dropped(sdk: Sdk, whole_upstream: Upstream) -> None:
+    whole_upstream.answer(HI)
+    sdk.completion("m", ask("x"), api_base=whole_upstream.url)
+    assert whole_upstream.metadata is not None
+    temperature = {"name": "temperature", "datatype": "FP32", "shape": [1]}
+    inputs = [*whole_upstream.metadata["inputs"], temperature]
+    whole_upstream.metadata = {**whole_upstream.metadata, "inputs": inputs}
+    refusal = b"{\"error\":\"unexpected shape for input 'text_input' for model 'm'.\"}"
+    whole_upstream.answer(http(refusal, status="400 Bad Request"))
+    whole_upstream.answer(HI)
+    asked = {"temperature": 0.5, "top_k": 7, "drop_params": True}
+    reply = sdk.completion("m", ask("x"), api_base=whole_upstream.url, **asked)
+    sent = {each["name"] for each in whole_upstream.posts[-1].json()["inputs"]}
+    assert "temperature" in sent
+    assert reply.dropped_params == ["top_k"]
+
+
 def test_a_model_that_has_not_changed_is_not_asked_twice(sdk: Sdk, whole_upstream: Upstream) -> None:
     refusal = b"{\"error\":\"unexpected shape for input 'text_input' for model 'm'.\"}"
     whole_upstream.answer(http(refusal, status="400 Bad Request"))

@@ -68,7 +68,7 @@ def test_many_texts_go_side_by_side_in_requests_the_model_can_take(
     together = threading.Barrier(3)  # passes only if all three requests are in flight at once
 
     def reply(rows: int) -> bytes:
-        together.wait(10)
+        together.wait(60)
         data = json.dumps([float(rows)] * rows)
         return http(
             f'{{"outputs":[{{"name":"embedding","datatype":"FP32","shape":[{rows},1],"data":{data}}}]}}'.encode()

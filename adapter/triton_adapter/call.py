@@ -59,7 +59,9 @@ def answer(
         except AdapterError as error:
             if not (yield from target.refreshed(error, bind=bind)):
                 raise
-        # The body is read again: an attempt may change the request that it was given.
+        # The body is read again: an attempt may change the request that it was given. What the first one dropped may be
+        # an input of the model now.
+        call.dropped.clear()
         return (yield from attempt(target, read(body), call))
     except AdapterError as error:
         raise labelled(error, call.request_id, target.api_base.server)  # noqa: B904 - the same error

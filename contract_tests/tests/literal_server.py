@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from triton_contract.clients.http import Address
 
 CLOSE = b"<close>"
-"""Instead of an answer: close the connection."""
+"""Instead of an answer, or at its end: close the connection."""
 RESET = b"<reset>"
 """Instead of an answer: reset the connection."""
 SILENCE = b"<silence>"
@@ -57,7 +57,8 @@ def _converse(sock: socket.socket, answers: Sequence[bytes]) -> None:
                 if not data:
                     return
                 head += data
-            if answer == CLOSE:
+            if answer.endswith(CLOSE):
+                sock.sendall(answer.removesuffix(CLOSE))
                 return
             if answer == RESET:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")

@@ -2,7 +2,7 @@
 
 Where the real server is not available (and this is not CI), its recorded answers are used instead. A group of cases
 has one repository and one set of flags, and one pair of servers. The next group's pair starts while this group's cases
-run. Two workers divide the groups (the root's conftest.py). Select with `-m proof`, or one case with `-k`.
+run. Three workers divide the groups (the root's conftest.py). Select with `-m proof`, or one case with `-k`.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from triton_contract.running.sides import LiveSide, RecordedSide, Side
 from triton_contract.targets import EmulatorTarget, TargetUnavailable, TritonTarget, emulator_command
 
 Group = tuple[str, tuple[str, ...]]
-PARTS = parts_of(groups_of(load_cases()), 2)
+PARTS = parts_of(groups_of(load_cases()), 3)
 PART_OF = {case.id: part for part, groups in enumerate(PARTS) for _, members in groups for case in members}
 CASES = [case for groups in PARTS for _, members in groups for case in members]
 

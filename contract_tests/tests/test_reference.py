@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from triton_contract.cases.load import MODELS
-from triton_contract.process import Ports, Reservation, ServerFailed
+from triton_contract.process import Ports, Reservation, ServerFailed, ServerProcess
 from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer, installation, wheel
 from triton_contract.reference.pytest_support import require_reference
 
@@ -169,6 +169,24 @@ def test_a_taken_port_is_an_error_when_it_was_chosen() -> None:
         taken = Ports(int(triton.http_url.rpartition(":")[2]), *(Ports.free().grpc, Ports.free().metrics))
         with pytest.raises(ServerFailed):
             TritonServer(SMALL, EXPLICIT, ports=taken, start_timeout=10).start()
+
+
+@pytest.mark.without_server
+def test_a_chosen_port_where_another_server_answers_is_an_error() -> None:
+    def command(ports: Ports) -> list[str]:
+        return [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(ports.http)]
+
+    first = ServerProcess("first", command, has_metrics=False)
+    first.start()
+    second = ServerProcess("second", command, ports=first.ports, has_metrics=False)
+    try:
+        with pytest.raises(
+            ServerFailed, match=f"second did not start: port {first.ports.http}: address already"
+        ):
+            second.start()
+    finally:
+        second.stop()
+        first.stop()
 
 
 def test_metrics_can_be_off() -> None:

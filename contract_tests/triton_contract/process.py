@@ -176,6 +176,8 @@ class ServerProcess:
 
         When another program has taken a free port in the meantime, other free ports are tried.
         """
+        if self._fixed_ports is not None:
+            self._check_free(self._fixed_ports)
         for attempt in range(BIND_ATTEMPTS):
             self.ports = self._fixed_ports or self._reserve()
             try:
@@ -185,6 +187,17 @@ class ServerProcess:
                 lost_port = any(text in str(failure).lower() for text in _BIND_FAILURES)
                 if self._fixed_ports or not lost_port or attempt == BIND_ATTEMPTS - 1:
                     raise
+
+    def _check_free(self, ports: Ports) -> None:
+        """Raise ServerFailed if another program listens on a port: its answers would be taken for our server's."""
+        for port in (ports.http, ports.grpc, ports.metrics):
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as error:
+                    reason = (error.strerror or str(error)).lower()
+                    raise ServerFailed(f"{self.name} did not start: port {port}: {reason}") from None
 
     def _reserve(self) -> Ports:
         self._release()

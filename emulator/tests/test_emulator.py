@@ -149,6 +149,16 @@ def test_starting_twice_is_an_error(repository: Path) -> None:
         assert infer(triton.url) == [42]
 
 
+@pytest.mark.parametrize("name", ["http_url", "metrics_url"])
+def test_an_address_is_known_from_the_first_start_on(repository: Path, name: str) -> None:
+    triton = Emulator(repository, allow_grpc=False)
+    with pytest.raises(RuntimeError, match="not started"):
+        getattr(triton, name)
+    with triton:
+        address = getattr(triton, name)
+    assert getattr(triton, name) == address
+
+
 def test_a_session_without_an_emulator_around_it_is_an_error(repository: Path) -> None:
     with pytest.raises(RuntimeError, match="not started"):
         Emulator(repository).session()
@@ -169,7 +179,7 @@ def test_a_session_whose_models_do_not_load_is_not_opened(repository: Path, tmp_
             triton.session(repository, model_control_mode="explicit", load_models=("add_one", "none"))
         for thread in set(threading.enumerate()) - before:
             if "add_one" in thread.name:  # only the model's own thread has to end
-                thread.join(5)
+                thread.join(60)
                 assert not thread.is_alive()
         lenient = triton.session(
             repository, model_control_mode="explicit", load_models=("add_one", "none"), exit_on_error=False

@@ -116,7 +116,10 @@ class Emulator:
 
     @property
     def http_url(self) -> str:
-        """The HTTP address, `http://127.0.0.1:port`. Raises RuntimeError if nothing listens there."""
+        """The HTTP address, `http://127.0.0.1:port`; after `stop` the one that the emulator had.
+
+        Raises RuntimeError before the first start, and if HTTP is turned off.
+        """
         return f"http://{_known(self._server.http_address)}"
 
     @property
@@ -129,7 +132,7 @@ class Emulator:
         """The gRPC address as `tritonclient.grpc` takes it, `127.0.0.1:port`.
 
         A call reaches the emulator's own models, or those of the session whose `grpc_headers` it carries. Raises
-        RuntimeError if nothing listens there.
+        RuntimeError as `http_url` does, and if gRPC cannot be served because grpcio is not installed.
         """
         return _known(self._server.grpc_address)
 
@@ -137,7 +140,7 @@ class Emulator:
     def metrics_url(self) -> str:
         """The address of the metrics, `http://127.0.0.1:port/metrics`.
 
-        Raises RuntimeError if nothing listens there.
+        Raises RuntimeError as `http_url` does.
         """
         return f"http://{_known(self._server.metrics_address)}/metrics"
 

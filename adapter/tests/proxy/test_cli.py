@@ -139,7 +139,7 @@ def test_it_serves_and_keeps_its_key_store_next_to_the_config(config: Path) -> N
         made = httpx.post(f"{url}/key/generate", headers=BEARER, json={"key_alias": "x"}).json()
         assert httpx.get(f"{url}/v1/models", headers={"x-api-key": made["key"]}).status_code == 200
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(60)
     with running(config) as (_, url):
         assert httpx.get(f"{url}/v1/models", headers={"x-api-key": made["key"]}).status_code == 200
     assert config.with_name("config.keys.db").exists()
@@ -159,7 +159,7 @@ def test_it_finishes_what_is_under_way_before_it_stops(tmp_path: Path) -> None:
                 json={"model": "m", "messages": [{"role": "user", "content": "hi"}]},
             )
             assert reply.json()["choices"][0]["message"]["content"] == "ok"
-            process.wait(10)
+            process.wait(60)
         assert process.returncode == 0
 
 
@@ -169,7 +169,7 @@ def test_a_stream_continues_to_its_end_while_new_connections_are_refused(tmp_pat
 
     def slowly() -> Iterator[bytes]:
         yield from chunked(event(text_output="begun"), end=False)
-        go_on.wait(10)
+        go_on.wait(60)
         yield from chunked(event(text_output=" and ended"))[1:]
 
     with Upstream() as upstream:
@@ -192,7 +192,7 @@ def test_a_stream_continues_to_its_end_while_new_connections_are_refused(tmp_pat
                 rest = [line for line in lines if line]
             assert " and ended" in rest[0]
             assert rest[-1] == "data: [DONE]"
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
 
 
 def test_a_stream_that_takes_too_long_to_finish_ends_with_an_error(tmp_path: Path) -> None:
@@ -208,16 +208,16 @@ def test_a_stream_that_takes_too_long_to_finish_ends_with_an_error(tmp_path: Pat
                 process.send_signal(signal.SIGTERM)
                 (last,) = [line for line in lines if line]
             assert json.loads(last.removeprefix("data: "))["error"]["code"] == "upstream_unavailable"
-            assert process.wait(10) == 0
-        assert upstream.left.wait(10)
+            assert process.wait(60) == 0
+        assert upstream.left.wait(60)
 
 
 def wait_until_refused(url: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     host, port = url.removeprefix("http://").split(":")
     while time.monotonic() < deadline:
         try:
-            socket.create_connection((host, int(port)), timeout=10).close()
+            socket.create_connection((host, int(port)), timeout=60).close()
         except ConnectionError:  # refused, or reset as the listening socket was closed
             return
     raise AssertionError("new connections are still taken")
@@ -265,7 +265,7 @@ def test_a_request_that_outlasts_the_drain_gets_503_with_retry_after(tmp_path: P
                 json={"model": "m", "messages": [{"role": "user", "content": "hi"}]},
             )
             assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-            process.wait(10)
+            process.wait(60)
             assert process.stderr is not None
             assert "Traceback" not in process.stderr.read()
 
@@ -278,7 +278,7 @@ def test_the_log_holds_no_address_no_key_and_no_message(config: Path) -> None:
             httpx.post(f"{url}/chat/completions", headers=headers, content=body, timeout=30)
         httpx.get(f"{url}/key/info?key=sk-in-the-query", headers=BEARER)
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(60)
         assert process.stderr is not None
         log = process.stderr.read()
     assert "503 upstream_unavailable for model m: req_" in log

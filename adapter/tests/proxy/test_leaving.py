@@ -10,7 +10,7 @@ from triton_adapter.proxy import ProxyServer
 
 def connect(proxy: ProxyServer) -> socket.socket:
     host, port = proxy.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def ask(connection: socket.socket, *, stream: bool) -> None:
@@ -26,7 +26,7 @@ def test_a_client_that_leaves_before_its_answer_cancels_the_request(whole_upstre
         connection = connect(proxy)
         whole_upstream.on_post = connection.close
         ask(connection, stream=False)
-        assert whole_upstream.left.wait(10)
+        assert whole_upstream.left.wait(60)
 
 
 def test_a_client_that_leaves_before_a_streams_first_text_cancels_it(upstream: Upstream) -> None:
@@ -35,7 +35,7 @@ def test_a_client_that_leaves_before_a_streams_first_text_cancels_it(upstream: U
         connection = connect(proxy)
         upstream.on_post = connection.close
         ask(connection, stream=True)
-        assert upstream.left.wait(10)
+        assert upstream.left.wait(60)
 
 
 def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> None:
@@ -46,7 +46,7 @@ def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> No
             seen = b""
             while b'"content":"a"' not in seen:
                 seen += connection.recv(4096)
-        assert upstream.left.wait(10)
+        assert upstream.left.wait(60)
 
 
 def test_a_client_that_left_is_counted_and_the_deployment_is_free_again(upstream: Upstream) -> None:
@@ -55,7 +55,7 @@ def test_a_client_that_left_is_counted_and_the_deployment_is_free_again(upstream
         connection = connect(proxy)
         upstream.on_post = connection.close
         ask(connection, stream=False)
-        assert upstream.left.wait(10)
+        assert upstream.left.wait(60)
         upstream.on_post = lambda: None
         upstream.answer(*chunked(event(text_output="a")))
         with connect(proxy) as again:

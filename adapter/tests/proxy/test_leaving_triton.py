@@ -71,7 +71,7 @@ def test_leaving_before_the_answer_ends_the_generation(proxy: ProxyServer) -> No
     while cancelled(proxy) == before:
         # A client that leaves before Triton has its request cancels nothing there, so the loop tries again.
         assert time.monotonic() < deadline, "no generation was cancelled"
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             while "\ntriton_proxy_requests_in_flight 1\n" not in get(proxy, "/metrics").text:
                 assert time.monotonic() < deadline, "the request is not counted"

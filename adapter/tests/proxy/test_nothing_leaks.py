@@ -96,7 +96,7 @@ def test_nothing_leaks(tmp_path: Path) -> None:
             answers = asked_everything(port, upstream)
         finally:
             process.send_signal(signal.SIGTERM)
-            log, _ = process.communicate(timeout=30)
+            log, _ = process.communicate(timeout=60)
         assert process.returncode == 0
         addresses = (emulator.url.rpartition(":")[2], upstream.url.rpartition(":")[2])
     assert log.count(" 400 chat/completions") > len(BODIES) / 2
@@ -151,7 +151,7 @@ def asked_everything(port: int, upstream: Upstream) -> list[str]:
         b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
         b"\x16\x03\x01",
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(raw)
             found.append(connection.recv(4096).decode())
     return found

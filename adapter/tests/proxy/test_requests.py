@@ -115,7 +115,7 @@ def test_a_body_that_is_too_large_is_413(refusing: ProxyServer, chunked: bool) -
 
 def test_a_client_that_expects_100_is_refused_before_it_sends_its_body(refusing: ProxyServer) -> None:
     host, port = refusing.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}\r\n"
             "Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n"
@@ -176,7 +176,7 @@ def test_a_wrong_method_is_405_with_an_allow_header(
 )
 def test_what_is_not_http_is_400(refusing: ProxyServer, sent: bytes) -> None:
     host, port = refusing.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(sent)
         reply = b"".join(iter(lambda: connection.recv(4096), b""))
     assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -292,7 +292,7 @@ def test_a_request_may_come_byte_by_byte(proxy: ProxyServer) -> None:
         f"POST /chat/completions HTTP/1.1\r\nHost: x\r\nx-api-key: {MASTER}\r\nConnection: close\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     )
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in text.encode():
             connection.sendall(bytes([byte]))
@@ -307,7 +307,7 @@ def test_a_cut_upgrade_header_is_answered_in_http_too(proxy: ProxyServer, name: 
     body = json.dumps({"model": "flat", "messages": HELLO}).encode()
     begin = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}"
     header = f"\r\nConnection: Upgrade\r\n{name}: h2c\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for parts in (header, [header[:35], header[35:]]):
             connection.sendall(begin.encode())
@@ -325,7 +325,7 @@ def test_a_client_that_asks_for_an_upgrade_is_answered_in_http(proxy: ProxyServe
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER}\r\n"
         f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         for _ in range(2):
             connection.sendall(head.encode() + body)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -7,6 +7,8 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import Any
 
 from triton_adapter.errors import ServiceUnavailableError
@@ -24,97 +26,136 @@ class ThreadTransport:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._closed = False
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop
-        self._transport: LoopTransport
-        self._stop: asyncio.Event
+        self._loop: _LoopThread | None = None
 
     def __repr__(self) -> str:
         if self._closed:
             return "<ThreadTransport [CLOSED]>"
         if not self._running():
             return "<ThreadTransport [NOT STARTED]>"
-        return f"<ThreadTransport [RUNNING] {self._transport!r}>"
+        return f"<ThreadTransport [RUNNING] {self._begun().transport!r}>"
 
     def run(self, steps: Steps) -> Any:
         """Drive steps to their result. An exception that interrupts the wait closes the connection in use."""
-        self._begin()
-        return self._wait(self._transport.run(steps))
+        loop = self._begun()
+        return loop.wait(loop.transport.run(steps))
 
     def chunks(self, flow: Flow) -> Iterator[dict[str, Any]]:
         """Yield a streamed answer's chunks as they come."""
-        batches = self._transport.batches(flow)
+        loop = self._begun()
+        batches = loop.transport.batches(flow)
 
         async def following() -> list[dict[str, Any]] | None:
             return await anext(batches, None)
 
         ended = False
         try:
-            while (batch := self._wait(following())) is not None:
+            while (batch := loop.wait(following())) is not None:
                 yield from batch
             ended = True
         finally:
             if not ended:
-                self._post(batches.aclose())  # type: ignore[attr-defined]  # a generator
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.submit(batches.aclose())  # type: ignore[attr-defined]  # a generator
 
     def close(self) -> None:
-        """Close every connection, and give up the calls that are under way. Idempotent."""
+        """Close every connection. Calls that are under way raise an AdapterError or RuntimeError. Idempotent."""
         with self._lock:
             self._closed = True
-            if self._thread is None or not self._thread.is_alive():
-                return
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+            if self._loop is not None:
+                self._loop.stop()
 
     def _running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._loop is not None and self._loop.is_running()
 
-    def _begin(self) -> None:
-        """Start the thread if it does not run. ServiceUnavailableError if there can be no event loop."""
-        if self._running():
-            return
+    def _begun(self) -> "_LoopThread":
+        """The loop, which is started if it does not run. ServiceUnavailableError if there can be no event loop."""
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            return loop
         with self._lock:
             if self._closed:
                 raise RuntimeError("the client is closed")
-            if self._running():
-                return
-            ready = threading.Event()
-            self._transport = LoopTransport()
-            # A daemon, so that a program can end without closing its client.
-            thread = threading.Thread(target=self._main, args=(ready,), name="triton-adapter", daemon=True)
-            thread.start()
-            ready.wait()
-            if not hasattr(self, "_loop"):
-                raise ServiceUnavailableError("no event loop could be made: too many open files?")
-            self._thread = thread  # set last, because other threads read it without the lock
+            if self._loop is None or not self._loop.is_running():
+                self._loop = _LoopThread()
+            return self._loop
+
+
+class _LoopThread:
+    """One event loop in a thread of its own, from its start to its end.
+
+    Raises ServiceUnavailableError if no loop can be made.
+
+    A loop that ends may leave work that it has never begun. So whoever waits for work is told of the end by `_awaited`.
+    """
+
+    def __init__(self) -> None:
+        self.transport = LoopTransport()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        #: what callers wait for
+        self._awaited: set[Future[Any]] = set()
+        self._ended = False
+        ready = threading.Event()
+        # A daemon, so that a program can end without closing its client.
+        self._thread = threading.Thread(target=self._main, args=(ready,), name="triton-adapter", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if self._loop is None:
+            raise ServiceUnavailableError("no event loop could be made: too many open files?")
+
+    def is_running(self) -> bool:
+        """Whether it takes work. It does not after a fork, in the process that has been forked."""
+        return self._thread.is_alive() and not self._ended
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Return or raise what `work` does on the loop. RuntimeError if the loop ends before."""
+        future = self.submit(work)
+        self._awaited.add(future)
+        if self._ended:  # looked at after the addition, which `_main` may have missed
+            future.cancel()
+        try:
+            return future.result()
+        except CancelledError:
+            raise RuntimeError("the client is closed") from None
+        finally:
+            future.cancel()
+            self._awaited.discard(future)
+
+    def submit(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Begin work on the loop. RuntimeError if the loop has ended."""
+        if self._loop is not None and self.is_running():
+            with suppress(RuntimeError):  # the loop is closed
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise RuntimeError("the client is closed")
+
+    def stop(self) -> None:
+        """Close the connections and end the thread. Idempotent."""
+        if self._loop is not None and self._thread.is_alive():
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
 
     def _main(self, ready: threading.Event) -> None:
         try:
             with asyncio.Runner(loop_factory=_make_loop) as runner:
                 runner.run(self._serve(ready))
         except OSError:
-            ready.set()  # `_begin` finds no loop and raises
+            ready.set()  # there is no loop, and whoever waits raises
+        finally:
+            self._ended = True
+            for future in list(self._awaited):
+                future.cancel()
 
     async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         ready.set()
         try:
             await self._stop.wait()
         finally:
-            await self._transport.close()
-
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        finally:
-            future.cancel()
-
-    def _post(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed
-            work.close()
+            self._ended = True
+            await self.transport.close()
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:

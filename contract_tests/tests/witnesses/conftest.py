@@ -19,6 +19,8 @@ CHOSEN = (
     *("explicit/versions", "schedulers/seq"),
 )
 TARGETS = ("emulator", "triton")
+#: what a failing test raises; what pytest's own `fail` and `raises` raise is not an Exception
+FAILURES = (Exception, pytest.fail.Exception)
 
 
 class ReferenceDied(Exception):
@@ -40,13 +42,13 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     targets = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, TritonTarget)]
     try:
         return (yield)
-    except Exception as failure:
+    except FAILURES as failure:
         for target in targets:
             raise_if_dead(target, failure)
         raise
 
 
-def raise_if_dead(target: Target, failure: Exception) -> None:
+def raise_if_dead(target: Target, failure: BaseException) -> None:
     """Raise ReferenceDied if a real server has ended, because that explains the failure."""
     death = target.death(within=DEATH_SECONDS) if isinstance(target, TritonTarget) else None
     if death is not None:
@@ -76,7 +78,7 @@ def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
     target.start(repository, flags)
     try:
         yield target
-    except Exception as failure:
+    except FAILURES as failure:
         raise_if_dead(target, failure)
         raise
     finally:

@@ -76,7 +76,7 @@ def call(address: str, method: str, *pieces: bytes, headers: Mapping[str, str] =
 
 def connect(address: str) -> socket.socket:
     host, _, port = address.partition(":")
-    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection = socket.create_connection((host, int(port)), timeout=60)
     connection.sendall(PREFACE + frame(SETTINGS, 0, b"", stream=0))
     return connection
 

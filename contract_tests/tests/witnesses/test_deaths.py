@@ -10,19 +10,27 @@ from triton_contract.targets import TritonTarget
 from .conftest import BUILTIN, ReferenceDied, serving
 
 
-def fail(*, kill: bool) -> None:
+def fail(failure: BaseException, *, kill: bool) -> None:
     with serving("triton", BUILTIN) as target:
         assert isinstance(target, TritonTarget)
         if kill:
             os.kill(target.server.pid, signal.SIGABRT)
-        raise ConnectionResetError("Socket closed")
+        raise failure
 
 
-def test_a_failure_while_the_server_lives_is_unchanged() -> None:
-    with pytest.raises(ConnectionResetError, match="Socket closed"):
-        fail(kill=False)
+FAILURES = [
+    pytest.param(ConnectionResetError("Socket closed"), id="an exception of the client"),
+    pytest.param(pytest.fail.Exception("Socket closed"), id="a failure that pytest raises"),
+]
 
 
-def test_a_failure_whose_server_has_died_becomes_reference_died() -> None:
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_while_the_server_lives_is_unchanged(failure: BaseException) -> None:
+    with pytest.raises(type(failure), match="Socket closed"):
+        fail(failure, kill=False)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_whose_server_has_died_becomes_reference_died(failure: BaseException) -> None:
     with pytest.raises(ReferenceDied, match="killed by SIGABRT"):
-        fail(kill=True)
+        fail(failure, kill=True)

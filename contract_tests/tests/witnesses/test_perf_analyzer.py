@@ -11,7 +11,7 @@ from triton_contract.reference.wheel import ReferenceUnavailable
 from triton_contract.targets import Target
 
 SHAPE = ("--shape", "INPUT0:16")
-#: length of a window in milliseconds; at least one request must fit into it on a slow machine too
+#: length of a window in milliseconds
 MILLISECONDS = 300
 
 

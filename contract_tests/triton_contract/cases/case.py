@@ -155,6 +155,8 @@ class Step(_Strict):
     edit: Edit | None = None
     pending: dict[str, int] | None = None
     """Wait until so many requests of these models are queued, as the metrics port counts them."""
+    cancel: str | None = None
+    """Cancel the gRPC call that was started in the background under this name."""
     until: Until | None = None
     timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
 
@@ -185,11 +187,12 @@ class Step(_Strict):
             self.read_shared_memory,
             self.edit,
             self.pending,
+            self.cancel,
         ]
         if sum(form is not None for form in forms) != 1:
             raise ValueError(
                 "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit, "
-                "pending"
+                "pending, cancel"
             )
         if not self.path and (chosen or self.headers or self.method):
             raise ValueError("method, headers and body belong to a step with a path")

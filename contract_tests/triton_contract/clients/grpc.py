@@ -42,6 +42,7 @@ class Pending(Protocol):
     """A call that has been started."""
 
     def result(self) -> Exchange: ...
+    def cancel(self) -> None: ...
 
 
 def start(channel: grpc.Channel, step: Rpc) -> Pending:
@@ -71,6 +72,7 @@ class _Unary:
     def __init__(self, step: Rpc, call: Any) -> None:
         self._step = step
         self._call = call
+        self._cancelled = step.cancel_after is not None
 
     def result(self) -> Exchange:
         call = self._call
@@ -78,7 +80,11 @@ class _Unary:
             messages = [call.result()]
         except (grpc.RpcError, grpc.FutureCancelledError):
             messages = []
-        return _exchange(self._step, call, messages)
+        return _exchange(self._step, call, messages, cancelled=self._cancelled)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._call.cancel()
 
 
 class _Stream:
@@ -89,6 +95,7 @@ class _Stream:
         self._received: list[bytes] = []
         self._changed = threading.Condition()
         self._ended = False
+        self._cancelled = step.cancel_after is not None
         self._call = channel.stream_stream(step.full_method)(self._requests(), **options)
 
     def _requests(self) -> Iterator[bytes]:
@@ -121,14 +128,18 @@ class _Stream:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
-        return _exchange(self._step, call, self._received)
+        return _exchange(self._step, call, self._received, cancelled=self._cancelled)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._call.cancel()
 
 
-def _exchange(step: Rpc, call: Any, messages: list[bytes]) -> Exchange:
+def _exchange(step: Rpc, call: Any, messages: list[bytes], *, cancelled: bool) -> Exchange:
     code, details = call.code(), call.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE and any(text in details for text in _BROKEN):
         return Exchange(None, ending="closed", extra=b"\n".join(_lines(step, messages)))
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED or step.cancel_after is not None:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or cancelled:
         details = ""  # grpcio's own text, which differs from run to run
     lines = [json.dumps({"details": details}, ensure_ascii=False).encode()] if details else []
     metadata = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]

@@ -77,7 +77,9 @@ def _unmet_wait(case: Case, expected: Observation) -> str | None:
     answered = [
         step
         for step in case.steps
-        if not (step.in_background or step.edit or step.pending or getattr(step, "close", False))
+        if not (
+            step.in_background or step.edit or step.pending or step.cancel or getattr(step, "close", False)
+        )
     ]
     for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
         response = exchange.response

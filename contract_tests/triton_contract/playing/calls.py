@@ -44,6 +44,9 @@ class Calls:
     def answer_of(self, name: str) -> Exchange:
         return self._background[name].result()
 
+    def cancel(self, name: str) -> None:
+        self._background[name].cancel()
+
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()

@@ -136,8 +136,8 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
         return stage.calls.call(step)
     if step.answer_of is not None and stage.calls.has(step.answer_of):
         return stage.calls.answer_of(step.answer_of)
-    if step.edit is not None:
-        repository_files.change(stage.repository, step.edit)
+    if step.edit is not None or step.cancel is not None:
+        _act(stage, step)
         return None
     if step.pending is not None:
         missed = await_pending(stage.metrics_address(), step.pending, UNTIL_SECONDS)
@@ -162,6 +162,14 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
         stage.background[step.in_background] = (wire, step)
         return None
     return _answer(stage, wire, step)
+
+
+def _act(stage: _Stage, step: Step) -> None:
+    """Do what a step asks for that has no answer."""
+    if step.edit is not None:
+        repository_files.change(stage.repository, step.edit)
+    if step.cancel is not None:
+        stage.calls.cancel(step.cancel)
 
 
 def _answer(stage: _Stage, wire: Wire, step: Step) -> Exchange:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +17,18 @@ DIRECTORY = Path("/dev/shm")  # noqa: S108
 
 @contextmanager
 def present(objects: Iterable[SharedMemory]) -> Iterator[None]:
-    """Create the objects, replacing old ones of the same keys, and remove them at the end."""
+    """Create the objects, replacing old ones of the same keys, and remove them at the end.
+
+    The keys of a case are the same in every run, so of all runs on this machine one at a time has objects.
+    """
+    objects = tuple(objects)
+    if not objects:
+        yield
+        return
+    folder = os.open(DIRECTORY, os.O_RDONLY)
     paths = []
     try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         for each in objects:
             path = DIRECTORY / each.key
             path.unlink(missing_ok=True)
@@ -28,6 +39,7 @@ def present(objects: Iterable[SharedMemory]) -> Iterator[None]:
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
+        os.close(folder)
 
 
 def contents(key: str) -> bytes:

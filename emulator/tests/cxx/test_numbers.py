@@ -99,6 +99,17 @@ def test_stod_knows_nan_and_refuses_what_does_not_fit() -> None:
         stod(".e1")
 
 
+@pytest.mark.parametrize("text", ["1e-310", "-4.9e-324", "1e-400", "1e-99999999999", "0x1p-2000"])
+def test_stod_refuses_what_is_too_small_and_not_exact(text: str) -> None:
+    with pytest.raises(OverflowError):
+        stod(text)
+
+
+@pytest.mark.parametrize("text", ["0x1p-1074", "0e-400", "0.000", "-0x0p-9999", "2.2250738585072014e-308"])
+def test_stod_takes_small_numbers_that_are_exact_or_normal(text: str) -> None:
+    assert abs(stod(text)) < 1e-300
+
+
 def test_conversions_keep_the_lower_bits() -> None:
     assert [to_int32(value) for value in (2**31, -(2**31) - 1, 2**32 + 5)] == [-(2**31), 2**31 - 1, 5]
     assert [to_int64(value) for value in (2**63, -(2**63) - 1, 2**64 + 5)] == [-(2**63), 2**63 - 1, 5]

@@ -207,7 +207,7 @@ def test_an_unknown_session_is_not_found(emulator: Emulator) -> None:
 def test_a_model_learns_at_once_that_its_client_has_gone(tmp_path: Path, how: str) -> None:
     version = add_model(tmp_path, "waits", WAITING_MODEL)
     with Emulator(tmp_path) as emulator, grpc.insecure_channel(emulator.grpc_url) as channel:
-        timeout = 3 if how == "deadline" else 60
+        timeout = 10 if how == "deadline" else 60
         pending = channel.unary_unary(f"{SERVICE}/ModelInfer").future(infer_request("waits"), timeout=timeout)
         _wait_for(version / "started")
         if how == "cancel":
@@ -231,7 +231,7 @@ def test_a_stop_lets_calls_in_flight_finish(tmp_path: Path) -> None:
         while not call(channel, "ServerLive").live:
             pass
         emulator.stop()
-        assert message_class("ModelInferResponse").FromString(pending.result(timeout=10)).model_name == "slow"
+        assert message_class("ModelInferResponse").FromString(pending.result(timeout=60)).model_name == "slow"
 
 
 # --- the channel ---------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def let_the_deadline_pass(streams: list[Stream], channel: grpc.Channel) -> None:
 
 @pytest.mark.parametrize("give_up", [cancel, close_the_channel, let_the_deadline_pass])
 def test_abandoned_streams_leave_no_task_thread_or_stream(emulator: Emulator, give_up: Any) -> None:
-    timeout = 5 if give_up is let_the_deadline_pass else 60
+    timeout = 15 if give_up is let_the_deadline_pass else 60
     with grpc.insecure_channel(emulator.grpc_url) as other:
         assert successes(other) == 0
         before = left(emulator)

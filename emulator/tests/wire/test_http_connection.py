@@ -117,8 +117,15 @@ async def half(scope: dict[str, Any], receive: Any, send: Any) -> None:
             id="garbage after a request",
         ),
         pytest.param([b"\r\n" + GET], "silent", id="an empty line before a request"),
-        pytest.param([b"GET /ask\r\n\r\n"], "silent", id="a request line without a version"),
-        pytest.param([b"FOO /ask\r\n\r\n"], "silent", id="the same with an unknown method"),
+        pytest.param(
+            [b"GET /ask\r\n\r\n"], "after a request line without a version", id="a line without a version"
+        ),
+        pytest.param(
+            [b"FOO /ask\r\n\r\n"],
+            "after a request line without a version",
+            id="the same with an unknown method",
+        ),
+        pytest.param([b"GET /ask\r\n\r\n", b"\r\n"], "silent", id="an empty line after it"),
     ],
 )
 async def test_a_connection_shows_its_state(sent: list[bytes], state: str) -> None:
@@ -150,10 +157,11 @@ async def test_a_client_that_leaves_is_shown() -> None:
     "sent",
     [
         pytest.param([b"\r\n", GET], id="an empty line, then a request"),
-        pytest.param([b"GET /ask\r\n\r\n", GET], id="a line without a version, then a request"),
-        # 2.51: silent here too
-        pytest.param([b"GET /ask\r\n\r\n" + GET], id="both in one piece"),
-        pytest.param([b"GET /ask\r\n\r\ngarbage\r\n\r\n", GET], id="with garbage between"),
+        pytest.param([b"\r\n", b"x"], id="an empty line, then garbage"),
+        pytest.param(
+            [b"GET /ask\r\n\r\n", b"\r\n", GET], id="a line without a version, an empty one, a request"
+        ),
+        pytest.param([b"GET /ask\r\n\r\n", b"\r\n" + GET], id="the last two in one piece"),
     ],
 )
 async def test_a_silent_connection_stays_open_and_answers_nothing(sent: list[bytes]) -> None:
@@ -161,6 +169,75 @@ async def test_a_silent_connection_stays_open_and_answers_nothing(sent: list[byt
         for piece in sent:
             await connection.send(piece)
         assert (connection.state, connection.waiting()) == ("silent", b"(nothing)")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(b"GET /ask\r\n\r\n", id="alone"),
+        pytest.param(b"FOO /ask\r\n\r\n", id="with a method that nobody knows"),
+        pytest.param(b"GET /ask\r\nHost: a\r\n\r\n", id="with a header"),
+        pytest.param(b"GET /ask\r\n\r\n" + GET, id="before a request"),
+        pytest.param(b"GET /ask\r\n\r\ngarbage\r\n\r\n", id="before garbage"),
+    ],
+)
+@pytest.mark.parametrize("more", [[GET], [b"x"], [b" "], [b"\r", GET], [b"\n", GET]])
+async def test_a_line_without_a_version_closes_the_connection_when_more_comes(
+    first: bytes, more: list[bytes]
+) -> None:
+    async with connect(answer) as connection:
+        for piece in (first, *more[:-1]):
+            await connection.send(piece)
+            assert connection.waiting() == b"(nothing)"
+        await connection.send(more[-1])
+        assert await connection.read() == b""
+
+
+async def test_a_line_without_a_version_after_an_answer_before_the_body() -> None:
+    async with connect(early) as connection:
+        await connection.send(b"POST /ask HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await connection.read()
+        await connection.send(b"GET /ask\r\n")
+        assert connection.state.startswith("after a request line without a version")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /ask HTTP/0.9\r\n\r\n",
+        b"GET /ask HTTP/0.8\r\n\r\n",
+        b"FOO /ask HTTP/0.9\r\n\r\n",
+        b"GET /ask HTTP/0",
+    ],
+)
+@pytest.mark.parametrize("before", [[], [GET]], ids=["first", "after a request"])
+async def test_a_version_before_1_closes_the_connection(line: bytes, before: list[bytes]) -> None:
+    async with connect(answer) as connection:
+        for piece in before:
+            await connection.send(piece)
+            await connection.read()
+        await connection.send(line)
+        assert await connection.read() == b""
+
+
+async def test_a_version_before_1_in_two_pieces_closes_the_connection_too() -> None:
+    async with connect(answer) as connection:
+        await connection.send(b"GET /ask HTT")
+        await connection.send(b"P/0.8\r\n\r\n")
+        assert await connection.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [(b"1.0", False), (b"1.1", True), (b"1.2", True), (b"2.0", False), (b"2.1", True), (b"9.9", True)],
+)
+async def test_a_version_that_ends_in_0_closes_by_default(version: bytes, kept: bool) -> None:
+    async with connect(answer) as connection:
+        await connection.send(b"GET /ask HTTP/%b\r\n\r\n" % version)
+        assert (await connection.read()).startswith(b"HTTP/%b 200 OK\r\n" % version)
+        if kept:
+            await connection.send(GET)
+        assert (await connection.read() != b"") == kept
 
 
 async def test_garbage_after_a_request_closes_the_connection_when_more_comes() -> None:

@@ -2,6 +2,9 @@
 
 import math
 import re
+import sys
+from decimal import Decimal
+from fractions import Fraction
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -40,13 +43,14 @@ def atoi(text: str) -> int:
 def stod(text: str) -> float:
     """std::stod: "0x10" is 16.0, "1.5abc" is 1.5.
 
-    Raises ValueError where there is no number, OverflowError where it is too large for a double.
+    Raises ValueError where there is no number, OverflowError where it is too large or too small for a double. Glibc
+    calls a number too small that is below the normal doubles and would be rounded.
     """
     found = _DOUBLE.match(text)
     if found is None:
         raise ValueError(text)
     value = _double(found)
-    if math.isinf(value) and not found["no_number"]:
+    if not found["no_number"] and (math.isinf(value) or _underflows(found, value)):
         raise OverflowError(text)
     return value
 
@@ -65,6 +69,19 @@ def _double(found: re.Match[str]) -> float:
         return float.fromhex(found[1])
     except OverflowError:
         return -math.inf if found[1].startswith("-") else math.inf
+
+
+def _underflows(found: re.Match[str], value: float) -> bool:
+    """Whether the number of a match of `_DOUBLE` is too small; `value` is what it became.
+
+    A hexadecimal number that was rounded to another one than 0 is not found.
+    """
+    if abs(value) >= sys.float_info.min:
+        return False
+    mantissa = re.split("[pP]" if found["hexadecimal"] else "[eE]", found[1])[0]
+    if value == 0:
+        return re.search("[1-9a-fA-F]", mantissa) is not None
+    return not found["hexadecimal"] and Fraction(Decimal(found[1])) != Fraction(value)
 
 
 def to_int32(value: int) -> int:

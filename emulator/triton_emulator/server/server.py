@@ -52,7 +52,7 @@ class Server:
     """The listeners and the sessions of one process, on one event loop.
 
     `root` is the session without a path, `sessions` are the others by their ids. `http_address`, `grpc_address` and
-    `metrics_address` are None until the listener listens, and for one that is turned off.
+    `metrics_address` are None until the listener listens, and for one that is turned off; they stay after `close`.
     """
 
     def __init__(self, settings: Settings) -> None:

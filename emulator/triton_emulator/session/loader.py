@@ -1,7 +1,7 @@
 """Chooses the backend of a model: completes its configuration, and makes a LoadedModel of each version.
 
-This ties the repository, which knows folders, to the backends, which know how models run. `make_repository` hands the
-repository what it needs of them.
+This ties the repository, which knows folders, to the backends, which know how models run. A `Loader` makes the
+repository, and hands it what it needs of them.
 """
 
 import asyncio

@@ -252,7 +252,8 @@ class TritonCycle:
 
 
 def _is_modern(version: bytes) -> bool:
-    return b"1.1" <= version < b"2"
+    """Whether a connection is kept by default: 2.51 looks at the minor number alone."""
+    return not version.endswith(b".0")
 
 
 @lru_cache(maxsize=1024)

@@ -2,8 +2,9 @@
 
 What differs from a server that follows the RFC, each seen on 2.51.0: header names keep the spelling of the
 application; 405 is "Not Allowed"; bytes that are no HTTP close the connection without an answer; only a `Connection`
-value spelled `close` or `keep-alive` (or with capital first letters) counts; a version before 1.1, and from 2 on,
-closes by default and is answered with its own number; a HEAD gets a body. Head and body leave in one write.
+value spelled `close` or `keep-alive` (or with capital first letters) counts; a version is answered with its own number,
+and one that ends in 0 closes by default; 0.1 to 0.9 close without an answer; a HEAD gets a body. Head and body leave in
+one write.
 
 Theory of operation
 ===================
@@ -19,14 +20,16 @@ one unanswered request, because 2.51 never answers a pipelined one.
                          '----IGNORE--> UNANSWERED --END--> BETWEEN
 
 A request is ignored if it is refused (the connection is closed then) or if another one still waits for its answer.
-Three more states stand for what libevhtp does with bytes that are not one proper request after another:
+Four more states stand for what libevhtp does with bytes that are not one proper request after another:
 
 - UPGRADED, after a request with `Upgrade`. It is answered as the plain request that it also is. The parser must see
   the bytes that follow, so they are not looked up among the known heads (below).
 - SPOILT, after a whole request with garbage after it in one read. 2.51 answers the request, and closes the connection
   only when more bytes come.
-- SILENT, after an empty line before a request, or after a request line without a version. 2.51 keeps the connection
-  open and never answers anything on it again. No event leads out of this state.
+- VERSIONLESS, after a request line without a version. 2.51 does not answer, does not read the rest of these bytes, and
+  closes the connection when more come. If they begin with an empty line, it goes to SILENT instead.
+- SILENT, after an empty line before a request. 2.51 keeps the connection open and never answers anything on it again.
+  No event leads out of this state.
 
 Known heads
 -----------
@@ -53,7 +56,10 @@ from triton_emulator.wire.http_cycle import COMPLETE, TritonCycle, finish
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ \r\n]*)(?= HTTP/\d\.\d\r\n)")
 _NO_VERSION = re.compile(rb"[A-Z]+ [^ \r\n]+\r\n")
+#: a request line of version 0, of which the parser reports 0.9 as it does a missing version
+_VERSION_0 = re.compile(rb"[^\r\n]* HTTP/0")
 _CR = 13
+_EMPTY_LINE = (b"\r", b"\n")
 _METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH"})
 #: 2.51: bytes of a header's name or value, and of a request's target, beyond which the connection is dropped
 _TOKEN_LIMIT = 8191
@@ -84,6 +90,7 @@ class Reading(_Member):
     UNANSWERED = "reading a request that gets no answer"
     UPGRADED = "after a request to upgrade"
     SPOILT = "after garbage"
+    VERSIONLESS = "after a request line without a version"
     SILENT = "silent"
 
 
@@ -96,19 +103,21 @@ class Event(_Member):
     END = "it is complete"
     UPGRADE = "it was a request to upgrade"
     GARBAGE = "no HTTP after a complete request"
+    NO_VERSION = "its request line has no version"
     SILENCE = "nothing will be answered any more"
 
 
-BETWEEN, HEAD, BODY, UNANSWERED, UPGRADED, SPOILT, SILENT = Reading
-BEGIN, ACCEPT, IGNORE, END, UPGRADE, GARBAGE, SILENCE = Event
+BETWEEN, HEAD, BODY, UNANSWERED, UPGRADED, SPOILT, VERSIONLESS, SILENT = Reading
+BEGIN, ACCEPT, IGNORE, END, UPGRADE, GARBAGE, NO_VERSION, SILENCE = Event
 
 TRANSITIONS: dict[Reading, dict[Event, Reading]] = {
-    BETWEEN: {BEGIN: HEAD, UPGRADE: UPGRADED, GARBAGE: SPOILT, SILENCE: SILENT},
-    HEAD: {ACCEPT: BODY, IGNORE: UNANSWERED, GARBAGE: SPOILT, SILENCE: SILENT},
-    BODY: {END: BETWEEN, IGNORE: UNANSWERED, SILENCE: SILENT},  # ignored for a trailer that is too long
-    UNANSWERED: {END: BETWEEN, IGNORE: UNANSWERED, GARBAGE: SPOILT, SILENCE: SILENT},
-    UPGRADED: {BEGIN: HEAD, SILENCE: SILENT},
+    BETWEEN: {BEGIN: HEAD, UPGRADE: UPGRADED, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
+    HEAD: {ACCEPT: BODY, IGNORE: UNANSWERED, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
+    BODY: {END: BETWEEN, IGNORE: UNANSWERED, NO_VERSION: VERSIONLESS},  # IGNORE: a trailer is too long
+    UNANSWERED: {END: BETWEEN, IGNORE: UNANSWERED, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
+    UPGRADED: {BEGIN: HEAD, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
     SPOILT: {},  # the next bytes close the connection
+    VERSIONLESS: dict.fromkeys(Event, VERSIONLESS) | {SILENCE: SILENT},
     SILENT: dict.fromkeys(Event, SILENT),
 }
 
@@ -176,6 +185,9 @@ class TritonProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._reading is SILENT:
             return
+        if self._reading is VERSIONLESS:
+            self._read_after_no_version(data)
+            return
         head = blank = body = b""
         if self._reading is BETWEEN and ((last := self.cycle) is None or last.answer is COMPLETE):
             if data[0] == _CR:
@@ -191,6 +203,9 @@ class TritonProtocol(HttpToolsProtocol):
                     cycle.received_whole(body)
                     self._start(cycle)
                     return
+            if _VERSION_0.match(data) is not None:
+                self.transport.close()
+                return
         self._parse(data)
         if self._unstarted is not None:
             cycle, self._unstarted = self._unstarted, None
@@ -198,13 +213,19 @@ class TritonProtocol(HttpToolsProtocol):
                 self._remember(head, len(body), cycle)
             self._start(cycle)
 
+    def _read_after_no_version(self, data: bytes) -> None:
+        if not data.startswith(_EMPTY_LINE):
+            self.transport.close()
+        elif len(data) > 1:
+            self._advance(SILENCE)  # 2.51: not after a line feed or a carriage return alone
+
     def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._advance(UPGRADE)
         except httptools.HttpParserError:
-            if self._reading is SILENT:
+            if self._reading is SILENT or self._reading is VERSIONLESS:
                 return
             if self._unstarted is not None and not self._unstarted.more_body:
                 self._advance(GARBAGE)
@@ -217,7 +238,7 @@ class TritonProtocol(HttpToolsProtocol):
         line = _REQUEST_LINE.match(data) if readable else None
         if line is None:
             if readable and _NO_VERSION.match(data) is not None:
-                self._advance(SILENCE)  # 2.51: after a request line without a version
+                self._advance(NO_VERSION)
             else:
                 self.transport.close()
             return
@@ -282,8 +303,10 @@ class TritonProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
-        if version == "0.9":
-            self._advance(SILENCE)  # the parser's version for a request line without one
+        if version == "0.9":  # the parser's version for a request line without one
+            self._advance(NO_VERSION if self._is_answered() else SILENCE)
+        elif version < "1":
+            self._refuse()
         if self._reading is not HEAD:
             return
         method = self.parser.get_method().decode("ascii")

@@ -69,7 +69,7 @@ def said(executor: python.PythonExecutor, instance: int = 0, *, x: Tensor | None
     request = InferRequest("m", inputs=[x] if x else [])
     call = Call(request, 1, deliver, lambda put, response, final: put(response, final))
     executor.start_worker(instance, lambda: executor.execute([call], instance))
-    assert ended.wait(10)
+    assert ended.wait(60)
     assert done[0] is not None
     return [done[0].error.message] if done[0].error else in_text(done[0])
 
@@ -139,7 +139,7 @@ def test_a_model_that_loops_delays_no_other_and_sees_its_cancellation() -> None:
     others = emulated.ask(case("def execute(requests):\n    return [say(1)]", model="lab_target"))
     assert others == [[[("SAID", "BYTES", (1,), b"\x01\x00\x00\x001")]]]
     looping.cancelled = True
-    assert ended.wait(10)
+    assert ended.wait(60)
     assert answers[0] is not None
     assert in_text(answers[0]) == ["'seen'"]
     emulated.close()

@@ -55,7 +55,7 @@ def answers(executor: Executor, model: str, inputs: Given, parameters: dict[str,
         deliver(response, final)
 
     executor.execute([Call(request, 1, deliver, post)], 0)
-    assert done.wait(10)
+    assert done.wait(60)
     return [
         (response.error.code.name, response.error.message)
         if response.error
