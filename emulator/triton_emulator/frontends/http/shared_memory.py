@@ -5,6 +5,7 @@ from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory
 from triton_emulator.wire.reply import Reply, json_reply
 
 _EMPTY = json_reply(b"")
@@ -31,13 +32,7 @@ def system_register(request: Request) -> Reply:
 
 
 def system_unregister(request: Request) -> Reply:
-    memory = request.session.system_shared_memory
-    name = request.captures.region
-    if name is None:
-        memory.unregister_all()
-    else:
-        memory.unregister(name)
-    return _EMPTY
+    return _unregister(request.session.system_shared_memory, request.captures.region)
 
 
 def cuda_status(request: Request) -> Reply:
@@ -56,8 +51,10 @@ def cuda_register(request: Request) -> Reply:
 
 
 def cuda_unregister(request: Request) -> Reply:
-    memory = request.session.cuda_shared_memory
-    name = request.captures.region
+    return _unregister(request.session.cuda_shared_memory, request.captures.region)
+
+
+def _unregister(memory: SystemSharedMemory | CudaSharedMemory, name: str | None) -> Reply:
     if name is None:
         memory.unregister_all()
     else:
