@@ -42,7 +42,8 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
     recorded = recordings.read(options.version, chosen, folder)
     missing = [case.id for case in chosen if case.id not in recorded]
     if missing:
-        click.echo(f"{len(missing)} cases have no recorded answer, left out (first: {missing[0]})", err=True)
+        count = "1 case has" if len(missing) == 1 else f"{len(missing)} cases have"
+        click.echo(f"{count} no recorded answer, left out (first: {missing[0]})", err=True)
     reference = recorded_reference(recorded, options.version)
     failed = False
     for name in names:
