@@ -93,8 +93,8 @@ def _need(module: str, own: set[str]) -> Need | None:
 
 def _closure(text: str) -> set[Need]:
     requirement = Requirement(text)
-    name = canonicalize_name(requirement.name)
-    found = {(name, ""), *((name, extra) for extra in requirement.extras)}
+    name: str = canonicalize_name(requirement.name)
+    found: set[Need] = {(name, ""), *((name, extra) for extra in requirement.extras)}
     if name == OURS:
         lists = [PROJECT["dependencies"]]
         lists += [PROJECT["optional-dependencies"][extra] for extra in requirement.extras]

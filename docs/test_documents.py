@@ -57,6 +57,12 @@ class TestEveryDocument:
     def test_shows_files_as_blocks_with_a_title(self, document: Path) -> None:
         assert [] == lines_of(document, r"^(?:\$|>) .*<<.*$")
 
+    def test_names_a_file_in_the_text_above_it(self, document: Path) -> None:
+        # GitHub does not show the title of a block.
+        page = document.read_text()
+        files = re.finditer(r'^```\w+ title="([^"]+)"', page, re.MULTILINE)
+        assert [] == [file[1] for file in files if f"`{file[1]}`" not in page[: file.start()]]
+
     def test_names_once_what_its_examples_need_from_pip(self, document: Path) -> None:
         page = document.read_text()
         assert set() == needs(page) - gives(page)
