@@ -32,7 +32,7 @@ from .options import ComparisonOptions, Selection, comparison_options, runnable,
 def run(names: tuple[str, ...], folder: Path, selection: Selection, options: ComparisonOptions) -> None:
     r"""Run the cases against a target and compare with the recorded answers of the real server.
 
-    Needs no real server. Exit code 1 when anything differs that is not a known divergence.
+    Needs no real server. The exit code is 1 when something differs, unless it is a known divergence.
 
     \b
       triton-contract run --target emulator
