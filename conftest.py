@@ -14,7 +14,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from docs.console_examples import ExampleError, Terminal, scratch_checkout, turn
+from docs.console_examples import ExampleError, Terminal, files_of, scratch_checkout, turn
 
 # httpx gives up after 5 seconds without a byte, by one object that is the default of all its functions and clients.
 # A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
@@ -53,7 +53,7 @@ def run_console(example: Example) -> str | None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[CodeBlockParser("console", run_console), PythonCodeBlockParser(), SkipParser()],
+    parsers=[CodeBlockParser("console", run_console), PythonCodeBlockParser(), files_of, SkipParser()],
     patterns=["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["document_terminal"],
 ).pytest()

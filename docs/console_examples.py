@@ -1,5 +1,7 @@
 """Runs the ``console`` examples of a document as a reader would, and compares what the terminal shows.
 
+A block with a title, such as ``yaml title="config.yaml"``, is a file: it is written into the document's folder.
+
 - ``$ command`` is run by bash in the document's own folder; ``> `` continues it on the next line.
 - The lines below it are what it prints (both streams); ``...`` stands for anything.
   Where there are no lines, only the exit code counts.
@@ -18,16 +20,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sybil import Document, Region
+from sybil.example import Example
+from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND_SECONDS = 300
 READY_SECONDS = 120
 TURN = "\0triton-emulator-documents"
 """An address in Linux's abstract namespace: one process at a time can have it, and loses it when it ends."""
+
+# The rest of the opening line of a block that is a file: ```yaml title="config.yaml"
+TITLED = re.compile(r'\w+ +title="(?P<title>[^"\n]+)" *$\n', re.MULTILINE)
 
 
 class ExampleError(AssertionError):
@@ -133,6 +142,18 @@ class Terminal:
             else:
                 self._perform(step)
 
+    def write(self, title: str, text: str) -> None:
+        """Write a file that the document shows; raises `ExampleError` if it would be outside the document's folder."""
+        path = self.folder / title
+        folders = [folder for folder in path.parents if folder.is_relative_to(self.folder)]
+        if Path(title).is_absolute() or ".." in Path(title).parts:
+            raise ExampleError(f"{title!r} is not a file in the document's folder")
+        # The folder holds links to the checkout, which an example must not change.
+        if any(part.is_symlink() for part in (path, *folders)):
+            raise ExampleError(f"{title!r} would change the checkout: choose another name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
     def close(self) -> None:
         """End the servers in reverse order of their start; raises `ExampleError` if one had failed before."""
         failed = [server for server in self.servers if server.process.poll()]
@@ -192,6 +213,24 @@ class Terminal:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def files_of(document: Document) -> Iterable[Region]:
+    """Find the blocks of a document that have a title: each is a file."""
+    for region in RawFencedCodeBlockLexer(TITLED)(document):
+        region.parsed = (region.lexemes["title"], str(region.lexemes["source"]))
+        region.evaluator = write_file
+        yield region
+
+
+def write_file(example: Example) -> str | None:
+    """Write the file; return what is wrong with its name as Sybil's failure text, or None."""
+    terminal: Terminal = example.namespace["document_terminal"]
+    try:
+        terminal.write(*example.parsed)
+    except ExampleError as fault:
+        return str(fault)
+    return None
 
 
 def _difference(step: Step, printed: str, exit_code: int) -> str:

@@ -4,10 +4,17 @@ import re
 import socket
 import sys
 from pathlib import Path
+from typing import Any, Literal, get_origin, get_type_hints
 
 import pytest
+from sybil import Document
 
-from docs.console_examples import ROOT, TURN, ExampleError, Step, Terminal, matches, parse, turn
+from docs.console_examples import ROOT, TURN, ExampleError, Step, Terminal, files_of, matches, parse, turn
+from docs.installs import LINE, OURS, gives, needs
+from triton_emulator import RestrictedApis
+from triton_emulator.cli import command_line
+from triton_emulator.cli.flags import FLAGS
+from triton_emulator.options import EmulatorOptions
 
 DOCUMENTS = sorted(
     [
@@ -42,6 +49,30 @@ class TestEveryDocument:
         languages = {opening.split()[0] if opening else "(none)" for opening in fences[::2]}
         assert set() == languages - RUN - SHOWN
 
+    def test_has_no_more_than_a_title_beside_a_language(self, document: Path) -> None:
+        fences = lines_of(document, r"^ *```+(.*)$")[::2]
+        with_title = rf'({"|".join(SHOWN | {"python"})})( title="[^"]+")?'
+        assert [] == [opening for opening in fences if not re.fullmatch(f"console|{with_title}", opening)]
+
+    def test_shows_files_as_blocks_with_a_title(self, document: Path) -> None:
+        assert [] == lines_of(document, r"^(?:\$|>) .*<<.*$")
+
+    def test_names_a_file_in_the_text_above_it(self, document: Path) -> None:
+        # GitHub does not show the title of a block.
+        page = document.read_text()
+        files = re.finditer(r'^```\w+ title="([^"]+)"', page, re.MULTILINE)
+        assert [] == [file[1] for file in files if f"`{file[1]}`" not in page[: file.start()]]
+
+    def test_names_once_what_its_examples_need_from_pip(self, document: Path) -> None:
+        page = document.read_text()
+        assert set() == needs(page) - gives(page)
+        assert (len(LINE.findall(page)) == 1) == bool(needs(page))
+
+    def test_names_no_distribution_that_its_examples_do_not_need(self, document: Path) -> None:
+        page = document.read_text()
+        named = {re.split(r"\W", word.strip("'"))[0] for line in LINE.findall(page) for word in line.split()}
+        assert set() == named - {name for name, _ in needs(page)} - {OURS.partition("-")[0]}
+
     def test_says_why_where_an_example_is_not_run(self, document: Path) -> None:
         skips = lines_of(document, r"<!-+ *skip: *(?!end)(.*?) *-->")
         assert [] == [skip for skip in skips if not re.search(r'(next|start) .*"[^"]{10,}"', skip)]
@@ -52,6 +83,77 @@ class TestEveryDocument:
     def test_links_to_files_that_exist(self, document: Path) -> None:
         targets = [link.split("#")[0] for link in lines_of(document, r"\]\(([^)\s]+)\)") if "://" not in link]
         assert [] == [target for target in targets if target and not (document.parent / target).exists()]
+
+
+@pytest.mark.parametrize(
+    "page,missing",
+    [
+        pytest.param("`pip install x`\n```python\nimport httpx\n```\n", {("httpx", "")}, id="a module"),
+        pytest.param(
+            '`pip install x`\n```python title="a.py"\nfrom openai import OpenAI\nimport json\n```\n',
+            {("openai", "")},
+            id="a module of a file",
+        ),
+        pytest.param(
+            "`pip install triton-emulator`\n```python\nimport numpy\nimport tritonclient.http\n```\n",
+            {("tritonclient", "http")},
+            id="an extra of a dependency",
+        ),
+        pytest.param(
+            "`pip install 'triton-emulator[adapter]'`\n```python\nfrom triton_adapter.proxy import Proxy\n```\n",
+            {("triton-emulator", "proxy")},
+            id="an extra of ours",
+        ),
+        pytest.param(
+            "`pip install 'triton-emulator[all]'`\n```console\n$ A=b triton-proxy --help | cat\n$ pytest -q\n```\n",
+            {("pytest", "")},
+            id="a program",
+        ),
+        pytest.param(
+            "`pip install 'triton-emulator[contract]'`\n```python\nimport grpc, tritonclient.grpc\n```\n",
+            set(),
+            id="an extra in an extra",
+        ),
+        pytest.param(
+            '```python title="mine.py"\n```\n```python\nimport mine\n```\n', set(), id="a file of the page"
+        ),
+    ],
+)
+def test_what_a_page_needs_is_read_from_its_examples(page: str, missing: set[tuple[str, str]]) -> None:
+    assert missing == needs(page) - gives(page)
+
+
+class TestOptionsTable:
+    """The table of `docs/pytest.md`: each option that is not its flag with underscores."""
+
+    PAGE = (ROOT / "docs" / "pytest.md").read_text()
+    ROWS = re.findall(r"^\| `((\w+)=.*)` \| `(--.*)` \|$", PAGE, re.MULTILINE)
+    OPTIONS = get_type_hints(EmulatorOptions)
+
+    def is_its_flag(self, option: str) -> bool:
+        kind = self.OPTIONS[option]
+        scalar = kind in (str, int, bool, str | Path) or get_origin(kind) is Literal
+        names = {flag.name for flag in FLAGS if not flag.repeats and not flag.deprecated}
+        return scalar and option.replace("_", "-") in names
+
+    def test_has_every_option_with_another_name_or_type(self) -> None:
+        others = [option for option in self.OPTIONS if not self.is_its_flag(option)]
+        assert others == [option for _, option, _ in self.ROWS]
+
+    @pytest.mark.parametrize("written,option,flags", ROWS, ids=[row[1] for row in ROWS])
+    def test_an_option_is_what_its_flags_set(self, written: str, option: str, flags: str) -> None:
+        given: dict[str, Any] = eval(f"dict({written})", {"RestrictedApis": RestrictedApis})  # noqa: S307
+        read = command_line.parse(["--model-control-mode=explicit", *flags.split()]).settings
+        assert given[option] == getattr(read, option)
+
+    def test_the_page_lists_every_flag_that_is_not_an_option(self) -> None:
+        in_rows = {flag for *_, flags in self.ROWS for flag in re.findall(r"--([a-z-]+)=", flags)}
+        rest = {flag.name for flag in FLAGS if flag.name.replace("-", "_") not in self.OPTIONS} - in_rows
+        (listed,) = re.findall(r"refused as options:\n\n```text\n(.*?)```", self.PAGE, re.DOTALL)
+        (second,) = re.findall(r"another flag sets: (.*?)\n\n", self.PAGE, re.DOTALL)
+        unset = {flag.name for flag in FLAGS if not flag.setting} - {"help"}
+        assert set(listed.split()) == unset
+        assert set(re.findall(r"`(.*?)`", second)) == rest - unset - {"help", "model-repository"}
 
 
 def test_a_block_is_commands_and_their_output() -> None:
@@ -120,6 +222,40 @@ def test_one_run_at_a_time_has_the_ports_of_the_documents() -> None:
         pytest.raises(OSError, match="Address already in use"),
     ):
         other.bind(TURN)
+
+
+def test_a_file_is_written_where_the_commands_find_it(terminal: Terminal) -> None:
+    terminal.write("models/m/config.pbtxt", 'backend: "python"\n')
+    terminal.write("models/m/config.pbtxt", 'backend: "onnxruntime"\n')
+    terminal.run('$ cat models/m/config.pbtxt\nbackend: "onnxruntime"')
+
+
+@pytest.mark.parametrize(
+    "title", ["../a.txt", "new/../../a.txt", "linked/a.txt", "linked/new/a.txt", "file.txt"]
+)
+def test_a_file_that_would_change_the_checkout_is_refused(
+    terminal: Terminal, tmp_path_factory: pytest.TempPathFactory, title: str
+) -> None:
+    checkout = tmp_path_factory.mktemp("checkout")
+    (checkout / "file.txt").write_text("as it was")
+    (terminal.folder / "linked").symlink_to(checkout)
+    (terminal.folder / "file.txt").symlink_to(checkout / "file.txt")
+    for name in (title, str(checkout / "a.txt")):
+        with pytest.raises(ExampleError, match=re.escape(name)):
+            terminal.write(name, "changed")
+    assert [path.read_text() for path in checkout.iterdir()] == ["as it was"]
+
+
+def test_blocks_with_a_title_are_the_files_of_a_document(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(
+        'A file:\n\n```python title="new/a.py"\nraise SystemExit\n\nif 1:\n    pass\n```\n\n'
+        '```yaml\nshown: only\n```\n\n```yaml title="b.yaml"\nkey: value\n```\n'
+    )
+    document = Document.parse(str(tmp_path / "page.md"), files_of)
+    assert [
+        ("new/a.py", "raise SystemExit\n\nif 1:\n    pass\n"),
+        ("b.yaml", "key: value\n"),
+    ] == [example.parsed for example in document.examples()]
 
 
 def test_what_a_command_prints_on_both_streams_is_what_a_reader_sees(terminal: Terminal) -> None:

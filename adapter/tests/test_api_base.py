@@ -38,7 +38,8 @@ def test_an_api_base_says_where_the_model_is(api_base: str, read: ApiBase) -> No
 
 
 @pytest.mark.parametrize(
-    "api_base", ["ftp://h", "http://", "http://h:x/generate", 'http://h/generate"', "http://a b"]
+    "api_base",
+    ["ftp://h", "http://", "http://h:x/generate", 'http://h/generate"', "http://a b", "https//h", "HTTP:/h"],
 )
 def test_an_api_base_that_is_no_url_is_refused(api_base: str) -> None:
     with pytest.raises(BadRequestError) as caught:

@@ -124,7 +124,7 @@ def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
         serve(config, host, given.port, ready, ssl_keyfile=keyfile, ssl_certfile=certfile)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
-        print(f"triton-proxy: {host}:{given.port} cannot be listened on: {reason}", file=sys.stderr)
+        print(f"triton-proxy: cannot listen on {host}:{given.port}: {reason}", file=sys.stderr)
         return 1
     except StoreError as error:
         print(f"triton-proxy: {config.database}: {error}", file=sys.stderr)

@@ -64,7 +64,7 @@ def test_cases_lists_and_filters(cases: Path) -> None:
 
 def test_a_filter_that_fits_nothing_is_an_error(cases: Path) -> None:
     result = invoke("cases", "--cases", cases, "--only", "nothing/*")
-    assert (result.exit_code, result.output) == (1, "Error: no case fits\n")
+    assert (result.exit_code, result.output) == (1, "Error: no case matches\n")
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,10 @@ def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: P
     done = invoke("run", "--target", "triton", "--cases", cases, "--recordings", tmp_path)
     assert done.exit_code == 1
     assert "4 cases have no recorded answer, left out (first: infer/adds)" in done.output
+    done = invoke(
+        "run", "--target", "triton", "--cases", cases, "--recordings", tmp_path, "--only", "infer/adds"
+    )
+    assert "1 case has no recorded answer, left out (first: infer/adds)" in done.output
 
 
 @pytest.mark.parametrize("topic", ["metrics/model-*", "statistics/ensemble/*"])

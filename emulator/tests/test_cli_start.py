@@ -184,7 +184,36 @@ def test_a_port_that_is_taken_is_named_with_its_flag(repository: Path, service: 
 def test_a_number_that_is_no_port_is_refused(repository: Path, port: str) -> None:
     code, printed = run(*FREE_PORTS, f"--model-repository={repository}", f"--http-port={port}")
     assert code == 1
-    assert f"{port} is no port; choose another with --http-port" in printed
+    assert f"{port} is not a port: 0 to 65535; choose another with --http-port" in printed
+
+
+@pytest.mark.parametrize(
+    "service,flag",
+    [("GRPC", "grpc"), ("HTTP", "http"), ("Metrics", "metrics")],
+    ids=["gRPC", "HTTP", "metrics"],
+)
+@pytest.mark.parametrize(
+    "address",
+    [pytest.param("192.0.2.1", id="another machine's"), pytest.param("no address", id="no address")],
+)
+def test_an_address_that_cannot_be_had_is_named_with_its_flag(
+    repository: Path, service: str, flag: str, address: str
+) -> None:
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}", f"--{flag}-address={address}")
+    assert code == 1
+    said = printed.splitlines()[-1]
+    assert f"failed to start {service} service: Unavailable - Socket '{address}:0' " in said
+    assert said.endswith(f'; choose another with --{flag}-address"')
+
+
+def test_an_address_of_the_metrics_that_is_that_of_http_is_named_with_the_flag_of_http(
+    repository: Path,
+) -> None:
+    flags = ["--allow-http=false", "--http-address=192.0.2.1"]
+    code, printed = run(*FREE_PORTS, f"--model-repository={repository}", *flags)
+    assert code == 1
+    assert "failed to start Metrics service: " in printed
+    assert printed.splitlines()[-1].endswith('choose another with --http-address"')
 
 
 def test_the_log_goes_to_a_file(repository: Path, tmp_path: Path) -> None:

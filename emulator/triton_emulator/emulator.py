@@ -94,9 +94,10 @@ class Emulator:
         with Emulator("models") as triton:
             httpx.get(f"{triton.http_url}/v2/health/ready")
 
-    `model_repository` is a folder, or several; without one, the built-in models are served. `options` are
-    tritonserver's flags with underscores (`EmulatorOptions` lists them, `Settings` has their defaults); ports default
-    to free ones.
+    `model_repository` is a folder, or several; without one, the built-in models are served. `options` are named as
+    tritonserver's flags, with underscores; ports default to free ones. `EmulatorOptions` lists them with their types,
+    `Settings` has their defaults. The guide to the pytest fixtures has a table of the options that have other names or
+    types than their flags. Flags of tritonserver that set nothing here are no options.
 
     Raises TypeError for an unknown option. `start` raises PortInUse if a port is taken, SettingsError if an
     `emulator.yaml` cannot be used, StartupError if a model does not load, and TritonError or ValueError if an option's

@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_reported_in_one_line(config: Path) -> None:
             [*command, "--host", "127.0.0.1", "--port", port], capture_output=True, text=True, check=False
         )
     assert found.returncode == 1
-    assert found.stderr == f"triton-proxy: 127.0.0.1:{port} cannot be listened on: Address already in use\n"
+    assert found.stderr == f"triton-proxy: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
@@ -116,7 +116,7 @@ def test_an_address_that_is_not_this_machines_is_reported(
 ) -> None:
     assert main(["--config", str(config), "--host", "192.0.2.1", "--port", "0"]) == 1
     told = capsys.readouterr().err
-    assert told == "triton-proxy: 192.0.2.1:0 cannot be listened on: Cannot assign requested address\n"
+    assert told == "triton-proxy: cannot listen on 192.0.2.1:0: Cannot assign requested address\n"
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,15 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
             ["config.yaml:5: model_list[0].litellm_params.api_base: api_base is not an http or https URL"],
         ),
         (
+            ONE.replace("http://triton:8000", "http//triton:8000"),
+            [
+                (
+                    "config.yaml:5: model_list[0].litellm_params.api_base: api_base is not an http or https URL:"
+                    " it begins with http//, write http://"
+                ),
+            ],
+        ),
+        (
             ONE.replace("http://triton:8000", "os.environ/TRITON_URL"),
             [
                 (
@@ -330,6 +339,10 @@ def test_every_form_of_api_base_is_taken(base: str) -> None:
         (
             ONE + "router_settings:\n  model_group_alias: {gpt-4: other}\n",
             ["config.yaml:7: router_settings.model_group_alias: no model_name is 'other'"],
+        ),
+        (
+            ONE + "general_settings:\n  completion_model: mm\n",
+            ["config.yaml:7: general_settings.completion_model: no model_name is 'mm'; did you mean m?"],
         ),
         (
             ONE + "router_settings:\n  retry_policy: {TimeoutRetries: 3}\n",

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from triton_adapter.errors import BadRequestError, MissingParameterError
 
 _MODEL = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>\d+))?$")
+# A scheme with a slip: taken as a host, `http//triton:8000` would be the path //triton:8000 of the host `http`.
+_SLIP = re.compile(r"https?(//|:/(?!/))", re.IGNORECASE)
 _OPERATION = re.compile(r"/(generate|generate_stream|infer|embeddings)$")
 
 
@@ -42,6 +44,12 @@ def parse_api_base(api_base: str) -> ApiBase:
     if not api_base or not api_base.strip():
         raise MissingParameterError("api_base is required: the URL of the Triton server", param="api_base")
     text = api_base.strip()
+    if slip := _SLIP.match(text):
+        scheme = text[: slip.start(1)].lower()
+        raise BadRequestError(
+            f"api_base is not an http or https URL: it begins with {slip[0]}, write {scheme}://",
+            param="api_base",
+        )
     if "://" not in text:
         text = f"http://{text}"
     try:

@@ -26,7 +26,7 @@ from .options import ComparisonOptions, Selection, comparison_options, runnable,
 def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOptions) -> None:
     r"""Run the cases against two servers side by side and compare every answer.
 
-    Exit code 1 when anything differs that is not a known divergence.
+    The exit code is 1 when something differs, unless it is a known divergence.
 
     \b
       triton-contract diff --target emulator

@@ -63,7 +63,7 @@ class Selection:
         if self.globs or self.ids:
             cases = [case for case in cases if self._has(case.id)]
         if not cases:
-            raise click.ClickException("no case fits")
+            raise click.ClickException("no case matches")
         return cases
 
     def _has(self, case_id: str) -> bool:

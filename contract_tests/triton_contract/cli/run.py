@@ -32,7 +32,7 @@ from .options import ComparisonOptions, Selection, comparison_options, runnable,
 def run(names: tuple[str, ...], folder: Path, selection: Selection, options: ComparisonOptions) -> None:
     r"""Run the cases against a target and compare with the recorded answers of the real server.
 
-    Needs no real server. Exit code 1 when anything differs that is not a known divergence.
+    Needs no real server. The exit code is 1 when something differs, unless it is a known divergence.
 
     \b
       triton-contract run --target emulator
@@ -42,7 +42,8 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
     recorded = recordings.read(options.version, chosen, folder)
     missing = [case.id for case in chosen if case.id not in recorded]
     if missing:
-        click.echo(f"{len(missing)} cases have no recorded answer, left out (first: {missing[0]})", err=True)
+        count = "1 case has" if len(missing) == 1 else f"{len(missing)} cases have"
+        click.echo(f"{count} no recorded answer, left out (first: {missing[0]})", err=True)
     reference = recorded_reference(recorded, options.version)
     failed = False
     for name in names:

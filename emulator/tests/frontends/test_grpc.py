@@ -137,7 +137,7 @@ def test_without_grpcio_it_serves_http_and_says_once_how_to_get_grpc(repository:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "True\nthe emulator is not started, or this listener is turned off\n"
     assert done.stderr == (
-        "WARNING gRPC is not served, as grpcio is not installed: pip install triton-emulator[grpc], "
+        "WARNING gRPC is not served, as grpcio is not installed: pip install 'triton-emulator[grpc]', "
         "or say --allow-grpc=false\n"
     )
 

@@ -192,6 +192,6 @@ def _has_grpc() -> bool:
     if find_spec("grpc") is not None:
         return True
     _LOG.warning(
-        "gRPC is not served, as grpcio is not installed: pip install triton-emulator[grpc], or say --allow-grpc=false"
+        "gRPC is not served, as grpcio is not installed: pip install 'triton-emulator[grpc]', or say --allow-grpc=false"
     )
     return False

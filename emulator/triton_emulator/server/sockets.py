@@ -9,7 +9,7 @@ from triton_emulator.settings import Settings
 
 
 class PortInUse(OSError):
-    """A listener cannot have its address. The message names the flag that chooses another port."""
+    """A listener cannot have its address or its port. The message names the flag that chooses another one."""
 
 
 @dataclass(slots=True)
@@ -25,20 +25,26 @@ class Sockets:
         """Bind what `settings` turn on; with `grpc` false, gRPC is left out. Raises PortInUse.
 
         gRPC binds its port by itself, and clients can connect from then on. So this socket only reserves the port while
-        the models load; `release_grpc` is called just before gRPC binds. A free port (0) needs no reservation.
+        the models load; `release_grpc` is called just before gRPC binds. For a free port (0) only the address counts:
+        gRPC then takes another port.
         """
         sockets = cls()
         try:
-            if grpc and settings.grpc_port:
+            if grpc:
                 reuse = settings.reuse_grpc_port
-                sockets.grpc = _bind("GRPC", settings.grpc_address, settings.grpc_port, "--grpc-port", reuse)
+                sockets.grpc = _bind("grpc", settings.grpc_address, settings.grpc_port, reuse)
             if settings.allow_http:
                 reuse = settings.reuse_http_port
-                sockets.http = _bind("HTTP", settings.http_address, settings.http_port, "--http-port", reuse)
+                sockets.http = _bind("http", settings.http_address, settings.http_port, reuse)
             if settings.allow_metrics:
-                address = settings.metrics_address or settings.http_address
-                port = settings.metrics_port
-                sockets.metrics = _bind("Metrics", address, port, "--metrics-port", reuse=False)
+                own = settings.metrics_address
+                sockets.metrics = _bind(
+                    "metrics",
+                    own or settings.http_address,
+                    settings.metrics_port,
+                    reuse=False,
+                    address_flag="--metrics-address" if own else "--http-address",
+                )
         except BaseException:
             sockets.close()
             raise
@@ -56,7 +62,14 @@ class Sockets:
                 sock.close()
 
 
-def _bind(service: str, address: str, port: int, flag: str, reuse: bool) -> socket.socket:
+#: Listeners as tritonserver's messages name them.
+_SERVICES = {"grpc": "GRPC", "http": "HTTP", "metrics": "Metrics"}
+
+
+def _bind(listener: str, address: str, port: int, reuse: bool, address_flag: str = "") -> socket.socket:
+    """Bind a listener's socket. `address_flag` is the flag that chose its address, by default the listener's own."""
+    failed = f"failed to start {_SERVICES[listener]} service"
+    port_flag = f"--{listener}-port"
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,11 +80,14 @@ def _bind(service: str, address: str, port: int, flag: str, reuse: bool) -> sock
     except OSError as fault:
         sock.close()
         why = "already in use" if fault.errno == errno.EADDRINUSE else str(fault.strerror or fault)
-        text = f"failed to start {service} service: Unavailable - Socket '{address}:{port}' {why}"
-        raise PortInUse(f"{text}; choose another with {flag}") from None
+        # gaierror: the address is not one, or a name that is not known.
+        wrong_address = isinstance(fault, socket.gaierror) or fault.errno == errno.EADDRNOTAVAIL
+        flag = (address_flag or f"--{listener}-address") if wrong_address else port_flag
+        text = f"{failed}: Unavailable - Socket '{address}:{port}' {why}; choose another with {flag}"
+        raise PortInUse(text) from None
     except OverflowError:
         sock.close()
         raise PortInUse(
-            f"failed to start {service} service: {port} is no port; choose another with {flag}"
+            f"{failed}: {port} is not a port: 0 to 65535; choose another with {port_flag}"
         ) from None
     return sock

@@ -76,7 +76,7 @@ def _read(checks: Checks) -> Config | None:
     shared = {**litellm, **routing}
     found = [read_entry(checks, at, item, shared) for at, item in enumerate(top.get("model_list", ()))]
     entries = [entry for entry in found if entry is not None]
-    router = _router(checks, shared, entries)
+    router = _router(checks, shared, entries, general.get("completion_model"))
     _check_callbacks(checks, litellm)
     database = _database(checks, general)
     if checks.mistakes:
@@ -95,7 +95,9 @@ def _read(checks: Checks) -> Config | None:
     )
 
 
-def _router(checks: Checks, given: Values, entries: list[ModelEntry]) -> RouterConfig:
+def _router(
+    checks: Checks, given: Values, entries: list[ModelEntry], completion_model: str | None
+) -> RouterConfig:
     found = {key: given[key] for key in ROUTER if key in given}
     if given.get("disable_cooldowns"):
         found["cooldown_time"] = 0
@@ -114,7 +116,8 @@ def _router(checks: Checks, given: Values, entries: list[ModelEntry]) -> RouterC
         **found,
     )
     if entries and not checks.mistakes:
-        _check_references(checks, config, [*(entry.name for entry in entries), *named])
+        used = [completion_model] if completion_model is not None else []
+        _check_references(checks, config, used, [*(entry.name for entry in entries), *named])
     return config
 
 
@@ -136,8 +139,10 @@ def _retry_policy(checks: Checks, given: Values) -> dict[str, int]:
     return found
 
 
-def _check_references(checks: Checks, config: RouterConfig, known: list[str]) -> None:
-    """Report names in the router's settings that no model and no alias has."""
+def _check_references(
+    checks: Checks, config: RouterConfig, completion_model: list[str], known: list[str]
+) -> None:
+    """Report names in the settings that no model and no alias has."""
     if any("*" in name for name in known):
         return
     uses = {
@@ -145,10 +150,12 @@ def _check_references(checks: Checks, config: RouterConfig, known: list[str]) ->
         "fallbacks": _listed(config.fallbacks),
         "context_window_fallbacks": _listed(config.context_window_fallbacks),
         "default_fallbacks": list(config.default_fallbacks),
+        "completion_model": completion_model,
     }
+    sections = ("router_settings", "litellm_settings", "general_settings")
     for key, names in uses.items():
-        section = (
-            "router_settings" if ("router_settings", key) in checks.document.lines else "litellm_settings"
+        section = next(
+            (name for name in sections if (name, key) in checks.document.lines), "general_settings"
         )
         for name in names:
             if name not in known:
