@@ -219,7 +219,8 @@ class Case(_Strict):
     isolated: bool = False
     crashes_reference: bool = False
     sound_answer: str = ""
-    """A text without which an answer of the reference counts as its death: 2.51 reads it from memory that it freed."""
+    """A text without which the reference's answer counts as its death, and it is asked again: what it answers there depends
+    on luck inside it. It reads a message from memory that it has freed, or its batching thread runs late."""
     note: str = ""
     topic: str = ""
 
