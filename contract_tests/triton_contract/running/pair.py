@@ -34,7 +34,7 @@ DEATHS = 10
 on a busier machine: while it answers a gRPC stream (an assertion of its own, proto_buffer_writer.h:65), and after a
 `pb_utils.load_model` that failed (freeing its message throws; nearly every server within its first few such loads).
 """
-CORRUPT = "it answered from memory that it had freed"
+CORRUPT = "its answer was not the sound one that the case names"
 
 
 class Pair:
