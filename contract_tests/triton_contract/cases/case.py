@@ -219,8 +219,11 @@ class Case(_Strict):
     isolated: bool = False
     crashes_reference: bool = False
     sound_answer: str = ""
-    """A text without which the reference's answer counts as its death, and it is asked again: what it answers there depends
-    on luck inside it. It reads a message from memory that it has freed, or its batching thread runs late."""
+    """A text without which the reference's answer counts as its death, so that it is asked again.
+
+    What it answers there depends on luck inside it: it reads a message from memory that it has freed, or its batching
+    thread runs late.
+    """
     note: str = ""
     topic: str = ""
 
