@@ -31,9 +31,10 @@ class ThreadTransport:
     def __repr__(self) -> str:
         if self._closed:
             return "<ThreadTransport [CLOSED]>"
-        if not self._running():
+        loop = self._running()
+        if loop is None:
             return "<ThreadTransport [NOT STARTED]>"
-        return f"<ThreadTransport [RUNNING] {self._begun().transport!r}>"
+        return f"<ThreadTransport [RUNNING] {loop.transport!r}>"
 
     def run(self, steps: Steps) -> Any:
         """Drive steps to their result. An exception that interrupts the wait closes the connection in use."""
@@ -65,19 +66,19 @@ class ThreadTransport:
             if self._loop is not None:
                 self._loop.stop()
 
-    def _running(self) -> bool:
-        return self._loop is not None and self._loop.is_running()
+    def _running(self) -> "_LoopThread | None":
+        loop = self._loop
+        return loop if loop is not None and loop.is_running() else None
 
     def _begun(self) -> "_LoopThread":
         """The loop, which is started if it does not run. ServiceUnavailableError if there can be no event loop."""
-        loop = self._loop
-        if loop is not None and loop.is_running():
+        loop = self._running()
+        if loop is not None:
             return loop
         with self._lock:
             if self._closed:
                 raise RuntimeError("the client is closed")
-            if self._loop is None or not self._loop.is_running():
-                self._loop = _LoopThread()
+            self._loop = self._running() or _LoopThread()
             return self._loop
 
 
@@ -142,7 +143,7 @@ class _LoopThread:
             with asyncio.Runner(loop_factory=_make_loop) as runner:
                 runner.run(self._serve(ready))
         except OSError:
-            ready.set()  # there is no loop, and whoever waits raises
+            ready.set()  # `__init__` finds no loop and raises
         finally:
             self._ended = True
             for future in list(self._awaited):
