@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from triton_emulator.frontends.asgi import Receive, Send
+from triton_emulator.frontends.asgi import Receive, Send, send_reply
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.threads import LARGE, run_in_thread
 from triton_emulator.protocol.errors import TritonError, internal
 from triton_emulator.protocol.json_dialect import JSONTypeError
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.session.state import SessionState
-from triton_emulator.wire.http_cycle import WHOLE
 from triton_emulator.wire.reply import Reply
 
 
@@ -33,7 +32,7 @@ class Request:
 
     def reply(self, reply: Reply) -> Awaitable[None]:
         """Send the answer. After this has been awaited, the transport has its last byte."""
-        return self.send({"type": WHOLE, "reply": reply})
+        return send_reply(self.send, reply)
 
 
 #: Answers a request.
