@@ -9,12 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from sybil import Sybil
-from sybil.example import Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from docs.console_examples import ExampleError, Terminal, files_of, scratch_checkout, turn
+from docs.console_examples import Terminal, files_of, on_terminal, scratch_checkout, turn
 
 # httpx gives up after 5 seconds without a byte, by one object that is the default of all its functions and clients.
 # A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
@@ -42,18 +41,13 @@ def document_terminal() -> Iterator[Terminal]:
             os.chdir(before)
 
 
-def run_console(example: Example) -> str | None:
-    """Return the difference as Sybil's failure text, or None."""
-    terminal: Terminal = example.namespace["document_terminal"]
-    try:
-        terminal.run(example.parsed)
-    except ExampleError as difference:
-        return str(difference)
-    return None
-
-
 pytest_collect_file = Sybil(
-    parsers=[CodeBlockParser("console", run_console), PythonCodeBlockParser(), files_of, SkipParser()],
+    parsers=[
+        CodeBlockParser("console", on_terminal(Terminal.run)),
+        PythonCodeBlockParser(),
+        files_of,
+        SkipParser(),
+    ],
     patterns=["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["document_terminal"],
 ).pytest()

@@ -20,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sybil import Document, Region
 from sybil.example import Example
@@ -219,18 +220,21 @@ def files_of(document: Document) -> Iterable[Region]:
     """Find the blocks of a document that have a title: each is a file."""
     for region in RawFencedCodeBlockLexer(TITLED)(document):
         region.parsed = (region.lexemes["title"], str(region.lexemes["source"]))
-        region.evaluator = write_file
+        region.evaluator = on_terminal(lambda terminal, file: terminal.write(*file))
         yield region
 
 
-def write_file(example: Example) -> str | None:
-    """Write the file; return what is wrong with its name as Sybil's failure text, or None."""
-    terminal: Terminal = example.namespace["document_terminal"]
-    try:
-        terminal.write(*example.parsed)
-    except ExampleError as fault:
-        return str(fault)
-    return None
+def on_terminal(step: Callable[[Terminal, Any], None]) -> Callable[[Example], str | None]:
+    """Make an evaluator of Sybil: it takes a step with what is parsed, and returns an `ExampleError` as its text."""
+
+    def evaluate(example: Example) -> str | None:
+        try:
+            step(example.namespace["document_terminal"], example.parsed)
+        except ExampleError as fault:
+            return str(fault)
+        return None
+
+    return evaluate
 
 
 def _difference(step: Step, printed: str, exit_code: int) -> str:

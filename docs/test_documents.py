@@ -10,7 +10,7 @@ import pytest
 from sybil import Document
 
 from docs.console_examples import ROOT, TURN, ExampleError, Step, Terminal, files_of, matches, parse, turn
-from docs.installs import LINE, OURS, gives, needs
+from docs.installs import BLOCK, LINE, OURS, gives, needs
 from triton_emulator import RestrictedApis
 from triton_emulator.cli import command_line
 from triton_emulator.cli.flags import FLAGS
@@ -60,8 +60,8 @@ class TestEveryDocument:
     def test_names_a_file_in_the_text_above_it(self, document: Path) -> None:
         # GitHub does not show the title of a block.
         page = document.read_text()
-        files = re.finditer(r'^```\w+ title="([^"]+)"', page, re.MULTILINE)
-        assert [] == [file[1] for file in files if f"`{file[1]}`" not in page[: file.start()]]
+        files = [block for block in BLOCK.finditer(page) if block[2]]
+        assert [] == [file[2] for file in files if f"`{file[2]}`" not in page[: file.start()]]
 
     def test_names_once_what_its_examples_need_from_pip(self, document: Path) -> None:
         page = document.read_text()
