@@ -118,7 +118,7 @@ def test_nothing_outlives_a_user_that_was_killed() -> None:
 
 
 def runs(pid: str) -> bool:
-    """Whether the process exists and is no zombie. A zombie has no command line."""
+    """Whether the process exists and is not a zombie. A zombie has no command line."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except OSError:

@@ -43,8 +43,8 @@ def atoi(text: str) -> int:
 def stod(text: str) -> float:
     """std::stod: "0x10" is 16.0, "1.5abc" is 1.5.
 
-    Raises ValueError where there is no number, OverflowError where it is too large or too small for a double. Glibc
-    calls a number too small that is below the normal doubles and would be rounded.
+    Raises ValueError if there is no number, and OverflowError if it is too large or too small for a double. For glibc a
+    number is too small if it is below the normal doubles and would be rounded.
     """
     found = _DOUBLE.match(text)
     if found is None:

@@ -116,8 +116,7 @@ def _router(
         **found,
     )
     if entries and not checks.mistakes:
-        used = [completion_model] if completion_model is not None else []
-        _check_references(checks, config, used, [*(entry.name for entry in entries), *named])
+        _check_references(checks, config, completion_model, [*(entry.name for entry in entries), *named])
     return config
 
 
@@ -140,7 +139,7 @@ def _retry_policy(checks: Checks, given: Values) -> dict[str, int]:
 
 
 def _check_references(
-    checks: Checks, config: RouterConfig, completion_model: list[str], known: list[str]
+    checks: Checks, config: RouterConfig, completion_model: str | None, known: list[str]
 ) -> None:
     """Report names in the settings that no model and no alias has."""
     if any("*" in name for name in known):
@@ -150,7 +149,7 @@ def _check_references(
         "fallbacks": _listed(config.fallbacks),
         "context_window_fallbacks": _listed(config.context_window_fallbacks),
         "default_fallbacks": list(config.default_fallbacks),
-        "completion_model": completion_model,
+        "completion_model": [] if completion_model is None else [completion_model],
     }
     sections = ("router_settings", "litellm_settings", "general_settings")
     for key, names in uses.items():
