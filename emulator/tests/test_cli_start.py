@@ -265,7 +265,10 @@ def test_a_model_that_fails_is_tried_again_as_often_as_asked(repository: Path) -
             "--grpc-header-forward-pattern=(",
             "--grpc-header-forward-pattern is no regular expression: missing )",
         ),
-        ("--emulator-config=/nonexistent.yaml", "/nonexistent.yaml:1: there is no such file"),
+        (
+            "--emulator-config=/nonexistent.yaml",
+            "/nonexistent.yaml: there is no such file; --emulator-config (emulator_config) names it",
+        ),
     ],
     ids=["a pattern for HTTP", "a pattern for gRPC", "a file of settings"],
 )
@@ -301,4 +304,19 @@ def test_requests_that_outlast_the_exit_timeout_make_the_end_a_failure(
             begun.open().close()
             code, printed = server.end(signal.SIGTERM)
     assert code == 1
+    assert "the end does not wait any longer for model 'stuck' version 1: requests in flight: 1" in printed
     assert '"failed to stop server: Internal - Exit timeout expired. Exiting immediately."' in printed
+
+
+SWITCHING_MODEL = MODEL.replace(
+    "    def execute", "    def initialize(self, args):\n        {body}\n\n    def execute"
+)
+
+
+def test_threads_take_turns_each_millisecond(repository: Path, tmp_path: Path) -> None:
+    """With Python's 5 ms, gRPC waits that long for each message beside a model that computes."""
+    seen = tmp_path / "seen"
+    body = f"import sys; open({str(seen)!r}, 'w').write(str(sys.getswitchinterval()))"
+    add_model(repository, "switching", model=SWITCHING_MODEL.format(body=body))
+    with running(f"--model-repository={repository}"):
+        assert seen.read_text() == "0.001"

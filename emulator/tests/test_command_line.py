@@ -1,7 +1,9 @@
 """The command line: its settings, and its refusals, which have tritonserver's words."""
 
+import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -9,8 +11,9 @@ from triton_contract.reference.installation import Installation
 from triton_contract.reference.pytest_support import require_reference
 from triton_emulator.cli.command_line import CommandLine, HelpAsked, UsageError, parse
 from triton_emulator.cli.flag import Use
-from triton_emulator.cli.flags import FLAGS
+from triton_emulator.cli.flags import flags
 from triton_emulator.cli.main import main
+from triton_emulator.protocol.personality import personality
 from triton_emulator.settings import RestrictedApis, Settings
 
 # Every line ends with a flag that is refused, so that the real server stops quickly too.
@@ -182,7 +185,7 @@ def real() -> Installation:
 
 
 def run(real: Installation, arguments: list[str]) -> tuple[int, str]:
-    command = [str(real.binary), *arguments]
+    command = [*real.program, *arguments]
     ended = subprocess.run(
         command,
         env=real.environment,
@@ -219,7 +222,7 @@ def printed(error: UsageError, program: str, usage: str) -> str:
 )
 def test_refused_in_the_words_of_the_real_server(real: Installation, real_usage: str, line: str) -> None:
     arguments = shlex.split(line)
-    assert run(real, arguments) == (1, printed(refusal(arguments), str(real.binary), real_usage))
+    assert run(real, arguments) == (1, printed(refusal(arguments), real.program[0], real_usage))
 
 
 @pytest.mark.parametrize("line", lines(ACCEPTED))
@@ -227,12 +230,12 @@ def test_accepted_as_by_the_real_server(real: Installation, real_usage: str, lin
     arguments = [*shlex.split(line), SENTINEL]
     ours = refusal(arguments)
     assert ours.before == f"unrecognized option '{SENTINEL}'"
-    assert run(real, arguments) == (1, printed(ours, str(real.binary), real_usage))
+    assert run(real, arguments) == (1, printed(ours, real.program[0], real_usage))
 
 
 def test_every_flag_of_the_real_server_is_known_in_its_order_and_none_is_added(real_usage: str) -> None:
     names = [line.split()[0][2:] for line in real_usage.splitlines() if line.startswith("  --")]
-    assert [flag.name for flag in FLAGS if flag.use is not Use.OURS] == names
+    assert [flag.name for flag in flags(personality("2.51.0")) if flag.use is not Use.OURS] == names
 
 
 def test_every_flag_takes_an_argument_where_the_real_one_does(real_usage: str) -> None:
@@ -241,7 +244,9 @@ def test_every_flag_takes_an_argument_where_the_real_one_does(real_usage: str) -
         for line in real_usage.splitlines()
         if line[:4] == "  --"
     }
-    assert {flag.name: flag.hint for flag in FLAGS if flag.use is not Use.OURS} == hints
+    assert {
+        flag.name: flag.hint for flag in flags(personality("2.51.0")) if flag.use is not Use.OURS
+    } == hints
 
 
 def test_an_empty_command_line_gives_the_defaults() -> None:
@@ -324,10 +329,57 @@ def test_our_own_flags_take_no_abbreviation_so_that_those_of_the_real_server_kee
 
 
 def test_an_unknown_version_is_refused() -> None:
-    assert (
-        refusal(["--triton-version=2.71.0"]).after
-        == 'Bad option: "--triton-version".\ninvalid argument for --triton-version\n'
+    assert refusal(["--triton-version=2.40.0"]).after.startswith(
+        "Bad option: \"--triton-version\".\n--triton-version knows no tritonserver '2.40.0'; it is one of 2.41.0, "
     )
+
+
+@pytest.mark.parametrize("version", ["2.59.0", "2.72.0"])
+@pytest.mark.parametrize("size", ["0", "-1"])
+def test_the_size_of_an_input_is_above_0_where_triton_has_the_flag(version: str, size: str) -> None:
+    for arguments in (
+        [f"--http-max-input-size={size}", f"--triton-version={version}"],
+        [f"--triton-version={version}", f"--http-max-input-size={size}"],
+    ):
+        assert (
+            refusal(arguments).after
+            == 'Bad option: "--http-max-input-size".\nError: --http-max-input-size must be greater than 0.\n'
+        )
+
+
+@pytest.mark.parametrize("version", ["2.51.0", "2.58.0"])
+def test_a_size_of_0_is_no_limit_where_triton_has_no_such_flag(version: str) -> None:
+    line = parse([f"--triton-version={version}", "--http-max-input-size=0"])
+    assert line.settings.http_max_input_size == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "before", "first"),
+    [
+        ("model-load-retry-count=1", "2.41.0", "2.42.0"),
+        ("grpc-max-connection-age=1000", "2.41.0", "2.42.0"),
+        ("grpc-max-connection-age-grace=1000", "2.41.0", "2.42.0"),
+        ("model-config-name=large", "2.45.0", "2.46.0"),
+        ("enable-peer-access=true", "2.46.0", "2.47.0"),
+    ],
+)
+def test_a_version_refuses_the_flags_that_came_after_it(flag: str, before: str, first: str) -> None:
+    assert refusal([f"--{flag}", f"--triton-version={before}"]).before == f"unrecognized option '--{flag}'"
+    assert parse([f"--{flag}", f"--triton-version={first}"]).settings.triton_version == first
+
+
+def test_a_prefix_is_not_ambiguous_for_flags_that_a_version_does_not_have() -> None:
+    assert parse(["--model-load-r=3"]).settings.model_load_retry_count == 3
+    assert refusal(["--model-load-r=3", "--triton-version=2.41.0"]).before == (
+        "unrecognized option '--model-load-r=3'"
+    )
+
+
+def test_until_2_46_a_model_to_load_needs_no_control_mode() -> None:
+    assert refusal(["--load-model=a", "--triton-version=2.47.0"]).after == (
+        "Error: Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
+    )
+    assert parse(["--load-model=a", "--triton-version=2.46.0"]).settings.model_control_mode == "none"
 
 
 def test_help_wins_over_a_later_fault() -> None:
@@ -339,7 +391,7 @@ def test_help_is_no_failure_and_shows_every_flag(capsys: pytest.CaptureFixture[s
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert [line.split()[0][2:] for line in shown.splitlines() if line.startswith("  --")] == [
-        f.name for f in FLAGS
+        f.name for f in flags(personality("2.51.0"))
     ]
     assert all(len(line.expandtabs()) <= 120 for line in shown.splitlines())
 
@@ -348,14 +400,39 @@ def test_help_says_what_has_no_effect(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["--help"]) == 0
     entries = capsys.readouterr().out.split("\n  --")[1:]
     silent = {entry.split()[0] for entry in entries if "Has no effect here." in " ".join(entry.split())}
-    assert silent == {flag.name for flag in FLAGS if flag.use is Use.IGNORED}
-    assert {"rate-limit", "rate-limit-resource", "backend-config", "host-policy"} <= silent
+    assert silent == {flag.name for flag in flags(personality("2.51.0")) if flag.use is Use.IGNORED}
+    assert {"rate-limit", "rate-limit-resource", "host-policy"} <= silent
 
 
-def test_a_refusal_is_printed_last(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([SENTINEL]) == 1
-    shown = capsys.readouterr().err.splitlines()
-    assert shown[-1].endswith(f": unrecognized option '{SENTINEL}'")
-    assert shown[0] == shown[-1]
-    assert main(["--http-port=x"]) == 1
-    assert capsys.readouterr().err.endswith('Bad option: "--http-port".\nInvalid option value. Got x\n\n\n')
+@pytest.mark.parametrize(
+    "value, ignored",
+    [
+        ("default-max-batch-size=8", ()),
+        ("onnxruntime,default-max-batch-size=8", ()),
+        ("onnxruntime,enable-global-threadpool=1", ("backend-config",)),
+    ],
+)
+def test_one_setting_of_backends_has_an_effect(value: str, ignored: tuple[str, ...]) -> None:
+    assert parse([f"--backend-config={value}"]).settings.ignored_flags == ignored
+
+
+@pytest.mark.parametrize(
+    ("argument", "printed"),
+    [
+        ("--htp-port=1", "pytest: unrecognized option '--htp-port=1'\nDid you mean --http-port?\n"),
+        (SENTINEL, f"pytest: unrecognized option '{SENTINEL}'\n"),
+        ("--http-port=x", 'Bad option: "--http-port".\nInvalid option value. Got x\n'),
+        ("--model-store", "pytest: option '--model-store' requires an argument\n"),
+    ],
+)
+def test_a_refusal_is_short_and_names_the_nearest_flag(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argument: str, printed: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    assert main([argument]) == 1
+    assert capsys.readouterr().err == f"{printed}pytest --help lists all flags.\n"
+
+
+def test_the_version_names_the_triton_that_the_program_acts_as(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"triton-emulator \d+\.\d+\.\d+ \(Triton 2\.51\.0\)\n", capsys.readouterr().out)

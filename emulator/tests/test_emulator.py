@@ -1,11 +1,18 @@
 """The emulator inside a program: started, used through its URLs, stopped."""
 
+import logging
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import grpc
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc
 
 from triton_emulator import Emulator, PortInUse, RestrictedApis, StartupError, TritonError
 
@@ -75,6 +82,35 @@ def test_a_session_has_statistics_of_its_own(repository: Path) -> None:
     assert counts == [1, 0, 0]
 
 
+#: Prints the threads that opened or listed something below the first argument while an emulator and a session started.
+WHO_READS = """
+import sys, threading
+from triton_emulator import Emulator
+
+readers = set()
+
+
+def note(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir") and str(arguments[0]).startswith(sys.argv[1]):
+        readers.add(threading.current_thread().name)
+
+
+sys.addaudithook(note)
+with Emulator(sys.argv[1], allow_grpc=False) as triton, triton.session():
+    pass
+print(*sorted(readers))
+"""
+
+
+def test_the_event_loop_reads_no_file_of_a_repository_that_is_opened(repository: Path) -> None:
+    (repository / "emulator.yaml").write_text("default: {seed: 1}")
+    arguments = [sys.executable, "-c", WHO_READS, str(repository)]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    readers = ended.stdout.split()
+    assert readers
+    assert "triton-emulator" not in readers
+
+
 def test_a_closed_session_is_gone(repository: Path) -> None:
     with Emulator(repository) as triton:
         session = triton.session()
@@ -96,9 +132,79 @@ def test_a_port_that_is_taken_is_named_with_its_flag() -> None:
             Emulator(http_port=port).start()
 
 
-def test_a_model_that_cannot_load_stops_the_start(repository: Path) -> None:
+def test_a_start_that_fails_names_each_model_with_its_reason_and_folder(repository: Path) -> None:
     (repository / "add_one" / "1" / "model.py").write_text("raise ValueError('no such weights')")
-    with pytest.raises(StartupError, match="failed to load all models"):
+    for name, config in (("over", OVER_ADD_ONE), ("broken", "input [{"), ("empty", CONFIG)):
+        (repository / name).mkdir()
+        (repository / name / "config.pbtxt").write_text(config)
+    (repository / "over" / "1").mkdir()
+    with pytest.raises(StartupError) as refused:
+        Emulator(repository).start()
+    first, *lines = str(refused.value).splitlines()
+    assert first == refused.value.summary == "Internal - failed to load all models"
+    found = {(failure.model, failure.version): failure for failure in refused.value.models}
+    assert found.keys() == {("add_one", 1), ("over", None), ("broken", None), ("empty", None)}
+    assert "ValueError: no such weights" in found["add_one", 1].reason
+    assert found["add_one", 1].path == repository / "add_one" / "1"
+    assert lines[0].startswith(f"  model 'add_one' version 1 ({repository}/add_one/1): ")
+    assert f"  model 'empty' ({repository}/empty): it has no version folder, such as 1" in lines
+    assert found["over", None].reason.startswith("Invalid argument: ensemble 'over' depends on 'add_one'")
+
+
+def test_a_verbose_log_shows_requests_as_triton_does(
+    repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with Emulator(repository, log_verbose=1) as triton:
+        infer(triton.http_url)
+        httpx.get(f"{triton.http_url}/nope?x=1")
+        httpx.get(triton.metrics_url)
+        with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
+            assert client.is_server_live()
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("triton_emulator")]
+    told = [re.sub(r"0x0x[0-9a-f]+", "0x0x1", line) for line in ours]
+    assert [line for line in told if line.startswith(("HTTP", "Process", "[request"))] == [
+        "HTTP request: 2 /v2/models/add_one/infer",
+        (
+            "[request id: <id_unknown>] prepared: [0x0x1] request id: , model: add_one, requested version: -1, "
+            "actual version: 1, flags: 0x0, correlation id: 0, batch size: 0, priority: 0, timeout (us): 0\n"
+            "original inputs:\n[0x0x1] input: IN, type: INT32, original shape: [1], batch + shape: [1], shape: [1]\n"
+            "override inputs:\n"
+            "inputs:\n[0x0x1] input: IN, type: INT32, original shape: [1], batch + shape: [1], shape: [1]\n"
+            "original requested outputs:\nrequested outputs:\nOUT\n"
+        ),
+        "HTTP request: 0 /nope",
+        "HTTP error: 0 /nope - 404",
+        "HTTP request: 0 /metrics",
+        "Process for ServerLive, rpc_ok=1, 0 step START",
+    ]
+
+
+#: (where the file lies, what the config says of it) for each file of a model folder that a config names
+NAMED_FILES = {
+    "labels": ("pipe", CONFIG.replace('"OUT"', '"OUT" label_filename: "pipe"')),
+    "a warm-up's input": (
+        "warmup/pipe",
+        CONFIG
+        + """model_warmup { name: "w" batch_size: 1 inputs {
+            key: "IN" value { data_type: TYPE_INT32 dims: 1 input_data_file: "pipe" } } }""",
+    ),
+    "a sequence's first state": (
+        "initial_state/pipe",
+        CONFIG
+        + """sequence_batching { state { input_name: "S" output_name: "T" data_type: TYPE_INT32 dims: 1
+            initial_state { name: "first" data_type: TYPE_INT32 dims: 1 data_file: "pipe" } } }""",
+    ),
+}
+
+
+@pytest.mark.parametrize("file, config", NAMED_FILES.values(), ids=NAMED_FILES)
+def test_a_file_without_an_end_is_refused(repository: Path, file: str, config: str) -> None:
+    """2.51 reads it, and waits for ever."""
+    (repository / "add_one" / "config.pbtxt").write_text(config)
+    (repository / "add_one" / file).parent.mkdir(exist_ok=True)
+    os.mkfifo(repository / "add_one" / file)
+    with pytest.raises(StartupError, match=rf"for read .*/add_one/{file}: it is not a regular file"):
         Emulator(repository).start()
 
 
@@ -217,15 +323,37 @@ def test_addresses_have_the_same_names_on_emulator_and_session(repository: Path)
         assert (triton.url, session.url) == (triton.http_url, session.http_url)
 
 
-def test_a_session_says_how_grpc_reaches_it_instead_of_giving_an_address_that_does_not(
-    repository: Path,
-) -> None:
+def test_an_unmodified_grpc_client_reaches_a_session_at_its_own_address(repository: Path) -> None:
+    with Emulator(repository) as triton, triton.session() as first, triton.session() as second:
+        assert len({triton.grpc_url, first.grpc_url, second.grpc_url}) == 3
+        assert first.grpc_url == first.grpc_url
+        with tritonclient.grpc.InferenceServerClient(first.grpc_url) as client:
+            tensor = tritonclient.grpc.InferInput("IN", [1], "INT32")
+            tensor.set_data_from_numpy(np.array([41], np.int32))
+            assert client.infer("add_one", [tensor]).as_numpy("OUT").tolist() == [42]
+        counts = [
+            httpx.get(f"{url}/v2/models/add_one/stats").json()["model_stats"][0]["inference_count"]
+            for url in (first.http_url, second.http_url, triton.http_url)
+        ]
+        assert counts == [1, 0, 0]
+        with grpc.insecure_channel(first.grpc_url) as channel:
+            live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            assert live(b"")
+            first.close()
+            with pytest.raises(grpc.RpcError) as refused:
+                live(b"")
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(RuntimeError, match=f"session {first.id} is closed"):
+            first.grpc_url  # noqa: B018
+    with pytest.raises(RuntimeError, match="the emulator is not started"):
+        second.grpc_url  # noqa: B018
+
+
+def test_a_session_without_grpc_says_why_it_has_no_address(repository: Path) -> None:
     with Emulator(repository, allow_grpc=False) as triton, triton.session() as session:
-        assert not hasattr(session, "grpc_url")
-        with pytest.raises(
-            AttributeError, match="call the emulator's grpc_url with this session's grpc_headers"
-        ):
-            session.grpc_url  # type: ignore[attr-defined]  # noqa: B018
+        for owner in (triton, session):
+            with pytest.raises(RuntimeError, match=r"gRPC is turned off \(allow_grpc\)"):
+                owner.grpc_url  # noqa: B018
 
 
 def test_a_repr_says_the_state_and_the_addresses(repository: Path) -> None:

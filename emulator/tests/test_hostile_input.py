@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         STREAMING,
         CONFIG % ("FP32", "FP32") + "model_transaction_policy {decoupled: true}",
     )
-    with running(f"--model-repository={folder}") as process:
+    with running(f"--model-repository={folder}", f"--http-max-input-size={64 * MIB}") as process:
         yield process
 
 

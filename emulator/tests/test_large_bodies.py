@@ -44,6 +44,13 @@ def answered_meanwhile(server: Process, sent: bytes) -> tuple[int, bytes, int]:
     return status, body, count
 
 
+def test_a_body_has_no_limit_by_default(server: Process) -> None:
+    document = b'{"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[1],"data":[0.5]}]}'
+    body = document + b" " * (70 << 20)
+    status, answer = server.post("/v2/models/identity_fp32/infer", body)
+    assert (status, json.loads(answer)["outputs"][0]["data"]) == (200, [0.5])
+
+
 def test_others_are_answered_while_a_large_infer_is_read_and_written(server: Process) -> None:
     sent = request("/v2/models/identity_fp32/infer", INFER, "Connection: close")
     status, body, count = answered_meanwhile(server, sent)

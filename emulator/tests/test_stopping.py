@@ -47,6 +47,14 @@ SLOW = (
         open({gone!r}, "w").close()
 """
 )
+NEVER_FINALISED = (
+    GOOD
+    + """
+    def finalize(self):
+        import threading
+        threading.Event().wait()
+"""
+)
 #: starts a thread that never ends and that its process would wait for
 BUSY = (
     GOOD
@@ -162,7 +170,19 @@ def test_a_load_under_way_is_cut_off_at_the_exit_timeout_and_makes_the_end_a_fai
             _, printed = process.communicate()
     assert process.returncode == 1
     assert "successfully unloaded 'good' version 1" in printed
+    assert "the end does not wait any longer for model 'endless' version 1: it is still loading" in printed
     assert '"failed to stop server: Internal - Exit timeout expired. Exiting immediately."' in printed
+
+
+def test_a_model_whose_finalize_never_returns_is_named_at_the_end(repository: Path) -> None:
+    add_model(repository, "endless", NEVER_FINALISED)
+    with command(repository, "--exit-timeout-secs=0") as process:
+        port(process)
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate()
+    assert process.returncode == 1
+    held = "the end does not wait any longer for model 'endless' version 1: its finalize has not returned"
+    assert held in printed
 
 
 @pytest.mark.parametrize("sent", HALF_REQUESTS.values(), ids=HALF_REQUESTS.keys())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from triton_emulator.emulator import Emulator, Session
     from triton_emulator.options import EmulatorOptions, SessionOptions
     from triton_emulator.protocol.errors import Code, TritonError
-    from triton_emulator.server import PortInUse, StartupError
+    from triton_emulator.server import ModelFailure, PortInUse, StartupError
     from triton_emulator.settings import RestrictedApis, Settings
 
 #: Where each public name is defined.
@@ -19,6 +19,7 @@ _MODULES = {
     "Code": "protocol.errors",
     "Emulator": "emulator",
     "EmulatorOptions": "options",
+    "ModelFailure": "server",
     "PortInUse": "server",
     "RestrictedApis": "settings",
     "Session": "emulator",
@@ -33,6 +34,7 @@ __all__ = [
     "Code",
     "Emulator",
     "EmulatorOptions",
+    "ModelFailure",
     "PortInUse",
     "RestrictedApis",
     "Session",

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from triton_emulator.options import (
     EmulatorOptions,
@@ -15,13 +15,14 @@ from triton_emulator.options import (
     check_emulator_options,
     check_session_options,
 )
-from triton_emulator.server import Address, Server, host_and_port, new_loop
+from triton_emulator.server import FINALIZE_SECONDS, Address, Server, State, host_and_port, new_loop, no_grpc
 from triton_emulator.settings import Settings
 
 T = TypeVar("T")
 
-#: What an emulator starts with where no option is given: the defaults of tritonserver, on free ports.
-_DEFAULTS = Settings(http_port=0, grpc_port=0, metrics_port=0)
+#: What an emulator starts with where no option is given: the defaults of tritonserver, on free ports. A test that ends
+#: does not wait for requests that it has left open.
+_DEFAULTS = Settings(http_port=0, grpc_port=0, metrics_port=0, exit_timeout_secs=0)
 
 
 def _known(address: Address | None) -> str:
@@ -33,9 +34,8 @@ def _known(address: Address | None) -> str:
 class Session:
     """Models, statistics, settings and shared memory of their own inside a running emulator.
 
-    `Emulator.session` makes it. HTTP clients reach it at `http_url`, `tritonclient.http` too (without the `http://`).
-    gRPC has no paths: a gRPC client calls the emulator's `grpc_url` and passes `grpc_headers` with each call. A session
-    has no `grpc_url`, as a client that used it without the headers would silently reach the emulator's own models.
+    `Emulator.session` makes it. HTTP clients reach it at `http_url`, `tritonclient.http` too (without the `http://`),
+    gRPC clients at `grpc_url`. It ends at the end of a `with`, or of an `async with`, or by `close`.
     """
 
     def __init__(self, emulator: "Emulator", identifier: str) -> None:
@@ -60,25 +60,33 @@ class Session:
         return self.http_url
 
     @property
+    def grpc_url(self) -> str:
+        """The gRPC address of this session alone, as `tritonclient.grpc` takes it, `127.0.0.1:port`.
+
+        gRPC has no paths, so the session gets a port of its own when this is first asked. Raises RuntimeError if the
+        session is closed, gRPC is turned off, or grpcio is not installed.
+        """
+        return host_and_port(self._emulator._open_grpc(self.id))  # noqa: SLF001  (a session is a part of its emulator)
+
+    @property
     def metrics_url(self) -> str:
         """The address of the session's metrics, `http://127.0.0.1:port/s/<id>/metrics`."""
         return f"{self._emulator.metrics_url.removesuffix('/metrics')}/s/{self.id}/metrics"
 
     @property
     def grpc_headers(self) -> dict[str, str]:
-        """The metadata that sends a gRPC call to this session: the `headers` of `tritonclient.grpc`'s calls."""
+        """The metadata that sends a call to the emulator's `grpc_url` to this session.
+
+        It is what the calls of `tritonclient.grpc` take as `headers`. One channel can so reach many sessions.
+        """
         return {"triton-session": self.id}
 
-    if not TYPE_CHECKING:  # a type checker already reports a name that is not there
-
-        def __getattr__(self, name: str) -> NoReturn:
-            text = f"'Session' object has no attribute {name!r}"
-            if name == "grpc_url":
-                text += ": call the emulator's grpc_url with this session's grpc_headers"
-            raise AttributeError(text, name=name, obj=self)
-
     def close(self) -> None:
-        """Unload the session's models. Closing twice, or after the emulator has stopped, is no error."""
+        """End the session's requests and unload its models.
+
+        Requests in flight are cut off, as by a server that is gone. Closing twice, or after the emulator has stopped,
+        is no error.
+        """
         self._emulator.close_session(self.id)
 
     def __enter__(self) -> Self:
@@ -87,6 +95,12 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await _to_its_end(asyncio.to_thread(self.close))
+
 
 class Emulator:
     """A Triton on free ports of this machine.
@@ -94,14 +108,17 @@ class Emulator:
         with Emulator("models") as triton:
             httpx.get(f"{triton.http_url}/v2/health/ready")
 
+    `async with` starts and stops it without blocking the caller's event loop. A `with` works in a coroutine too, and
+    blocks the loop meanwhile. The emulator runs on an event loop and in a thread of its own.
+
     `model_repository` is a folder, or several; without one, the built-in models are served. `options` are named as
     tritonserver's flags, with underscores; ports default to free ones. `EmulatorOptions` lists them with their types,
     `Settings` has their defaults. The guide to the pytest fixtures has a table of the options that have other names or
     types than their flags. Flags of tritonserver that set nothing here are no options.
 
-    Raises TypeError for an unknown option. `start` raises PortInUse if a port is taken, SettingsError if an
-    `emulator.yaml` cannot be used, StartupError if a model does not load, and TritonError or ValueError if an option's
-    value cannot be used.
+    Raises TypeError for an unknown option and for a value of another type, ValueError for a word or a number that an
+    option does not have. `start` raises PortInUse if a port is taken, SettingsError if an `emulator.yaml` cannot be
+    used, StartupError if a model does not load, and TritonError if an option's value cannot be used.
     """
 
     def __init__(self, *model_repository: str | Path, **options: Unpack[EmulatorOptions]) -> None:
@@ -135,7 +152,10 @@ class Emulator:
         A call reaches the emulator's own models, or those of the session whose `grpc_headers` it carries. Raises
         RuntimeError as `http_url` does, and if gRPC cannot be served because grpcio is not installed.
         """
-        return _known(self._server.grpc_address)
+        server = self._server
+        if server.grpc_address is None and server.state is State.SERVING:
+            raise RuntimeError(no_grpc(self.settings))
+        return _known(server.grpc_address)
 
     @property
     def metrics_url(self) -> str:
@@ -151,7 +171,9 @@ class Emulator:
             raise RuntimeError("the emulator is started already")
         self._loop = new_loop()
         self._server = Server(self.settings)
-        self._thread = threading.Thread(target=self._loop.run_forever, name="triton-emulator", daemon=True)
+        self._thread = threading.Thread(
+            target=_drive, args=(self._loop,), name="triton-emulator", daemon=True
+        )
         self._thread.start()
         try:
             self._run(self._server.start())
@@ -163,18 +185,21 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Finish the requests in flight, unload the models, end the thread. Stopping twice is no error."""
+        """End the requests in flight, unload the models, end the thread. Stopping twice is no error.
+
+        Requests get `exit_timeout_secs` to finish (default: 0), and are cut off then.
+        """
         if self._thread is not None:
             try:
-                self._run(self._server.close())
+                self._run(self._server.close(finalize_timeout=FINALIZE_SECONDS))
             finally:
                 self._end()
 
     def session(self, *model_repository: str | Path, **options: Unpack[SessionOptions]) -> Session:
         """Open a session with models of its own; without arguments, with a fresh copy of this emulator's.
 
-        Raises TypeError for an unknown option, ValueError for one that all sessions share (a port, for example), and
-        what `start` raises if the models do not load.
+        Raises as `Emulator` does, ValueError for an option that all sessions share (a port, for example), and what
+        `start` raises if the models do not load.
         """
         check_session_options(options)
         paths = tuple(str(path) for path in model_repository) or self.settings.model_repositories
@@ -185,6 +210,25 @@ class Emulator:
         """Close a session by its id. One that is closed already is no error."""
         if self._thread is not None:  # else it was closed with the emulator
             self._run(self._server.close_session(identifier))
+
+    def _open_grpc(self, session: str) -> Address:
+        return self._run(self._server.open_grpc(session))
+
+    async def __aenter__(self) -> Self:
+        starting = asyncio.ensure_future(asyncio.to_thread(self.start))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread can't be interrupted, so the emulator is stopped when it has started.
+            await _to_its_end(self._stop_after(starting))
+            raise
+
+    async def _stop_after(self, starting: "asyncio.Future[Self]") -> None:
+        await asyncio.wait((starting,))
+        await asyncio.to_thread(self.stop)
+
+    async def __aexit__(self, *_: object) -> None:
+        await _to_its_end(asyncio.to_thread(self.stop))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -205,15 +249,41 @@ class Emulator:
         return future.result()
 
     def _end(self) -> None:
-        """End the thread and close its event loop."""
+        """End the thread, which closes its event loop."""
         thread, self._thread = self._thread, None
         self._loop.call_soon_threadsafe(self._loop.stop)
         if thread is not None:
             thread.join()
-        if left := asyncio.all_tasks(self._loop):  # of a start that was interrupted
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that must be done, however often this is cancelled; a cancellation is raised when it is done."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as fault:
+            cancelled = fault
+    if cancelled is not None:
+        raise cancelled
+    task.result()
+
+
+def _drive(loop: asyncio.AbstractEventLoop) -> None:
+    """Run an event loop until it is stopped, and close it.
+
+    It is closed on this thread, as the one that stops the emulator may run an event loop itself.
+    """
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        if left := asyncio.all_tasks(loop):  # of a start that was interrupted
             for task in left:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.wait(left))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
+            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()

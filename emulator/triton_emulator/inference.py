@@ -26,23 +26,28 @@ What is to come hangs at these two places. Fault plans are asked where an exchan
 may be what an unknown model answers, too. The journal is folded where it ends: every exchange passes `end`, those that
 were refused as well, and has there its operation, its request, its model and the times of its call.
 
-All methods are to be called on the event loop, but `requested_outputs`, which may be called on any thread.
+All methods are to be called on the event loop, but `prepare` and `requested_outputs`, which may be
+called on any thread.
 """
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from triton_emulator.engine import request_text
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.protocol.classification import classify
-from triton_emulator.protocol.errors import internal, unsupported
-from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.errors import TritonError, internal, unsupported
+from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput, SharedMemoryRef
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.session.shared_memory import Lease
 from triton_emulator.session.state import SessionState
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +143,25 @@ class Exchange:
         self._lease = lease = self.session.system_shared_memory.lease()
         return lease
 
-    def submit(self, request: InferRequest, deliver: Deliver | None = None) -> None:
-        """Validate the request and hand it to the model. Raises TritonError where it is refused.
+    def prepare(self, request: InferRequest) -> Call:
+        """Validate the request and copy what it has in shared memory, for `submit`. Raises TritonError.
+
+        May be called on any thread: a request with much in shared memory would hold up the event loop.
+        """
+        return self.model.prepare(request, self._take)
+
+    def submit(
+        self, request: InferRequest, deliver: Deliver | None = None, prepared: Call | None = None
+    ) -> None:
+        """Validate the request, if it is not `prepared`, and hand it to the model. Raises TritonError if it is refused.
 
         `deliver` gets the responses, the first of them maybe before this returns; without it they wait for `next` or
         `answer`.
         """
         self._deliver = deliver
-        self.call = call = self.model.prepare(request, self._take)
+        self.call = call = prepared or self.model.prepare(request, self._take)
+        if self.session.log_settings.verbose_level:
+            _LOG.debug("%s", request_text.prepared(call, self.model.config))
         try:
             self.model.submit(call)
         except BaseException:
@@ -155,7 +171,12 @@ class Exchange:
     def cancel(self) -> None:
         """Let the model know that the client has gone. Its responses are awaited none the less."""
         if self.call is not None:
-            self.call.cancelled = True
+            self.call.cancel()
+
+    @property
+    def hears_cancellation(self) -> bool:
+        """Whether something waits that ends when the client leaves."""
+        return self.call is not None and self.call.on_cancel is not None
 
     def fail(self) -> None:
         """Count the request as failed although its model has answered it."""
@@ -163,6 +184,11 @@ class Exchange:
             self.call.failed = True
 
     # --- the responses ---
+
+    @property
+    def has_response(self) -> bool:
+        """Whether `next` returns without a wait."""
+        return bool(self._arrived)
 
     async def next(self) -> tuple[InferResponse | None, bool]:
         """The next response (None where only the final flag came) and whether it is the last."""
@@ -178,7 +204,7 @@ class Exchange:
             if response is None:
                 continue
             if response.error is not None:
-                raise response.error
+                raise response.error.copy()
             return response
         raise internal(f"model '{self.model.name}' sent no response")
 
@@ -193,25 +219,37 @@ class Exchange:
         Raises TritonError where shared memory is too small or an output has no classes.
         """
         if request.outputs:
-            response.outputs = [self._requested(request, tensor) for tensor in response.outputs]
+            wanted = {output.name: output for output in reversed(request.outputs)}
+            # 2.51: of two outputs with one name, HTTP makes the first what was asked for, gRPC makes both
+            find = wanted.pop if self.operation.protocol == "http" else wanted.get
+            response.outputs = [
+                self._requested(find(tensor.name, None), tensor) for tensor in response.outputs
+            ]
 
-    def _requested(self, request: InferRequest, tensor: Tensor) -> Tensor:
-        output = next((output for output in request.outputs if output.name == tensor.name), None)
+    def _requested(self, output: RequestedOutput | None, tensor: Tensor) -> Tensor:
         if output is None:
             return tensor
-        ref = output.shared_memory
-        if ref is not None:
-            if tensor.byte_size > ref.byte_size:
-                raise internal(
-                    f"shared memory size specified with the request for output '{tensor.name}' ({ref.byte_size} bytes) "
-                    f"should be at least {tensor.byte_size} bytes to hold the results"
-                )
-            self.session.system_shared_memory.write(ref, tensor.data)
+        if output.shared_memory is not None:
+            try:
+                self._write(tensor, output.shared_memory)
+            except TritonError:
+                if self.operation.protocol == "http":
+                    self.fail()  # 2.51: but not where the tensor has no classes
+                raise
         if output.classification:
             labels = self.model.labels.get(tensor.name, ())
             batching = self.model.config.max_batch_size > 0
-            return classify(tensor, output.classification, labels, batching=batching)
+            limit = self.session.personality.classification_limit
+            return classify(tensor, output.classification, labels, batching=batching, limit=limit)
         return tensor
+
+    def _write(self, tensor: Tensor, ref: SharedMemoryRef) -> None:
+        if tensor.byte_size > ref.byte_size:
+            raise internal(
+                f"shared memory size specified with the request for output '{tensor.name}' ({ref.byte_size} bytes) "
+                f"should be at least {tensor.byte_size} bytes to hold the results"
+            )
+        self.session.system_shared_memory.write(ref, tensor.data)
 
     def _take(self, response: InferResponse | None, final: bool) -> None:
         if final:
@@ -241,11 +279,8 @@ class Exchange:
         if self._ended:
             return
         call = self.call
-        if call is not None and not self._final:
-            call.cancelled = self._abandoned = True
-            self._deliver = None
-            if not call.times.compute_end:  # a model may be done without having said so
-                return
+        if call is not None and not self._final and self._abandon(call):
+            return
         self._ended = True
         self._deliver = None
         if self._lease is not None:
@@ -254,3 +289,11 @@ class Exchange:
             self.session.counts.finish(call, self.model)
 
     __exit__ = end
+
+    def _abandon(self, call: Call) -> bool:
+        """Tell the model that the client has gone; returns whether it is ended, or ends it later."""
+        self._abandoned = True
+        self._deliver = None
+        call.cancel()  # a stand-in that waits answers now, which ends the exchange
+        # a model may be done without having said so
+        return self._ended or not call.times.compute_end

@@ -8,11 +8,13 @@ TypedDicts and not eighty keyword parameters: the parameters of `session` would 
 would be written in three places.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from types import UnionType
+from typing import Any, Literal, TypedDict, get_args, get_origin
 
-from triton_emulator.settings import RestrictedApis
+from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+from triton_emulator.settings import MOST_GPUS, RestrictedApis, TraceLevel, TritonVersion
 
 
 class SessionOptions(TypedDict, total=False):
@@ -40,13 +42,14 @@ class SessionOptions(TypedDict, total=False):
 
     http_header_forward_pattern: str
     http_restricted_apis: tuple[RestrictedApis, ...]
-    http_max_input_size: int
+    http_max_input_size: int | None
     grpc_header_forward_pattern: str
     grpc_restricted_protocols: tuple[RestrictedApis, ...]
+    allow_client_shm: bool | None
 
     metrics_config: tuple[tuple[str, str], ...]
 
-    trace_level: tuple[str, ...]
+    trace_level: tuple[TraceLevel, ...]
     trace_rate: int
     trace_count: int
     trace_log_frequency: int
@@ -60,14 +63,17 @@ class SessionOptions(TypedDict, total=False):
     rate_limit: Literal["off", "execution_count"]
     rate_limit_resources: tuple[tuple[str, int, int], ...]
 
-    triton_version: str
+    triton_version: TritonVersion
+    triton_core_version: TritonVersion
     strict_routes: bool
     default_generate_model: str
     default_infer_model: str
     default_embeddings_model: str
     emulator_config: str | Path
     seed: int
-    simulated_gpus: int
+    simulated_gpus: int | None
+    stand_ins: Literal["all", "configured"]
+    python_process_per_model: bool
 
 
 class EmulatorOptions(SessionOptions, total=False):
@@ -112,16 +118,76 @@ _SESSION = SessionOptions.__annotations__
 
 
 def check_emulator_options(given: Mapping[str, object]) -> None:
-    """Raise TypeError if a name is no option."""
+    """Raise TypeError if a name is no option or a value has another type, ValueError if it is out of range."""
     _refuse_unknown(given, _EMULATOR)
+    _check_values(given)
 
 
 def check_session_options(given: Mapping[str, object]) -> None:
-    """Raise TypeError if a name is no option, ValueError if it is one that all sessions share."""
+    """Raise as `check_emulator_options` does, and ValueError if an option is one that all sessions share."""
     for name in given:
         if name in _EMULATOR and name not in _SESSION:
             raise ValueError(f"{name} is an option of the whole emulator, not of a session")
     _refuse_unknown(given, _SESSION)
+    _check_values(given)
+
+
+#: The least and the largest value of an integer; those that are not here have 32 bits, as the flags.
+_BOUNDS = {
+    "http_max_input_size": (0, INT64_MAX),
+    "seed": (INT64_MIN, INT64_MAX),
+    "simulated_gpus": (0, MOST_GPUS),
+}
+
+
+def _check_values(given: Mapping[str, object]) -> None:
+    for name, value in given.items():
+        wanted: Any = _EMULATOR[name]
+        if get_origin(wanted) is Literal:
+            if not _fits(value, wanted):
+                words = ", ".join(map(repr, get_args(wanted)))
+                raise ValueError(f"{name} is one of {words}, not {value!r}")
+        elif get_origin(wanted) is tuple:
+            _check_elements(name, value, get_args(wanted)[0])
+        elif not _fits(value, wanted):
+            raise TypeError(f"{name} is of the type {_spelt(wanted)}, not {value!r}")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            least, largest = _BOUNDS.get(name, (INT32_MIN, INT32_MAX))
+            if not least <= value <= largest:
+                none = "None or " if _fits(None, wanted) else ""
+                raise ValueError(f"{name} is {none}a number from {least} to {largest}, not {value!r}")
+
+
+def _check_elements(name: str, value: object, wanted: Any) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        example = ", for example ('a', 'b')" if wanted is str else ""
+        raise TypeError(f"{name} is a tuple{example}, not {value!r}")
+    for element in value:
+        if not _fits(element, wanted):
+            raise TypeError(f"each element of {name} is {_spelt(wanted)}, not {element!r}")
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    """Whether a value is of a type: a class, a Literal, a tuple of such types, or a union of them."""
+    kind: object = get_origin(wanted)
+    if kind is Literal:
+        return value in get_args(wanted)
+    if kind is UnionType:
+        return any(_fits(value, one) for one in get_args(wanted))
+    if kind is tuple:
+        parts = get_args(wanted)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+    # bool is an int, too
+    return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+
+
+def _spelt(wanted: Any) -> str:
+    """A type as messages write it: "str", "(str, int)", "'a' or 'b'", "int | None"."""
+    if get_origin(wanted) is Literal:
+        return " or ".join(map(repr, get_args(wanted)))
+    if get_origin(wanted) is tuple:
+        return f"({', '.join(map(_spelt, get_args(wanted)))})"
+    return str(getattr(wanted, "__name__", wanted))
 
 
 def _refuse_unknown(given: Mapping[str, object], known: Mapping[str, object]) -> None:

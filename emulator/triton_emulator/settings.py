@@ -2,15 +2,82 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+#: The most GPUs that a machine can pretend to have.
+MOST_GPUS = 64
+
+
+#: What can be restricted.
+RESTRICTED_CATEGORIES = (
+    "health",
+    "metadata",
+    "inference",
+    "shared-memory",
+    "model-config",
+    "model-repository",
+    "statistics",
+    "trace",
+    "logging",
+)
+TraceLevel = Literal["OFF", "TIMESTAMPS", "TENSORS"]
+#: the releases of `protocol.personality`
+TritonVersion = Literal[
+    "2.41.0",
+    "2.42.0",
+    "2.43.0",
+    "2.44.0",
+    "2.45.0",
+    "2.46.0",
+    "2.47.0",
+    "2.48.0",
+    "2.49.0",
+    "2.50.0",
+    "2.51.0",
+    "2.52.0",
+    "2.53.0",
+    "2.54.0",
+    "2.55.0",
+    "2.56.0",
+    "2.57.0",
+    "2.58.0",
+    "2.59.0",
+    "2.59.1",
+    "2.60.0",
+    "2.61.0",
+    "2.62.0",
+    "2.63.0",
+    "2.64.0",
+    "2.65.0",
+    "2.66.0",
+    "2.67.0",
+    "2.68.0",
+    "2.69.0",
+    "2.70.0",
+    "2.71.0",
+    "2.72.0",
+    "2.73.0",
+    "2.74.0",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class RestrictedApis:
-    """APIs that answer only requests whose header `header` (over gRPC: metadata) has the value `value`."""
+    """APIs that answer only requests whose header `header` (over gRPC: metadata) has the value `value`.
+
+    Raises TypeError if `apis` is no frozenset, ValueError for one that is none of `RESTRICTED_CATEGORIES`.
+    """
 
     apis: frozenset[str]
     header: str
     value: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.apis, frozenset):
+            raise TypeError(f"apis is a frozenset, for example frozenset({{'health'}}), not {self.apis!r}")
+        for api in self.apis:
+            if api not in RESTRICTED_CATEGORIES:
+                raise ValueError(f"apis holds names of {', '.join(RESTRICTED_CATEGORIES)}, not {api!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +114,14 @@ class Settings:
     model_namespacing: bool = False
 
     # HTTP. The default is to listen on this machine only, as this is a test double (tritonserver: 0.0.0.0).
-    # `http_max_input_size` is in bytes.
+    # `http_max_input_size` is in bytes; 0 is no limit, None that of the version: none before 2.59, then 64 MiB.
     allow_http: bool = True
     http_address: str = "127.0.0.1"
     http_port: int = 8000
     reuse_http_port: bool = False
     http_header_forward_pattern: str = ""
     http_restricted_apis: tuple[RestrictedApis, ...] = ()
-    http_max_input_size: int = 64 << 20
+    http_max_input_size: int | None = None
 
     # gRPC.
     allow_grpc: bool = True
@@ -79,6 +146,9 @@ class Settings:
     grpc_max_connection_age: int = 0
     grpc_max_connection_age_grace: int = 0
 
+    # Shared memory of clients; None is what the version does: allowed before 2.68, then not.
+    allow_client_shm: bool | None = None
+
     # Metrics. An empty address means that of HTTP.
     allow_metrics: bool = True
     allow_gpu_metrics: bool = True
@@ -89,7 +159,7 @@ class Settings:
     metrics_config: tuple[tuple[str, str], ...] = ()
 
     # The initial trace settings. `trace_mode_settings` are the mode's other settings, besides file and log frequency.
-    trace_level: tuple[str, ...] = ("OFF",)
+    trace_level: tuple[TraceLevel, ...] = ("OFF",)
     trace_rate: int = 1000
     trace_count: int = -1
     trace_log_frequency: int = 0
@@ -107,13 +177,25 @@ class Settings:
 
     # The emulator's own. `seed` is that of the simulated GPUs' metrics.
     triton_version: str = "2.51.0"
+    # The version of the core and of the Python backend, where it is another than that of the frontends; "" is the same.
+    triton_core_version: str = ""
     strict_routes: bool = False
     default_generate_model: str = ""
     default_infer_model: str = ""
     default_embeddings_model: str = ""
     emulator_config: str | Path = ""
     seed: int = 0
-    simulated_gpus: int = 0
+    # How many GPUs the machine pretends to have; None gives each model those that its config asks for.
+    simulated_gpus: int | None = None
+    # "all": a stand-in answers for every backend that cannot run here; "configured": only where emulator.yaml says so.
+    stand_ins: str = "all"
+    # Whether each instance of a Python model has a process of its own, as in Triton; an emulator.yaml may differ.
+    python_process_per_model: bool = False
 
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())
+
+    @property
+    def core_version(self) -> str:
+        """The version of the core, which is the one that a server reports as its own."""
+        return self.triton_core_version or self.triton_version

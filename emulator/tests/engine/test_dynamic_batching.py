@@ -5,6 +5,7 @@ import pytest
 from emulator.tests.engine.calls import MILLISECOND, call, config, names
 from triton_emulator.engine.schedulers.dynamic import DynamicBatcher
 from triton_emulator.protocol.errors import Code, TritonError
+from triton_emulator.protocol.personality import DEFAULT_VERSION, personality
 
 INPUT = 'input [ { name: "X" data_type: TYPE_INT32 dims: [ -1 ] } ]\n'
 MANY = INPUT + 'input [ { name: "Y" data_type: TYPE_INT32 dims: [ -1 ] optional: true } ]\n'
@@ -14,7 +15,7 @@ def batcher(
     batching: str = "", *, largest: int = 4, inputs: str = INPUT, instances: int = 1
 ) -> DynamicBatcher:
     text = f"max_batch_size: {largest}\n{inputs}dynamic_batching {{ {batching} }}\n"
-    return DynamicBatcher.of(config(text), instances)
+    return DynamicBatcher.of(config(text), instances, personality(DEFAULT_VERSION))
 
 
 PREFERRED_4 = "preferred_batch_size: [ 4 ]"

@@ -12,6 +12,7 @@ from triton_emulator.engine.schedulers.direct import DirectSlots
 from triton_emulator.engine.schedulers.oldest import OldestSlots
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
 from triton_emulator.protocol.errors import Code, TritonError
+from triton_emulator.protocol.personality import personality
 
 CONTROLS = """
   control_input [
@@ -31,7 +32,7 @@ input [ {{ name: "X" data_type: TYPE_INT32 dims: [ -1 ] }} ]
 sequence_batching {{ max_sequence_idle_microseconds: 1000000 {strategy} {more} }}
 """
     made = config(text)
-    controls = Controls.of(made, Path("nowhere"))
+    controls = Controls.of(made, Path("nowhere"), personality("2.51.0"))
     kind = OldestSlots if strategy.startswith("oldest") else DirectSlots
     return SequenceBatcher(made, instances, slots, partial(kind, made, slots, controls))
 

@@ -9,14 +9,15 @@ import pytest
 
 from triton_emulator.protocol.errors import Code, TritonError
 from triton_emulator.protocol.messages import SharedMemoryRef
-from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory
+from triton_emulator.protocol.personality import DEFAULT_VERSION, personality
+from triton_emulator.session.shared_memory import COPY_LIMIT, CudaSharedMemory, SystemSharedMemory
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108
 
 
 @pytest.fixture
 def memory() -> Iterator[SystemSharedMemory]:
-    memory = SystemSharedMemory()
+    memory = SystemSharedMemory(personality("2.51.0"))
     yield memory
     memory.clear()
 
@@ -35,9 +36,14 @@ def refused(call: Callable[..., object], *arguments: object) -> tuple[Code, str]
     return caught.value.code, caught.value.message
 
 
+def read(memory: SystemSharedMemory, ref: SharedMemoryRef) -> bytes:
+    with memory.lease() as lease:
+        return bytes(lease.source(ref).whole())
+
+
 def test_a_region_is_read_at_its_offset(memory: SystemSharedMemory, path: Path) -> None:
     memory.register("in", f"/{path.name}", 0, 64)
-    assert memory.read(SharedMemoryRef("in", 8, 4)) == bytes([8, 9, 10, 11])
+    assert read(memory, SharedMemoryRef("in", 8, 4)) == bytes([8, 9, 10, 11])
 
 
 def test_a_region_is_written_where_the_client_sees_it(memory: SystemSharedMemory, path: Path) -> None:
@@ -51,13 +57,13 @@ def test_an_offset_counts_from_the_start_of_the_region(memory: SystemSharedMemor
         file.seek(4096)
         file.write(b"second page")
     memory.register("page", path.name, 4096, 64)
-    assert memory.read(SharedMemoryRef("page", 7, 4)) == b"page"
+    assert read(memory, SharedMemoryRef("page", 7, 4)) == b"page"
 
 
 def test_an_object_without_a_name_any_more_is_still_there(memory: SystemSharedMemory, path: Path) -> None:
     memory.register("gone", path.name, 0, 64)
     path.unlink()
-    assert memory.read(SharedMemoryRef("gone", 1, 2)) == b"\1\2"
+    assert read(memory, SharedMemoryRef("gone", 1, 2)) == b"\1\2"
 
 
 def test_an_object_that_has_shrunk_is_an_error_and_no_crash(memory: SystemSharedMemory, path: Path) -> None:
@@ -67,10 +73,10 @@ def test_an_object_that_has_shrunk_is_an_error_and_no_crash(memory: SystemShared
         Code.INTERNAL,
         f"shared memory region 'short' can not be used: '{path.name}' has become shorter than what was registered",
     )
-    assert refused(memory.read, SharedMemoryRef("short", 8, 16)) == wanted
+    assert refused(read, memory, SharedMemoryRef("short", 8, 16)) == wanted
     assert refused(memory.write, SharedMemoryRef("short", 8, 16), bytes(16)) == wanted
     assert path.stat().st_size == 16
-    assert memory.read(SharedMemoryRef("short", 8, 8)) == bytes(range(8, 16))
+    assert read(memory, SharedMemoryRef("short", 8, 8)) == bytes(range(8, 16))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,7 @@ def test_a_tensor_stays_inside_its_region(
 ) -> None:
     memory.register("in", path.name, 0, 64)
     ref = SharedMemoryRef("in", offset, size)
-    for call in (memory.check, memory.read):
+    for call in (memory.check, memory.find):
         assert refused(call, ref) == (Code.INVALID_ARG, message)
 
 
@@ -146,11 +152,11 @@ def test_an_empty_tensor_after_the_start_of_a_region_is_allowed(
     memory: SystemSharedMemory, path: Path
 ) -> None:
     memory.register("in", path.name, 0, 64)
-    assert memory.read(SharedMemoryRef("in", 5, 0)) == b""
+    assert read(memory, SharedMemoryRef("in", 5, 0)) == b""
 
 
 def test_an_unknown_region_is_not_found(memory: SystemSharedMemory) -> None:
-    assert refused(memory.read, SharedMemoryRef("nope", 0, 4)) == (
+    assert refused(read, memory, SharedMemoryRef("nope", 0, 4)) == (
         Code.NOT_FOUND,
         "Unable to find shared memory region: 'nope'",
     )
@@ -160,7 +166,7 @@ def test_a_region_is_not_released_while_a_request_uses_it(memory: SystemSharedMe
     memory.register("in", path.name, 0, 64)
     memory.register("idle", "/" + path.name, 0, 64)
     with memory.lease() as lease:
-        lease.read(SharedMemoryRef("in", 0, 4))
+        lease.source(SharedMemoryRef("in", 0, 4)).whole()
         lease.check(SharedMemoryRef("in", 0, 4))
         assert refused(memory.unregister, "in") == (
             Code.INTERNAL,
@@ -199,7 +205,7 @@ def test_no_descriptor_is_left_open(memory: SystemSharedMemory, path: Path) -> N
 
 
 def test_cuda_regions_share_their_names_with_system_regions(memory: SystemSharedMemory, path: Path) -> None:
-    cuda = CudaSharedMemory(memory)
+    cuda = CudaSharedMemory(memory, personality(DEFAULT_VERSION))
     memory.register("taken", path.name, 0, 64)
     assert refused(cuda.register, "taken", bytes(64), 0, 64) == (
         Code.ALREADY_EXISTS,
@@ -215,7 +221,7 @@ def test_cuda_regions_share_their_names_with_system_regions(memory: SystemShared
 
 
 def test_no_cuda_region_is_registered_without_a_gpu(memory: SystemSharedMemory) -> None:
-    cuda = CudaSharedMemory(memory)
+    cuda = CudaSharedMemory(memory, personality(DEFAULT_VERSION))
     assert refused(cuda.register, "c", bytes(64), 0, 64) == (
         Code.INVALID_ARG,
         "failed to register shared memory region: invalid args",
@@ -225,3 +231,48 @@ def test_no_cuda_region_is_registered_without_a_gpu(memory: SystemSharedMemory) 
         "'raw_handle' must be a valid base64 encoded cudaIpcMemHandle_t",
     )
     assert refused(cuda.status, "c") == (Code.NOT_FOUND, "Unable to find cuda shared memory region: 'c'")
+
+
+def test_a_region_is_read_in_parts(memory: SystemSharedMemory, path: Path) -> None:
+    memory.register("in", path.name, 0, 64)
+    with memory.lease() as lease:
+        source = lease.source(SharedMemoryRef("in", 8, 16))
+        assert (len(source), source.read(4, 2)) == (16, bytes([12, 13]))
+
+
+def test_a_region_that_is_released_while_it_is_read_is_an_error(
+    memory: SystemSharedMemory, path: Path
+) -> None:
+    memory.register("in", path.name, 0, 64)
+    with memory.lease() as lease:
+        source = lease.source(SharedMemoryRef("in", 0, 8))
+        memory.clear()
+        wanted = (Code.NOT_FOUND, "Unable to find shared memory region: 'in'")
+        assert refused(source.whole) == wanted
+
+
+def test_what_requests_in_flight_have_copied_has_a_limit(memory: SystemSharedMemory, path: Path) -> None:
+    os.truncate(path, COPY_LIMIT + 4096)
+    memory.register("in", path.name, 0, COPY_LIMIT + 4096)
+    with memory.lease() as first:
+        first.source(SharedMemoryRef("in", 0, 4096)).whole()
+        with memory.lease() as second:
+            source = second.source(SharedMemoryRef("in", 0, COPY_LIMIT))
+            assert refused(source.whole) == (
+                Code.UNAVAILABLE,
+                "shared memory inputs of 2147487744 bytes would be in flight; the emulator takes 2147483648 bytes",
+            )
+    with memory.lease() as third:  # the first has given back what it had
+        third.reserve(COPY_LIMIT)
+
+
+def test_a_request_that_has_ended_copies_nothing_that_nobody_would_give_back(
+    memory: SystemSharedMemory, path: Path
+) -> None:
+    memory.register("in", path.name, 0, 64)
+    lease = memory.lease()
+    source = lease.source(SharedMemoryRef("in", 0, 8))
+    lease.release()
+    assert refused(source.whole) == (Code.UNAVAILABLE, "the request has ended")
+    with memory.lease() as other:
+        other.reserve(COPY_LIMIT)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from triton_emulator.protocol.errors import Code, TritonError
+from triton_emulator.protocol.personality import DEFAULT_VERSION, personality
 from triton_emulator.session.trace import (
     Changes,
     Level,
@@ -39,7 +40,7 @@ def test_what_a_server_is_started_with_is_shown_unchecked() -> None:
     settings = Settings(
         trace_level=("TENSORS", "OFF", "TIMESTAMPS"), trace_rate=-1, trace_count=-5, trace_log_frequency=-2
     )
-    shown = TraceSettings.of(settings).show()
+    shown = TraceSettings.of(settings, personality(DEFAULT_VERSION)).show()
     assert shown["trace_level"] == ["TIMESTAMPS", "TENSORS"]
     assert (shown["trace_rate"], shown["trace_count"], shown["log_frequency"]) == (
         "4294967295",

@@ -135,7 +135,8 @@ with Emulator({repository!r}) as emulator:
 def test_without_grpcio_it_serves_http_and_says_once_how_to_get_grpc(repository: Path) -> None:
     program = WITHOUT_GRPCIO.format(repository=str(repository))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout == "True\nthe emulator is not started, or this listener is turned off\n"
+    advice = "gRPC is not served, as grpcio is not installed: pip install 'triton-emulator[grpc]'"
+    assert done.stdout == f"True\n{advice}\n"
     assert done.stderr == (
         "WARNING gRPC is not served, as grpcio is not installed: pip install 'triton-emulator[grpc]', "
         "or say --allow-grpc=false\n"
@@ -225,7 +226,7 @@ def _wait_for(file: Path) -> None:
 def test_a_stop_lets_calls_in_flight_finish(tmp_path: Path) -> None:
     slow = MODEL.replace("        tensors", "        __import__('time').sleep(0.3)\n        tensors")
     add_model(tmp_path, "slow", slow)
-    emulator = Emulator(tmp_path).start()
+    emulator = Emulator(tmp_path, exit_timeout_secs=60).start()
     with grpc.insecure_channel(emulator.grpc_url) as channel:
         pending = channel.unary_unary(f"{SERVICE}/ModelInfer").future(infer_request("slow"))
         while not call(channel, "ServerLive").live:

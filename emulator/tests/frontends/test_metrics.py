@@ -44,14 +44,14 @@ def test_there_are_no_gpu_metrics_by_default(tmp_path: Path, options: EmulatorOp
 
 
 def test_a_gpu_is_busy_while_its_stand_ins_are() -> None:
-    gpus = GpuReader(1, seed=3, since_ns=monotonic_ns())
-    [idle] = gpus.read(0)
+    gpus = GpuReader(seed=3, since_ns=monotonic_ns())
+    [idle] = gpus.read([0], 0)
     assert (idle.uuid, idle.utilization, idle.power) == (gpu_uuid(3, 0), 0.0, 70.0)
-    [busy] = gpus.read(10**15)
+    [busy] = gpus.read([0], 10**15)
     assert busy.utilization == 0.99
     assert idle.power < busy.power < busy.power_limit
     assert busy.energy > idle.energy
-    [idle_again] = gpus.read(10**15)
+    [idle_again] = gpus.read([0], 10**15)
     assert idle_again.utilization == 0.0
 
 

@@ -10,7 +10,7 @@ from triton_emulator.protocol.tensor import Tensor
 
 def test_floats_print_six_decimals_and_labels_follow() -> None:
     tensor = Tensor("OUT", "FP32", [1, 3], array=np.array([[0.25, 0.5, 0.125]], np.float32))
-    top = classify(tensor, 2, ["cat", "dog"], batching=True)
+    top = classify(tensor, 2, [b"cat", b"dog"], batching=True)
     assert (top.datatype, top.shape) == ("BYTES", (1, 2))
     assert top.array.tolist() == [[b"0.500000:1:dog", b"0.250000:0:cat"]]
 
@@ -34,3 +34,21 @@ def test_strings_have_no_classes() -> None:
     tensor = Tensor("OUT", "BYTES", [1], data=b"\x01\x00\x00\x00a")
     with pytest.raises(TritonError, match="unsupported type 'BYTES'"):
         classify(tensor, 1, [], batching=False)
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "BOOL"])
+def test_a_row_of_more_values_than_the_limit_is_refused(datatype: str) -> None:
+    tensor = Tensor("OUT", datatype, [2, 3], data=bytes(6))
+    with pytest.raises(TritonError, match=r"^classification output tensor too large$"):
+        classify(tensor, 1, [], batching=True, limit=2)
+
+
+def test_each_row_of_a_batch_may_have_as_many_values_as_the_limit() -> None:
+    tensor = Tensor("OUT", "INT8", [2, 3], data=bytes([1, 2, 3, 6, 5, 4]))
+    assert classify(tensor, 1, [], batching=True, limit=3).array.tolist() == [[b"3:2"], [b"6:0"]]
+
+
+def test_strings_are_refused_for_their_datatype_however_many_they_are() -> None:
+    tensor = Tensor("OUT", "BYTES", [2], data=bytes(8))
+    with pytest.raises(TritonError, match="unsupported type 'BYTES'"):
+        classify(tensor, 1, [], batching=False, limit=1)

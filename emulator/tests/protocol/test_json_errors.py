@@ -190,3 +190,24 @@ def test_nesting_beyond_the_limit_is_refused() -> None:
     with pytest.raises(JSONParseError) as refusal:
         parse(body)
     assert (refusal.value.message, refusal.value.offset) == (TERMINATED, MAX_DEPTH)
+
+
+@pytest.mark.parametrize(
+    "body, offset", [(b"}", 0), (b" ]", 1), (b",", 0), (b"\n\t:1", 2), (b"\xef\xbb\xbf}", 3)]
+)
+def test_the_iterative_parser_takes_a_document_that_begins_with_no_value_for_an_empty_one(
+    body: bytes, offset: int
+) -> None:
+    with pytest.raises(JSONParseError) as refusal:
+        parse(body, iterative=True)
+    assert (refusal.value.message, refusal.value.offset) == ("The document is empty.", offset)
+
+
+@pytest.mark.parametrize("body", [b"[}", b"[,]", b'{"a":]', b"nope", b"1 2", b"{:}"])
+def test_the_iterative_parser_has_the_other_errors_of_the_recursive_one(body: bytes) -> None:
+    texts = []
+    for iterative in (False, True):
+        with pytest.raises(JSONParseError) as refusal:
+            parse(body, iterative=iterative)
+        texts.append(str(refusal.value))
+    assert texts[0] == texts[1]

@@ -115,3 +115,12 @@ def test_deep_nesting_is_read_without_recursion(opening: bytes, closing: bytes) 
         assert len(value) == 1
         value = value[0] if isinstance(value, list) else value["a"]
     assert value == 1
+
+
+def test_the_iterative_parser_reads_a_document_of_any_depth() -> None:
+    depth = MAX_DEPTH + 50_000
+    value = parse(b"[" * depth + b"]" * depth, iterative=True)
+    levels = 0
+    while isinstance(value, list):
+        levels, value = levels + 1, value[0] if value else None
+    assert levels == depth

@@ -12,7 +12,7 @@ import pytest
 from emulator.tests.repository.config_case import ConfigCase
 from emulator.tests.repository.config_cases import CASES
 from emulator.tests.repository.standin_cases import STANDIN_BACKENDS, STANDIN_CASES
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import HTTP_STATUS, TritonError
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.labels import Labels
@@ -81,9 +81,7 @@ class Server:
         self.repository: Repository[tuple[str, int]] = Repository(
             Options([folder], mode="explicit"),
             load_version,
-            backends=Backends(
-                exists=lambda _, config, __: config.backend in backends, has_gpu=lambda _: False
-            ),
+            backends=Backends(exists=lambda _, config, __: config.backend in backends),
         )
         assert self.repository.start() is None
 
@@ -93,7 +91,7 @@ class Server:
             self.repository.load(name)
         except TritonError as error:
             body = json.dumps({"error": error.message}, ensure_ascii=False, separators=(",", ":"))
-            return [error.http_status, self.masked(body)]
+            return [HTTP_STATUS[error.code], self.masked(body)]
         return [200, ""]
 
     def index(self, name: str) -> Any:
@@ -146,7 +144,7 @@ def test_a_refused_model_gets_the_real_servers_words(recorded: Recorded, server:
     with pytest.raises(TritonError) as unknown:
         server.repository.get(recorded.name)
     assert {"error": unknown.value.message} == json.loads(recorded.answer["config"][1])
-    assert unknown.value.http_status == recorded.answer["config"][0]
+    assert HTTP_STATUS[unknown.value.code] == recorded.answer["config"][0]
 
 
 @cases_with(500)

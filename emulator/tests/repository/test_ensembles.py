@@ -152,8 +152,8 @@ def test_an_ensemble_has_the_labels_of_the_member_that_writes_its_output(tmp_pat
     write_model(tmp_path, "e", ensemble_config("a"))
     repository = serve(tmp_path)
     repository.start()
-    assert repository.served("a").labels == {"OUT": ("cat", "dog")}
-    assert repository.served("e").labels == {"OUT": ("cat", "dog")}
+    assert repository.served("a").labels == {"OUT": (b"cat", b"dog")}
+    assert repository.served("e").labels == {"OUT": (b"cat", b"dog")}
 
 
 def test_an_ensemble_over_a_member_that_was_loaded_and_then_broke_can_still_be_loaded(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_configuration_of_ten_megabytes_is_read(repository_folder: Path, text:
 @pytest.mark.parametrize(
     "text, fault",
     [
-        (TEN_MEGABYTES["of comments"] + "max_batch_size: many\n", ":17: Couldn't parse integer: many"),
+        (TEN_MEGABYTES["of comments"] + "optimization { priority: many }\n", '"many" for field "priority".'),
         ("parameters { " * 800_000, ' has no field named "parameters".'),
         ("\0" * 10_000_000, ""),
     ],

@@ -156,7 +156,7 @@ def test_a_config_that_cannot_be_read_is_a_problem_and_the_server_stays_ready(tm
     assert repository.start() is not None
     assert repository.problems == {
         "m": "Poll failed for model directory 'm': failed to read text proto from "
-        f'{tmp_path}/m/config.pbtxt:2:1: Message type "inference.ModelConfig" has no field named "foo".'
+        f'{tmp_path}/m/config.pbtxt:2:4: Message type "inference.ModelConfig" has no field named "foo".'
     }
     assert repository.status_rows() == []
     assert index_of(repository) == [{"name": "m"}]

@@ -1,11 +1,14 @@
 """tritonserver's flags about the repository."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from emulator.tests.repository.config_case import BATCHING, IO, PYTHON
+from emulator.tests.repository.config_case import IO, PYTHON
 from emulator.tests.repository.folders import Loader, Model, index_of, serve, write_model
+from triton_emulator.repository.config.completion import named_gpus
+from triton_emulator.repository.config.pbtxt import parse_config
 from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.repository import Options, Repository
 from triton_emulator.repository.schema import Proto
@@ -81,17 +84,87 @@ def test_a_backend_completes_the_config_and_what_it_makes_is_checked(tmp_path: P
     )
 
 
-def test_a_gpu_is_simulated_for_stand_ins(tmp_path: Path) -> None:
-    write_model(
-        tmp_path, "standin", 'backend: "tensorrtllm"\ninstance_group { kind: KIND_GPU gpus: [ 0, 1 ] }\n' + IO
+def groups_of(repository: Repository[Model], name: str) -> list[tuple[str, str, int, list[int]]]:
+    return [
+        (group["name"], group["kind"], group["count"], group["gpus"])
+        for group in json.loads(repository.config_json(name))["instance_group"]
+    ]
+
+
+# No GPU was at hand to record these; they follow core's NormalizeInstanceGroup and ValidateInstanceGroup at r24.10.
+@pytest.mark.parametrize(
+    "backend, group, expected",
+    [
+        ("python", "kind: KIND_GPU", ("m_0", "KIND_GPU", 1, [0, 1])),
+        ("python", "kind: KIND_GPU gpus: 1", ("m_0", "KIND_GPU", 1, [1])),
+        ("python", "count: 3", ("m_0", "KIND_GPU", 3, [0, 1])),
+        ("python", "kind: KIND_AUTO gpus: [ 1, 5 ] count: 2", None),
+        ("python", "kind: KIND_CPU", ("m_0", "KIND_CPU", 1, [])),
+        ("python", "", ("m", "KIND_GPU", 1, [0, 1])),
+        ("onnxruntime", "", ("m", "KIND_GPU", 1, [0, 1])),
+        ("onnxruntime", "kind: KIND_CPU", ("m_0", "KIND_CPU", 2, [])),
+        ("openvino", "", ("m", "KIND_CPU", 1, [])),
+    ],
+    ids=[
+        "a group of GPUs gets all of them",
+        "a group keeps the GPU that it names",
+        "a group without a kind gets all GPUs",
+        "a group without a kind that names a GPU that is not there is on the CPU",
+        "a group of CPUs stays one",
+        "a config without groups gets one on all GPUs",
+        "one of another backend too",
+        "two instances on the CPU are that backend's default",
+        "OpenVINO prefers the CPU",
+    ],
+)
+def test_a_machine_of_two_gpus_completes_the_groups(
+    tmp_path: Path, backend: str, group: str, expected: tuple[str, str, int, list[int]] | None
+) -> None:
+    groups = f"instance_group {{ {group} }}\n" if group else ""
+    write_model(tmp_path, "m", f'backend: "{backend}"\n{groups}{IO}')
+    repository: Repository[Model] = Repository(
+        Options([tmp_path]), Loader(), backends=Backends(gpus=lambda _: (0, 1))
     )
-    write_model(tmp_path, "python", BATCHING + "instance_group { kind: KIND_GPU }\n")
-    repository = serve(tmp_path)
     repository.start()
-    assert b'"kind":"KIND_GPU","count":1,"gpus":[0,1]' in repository.config_json("standin")
-    assert index_of(repository)[0]["reason"] == (
-        "Invalid argument: instance group python_0 of model python has kind KIND_GPU but no GPUs are available"
+    if expected is None:  # on the CPU, where no group may name a GPU
+        assert index_of(repository)[0]["reason"] == (
+            "Invalid argument: instance group m_0 of model m has kind KIND_CPU but specifies one or more GPUs"
+        )
+    else:
+        assert groups_of(repository, "m") == [expected]
+
+
+def test_a_gpu_that_the_machine_has_not_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", PYTHON + "instance_group { kind: KIND_GPU gpus: [ 0, 2 ] }\n" + IO)
+    repository: Repository[Model] = Repository(
+        Options([tmp_path]), Loader(), backends=Backends(gpus=lambda _: (0, 1))
     )
+    repository.start()
+    assert index_of(repository)[0]["reason"] == (
+        "Invalid argument: instance group m_0 of model m specifies invalid or unsupported gpu id 2. GPUs with at least "
+        "the minimum required CUDA compute compatibility of 6.000000 are: 0, 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "groups, expected",
+    [
+        ([], ()),
+        (["count: 4"], ()),
+        (["kind: KIND_CPU"], ()),
+        (["kind: KIND_MODEL"], ()),
+        (["kind: KIND_GPU"], (0,)),
+        (["kind: KIND_GPU gpus: [ 3, 1 ]"], (1, 3)),
+        (["kind: KIND_GPU", "kind: KIND_GPU gpus: 2"], (2,)),
+        (["gpus: 1"], (1,)),
+        (["kind: KIND_GPU gpus: -1"], (0,)),
+    ],
+)
+def test_a_model_may_see_the_gpus_that_its_config_asks_for(
+    groups: list[str], expected: tuple[int, ...]
+) -> None:
+    config = parse_config("".join(f"instance_group {{ {group} }}\n" for group in groups))
+    assert named_gpus(config) == expected
 
 
 def test_a_model_without_a_config_is_refused_unless_it_is_python(tmp_path: Path) -> None:

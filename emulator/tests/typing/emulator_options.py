@@ -49,6 +49,5 @@ def results_have_their_types() -> None:
         assert_type(triton, Emulator)
         assert_type(session, Session)
         assert_type((triton.http_url, triton.grpc_url, triton.metrics_url), tuple[str, str, str])
-        assert_type((session.http_url, session.metrics_url), tuple[str, str])
+        assert_type((session.http_url, session.grpc_url, session.metrics_url), tuple[str, str, str])
         assert_type(session.grpc_headers, dict[str, str])
-        str(session.grpc_url)  # type: ignore[attr-defined]

@@ -14,6 +14,8 @@ from triton_emulator.wire.http_protocol import TritonProtocol
 
 GET = b"GET /ask HTTP/1.1\r\nHost: a\r\n\r\n"
 
+OFFER = b"POST /echo HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
 
 class Connection:
     """A server's connection on a real socket, and the client's end of it."""
@@ -78,6 +80,17 @@ async def early(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answers with the body in brackets."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message["body"], message["more_body"]
+    headers = ((b"Content-Length", b"%d" % (len(body) + 2)),)
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"[%b]" % body})
+
+
 async def half(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Sends a part of an answer."""
     await send({"type": "http.response.start", "status": 200, "headers": ()})
@@ -108,8 +121,18 @@ async def half(scope: dict[str, Any], receive: Any, send: Any) -> None:
         ),
         pytest.param(
             [b"GET /ask HTTP/1.1\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"],
-            "after a request to upgrade, <TritonCycle GET /ask: answered>",
-            id="an upgrade",
+            "between requests, <TritonCycle GET /ask: answered>",
+            id="an offer to upgrade",
+        ),
+        pytest.param(
+            [OFFER + b"Content-Length: 4\r\n\r\nab"],
+            "reading a body, <TritonCycle POST /echo: not answered, body incomplete>",
+            id="a part of a body after an offer to upgrade",
+        ),
+        pytest.param(
+            [b"GET /never HTTP/1.1\r\n\r\n", OFFER + b"Content-Length: 4\r\n\r\nab"],
+            "reading a request that gets no answer, <TritonCycle GET /never: not answered>",
+            id="a part of a pipelined offer to upgrade",
         ),
         pytest.param(
             [GET + b"garbage\r\n"],
@@ -247,3 +270,42 @@ async def test_garbage_after_a_request_closes_the_connection_when_more_comes() -
         assert connection.waiting() == b"(nothing)"
         await connection.send(GET)
         assert await connection.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("rest", "body"),
+    [
+        pytest.param(b"Content-Length: 4\r\n\r\nabcd", b"abcd", id="a length"),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n", b"abcd", id="chunks"
+        ),
+        pytest.param(b"\r\n", b"", id="no body"),
+    ],
+)
+async def test_an_offer_to_upgrade_is_answered_as_the_plain_request_wherever_it_is_cut(
+    rest: bytes, body: bytes
+) -> None:
+    request, answered = (
+        OFFER + rest,
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n[%b]" % (len(body) + 2, body),
+    )
+    async with connect(echo) as connection:
+        for cut in range(1, len(request) + 1):
+            await connection.send(request[:cut])
+            if request[cut:]:
+                await connection.send(request[cut:])
+            assert await connection.read() == answered
+
+
+async def test_many_offers_to_upgrade_in_one_read_are_pipelined_requests() -> None:
+    offer = OFFER + b"Content-Length: 4\r\n\r\nabcd"
+    async with connect(echo) as connection:
+        await connection.send(offer * 3 + offer[:-1])
+        assert await connection.read() == b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n[abcd]"
+        await connection.send(b"d")
+        assert (connection.waiting(), connection.state) == (
+            b"(nothing)",
+            "between requests, <TritonCycle POST /echo: answered>",
+        )
+        await connection.send(offer)
+        assert await connection.read() == b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n[abcd]"

@@ -13,6 +13,7 @@ GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
 KEEP = b"GET /keep HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
 CLOSE = b"GET /close HTTP/1.1\r\nConnection: close\r\n\r\n"
 SHOUT = b"GET /shout HTTP/1.1\r\nConnection: CLOSE\r\n\r\n"
+OFFER = b"POST /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\n"
 UPGRADE = b"FOO /foo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 CHUNKS = b"POST /chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
@@ -94,6 +95,10 @@ async def _talk(turns: list[tuple[list[bytes], bytes]], app: Any = echo) -> list
         pytest.param(
             [([UPGRADE], b"[/foo  2]"), ([GET], b"[/echo  1]")],
             id="after an upgrade by an unknown method",
+        ),
+        pytest.param(
+            [([OFFER + b"abcd"], b"[/echo abcd 3]"), ([OFFER + b"ef", b"gh"], b"[/echo efgh 3]")] * 2,
+            id="an offer to upgrade",
         ),
         pytest.param([([GET + b"junk\r\n\r\n"], b"[/echo  1]")], id="before garbage"),
         pytest.param([([CLOSE + b"{}"], b"[/close  1]")], id="the last, before garbage"),

@@ -2,81 +2,137 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from triton_emulator.cli import values
 from triton_emulator.cli.flag import Flag, Use
-from triton_emulator.cli.flags import FLAGS
+from triton_emulator.cli.flags import FLAGS, flags
 from triton_emulator.cxx.getopt_long import Argument, Option, OptionError, scan
+from triton_emulator.protocol.personality import (
+    CHANGES,
+    DEFAULT_VERSION,
+    RELEASES,
+    Personality,
+    personality,
+)
 from triton_emulator.settings import Settings
 
-_BY_NAME = {flag.name: flag for flag in FLAGS}
-# Our own flags cannot be abbreviated, so that every abbreviation that tritonserver takes keeps its meaning.
-_OPTIONS = tuple(
-    Option(
-        flag.name,
-        Argument.REQUIRED if flag.hint else Argument.NONE,
-        abbreviated=flag.use is not Use.OURS,
-        meaning="model_repositories" if flag.setting == "model_repositories" else "",
-    )
-    for flag in FLAGS
-)
+#: the exit code of a check whose flags are refused
+WRONG_FLAGS = 2
 _RESTRICTED_NOUNS = {"http_restricted_apis": "api", "grpc_restricted_protocols": "protocol"}
+#: The settings of --backend-config that have an effect here.
+_BACKEND_SETTINGS = ("default-max-batch-size",)
 _TRACE_FIELDS = {"file": "trace_file", "log-frequency": "trace_log_frequency"}
 _FIELDS = frozenset(field.name for field in fields(Settings))
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The settings that a command line asks for, and the deprecation notes to print before anything else."""
+    """The settings that a command line asks for, and the deprecation notes to print before anything else.
+
+    `check` is whether the models are only to be checked, `output_format` ("text" or "json") the form of that report.
+    """
 
     settings: Settings
     notes: tuple[str, ...] = ()
+    check: bool = False
+    output_format: str = "text"
 
 
 class HelpAsked(Exception):
     """--help comes before any mistake."""
 
 
+class VersionAsked(Exception):
+    """--version."""
+
+
 class UsageError(Exception):
     """A command line that is refused.
 
     tritonserver prints getopt's message (`before`, without the program's name), its usage text, and its own message
-    (`after`); one of the two is "". `notes` are the deprecation notes that come first.
+    (`after`); one of the two is "". `notes` are the deprecation notes that come first, `advice` lines of our own that
+    come last.
     """
 
-    def __init__(self, *, before: str = "", after: str = "", notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, before: str = "", after: str = "", notes: Sequence[str] = (), advice: Sequence[str] = ()
+    ) -> None:
         super().__init__(before or after.strip())
         self.before = before
         self.after = after
         self.notes = tuple(notes)
+        self.advice = tuple(advice)
+
+
+def asked_personality(arguments: Sequence[str]) -> Personality:
+    """What the version does that --triton-version names; the default one's where it names none, or one that is not."""
+    version = DEFAULT_VERSION
+    for at, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name == "--triton-version":
+            version = value if equals else "".join(arguments[at + 1 : at + 2])
+    return personality(version if version in RELEASES else DEFAULT_VERSION)
+
+
+@cache
+def _options(rules: Personality) -> tuple[Option, ...]:
+    """The options of a version. Ours cannot be abbreviated: every abbreviation of tritonserver keeps its meaning."""
+    return tuple(
+        Option(
+            flag.name,
+            Argument.REQUIRED if flag.hint else Argument.NONE,
+            abbreviated=flag.use is not Use.OURS,
+            meaning="model_repositories" if flag.setting == "model_repositories" else "",
+        )
+        for flag in flags(rules)
+    )
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
-    """Read a command line (without the program's name). Raises UsageError and HelpAsked."""
+    """Read a command line (without the program's name). Raises UsageError, HelpAsked and VersionAsked."""
     notes: list[str] = []
+    rules = asked_personality(arguments)
     try:
-        found = _collect(arguments, notes)
-        return CommandLine(_settings(found), tuple(notes))
+        found = _collect(arguments, rules, notes)
+        checks = "check" in found
+        if "output_format" in found and not checks:
+            raise _Refused("--output-format is for --check")
+        return CommandLine(_settings(found, rules), tuple(notes), checks, found.get("output_format", "text"))
     except OptionError as error:
-        raise UsageError(before=str(error), notes=notes) from None
+        raise UsageError(before=str(error), notes=notes, advice=_advice(error.written, rules)) from None
     except _Refused as error:
         raise UsageError(after=str(error), notes=notes) from None
+
+
+def _advice(written: str, rules: Personality) -> list[str]:
+    """Advice for a flag that the version does not know; none for one that it does."""
+    later = next((flag.since for flag in FLAGS if flag.name == written and flag.since), "")
+    if later:
+        first = next(change.first for change in CHANGES if change.field == later)
+        return [f"tritonserver has --{written} since {first}; this is {rules.version} (--triton-version)."]
+    near = get_close_matches(written, [flag.name for flag in flags(rules)], n=1) if written else []
+    return [f"Did you mean --{near[0]}?"] if near else []
 
 
 class _Refused(Exception):
     pass
 
 
-def _collect(arguments: Sequence[str], notes: list[str]) -> dict[str, Any]:
+def _collect(arguments: Sequence[str], rules: Personality, notes: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"ignored_flags": []}
-    for item in scan(arguments, _OPTIONS):
+    by_name = {flag.name: flag for flag in flags(rules)}
+    for item in scan(arguments, _options(rules)):
         if isinstance(item, str):
             raise _Refused(f"Unexpected argument: {item}")
         option, text = item
-        flag = _BY_NAME[option.name]
+        flag = by_name[option.name]
         if flag.name == "help":
             raise HelpAsked
+        if flag.name == "version":
+            raise VersionAsked
         if flag.deprecated:
             notes.append(flag.deprecated)
         _apply(flag, text, found)
@@ -95,12 +151,18 @@ def _apply(flag: Flag, text: str, found: dict[str, Any]) -> None:
                     raise values.BadValue(values.in_two_groups(_RESTRICTED_NOUNS[flag.setting], api))
     except values.BadValue as error:
         raise _Refused(_bad_option(f"--{flag.name}", error)) from None
-    if flag.use is Use.IGNORED and flag.name not in found["ignored_flags"]:
+    if not _has_effect(flag, value) and flag.name not in found["ignored_flags"]:
         found["ignored_flags"].append(flag.name)
     if flag.repeats:
         found.setdefault(flag.setting, []).append(value)
     elif flag.setting:
         found[flag.setting] = value
+
+
+def _has_effect(flag: Flag, value: Any) -> bool:
+    if flag.name == "backend-config":
+        return value[1] in _BACKEND_SETTINGS
+    return flag.use is not Use.IGNORED
 
 
 def _bad_option(name: str, error: Exception) -> str:
@@ -115,9 +177,10 @@ def _cache_note(size: int) -> str:
     )
 
 
-def _settings(found: dict[str, Any]) -> Settings:
+def _settings(found: dict[str, Any], rules: Personality) -> Settings:
     """Make the settings, after the checks that follow the last flag, in tritonserver's order."""
-    if found.get("load_models") and found.get("model_control_mode") != "explicit":
+    needs_explicit = rules.load_model_needs_explicit and found.get("load_models")
+    if needs_explicit and found.get("model_control_mode") != "explicit":
         raise _Refused(
             "Error: Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from triton_emulator.cli import values
+from triton_emulator.protocol.personality import Personality
 
 
 class Use(Enum):
@@ -13,7 +14,7 @@ class Use(Enum):
     HONOURED = "honoured"
     #: A flag of tritonserver without a meaning here: its value is checked, and a warning says that it has no effect.
     IGNORED = "ignored"
-    #: A flag that tritonserver 2.51.0 does not have.
+    #: A flag that tritonserver does not have.
     OURS = "ours"
 
 
@@ -23,7 +24,8 @@ class Flag:
 
     `convert` makes the setting's value from the argument's text, or raises BadValue. `setting` names the field of
     Settings that the flag sets, or appends to if `repeats`. `deprecated` is what tritonserver prints when the flag is
-    used.
+    used. `since` names the field of Personality that says whether tritonserver has the flag, where not every version
+    has it. A flag of our own that tritonserver has later names that field as `until`.
     """
 
     name: str
@@ -34,6 +36,14 @@ class Flag:
     repeats: bool = False
     use: Use = Use.HONOURED
     deprecated: str = ""
+    since: str = ""
+    until: str = ""
+
+    def known(self, rules: Personality) -> bool:
+        """Whether the version has the flag."""
+        return not (self.since and not getattr(rules, self.since)) and not (
+            self.until and getattr(rules, self.until)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,6 @@ class Group:
 _WITHOUT_EFFECT = frozenset(
     {
         "backend-directory",
-        "backend-config",
         "rate-limit",
         "rate-limit-resource",
     }
@@ -60,8 +69,16 @@ def use(name: str) -> Use:
     return Use.IGNORED if name in _WITHOUT_EFFECT else Use.HONOURED
 
 
-def single(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str = "") -> Flag:
-    return Flag(name, hint, convert, help_, setting or name.replace("-", "_"), use=use(name))
+def single(
+    name: str,
+    hint: str,
+    convert: Callable[[str], object],
+    help_: str,
+    setting: str = "",
+    *,
+    since: str = "",
+) -> Flag:
+    return Flag(name, hint, convert, help_, setting or name.replace("-", "_"), use=use(name), since=since)
 
 
 def repeated(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str) -> Flag:
@@ -72,24 +89,24 @@ def boolean(name: str, help_: str) -> Flag:
     return single(name, "<boolean>", values.boolean, help_)
 
 
-def integer(name: str, help_: str) -> Flag:
-    return single(name, "<integer>", values.int32, help_)
+def integer(name: str, help_: str, *, since: str = "") -> Flag:
+    return single(name, "<integer>", values.int32, help_, since=since)
 
 
 def string(name: str, help_: str) -> Flag:
     return single(name, "<string>", values.text, help_)
 
 
-def ignored(name: str, hint: str, convert: Callable[[str], object] = values.text) -> Flag:
-    return Flag(name, hint, convert, "", use=Use.IGNORED)
+def ignored(name: str, hint: str, convert: Callable[[str], object] = values.text, *, since: str = "") -> Flag:
+    return Flag(name, hint, convert, "", use=Use.IGNORED, since=since)
 
 
 def ignored_integer(name: str) -> Flag:
     return ignored(name, "<integer>", values.int32)
 
 
-def ignored_boolean(name: str) -> Flag:
-    return ignored(name, "<boolean>", values.boolean)
+def ignored_boolean(name: str, *, since: str = "") -> Flag:
+    return ignored(name, "<boolean>", values.boolean, since=since)
 
 
 def ours(name: str, hint: str, convert: Callable[[str], object], help_: str, setting: str = "") -> Flag:

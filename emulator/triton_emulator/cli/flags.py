@@ -1,9 +1,15 @@
-"""The command line as a table: every flag of tritonserver 2.51.0, in the order of its usage text, and our own."""
+"""The command line as a table: every flag of tritonserver, in the order of its usage text, and our own.
+
+A version of tritonserver has the flags that are in it by then: `groups` and `flags` give those.
+"""
+
+from functools import cache
 
 from triton_emulator.cli import values
 from triton_emulator.cli.flag import (
     Flag,
     Group,
+    Use,
     boolean,
     deprecated_trace,
     ignored,
@@ -16,6 +22,10 @@ from triton_emulator.cli.flag import (
     string,
     use,
 )
+from triton_emulator.protocol.personality import DEFAULT_VERSION, RELEASES, Personality
+from triton_emulator.settings import RESTRICTED_CATEGORIES
+
+_FIRST, *_, _LAST = RELEASES
 
 _SERVER = (
     single("id", "<string>", values.text, "The name of the server in its metadata."),
@@ -73,14 +83,19 @@ _REPOSITORY = (
         "<string>",
         values.non_empty("model-config-name"),
         "Use configs/<name>.pbtxt of a model, if it is there, in place of its config.pbtxt.",
+        since="has_model_config_name",
     ),
     integer("model-load-thread-count", "How many models may load at the same time."),
-    integer("model-load-retry-count", "How many times to try again to load a model that failed."),
+    integer(
+        "model-load-retry-count",
+        "How many times to try again to load a model that failed.",
+        since="has_model_load_retry_count",
+    ),
     boolean(
         "model-namespacing",
         "Whether each repository is a namespace, so that two models may have the same name.",
     ),
-    ignored_boolean("enable-peer-access"),
+    ignored_boolean("enable-peer-access", since="has_enable_peer_access"),
 )
 _HTTP = (
     boolean("allow-http", "Whether to listen for HTTP."),
@@ -91,12 +106,21 @@ _HTTP = (
         "http-header-forward-pattern", "A regular expression: matching headers become request parameters."
     ),
     ignored_integer("http-thread-count"),
+    Flag(
+        "http-max-input-size",
+        "<integer>",
+        values.positive("http-max-input-size", values.int64),
+        "The largest request body over HTTP in bytes, also of a compressed one when it is decompressed. The default is "
+        "64 MiB.",
+        "http_max_input_size",
+        since="has_http_max_input_size",
+    ),
     repeated(
         "http-restricted-api",
         "<<string>:<string>=<string>>",
         values.restricted("http-restricted-api", "api"),
         "<apis>:<header>=<value>: require this header for these APIs. APIs: "
-        + ", ".join(values.RESTRICTED_CATEGORIES)
+        + ", ".join(RESTRICTED_CATEGORIES)
         + ".",
         "http_restricted_apis",
     ),
@@ -109,7 +133,14 @@ _GRPC = (
     string(
         "grpc-header-forward-pattern", "A regular expression: matching metadata become request parameters."
     ),
+    ignored("grpc-infer-thread-count", "<integer>", values.thread_count, since="has_grpc_infer_thread_count"),
     ignored_integer("grpc-infer-allocation-pool-size"),
+    ignored(
+        "grpc-max-response-pool-size",
+        "<integer>",
+        values.positive("grpc-max-response-pool-size", values.int32),
+        since="has_grpc_max_response_pool_size",
+    ),
     boolean("grpc-use-ssl", "Whether to serve over TLS."),
     boolean("grpc-use-ssl-mutual", "Whether to serve over TLS and to require a certificate of the client."),
     string("grpc-server-cert", "The server's certificate chain, a PEM file."),
@@ -134,10 +165,15 @@ _GRPC = (
         "Least milliseconds between two pings of a client that sends no data; the default is 300000.",
     ),
     integer("grpc-http2-max-ping-strikes", "How many pings a client may send too early; 0 means any number."),
-    integer("grpc-max-connection-age", "Milliseconds until a connection is closed; 0 means never."),
+    integer(
+        "grpc-max-connection-age",
+        "Milliseconds until a connection is closed; 0 means never.",
+        since="has_grpc_max_connection_age",
+    ),
     integer(
         "grpc-max-connection-age-grace",
         "Milliseconds that calls may still take after their connection's age is over.",
+        since="has_grpc_max_connection_age",
     ),
     repeated(
         "grpc-restricted-protocol",
@@ -201,7 +237,8 @@ _BACKEND = (
         "backend-config",
         "<<string>,<string>=<string>>",
         values.named_setting("backend-config", "backend name", "backend", required=False),
-        "[<backend>,]<setting>=<value>: a setting of one backend or of all. May be repeated.",
+        "[<backend>,]<setting>=<value>: a setting of one backend or of all. Only default-max-batch-size has an effect "
+        "here. May be repeated.",
         "backend_config",
     ),
 )
@@ -250,6 +287,16 @@ _MEMORY = (
         "model-load-gpu-limit", "<<device_id>:<fraction>>", values.pair(":", values.int32, values.double)
     ),
 )
+_SHARED_MEMORY = (
+    Flag(
+        "allow-client-shm",
+        "<boolean>",
+        values.boolean,
+        "Whether clients may register and unregister shared memory. The default is false.",
+        "allow_client_shm",
+        since="has_allow_client_shm",
+    ),
+)
 _DEPRECATED = (
     Flag(
         "strict-model-config",
@@ -278,10 +325,30 @@ _DEPRECATED = (
 )
 _OURS = (
     ours(
+        "check",
+        "",
+        bool,
+        "Load the models as at a start, report which load, as what and with which inputs and outputs, unload them and "
+        "exit. No port is opened. The exit code is 0 if all models load, 1 if one does not, 2 for a wrong flag.",
+    ),
+    ours(
+        "output-format",
+        "<string>",
+        values.one_of("text", "json", name="output-format"),
+        "The form of the report of --check: text (the default) or json.",
+    ),
+    ours(
         "triton-version",
         "<string>",
-        values.one_of("2.51.0", name="triton-version"),
-        "The version of tritonserver to emulate. 2.51.0 (the default) is the only one.",
+        values.triton_version("triton-version"),
+        f"The version of tritonserver to emulate, {_FIRST} to {_LAST}. The default is {DEFAULT_VERSION}.",
+    ),
+    ours(
+        "triton-core-version",
+        "<string>",
+        values.triton_version("triton-core-version"),
+        "The version of the core and of the Python backend that the frontends of --triton-version run on. The default "
+        "is the same version. Servers of two versions exist for comparison only.",
     ),
     ours("strict-routes", "", bool, "Serve only Triton's own routes, not /generate, /infer and /embeddings."),
     ours(
@@ -316,27 +383,71 @@ _OURS = (
     ),
     ours(
         "simulated-gpus",
-        "<integer>",
-        values.int32,
-        "Serve the metrics of this many simulated GPUs; no device is read. The default is 0.",
+        "<integer|auto>",
+        values.simulated_gpus,
+        "How many GPUs the machine pretends to have, 0 to 64: models of KIND_GPU load, and there are metrics of GPUs. "
+        "0 refuses KIND_GPU as a machine without a GPU does. The default, auto, gives each model the GPUs that its "
+        "config asks for. No device is read.",
     ),
     ours(
+        "stand-ins",
+        "<string>",
+        values.one_of("all", "configured", name="stand-ins"),
+        "Which models of a backend that cannot run here get a stand-in: all (the default), or those to which "
+        "emulator.yaml gives a behaviour. The others are refused as by a tritonserver without that backend, and so is "
+        "a Python model whose EXECUTION_ENV_PATH is missing.",
+    ),
+    ours(
+        "python-process-per-model",
+        "",
+        bool,
+        "Run each instance of a Python model in a process of its own, as Triton does. The default is a thread for "
+        "each. It loads faster and needs less memory. The key own_process of emulator.yaml says it for one model.",
+    ),
+    Flag(
         "http-max-input-size",
         "<integer>",
-        values.int64,
-        "The largest request body in bytes. The default is 64 MiB.",
+        values.body_size,
+        "The largest input of a request over HTTP in bytes. The default is that of the version: no limit before 2.59, "
+        "then 64 MiB. Before 2.59 the limit is for the whole body, and 0 is none.",
+        "http_max_input_size",
+        use=Use.OURS,
+        until="has_http_max_input_size",
     ),
-    ours(
+    Flag(
         "max-request-size",
         "<integer>",
-        values.int64,
+        values.body_size,
         "The same as --http-max-input-size.",
         "http_max_input_size",
+        use=Use.OURS,
+        until="has_http_max_input_size",
+    ),
+    Flag(
+        "max-request-size",
+        "<integer>",
+        values.positive("max-request-size", values.int64),
+        "The same as --http-max-input-size.",
+        "http_max_input_size",
+        use=Use.OURS,
+        since="has_http_max_input_size",
     ),
 )
 
-GROUPS: tuple[Group, ...] = (
-    Group("", (Flag("help", "", bool, "Print this text."),)),
+_GROUPS = (
+    Group(
+        "",
+        (
+            Flag("help", "", bool, "Print this text."),
+            Flag(
+                "version",
+                "",
+                bool,
+                "Print this program's version, and the version of Triton that it acts as.",
+                use=Use.OURS,
+            ),
+        ),
+    ),
     Group("Server", _SERVER),
     Group("Logging", _LOGGING),
     Group("Model Repository", _REPOSITORY),
@@ -350,7 +461,21 @@ GROUPS: tuple[Group, ...] = (
     Group("Response Cache", _CACHE),
     Group("Rate Limiter", _RATE_LIMITER),
     Group("Memory/Device Management", _MEMORY),
+    Group("Shared Memory", _SHARED_MEMORY),
     Group("DEPRECATED", _DEPRECATED),
     Group("Emulator (not in tritonserver)", _OURS),
 )
-FLAGS: tuple[Flag, ...] = tuple(flag for group in GROUPS for flag in group.flags)
+#: the flags of all versions
+FLAGS: tuple[Flag, ...] = tuple(flag for group in _GROUPS for flag in group.flags)
+
+
+@cache
+def groups(rules: Personality) -> tuple[Group, ...]:
+    """The flags that a version has, under their headings."""
+    known = [(group.title, tuple(flag for flag in group.flags if flag.known(rules))) for group in _GROUPS]
+    return tuple(Group(title, flags) for title, flags in known if flags)
+
+
+def flags(rules: Personality) -> tuple[Flag, ...]:
+    """The flags that a version has."""
+    return tuple(flag for group in groups(rules) for flag in group.flags)

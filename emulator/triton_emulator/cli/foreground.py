@@ -1,4 +1,4 @@
-"""A server in the foreground: it serves until a signal ends it, and its result is an exit code."""
+"""A server in the foreground: it serves until a signal ends it, and its result is an exit code. A check of one, too."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,32 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
+from triton_emulator.backends.python.children import block_around_forks
 from triton_emulator.backends.standins import SettingsError
 from triton_emulator.protocol.errors import TritonError
-from triton_emulator.server import PortInUse, Server, StartupError, described, new_loop
+from triton_emulator.server import (
+    CheckReport,
+    PortInUse,
+    Server,
+    StartupError,
+    described,
+    new_loop,
+)
+from triton_emulator.server import check as check_models
 from triton_emulator.session import log
 from triton_emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+#: Seconds after which a thread must let another one run. gRPC hands each message from a thread of its own to the event
+#: loop. Beside a model that computes in Python, this thread waits that long for its turn at each message. With
+#: Python's default of 0.005, a hundred busy streams kept other calls waiting for 2 s; with this, for 30 ms.
+_SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings) -> int:
@@ -23,10 +41,23 @@ def serve(settings: Settings) -> int:
 
     Returns the exit code: 0 after a clean stop, 1 if the server could not start or did not stop in time.
     """
+    return _run(_serve(settings))
+
+
+def check(settings: Settings) -> CheckReport:
+    """Say what a server with these settings would serve. Raises TritonError for ones that mean nothing.
+
+    SIGINT and SIGTERM end the process at once.
+    """
+    return _run(_check(settings))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     _raise_descriptor_limit()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     loop = new_loop()
     try:
-        return loop.run_until_complete(_serve(settings))
+        return loop.run_until_complete(work)
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
@@ -56,15 +87,29 @@ async def _serve(settings: Settings) -> int:
     return 1
 
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def _check(settings: Settings) -> CheckReport:
+    _Signals()
+    return await check_models(settings)
+
+
 class _Signals:
-    """SIGINT and SIGTERM: they end the process at once while the server starts, and set `received` later."""
+    """SIGINT and SIGTERM: they end the process at once while the server starts, and set `received` later.
+
+    A process that a model forks inherits the handlers, and the descriptor through which they wake the server's loop: a
+    signal to the child would stop the server. So the child gets the default actions back. The signals are blocked
+    around the fork, or one that comes before that would be lost.
+    """
 
     def __init__(self) -> None:
         self.started = False
         self.received = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _NUMBERS:
             loop.add_signal_handler(number, self._receive, number)
+        block_around_forks(_NUMBERS, _let_go)
 
     def _receive(self, number: int) -> None:
         if not self.started:
@@ -72,6 +117,13 @@ class _Signals:
         self.received.set()
         with contextlib.suppress(OSError, ValueError):  # standard error may be closed
             sys.stderr.write(f"Signal ({number}) received.\n")
+
+
+def _let_go() -> None:
+    """In a process that a model has forked."""
+    signal.set_wakeup_fd(-1)
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _die_of(number: int) -> None:

@@ -3,7 +3,8 @@
 import textwrap
 
 from triton_emulator.cli.flag import Flag, Use
-from triton_emulator.cli.flags import GROUPS
+from triton_emulator.cli.flags import groups
+from triton_emulator.protocol.personality import Personality
 
 _EXAMPLES = """Examples:
   triton-emulator
@@ -15,10 +16,10 @@ _EXAMPLES = """Examples:
 """
 
 
-def usage() -> str:
-    """All flags by group: a line with name and argument, then indented lines that say what the flag does."""
+def usage(rules: Personality) -> str:
+    """The flags of a version by group: a line with name and argument, then indented lines that say what a flag does."""
     blocks = ["Usage: triton-emulator [options]\n"]
-    for group in GROUPS:
+    for group in groups(rules):
         title = f"{group.title}:\n" if group.title else ""
         blocks.append(title + "".join(_entry(flag) for flag in group.flags) + "\n")
     return "".join(blocks) + _EXAMPLES

@@ -12,20 +12,9 @@ from triton_emulator.cxx.numbers import (
     stoi,
     to_uint64,
 )
-from triton_emulator.settings import RestrictedApis
+from triton_emulator.protocol.personality import RELEASES
+from triton_emulator.settings import MOST_GPUS, RESTRICTED_CATEGORIES, RestrictedApis
 
-#: What --http-restricted-api and --grpc-restricted-protocol can restrict.
-RESTRICTED_CATEGORIES = (
-    "health",
-    "metadata",
-    "inference",
-    "shared-memory",
-    "model-config",
-    "model-repository",
-    "statistics",
-    "trace",
-    "logging",
-)
 TRACE_MODES = ("triton", "opentelemetry")
 #: The trace level by the word that means it; upper and lower case are the same.
 TRACE_LEVELS = {
@@ -63,6 +52,55 @@ def int32(text: str) -> int:
 
 def int64(text: str) -> int:
     return _integer(text, INT64_MIN, INT64_MAX)
+
+
+def simulated_gpus(text: str) -> int | None:
+    """A number of GPUs, or None for "auto"."""
+    if text == "auto":
+        return None
+    number = int32(text)
+    if not 0 <= number <= MOST_GPUS:
+        raise BadValue(f"--simulated-gpus takes auto or a number from 0 to {MOST_GPUS}, not {text}")
+    return number
+
+
+def body_size(text: str) -> int:
+    """A number of bytes, 0 for no limit."""
+    size = int64(text)
+    if size < 0:
+        raise BadValue(f"a request body has at least 0 bytes, not {text}; 0 is no limit")
+    return size
+
+
+def triton_version(name: str) -> Callable[[str], str]:
+    """A converter that takes only the releases of Triton."""
+
+    def convert(text: str) -> str:
+        if text not in RELEASES:
+            raise BadValue(f"--{name} knows no tritonserver {text!r}; it is one of {', '.join(RELEASES)}")
+        return text
+
+    return convert
+
+
+def positive(name: str, read: Callable[[str], int]) -> Callable[[str], int]:
+    """A converter that takes only numbers above 0."""
+
+    def convert(text: str) -> int:
+        number = read(text)
+        if number <= 0:
+            raise BadValue(f"Error: --{name} must be greater than 0.")
+        return number
+
+    return convert
+
+
+def thread_count(text: str) -> int:
+    """The number of threads for inference over gRPC."""
+    count = int32(text)
+    if not 2 <= count <= 128:
+        raise BadValue("invalid argument for --grpc_infer_thread_count. Must be in the range 2 to 128.")
+    return count
 
 
 def uint64(text: str) -> int:

@@ -9,4 +9,6 @@
 - `getopt_long`: glibc's option parser, with its abbreviations and its words. Reads the command line.
 - `protobuf_json`: the JSON parser of protobuf's C++ library, which takes more than JSON. Reads the config in a load
   request.
+- `text_format`: protobuf's text format with the words of its C++ library, which takes other texts than Python's. Reads
+  `config.pbtxt`.
 """

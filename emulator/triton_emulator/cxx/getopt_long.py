@@ -26,7 +26,14 @@ class Option:
 
 
 class OptionError(Exception):
-    """The error text of getopt_long for an option that it refuses, without the program's name."""
+    """The error text of getopt_long for an option that it refuses, without the program's name.
+
+    `written` is the name of an option that is not known, "" for other errors.
+    """
+
+    def __init__(self, text: str, written: str = "") -> None:
+        super().__init__(text)
+        self.written = written
 
 
 def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[Option, str] | str]:
@@ -64,7 +71,7 @@ def _find(written: str, argument: str, options: Sequence[Option]) -> Option:
         option for option in options if option.abbreviated and option.name.startswith(written)
     ]
     if not matches:
-        raise OptionError(f"unrecognized option '{argument}'")
+        raise OptionError(f"unrecognized option '{argument}'", written)
     first, *others = matches
     others = [option for option in others if not first.meaning or option.meaning != first.meaning]
     if others:

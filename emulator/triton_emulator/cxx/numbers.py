@@ -55,12 +55,6 @@ def stod(text: str) -> float:
     return value
 
 
-def atof(text: str) -> float:
-    """Atof of glibc: 0 where there is no number, infinity for one that is too large."""
-    found = _DOUBLE.match(text)
-    return 0.0 if found is None else _double(found)
-
-
 def _double(found: re.Match[str]) -> float:
     """The number of a match of `_DOUBLE`."""
     if not found["hexadecimal"]:

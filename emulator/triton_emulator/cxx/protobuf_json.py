@@ -145,3 +145,29 @@ def _number(text: str) -> int | float:
     if number in (float("inf"), float("-inf")):
         raise ValueError("Number exceeds the range of double.")
     return number
+
+
+def printable(data: bytes) -> str:
+    """What the library writes of a string that is not UTF-8: it leaves out every character that is broken.
+
+    A first byte stands for as many bytes as it announces, up to the first that is none of them. So a letter after the
+    byte 0xe9 is left out with it.
+    """
+    kept = bytearray()
+    at = 0
+    while at < len(data):
+        size = _SIZES[data[at] >> 3]
+        end = at + 1
+        while end < min(at + size, len(data)) and 0x80 <= data[end] < 0xC0:
+            end += 1
+        whole = data[at:end]
+        if len(whole) == size:
+            kept += whole.decode("utf-8", "ignore").encode()
+            at = end
+        else:
+            at = end + 1 if size else end
+    return kept.decode()
+
+
+#: how many bytes a character has, by the upper five bits of its first byte; 0 for a byte that begins none
+_SIZES = (1,) * 16 + (0,) * 8 + (2,) * 4 + (3,) * 2 + (4,) + (0,)

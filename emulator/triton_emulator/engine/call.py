@@ -108,7 +108,7 @@ class Call:
 
     A backend reads `request`, marks `times` around its work and answers through `respond`, from any thread, once or
     many times; the last time with `final=True`. `cancelled` turns True when the client has gone or asked for it: long
-    work should look at it.
+    work should look at it. What waits on the event loop sets `on_cancel`, which is called then.
     """
 
     __slots__ = (
@@ -123,6 +123,7 @@ class Call:
         "failed",
         "failures",
         "finished",
+        "on_cancel",
         "padding",
         "queued_ns",
         "request",
@@ -139,6 +140,7 @@ class Call:
         self.version = version
         self.batch_size = 1
         self.cancelled = False
+        self.on_cancel: Callable[[], None] | None = None
         self.failed = False
         #: why the request counts as failed, once for each; where it is empty, `failed` is one failure of the backend.
         #: 2.51 counts a failed ensemble twice, and an iterative sequence that succeeds as one that is cancelled too
@@ -182,6 +184,12 @@ class Call:
             deliver(response, final)
         else:
             self._post(deliver, response, final)
+
+    def cancel(self) -> None:
+        """Say that the client has gone or asked for it. To be called on the event loop."""
+        self.cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
 
     def on_end(self, function: Callable[[], None]) -> None:
         """Call `function` when the last response is sent, on the thread that sends it."""

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from triton_emulator.engine.call import Call
-from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.protocol.personality import DEFAULT_VERSION, Personality, personality
+
+if TYPE_CHECKING:  # a stub process imports this module, and has no protobuf
+    from triton_emulator.repository.config.model_config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +17,15 @@ class ModelDefinition:
     """One version of a model, as found in a repository, before a backend has loaded it.
 
     `directory` is the model's folder (`<repository>/<name>`); the version's files are in `directory / str(version)`.
-    `settings` is the model's entry of `emulator.yaml`, empty where there is none.
+    `settings` is the model's entry of `emulator.yaml`, empty where there is none. `rules` are the emulated version's.
     """
 
     name: str
     version: int
-    config: ModelConfig
+    config: "ModelConfig"
     directory: Path
     settings: dict[str, object] = field(default_factory=dict)
+    rules: Personality = personality(DEFAULT_VERSION)  # noqa: RUF009  (a frozen value)
 
     @property
     def version_directory(self) -> Path:

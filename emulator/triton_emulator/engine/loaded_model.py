@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
+from triton_emulator.engine.first_responses import FirstResponses
 from triton_emulator.engine.in_flight import InFlight
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reshape import reshape_inputs, reshapes_inputs, reshapes_outputs, reshaping
@@ -14,11 +15,13 @@ from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.engine.schedulers.selection import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
-from triton_emulator.engine.validation import validate
+from triton_emulator.engine.validation import validator
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.tensor import RemoteTensor
 from triton_emulator.repository.config.model_config import TensorSpec
+from triton_emulator.repository.config.raw_text import to_text
 from triton_emulator.repository.labels import Labels
 
 
@@ -27,13 +30,15 @@ class Surroundings:
     """What a loaded model needs of the session that it is in.
 
     `count` counts a request that no client waits for; it may be called on any thread. `response_cache` is None where
-    the server has none. `summarizes` is whether summaries of latencies are wanted. `thread` is the event loop's.
+    the server has none. `summarizes` is whether summaries of latencies are wanted, `histograms` whether histograms
+    are. `thread` is the event loop's.
     """
 
     mailbox: Mailbox
     count: Callable[[Call, "LoadedModel"], None]
     response_cache: ResponseCache | None = None
     summarizes: bool = False
+    histograms: bool = False
     thread: int = field(default_factory=threading.get_ident)
 
 
@@ -44,9 +49,15 @@ class LoadedModel:
     """
 
     def __init__(
-        self, definition: ModelDefinition, executor: Executor, labels: Labels, surroundings: Surroundings
+        self,
+        definition: ModelDefinition,
+        executor: Executor,
+        labels: Labels,
+        surroundings: Surroundings,
+        load_seconds: float = 0,
     ) -> None:
-        """`labels` are the class names of its outputs."""
+        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it."""
+        self.load_seconds = load_seconds
         self.definition = definition
         self.labels = labels
         self.name = definition.name
@@ -54,13 +65,20 @@ class LoadedModel:
         self.config = definition.config
         self.executor = executor
         self._surroundings = surroundings
+        self._rules = definition.rules
         self._post, self._thread = surroundings.mailbox.post, surroundings.thread
+        self._validate = validator(definition.config, definition.rules)
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
         self.summaries = (
             ModelSummaries(caches=definition.config.proto.response_cache.enable)
             if surroundings.summarizes
+            else None
+        )
+        self.first_responses = (
+            FirstResponses()
+            if surroundings.histograms and (self.config.decoupled or self._rules.times_every_first_response)
             else None
         )
         self._warm_up()
@@ -101,16 +119,31 @@ class LoadedModel:
         """How many requests wait for an instance."""
         return self.scheduler.pending
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests have no last response yet."""
+        return len(self._in_flight)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its backend says that it can answer. Only Python models may not."""
+        return bool(getattr(self.executor, "healthy", True))
+
     def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.
 
-        May be called on any thread.
+        Shared memory is copied here, after the checks. May be called on any thread.
         """
-        batch = validate(request, self.config)
+        batch = self._validate(request, self.config, self._rules)
+        for tensor in request.inputs:
+            if type(tensor) is RemoteTensor:
+                tensor.fetch()
         if self.reshapes_inputs:
             reshape_inputs(request, self.config)
         if self.reshapes_outputs:
             deliver = reshaping(deliver, self.config)
+        if self.first_responses is not None:
+            deliver = self.first_responses.watching(deliver)
         call = Call(request, self.version, deliver, self._post, self._thread)
         call.batch_size = batch
         return call
@@ -146,5 +179,5 @@ class LoadedModel:
 
 def metric_labels(definition: ModelDefinition) -> dict[str, str]:
     """The labels of a model's metrics: its tags after an underscore each, its name and its version."""
-    tags = {f"_{key}": value for key, value in definition.config.proto.metric_tags.items()}
+    tags = {f"_{to_text(key)}": to_text(value) for key, value in definition.config.proto.metric_tags.items()}
     return {**tags, "model": definition.name, "version": str(definition.version)}

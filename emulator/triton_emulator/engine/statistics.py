@@ -16,6 +16,15 @@ from triton_emulator.protocol import json_dialect as js
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
 
+def reported(failures: tuple[str, ...]) -> tuple[str, ...]:
+    """Those failures that a backend or an ensemble reports when it has done with the request.
+
+    Before 2.48 no others count: not the error that a scheduler answers with, nor the one that an ensemble sends.
+    """
+    others = failures.count("OTHER") - 1
+    return tuple(reason for reason in failures if reason == "BACKEND") + ("OTHER",) * max(others, 0)
+
+
 class RequestEvent(NamedTuple):
     """What happened to one request that reached a model. Durations are nanoseconds, `end_ms` is of the epoch.
 
@@ -193,8 +202,8 @@ class ModelStatistics:
         self.inference_count += event.batch_size
         self.compute.add(event)
 
-    def value(self, name: str, version: int) -> js.Value:
-        """The entry of `model_stats` in Triton's key order."""
+    def value(self, name: str, version: int, *, responses: bool) -> js.Value:
+        """The entry of `model_stats` in Triton's key order. `responses`: whether it has statistics of responses."""
         return {
             "name": name,
             "version": str(version),
@@ -209,7 +218,7 @@ class ModelStatistics:
                 "cache_hit": self.cache_hit.value(),
                 "cache_miss": self.cache_miss.value(),
             },
-            "response_stats": {},
+            **({"response_stats": {}} if responses else {}),
             "batch_stats": [
                 {"batch_size": size, **batch.values()} for size, batch in sorted(self.batches.items())
             ],

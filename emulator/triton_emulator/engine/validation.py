@@ -4,10 +4,10 @@ Order (2.51 core, InferenceRequest::Normalize): raw input, requested outputs, nu
 size; then per input its datatype, shape and byte size. Inputs are walked in the order of Triton's hash map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from triton_emulator.cxx.numbers import to_int64, to_uint32
+from triton_emulator.cxx.numbers import INT64_MAX, to_int64, to_uint32
 from triton_emulator.cxx.unordered_map import walk
 from triton_emulator.protocol.datatypes import (
     DATATYPES,
@@ -17,12 +17,15 @@ from triton_emulator.protocol.datatypes import (
 )
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.shapes import element_count, shape_text
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
+from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec, sequence_id_control
 
 _UINT32 = 1 << 32
 _INT32_MAX = (1 << 31) - 1
+#: until 2.46 a model whose input is too short reads on behind it. Here it finds this many bytes at most, which are zero
+_READ_ON = 1 << 12
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
@@ -30,13 +33,37 @@ _BATCH_NOTE = (
 )
 
 
-def validate(request: InferRequest, config: ModelConfig) -> int:
+#: Checks a request against a config and returns its batch size. Raises TritonError.
+Validate = Callable[[InferRequest, ModelConfig, Personality], int]
+
+
+def validator(config: ModelConfig, rules: Personality) -> Validate:
+    """`validate`, and the check of sequence ids where the version has it and the model is given them."""
+    control = sequence_id_control(config) if rules.checks_sequence_id_types else None
+    if control is None:
+        return validate
+    name, datatype = control
+
+    def with_sequence_id(request: InferRequest, config: ModelConfig, rules: Personality) -> int:
+        batch = validate(request, config, rules)
+        given = "BYTES" if isinstance(request.sequence_id, str) else "UINT64"
+        if (given == "BYTES") != (datatype == "BYTES"):
+            raise invalid_arg(
+                f"{request.log_id}sequence batching control '{name}' data-type is '{given}', but model "
+                f"'{config.name}' expects '{datatype}'"
+            )
+        return batch
+
+    return with_sequence_id
+
+
+def validate(request: InferRequest, config: ModelConfig, rules: Personality) -> int:
     """Check `request` against `config` and return its batch size (1 for a model without a batch dimension).
 
     A raw binary request gets its input here. Raises TritonError.
     """
     if request.raw_input is not None:
-        request.inputs = [_raw_tensor(request, config)]
+        request.inputs = [_raw_tensor(request, config, rules)]
     if request.outputs and (
         unknown := [output.name for output in request.outputs if config.output(output.name) is None]
     ):
@@ -45,7 +72,7 @@ def validate(request: InferRequest, config: ModelConfig) -> int:
         raise invalid_arg(f"unexpected inference output '{first}' for model '{config.name}'")
     given = request.inputs
     if not config.required_inputs <= len(given) <= len(config.inputs):
-        raise _wrong_count(request, config)
+        raise _wrong_count(request, config, rules)
     inputs = given if len(given) == 1 else _walked(given)
     specs: list[TensorSpec] = []
     for tensor in inputs:
@@ -53,11 +80,11 @@ def validate(request: InferRequest, config: ModelConfig) -> int:
         if spec is None:
             raise invalid_arg(f"unexpected inference input '{tensor.name}' for model '{config.name}'")
         specs.append(spec)
-    batch = _batch_size(request, inputs, config) if config.max_batch_size > 0 else 0
+    batch = _batch_size(request, inputs, config, rules) if config.max_batch_size > 0 else 0
     for tensor, spec in zip(inputs, specs, strict=True):
-        _check_input(request, tensor, spec, config)
+        _check_input(request, tensor, spec, config, rules)
     if batch > _INT32_MAX:  # 2.51: only the backend refuses a batch size that was negative on the wire
-        raise internal(f"batch size {batch} for '{config.name}_0', max allowed is {config.max_batch_size}")
+        raise _too_large(batch, config)
     return max(batch, 1)
 
 
@@ -70,7 +97,7 @@ def _quoted(names: Sequence[str]) -> str:
     return "[" + ",".join(f"'{name}'" for name in names) + "]"
 
 
-def _wrong_count(request: InferRequest, config: ModelConfig) -> TritonError:
+def _wrong_count(request: InferRequest, config: ModelConfig, rules: Personality) -> TritonError:
     given = [tensor.name for tensor in request.inputs]
     required, most = config.required_inputs, len(config.inputs)
     expected = (
@@ -78,17 +105,21 @@ def _wrong_count(request: InferRequest, config: ModelConfig) -> TritonError:
         if required == most
         else f"expected number of inputs between {required} and {most}"
     )
+    counted = f"{request.log_id}{expected} but got {len(given)} inputs for model '{config.name}'"
+    if not rules.missing_inputs_named:
+        return invalid_arg(counted)
     missing = [spec.name for spec in config.inputs if not spec.optional and spec.name not in given]
     # 2.51: if nothing is missing, the list lacks its opening bracket
     listed = _quoted(missing) if missing else "]"
     return invalid_arg(
-        f"{request.log_id}{expected} but got {len(given)} inputs for model '{config.name}'. "
-        f"Got input(s) {_quoted(walk(given))}, but missing required input(s) {listed}. "
+        f"{counted}. Got input(s) {_quoted(walk(given))}, but missing required input(s) {listed}. "
         "Please provide all required input(s)."
     )
 
 
-def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelConfig) -> int:
+def _batch_size(
+    request: InferRequest, inputs: Sequence[Tensor], config: ModelConfig, rules: Personality
+) -> int:
     batch = 0
     for tensor in inputs:
         if not tensor.shape:
@@ -103,16 +134,17 @@ def _batch_size(request: InferRequest, inputs: Sequence[Tensor], config: ModelCo
             raise invalid_arg(
                 f"{request.log_id}input '{tensor.name}' batch size does not match other inputs for '{config.name}'"
             )
-    if (
-        config.max_batch_size < batch <= _INT32_MAX
-    ):  # 2.51 compares signed numbers: over gRPC a dimension may be -1
+    # until 2.57 signed numbers are compared: over gRPC a dimension may be -1
+    if batch > config.max_batch_size and (batch <= _INT32_MAX or rules.compares_whole_batch_sizes):
         raise invalid_arg(
             f"{request.log_id}inference request batch-size must be <= {config.max_batch_size} for '{config.name}'"
         )
     return batch
 
 
-def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config: ModelConfig) -> None:
+def _check_input(
+    request: InferRequest, tensor: Tensor, spec: TensorSpec, config: ModelConfig, rules: Personality
+) -> None:
     if tensor.datatype != spec.datatype:
         given = tensor.datatype if tensor.datatype in DATATYPES else "<invalid>"
         raise invalid_arg(
@@ -132,18 +164,45 @@ def _check_input(request: InferRequest, tensor: Tensor, spec: TensorSpec, config
     if shape and min(shape) < 0:  # possible over gRPC
         _check_dims_are_given(request, tensor, spec, config)
         shape = (to_uint32(shape[0]), *shape[1:]) if batching else shape
+        if rules.checks_element_counts and min(shape) < 0:
+            raise _invalid_dimension(tensor, shape)
     if batching and shape[0] >= _UINT32:
         tensor.shape = shape = (to_uint32(shape[0]), *shape[1:])
     if batching and shape[0] == 0:
         # 2.51: an empty batch is measured, and passed to the model, as if it had no batch dimension
         tensor.shape = shape = shape[1:]
     if tensor.datatype == "BYTES":
-        _check_strings(request, tensor, element_count(shape), config)
+        count = element_count(shape)
+        if not 0 < count <= INT64_MAX and rules.checks_element_counts:
+            _check_count(tensor, shape, 1, "element count")
+        _check_strings(request, tensor, count, config, rules)
         return
     size = element_count(shape) * DATATYPES[tensor.datatype].size
+    if not 0 < size <= INT64_MAX and rules.checks_element_counts:
+        _check_count(tensor, shape, DATATYPES[tensor.datatype].size, "byte size")
     if tensor.byte_size != size:
-        # 2.51 does not check the product for overflow
-        raise _wrong_size(request, tensor, tensor.name, config, to_int64(size))
+        if not rules.input_sizes_checked and batching and shape and shape[0] > _INT32_MAX:
+            raise _too_large(shape[0], config)
+        _refuse_size(request, tensor, size, config, rules)
+
+
+def _invalid_dimension(tensor: Tensor, shape: Sequence[int]) -> TritonError:
+    what = "an invalid dimension in shape" if tensor.datatype == "BYTES" else "an invalid dimension"
+    return invalid_arg(f"tensor '{tensor.name}' contains {what} {shape_text(shape)}")
+
+
+def _check_count(tensor: Tensor, shape: Iterable[int], size: int, what: str) -> None:
+    """Raise INVALID_ARG where `size` bytes for each element are too many, even before a dim of 0."""
+    for dim in shape:
+        size *= dim or 1
+        if size > INT64_MAX:
+            raise invalid_arg(f"{what} for tensor '{tensor.name}' exceeds maximum size of {INT64_MAX}")
+        if not dim:
+            return
+
+
+def _too_large(batch: int, config: ModelConfig) -> TritonError:
+    return internal(f"batch size {batch} for '{config.name}_0', max allowed is {config.max_batch_size}")
 
 
 @lru_cache(maxsize=1024)
@@ -169,6 +228,17 @@ def _check_dims_are_given(
             return
 
 
+def _refuse_size(
+    request: InferRequest, tensor: Tensor, size: int, config: ModelConfig, rules: Personality
+) -> None:
+    """Raise INVALID_ARG for an input that should have `size` bytes. Until 2.46 it is made to have them instead."""
+    if rules.input_sizes_checked or size - tensor.byte_size > _READ_ON:
+        # 2.51 does not check the product for overflow
+        raise _wrong_size(request, tensor, tensor.name, config, to_int64(size))
+    if size >= 0:
+        tensor.resize(size)
+
+
 def _wrong_size(
     request: InferRequest, tensor: Tensor, name: str, config: ModelConfig, size: int
 ) -> TritonError:
@@ -178,24 +248,35 @@ def _wrong_size(
     )
 
 
-def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config: ModelConfig) -> None:
+def _check_strings(
+    request: InferRequest, tensor: Tensor, expected: int, config: ModelConfig, rules: Personality
+) -> None:
     """Count the elements by their length prefixes, as 2.51 does. The backend refuses an element that is cut off."""
-    where = f"for inference input '{tensor.name}' for model '{config.name}'"
+    if not rules.input_sizes_checked:
+        return
+    named = rules.string_counts_named
+    where = f"for inference input '{tensor.name}'"
+    if named:
+        where += f" for model '{config.name}'"
     if not tensor.has_data:
         count = tensor.element_total
         if count == expected:
             return
     else:
         count = 0
-        data = memoryview(tensor.data)
+        data = tensor.peek()
         at, end = 0, len(data)
         while at < end:
+            if end - at < 4 and not named:
+                raise invalid_arg(
+                    f"{request.log_id}element byte size indicator exceeds the end of the buffer."
+                )
             if end - at < 4:
                 raise invalid_arg(
                     f"{request.log_id}incomplete string length indicator {where}, expecting 4 bytes but only "
                     f"{end - at} bytes available. Please make sure the string length indicator is in one buffer."
                 )
-            if count >= expected:
+            if count >= expected and named:
                 raise invalid_arg(
                     f"{request.log_id}unexpected number of string elements {count + 1} {where}, expecting {expected}"
                 )
@@ -203,7 +284,7 @@ def _check_strings(request: InferRequest, tensor: Tensor, expected: int, config:
             count += 1
         if count == expected:
             return
-    if count > max(expected, 0):
+    if count > max(expected, 0) and named:
         # 2.51 stops at the first surplus element; a shape that overflows 63 bits expects a negative number
         raise invalid_arg(
             f"{request.log_id}unexpected number of string elements {max(expected, 0) + 1} {where}, "
@@ -257,7 +338,7 @@ def wrong_string_count(tensor: Tensor) -> TritonError | None:
     )
 
 
-def _raw_tensor(request: InferRequest, config: ModelConfig) -> Tensor:
+def _raw_tensor(request: InferRequest, config: ModelConfig, rules: Personality) -> Tensor:
     """Make the model's only input from the whole body: batch size 1, its variable dimension from the body's size."""
     body = request.raw_input or b""
     if len(config.inputs) != 1:
@@ -285,6 +366,8 @@ def _raw_tensor(request: InferRequest, config: ModelConfig) -> Tensor:
         dims[dims.index(-1)] = len(body) // fixed if fixed else 0
     tensor = Tensor(spec.name, spec.datatype, batch + dims, data=body)
     expected = element_count(dims) * size
-    if len(body) != expected:
+    if not rules.input_sizes_checked and 0 <= expected <= len(body) + _READ_ON:
+        tensor.resize(expected)
+    elif len(body) != expected:
         raise _wrong_size(request, tensor, "raw_input", config, expected)
     return tensor

@@ -14,6 +14,8 @@ from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.config.raw_text import to_text
+from triton_emulator.repository.config.whole_file import read_whole
 from triton_emulator.repository.schema import Proto, enum_name
 
 _FOLDER = "warmup"
@@ -47,11 +49,12 @@ def samples_of(definition: ModelDefinition) -> list[Sample]:
         inputs: list[Tensor] = []
         controls: list[Tensor] = []
         for name, setting in sorted(entry.inputs.items()):
+            name = to_text(name)  # noqa: PLW2901
             known = definition.config.input(name) is not None
             # what is no input of the model is taken for a control tensor
             (inputs if known else controls).append(_tensor(name, setting, definition))
         sample = Sample(entry.name, entry.batch_size, entry.count or 1, tuple(inputs), tuple(controls))
-        validate(sample.request(definition.name), definition.config)
+        validate(sample.request(definition.name), definition.config, definition.rules)
         samples.append(sample)
     return samples
 
@@ -67,7 +70,7 @@ def _tensor(name: str, setting: Proto, definition: ModelDefinition) -> Tensor:
     elif kind == "random_data":
         data = random.Random(name).randbytes(size)
     elif kind == "input_data_file":
-        data = _file(setting.input_data_file, size, definition, exact=datatype != "BYTES")
+        data = _file(to_text(setting.input_data_file), size, definition, exact=datatype != "BYTES")
     else:
         raise invalid_arg(
             f"[request id: <id_unknown>] warmup setting expects input '{name}' to have input_data_type set"
@@ -79,7 +82,7 @@ def _tensor(name: str, setting: Proto, definition: ModelDefinition) -> Tensor:
 def _file(name: str, size: int, definition: ModelDefinition, *, exact: bool) -> bytes:
     path = definition.directory / _FOLDER / name
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except OSError as fault:
         raise internal(f"failed to open text file for read {path}: {fault.strerror}") from None
     if exact and len(data) < size:
@@ -103,7 +106,8 @@ def warm_up(
             limit = max(1, definition.config.max_batch_size)
             if sample.size > limit:
                 name = f"{definition.config.proto.instance_group[0].name}_{instance}"
-                faults = [f"batch size {sample.size} for '{name}', max allowed is {limit}"] * sample.size
+                most = definition.config.max_batch_size  # 2.51 names 0 for a model that does not batch
+                faults = [f"batch size {sample.size} for '{name}', max allowed is {most}"] * sample.size
                 raise _failed(sample, faults)
             for _ in range(sample.times):
                 _run(definition, executor, sample, instance, count)

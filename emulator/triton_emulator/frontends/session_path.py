@@ -4,12 +4,19 @@ from collections.abc import Mapping
 
 from triton_emulator.session.state import SessionState
 
+_PREFIX = "/s/"
+
+
+def session_path(session: str) -> str:
+    """The path before the paths of a session."""
+    return f"{_PREFIX}{session}/"
+
 
 def find_session(
     path: str, root: SessionState, sessions: Mapping[str, SessionState]
 ) -> tuple[SessionState | None, str]:
     """The session that answers a path (None where there is no such session), and the path within it."""
-    if not path.startswith("/s/"):
+    if not path.startswith(_PREFIX):
         return root, path
-    session, slash, rest = path[3:].partition("/")
+    session, slash, rest = path[len(_PREFIX) :].partition("/")
     return sessions.get(session), slash + rest

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import RemoteTensor
 
 T = TypeVar("T")
 
@@ -21,16 +22,14 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
     process waits for work that never ends.
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    done: asyncio.Future[None] = loop.create_future()
+    outcome: list[tuple[Any, BaseException | None]] = []
 
     def settle(value: T | None, fault: BaseException | None) -> None:
         thread.join()  # the thread is at its end; after this the process no longer counts it
-        if done.cancelled():
-            return
-        if fault is not None:
-            done.set_exception(fault)
-        else:
-            done.set_result(value)  # type: ignore[arg-type]
+        if not done.cancelled():
+            outcome.append((value, fault))
+            done.set_result(None)
 
     def run() -> None:
         value, fault = None, None
@@ -40,10 +39,21 @@ async def run_in_thread(work: Callable[..., T], *arguments: Any) -> T:
             fault = raised
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(settle, value, fault)
+        # A fault refers to this frame and to the one that raises it below. If these referred to the fault as well, the
+        # work's arguments, maybe a large body, would stay in memory until the next garbage collection.
+        del fault
 
     thread = threading.Thread(target=run, name=getattr(work, "__name__", "run_in_thread"), daemon=True)
     thread.start()
-    return await done
+    await done
+    value, fault = outcome.pop()
+    if fault is not None:
+        try:
+            raise fault
+        finally:
+            del fault
+    answer: T = value
+    return answer
 
 
 async def run_by_size(size: int, work: Callable[..., T], *arguments: Any) -> T:
@@ -62,3 +72,12 @@ def is_large(response: InferResponse) -> bool:
         if size > LARGE:
             return True
     return False
+
+
+def is_heavy(request: InferRequest) -> bool:
+    """Whether a request should be prepared in a thread: it has many bytes in shared memory, or many strings."""
+    return any(
+        (tensor.datatype == "BYTES" or isinstance(tensor, RemoteTensor)) and tensor.byte_size > LARGE
+        for tensor in request.inputs
+        if tensor.has_data
+    )

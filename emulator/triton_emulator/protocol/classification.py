@@ -8,6 +8,7 @@ import numpy as np
 from triton_emulator.cxx import introsort
 from triton_emulator.cxx.numbers import to_uint32
 from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.personality import NO_LIMIT
 from triton_emulator.protocol.tensor import Tensor
 
 #: Datatypes without classes. 2.51 crashes at BYTES; later servers refuse it with this error too.
@@ -19,19 +20,24 @@ _STABLE = 16
 _SORTED_MOST = 10_000
 
 
-def classify(tensor: Tensor, classes: int, labels: Sequence[str], *, batching: bool) -> Tensor:
+def classify(
+    tensor: Tensor, classes: int, labels: Sequence[bytes], *, batching: bool, limit: int = NO_LIMIT
+) -> Tensor:
     """The `classes` highest values of each batch row as a BYTES tensor of shape [batch?, min(classes, row)].
 
     Values are printed as C++'s std::to_string does (six decimals for floats). Equal values are in the order in which
     std::sort leaves them, but in index order in a row of more than ten thousand values, or where C++ sorts by a heap.
-    Raises INVALID_ARG for a datatype that has no classes.
+    Raises INVALID_ARG for a datatype that has no classes, and for a row of more than `limit` values.
     """
+    rows = tensor.shape[0] if batching and tensor.shape else 1
+    width = tensor.count // rows if rows else 0
+    if width > limit and tensor.datatype != "BYTES":
+        raise invalid_arg("classification output tensor too large")
     if tensor.datatype in _UNSUPPORTED:
         raise invalid_arg(
             f"class result not available for output due to unsupported type '{tensor.datatype}'"
         )
-    rows = tensor.shape[0] if batching and tensor.shape else 1
-    values = tensor.array.reshape(rows, tensor.count // rows if rows else 0)
+    values = tensor.array.reshape(rows, width)
     top = min(to_uint32(classes), values.shape[1])  # gRPC may ask for more, of which 2.51 keeps 32 bits
     floating = values.dtype.kind == "f"
     found: list[bytes] = []
@@ -57,7 +63,7 @@ def _highest(row: "np.ndarray[Any, Any]", top: int) -> Sequence[int]:
     return [int(index) for index in order[:top]]
 
 
-def _entry(value: float, index: int, labels: Sequence[str], *, floating: bool) -> bytes:
-    text = f"{value:.6f}" if floating else str(int(value))
-    label = f":{labels[index]}" if index < len(labels) and labels[index] else ""
-    return f"{text}:{index}{label}".encode()
+def _entry(value: float, index: int, labels: Sequence[bytes], *, floating: bool) -> bytes:
+    text = f"{value:.6f}:{index}" if floating else f"{int(value)}:{index}"
+    label = labels[index] if index < len(labels) else b""
+    return b"%b:%b" % (text.encode(), label) if label else text.encode()

@@ -16,7 +16,7 @@ class Code(Enum):
     CANCELLED = "Cancelled"
 
 
-#: HTTP status by code (2.51.0 http_server.cc HttpCodeFromError); a code without a row is a 400.
+#: HTTP status by code (2.51.0 http_server.cc HttpCodeFromError). Before 2.42 every error is a 400.
 HTTP_STATUS: dict[Code, int] = {
     Code.INTERNAL: 500,
     Code.NOT_FOUND: 404,
@@ -52,9 +52,13 @@ class TritonError(Exception):
     def __repr__(self) -> str:
         return f"TritonError({self.code.name}, {self.message!r})"
 
-    @property
-    def http_status(self) -> int:
-        return HTTP_STATUS[self.code]
+    def copy(self) -> "TritonError":
+        """An equal error to be raised, if a value that the raising function can reach refers to this one.
+
+        An error that is raised refers to the function's variables. Where they refer to the error as well, all of them
+        stay in memory until the next garbage collection.
+        """
+        return TritonError(self.code, self.message)
 
 
 def internal(message: str) -> TritonError:

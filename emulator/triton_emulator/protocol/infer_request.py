@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from triton_emulator.cxx.numbers import INT64_MAX, to_int64, to_uint32
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol import json_tensor
-from triton_emulator.protocol.datatypes import Buffer
+from triton_emulator.protocol.datatypes import DATATYPES, Buffer
 from triton_emulator.protocol.errors import internal, invalid_arg, unsupported
 from triton_emulator.protocol.json_access import (
     ABSENT,
@@ -24,8 +24,16 @@ from triton_emulator.protocol.json_access import (
     unable,
 )
 from triton_emulator.protocol.messages import InferRequest, Parameter, RequestedOutput, SharedMemoryRef
-from triton_emulator.protocol.shapes import triton_count, wrapped_count
-from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.protocol.personality import Personality
+from triton_emulator.protocol.shapes import (
+    INVALID,
+    OVERFLOWN,
+    checked_count,
+    plain_count,
+    shape_text,
+    triton_count,
+)
+from triton_emulator.protocol.tensor import RemoteTensor, Source, Tensor
 
 T = TypeVar("T")
 
@@ -33,40 +41,53 @@ T = TypeVar("T")
 class Regions(Protocol):
     """The registered shared memory regions, as far as a parser needs them."""
 
-    def read(self, ref: SharedMemoryRef) -> Buffer:
+    def source(self, ref: SharedMemoryRef) -> Source:
         """The bytes that `ref` names; raises TritonError where there is no such region or it is too small."""
 
     def check(self, ref: SharedMemoryRef) -> None:
         """Raises TritonError where `ref` cannot be written to."""
 
 
-def parse_infer(body: Buffer, header_length: int, model_name: str, regions: Regions) -> InferRequest:
+def parse_infer(
+    body: Buffer, header_length: int, model_name: str, regions: Regions, rules: Personality
+) -> InferRequest:
     """Read a request whose first `header_length` bytes are JSON and the rest binary tensors.
 
     A `header_length` of 0 makes it a raw binary request: the whole body is the model's only input.
     """
     request = InferRequest(model_name)
     if header_length == 0:
+        check_raw_size(len(body), rules)
         request.raw_input = body
         request.binary_output = True
         return request
     if header_length == len(body):
-        document, tail = parse_document(body), _NOTHING
+        document, tail = parse_document(body, rules), _NOTHING
     else:
         view = memoryview(body)
-        document, tail = parse_document(view[:header_length]), view[header_length:]
+        document, tail = parse_document(view[:header_length], rules), view[header_length:]
     members = document if isinstance(document, dict) else {}
     if "id" in members:
         request.id = read(as_text, members["id"], "id")
     if "parameters" in members:
-        _read_parameters(members["parameters"], request)
-    _read_inputs(document, request, tail, regions)
+        _read_parameters(members["parameters"], request, rules)
+    _read_inputs(document, request, tail, regions, rules)
     if "outputs" in members:
-        _read_outputs(members["outputs"], request, regions)
+        _read_outputs(members["outputs"], request, regions, rules)
     return request
 
 
 _NOTHING = memoryview(b"")
+
+
+def check_raw_size(size: int, rules: Personality) -> None:
+    """Raise INVALID_ARG where the version refuses a raw binary request with a body of `size` bytes."""
+    limit = rules.http_max_input_size
+    if size > limit:
+        raise invalid_arg(
+            f"Raw input has a byte_size ({size} bytes) that exceeds the maximum allowed value of {limit} bytes. "
+            "Use --http-max-input-size to increase the limit."
+        )
 
 
 def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, "js.Value | Absent"]]:
@@ -85,21 +106,23 @@ def named_members(holder: js.Value, prefix: str) -> Iterator[tuple[str, "js.Valu
             yield key, holder[key]
 
 
-def parameter_value(key: str, value: "js.Value | Absent") -> Parameter:
-    """A custom parameter: a string, an integer of 64 bits, a boolean or a double."""
+def parameter_value(key: str, value: "js.Value | Absent", rules: Personality) -> Parameter:
+    """A custom parameter: a string, an integer of 64 bits, a boolean or, since 2.43, a double."""
     if isinstance(value, str):
         return value.partition("\0")[0]
-    if isinstance(value, (bool, float)):
+    if isinstance(value, bool):
         return value
     if isinstance(value, Absent):
         raise internal(f"parameter key '{key}' was not found in the JSON")
-    if isinstance(value, int):
+    if isinstance(value, int) and value <= INT64_MAX:
+        return value
+    if isinstance(value, (int, float)) and rules.double_parameters:
         # 2.51: an integer that only fits 64 bits unsigned is kept as a double
-        return value if value <= INT64_MAX else float(value)
+        return float(value)
     raise invalid_arg(f"parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'.")
 
 
-def _read_parameters(holder: js.Value, request: InferRequest) -> None:
+def _read_parameters(holder: js.Value, request: InferRequest, rules: Personality) -> None:
     for key, value in named_members(holder, "failed to get request params.: "):
         match key:
             case "sequence_id":
@@ -122,7 +145,7 @@ def _read_parameters(holder: js.Value, request: InferRequest) -> None:
                     "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
                 )
             case _:
-                request.parameters[key] = parameter_value(key, value)
+                request.parameters.append((key, parameter_value(key, value, rules)))
 
 
 def sequence_label(text: str) -> str:
@@ -152,7 +175,9 @@ def _check_one_source(entry: js.Value) -> None:
         )
 
 
-def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, regions: Regions) -> None:
+def _read_inputs(
+    document: js.Value, request: InferRequest, tail: memoryview, regions: Regions, rules: Personality
+) -> None:
     at = 0
     names: set[str] = set()
     for entry in member(js.as_array, document, "inputs"):
@@ -167,8 +192,8 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
         if name in names:
             raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
         names.add(name)
-        if plain is not None and (count := wrapped_count(shape)):
-            array = json_tensor.elements(name, datatype, values, count)
+        if plain is not None and (count := plain_count(shape)):
+            array = json_tensor.elements(name, datatype, values, count, rules, rules.http_max_input_size)
             tensor = Tensor(name, datatype, shape, array=array)
         elif (size := _binary_data_size(entry)) is not None:
             if size > len(tail) - at:
@@ -179,7 +204,7 @@ def _read_inputs(document: js.Value, request: InferRequest, tail: memoryview, re
             tensor = Tensor(name, datatype, shape, data=tail[at : at + size])
             at += size
         else:
-            tensor = _read_elements(entry, name, datatype, shape, regions)
+            tensor = _read_elements(entry, name, datatype, shape, regions, rules)
         request.inputs.append(tensor)
     if at != len(tail):
         raise invalid_arg(f"unexpected additional input data for model '{request.model_name}'")
@@ -192,16 +217,34 @@ def _binary_data_size(entry: js.Value) -> int | None:
     return None if isinstance(size, Absent) else read(js.as_uint, size, "binary_data_size")
 
 
-def _read_elements(entry: js.Value, name: str, datatype: str, shape: list[int], regions: Regions) -> Tensor:
+def _read_elements(
+    entry: js.Value, name: str, datatype: str, shape: list[int], regions: Regions, rules: Personality
+) -> Tensor:
     """An input in shared memory or in the JSON."""
     ref = _shared_memory(find(entry, "parameters"))
     if ref is not None:
-        return Tensor(name, datatype, shape, data=regions.read(ref))
-    count = triton_count(shape)
+        return RemoteTensor(name, datatype, shape, regions.source(ref))
+    count = _checked_count(name, shape) if rules.checks_shapes else triton_count(shape)
     if count == 0:  # 2.51: then the data is not looked at
         return Tensor(name, datatype, shape, data=b"")
     values = member(js.as_array, entry, "data")
-    return Tensor(name, datatype, shape, array=json_tensor.elements(name, datatype, values, count))
+    if count < 0 and (row := DATATYPES.get(datatype)) is not None and row.size:
+        json_tensor.check_size(name, row, count, rules)
+    array = json_tensor.elements(name, datatype, values, count, rules, rules.http_max_input_size)
+    return Tensor(name, datatype, shape, array=array)
+
+
+def _checked_count(name: str, shape: list[int]) -> int:
+    """The number of elements of a shape. Raises INVALID_ARG for one that no tensor has."""
+    count = checked_count(shape)
+    if count in (INVALID, OVERFLOWN):
+        fault = (
+            "contains one or more invalid dimensions"
+            if count == INVALID
+            else f"causes total element count to exceed maximum size of {INT64_MAX}"
+        )
+        raise invalid_arg(f"invalid shape for input '{name}': shape {shape_text(shape)} {fault}")
+    return count
 
 
 _PLAIN_KEYS = {"name", "datatype", "shape", "data"}
@@ -246,10 +289,16 @@ def _shared_memory(parameters: "js.Value | Absent") -> SharedMemoryRef | None:
     return None if isinstance(region, Absent) else SharedMemoryRef(name, offset, size)
 
 
-def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> None:
+def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions, rules: Personality) -> None:
+    names: set[str] = set()
     for entry in read(js.as_array, holder, "outputs"):
-        name = member(as_text, entry, "name")
         parameters = find(entry, "parameters")
+        if not isinstance(parameters, Absent):
+            _check_shared_memory_alone(parameters)
+        name = member(as_text, entry, "name")
+        if name in names and not rules.duplicate_outputs:
+            raise invalid_arg(f"{request.log_id}output '{name}' already exists in request")
+        names.add(name)
         output = RequestedOutput(name)
         if not isinstance(parameters, Absent):
             _read_output_parameters(parameters, output, regions)
@@ -257,7 +306,6 @@ def _read_outputs(holder: js.Value, request: InferRequest, regions: Regions) -> 
 
 
 def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regions: Regions) -> None:
-    _check_shared_memory_alone(parameters)
     classes = find(parameters, "classification")
     if not isinstance(classes, Absent):
         # 2.51 keeps 32 bits of it, and none of them set is no classification
@@ -272,7 +320,7 @@ def _read_output_parameters(parameters: js.Value, output: RequestedOutput, regio
 
 
 def _check_shared_memory_alone(parameters: js.Value) -> None:
-    """An output in shared memory is neither binary data nor classes; this is checked before its region is read."""
+    """An output in shared memory is neither binary data nor classes; this is checked before its name is read."""
     if isinstance(find(parameters, "shared_memory_region"), Absent):
         return
     if not isinstance(find(parameters, "classification"), Absent):

@@ -5,7 +5,8 @@ from typing import Final, TypeVar
 
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.datatypes import Buffer
-from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.protocol.personality import Personality
 
 T = TypeVar("T")
 
@@ -17,12 +18,21 @@ class Absent:
 ABSENT: Final = Absent()
 
 
-def parse_document(data: Buffer) -> js.Value:
-    """The JSON of a request; a syntax error is INTERNAL (HTTP 500) in Triton."""
+def parse_document(data: Buffer, rules: Personality) -> js.Value:
+    """The JSON of a request; a syntax error is INTERNAL (HTTP 500) in Triton. Raises INVALID_ARG as `check_size`."""
+    if len(data) > rules.http_max_input_size:
+        check_size(len(data), rules)
     try:
-        return js.parse(data)
+        return js.parse(data, iterative=rules.iterative_json)
     except js.JSONParseError as fault:
         raise internal(f"failed to parse the request JSON buffer: {fault}") from None
+
+
+def check_size(size: int, rules: Personality) -> None:
+    """Raise INVALID_ARG where the version refuses a JSON of `size` bytes."""
+    limit = rules.http_max_input_size
+    if rules.json_too_large and size > limit:
+        raise invalid_arg(rules.json_too_large.format(size=size, limit=limit))
 
 
 def unable(what: str, fault: Exception) -> TritonError:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from triton_emulator.cxx.numbers import INT64_MAX, to_uint64
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.datatypes import DATATYPES, Array, Datatype
-from triton_emulator.protocol.errors import internal, invalid_arg
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.json_access import unable
-
-_MISMATCH = internal("Unable to parse 'data': Shape does not match true shape of 'data' field").message
+from triton_emulator.protocol.personality import NO_LIMIT, Personality
 
 _READERS: dict[str, Callable[[js.Value], object]] = {
     "bool": js.as_bool,
@@ -29,21 +29,30 @@ _PLAIN: dict[str, tuple[frozenset[type], type]] = {
 }
 
 
-def elements(name: str, datatype: str, values: list[js.Value], count: int) -> Array:
+def elements(
+    name: str,
+    datatype: str,
+    values: list[js.Value],
+    count: int,
+    rules: Personality,
+    limit: int = NO_LIMIT,
+) -> Array:
     """A flat array of the datatype's numpy type with `count` elements (for BYTES: as many as there are).
 
-    Raises TritonError with Triton's text where the elements are too many, too few, of a wrong type, or of a datatype
-    that cannot travel as JSON. `name` is the input's, for those texts.
+    Raises TritonError with Triton's text where the elements are too many, too few, of a wrong type, of a datatype that
+    cannot travel as JSON, or more than `limit` bytes. `name` is the input's, for those texts.
     """
     row = DATATYPES.get(datatype)
     if row is None:
         raise invalid_arg(f"invalid datatype for input {name}")
+    if row.size * count > limit:
+        check_size(name, row, count, rules)
     if row.json == "":
         raise invalid_arg(
             f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
         )
     if row.json == "string":
-        return strings(values)
+        return _limited_strings(name, values, rules, limit)
     plain, wide = _PLAIN[row.json]
     if len(values) == count and plain.issuperset(map(type, values)):
         if row.name == "FP32":
@@ -53,16 +62,53 @@ def elements(name: str, datatype: str, values: list[js.Value], count: int) -> Ar
             return _narrow(np.array(values, dtype=wide), row)
         except OverflowError:
             pass  # an integer that the element reader refuses, or a double spelled as a long integer
-    return _narrow(np.array(_read(row, values, count), dtype=wide), row)
+    return _narrow(np.array(_read(row, values, count, rules), dtype=wide), row)
+
+
+def check_size(name: str, row: Datatype, count: int, rules: Personality) -> None:
+    """Raise INVALID_ARG where the version refuses an input of `count` elements: it has too many bytes.
+
+    A negative count is one of 64 bits without a sign, as it is in Triton.
+    """
+    if rules.checks_shapes and count > INT64_MAX // row.size:
+        raise invalid_arg(
+            f"byte size overflow for input '{name}': element count ({count}) * data type size ({row.size}) "
+            f"exceeds maximum allowed size ({INT64_MAX})"
+        )
+    if rules.http_max_input_size < NO_LIMIT:
+        raise _too_large(name, to_uint64(count * row.size), rules.http_max_input_size)
+
+
+def _too_large(name: str, size: int, limit: int) -> TritonError:
+    return invalid_arg(
+        f"JSON input '{name}' has a byte_size ({size} bytes) that exceeds the maximum allowed value of {limit} bytes. "
+        "Use --http-max-input-size to increase the limit."
+    )
+
+
+def _limited_strings(name: str, values: list[js.Value], rules: Personality, limit: int) -> Array:
+    """`strings`; raises where the version refuses so many bytes, or none."""
+    found = strings(values, rules)
+    if not found.size:
+        if rules.no_strings:
+            raise internal(rules.no_strings)
+    elif limit < NO_LIMIT and (size := encoded_size(found)) > limit:
+        raise _too_large(name, size, limit)
+    return found
+
+
+def encoded_size(strings: Array) -> int:
+    """The bytes of a flat BYTES array, each element with its length before it."""
+    return sum(map(len, strings)) + 4 * strings.size
 
 
 _STRINGS = frozenset({str})
 
 
-def strings(values: list[js.Value]) -> Array:
+def strings(values: list[js.Value], rules: Personality) -> Array:
     """The elements of a BYTES tensor as an object array of `bytes`."""
     try:
-        leaves = values if _STRINGS.issuperset(map(type, values)) else flatten(values)
+        leaves = values if _STRINGS.issuperset(map(type, values)) else flatten(values, rules)
         found = [js.raw_bytes(js.as_string(value)) for value in leaves]
     except js.JSONTypeError as fault:
         # 2.51 sizes the strings before it reads them, under a name of its own
@@ -72,11 +118,14 @@ def strings(values: list[js.Value]) -> Array:
     return array
 
 
-def flatten(values: list[js.Value]) -> Iterator[js.Value]:
-    """The leaves of nested lists in document order, whatever the depth."""
+def flatten(values: list[js.Value], rules: Personality) -> Iterator[js.Value]:
+    """The leaves of nested lists in document order. Raises INVALID_ARG at the first that the version finds too deep."""
+    deepest = rules.json_nesting_limit
     stack = [iter(values)]
     while stack:
         for value in stack[-1]:
+            if len(stack) >= deepest:
+                raise invalid_arg(f"JSON nesting depth exceeds maximum allowed limit ({deepest})")
             if isinstance(value, list):
                 stack.append(iter(value))
                 break
@@ -92,16 +141,18 @@ def _narrow(wide: Array, row: Datatype) -> Array:
         return wide.astype(row.numpy)
 
 
-def _read(row: Datatype, values: list[js.Value], count: int) -> list[object]:
+def _read(row: Datatype, values: list[js.Value], count: int, rules: Personality) -> list[object]:
     read_as = _READERS[row.json]
     found: list[object] = []
     try:
-        for value in flatten(values):
+        for value in flatten(values, rules):
             if len(found) >= count:
-                raise internal(_MISMATCH)
+                raise internal("Shape does not match true shape of 'data' field")
             found.append(read_as(value))
     except js.JSONTypeError as fault:
         raise unable("data", fault) from None
+    except TritonError as fault:
+        raise TritonError(fault.code, f"Unable to parse 'data': {fault.message}") from None
     if len(found) != count:
-        raise internal(_MISMATCH)
+        raise internal(rules.too_few_elements)
     return found

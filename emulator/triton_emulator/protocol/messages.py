@@ -33,9 +33,10 @@ class InferRequest:
     """A parsed request. `inputs` and `outputs` are in the order of the document; `outputs` empty asks for all.
 
     `model_version` is "" where the request names none. `timeout` is in microseconds. `sequence_id` is 0 or "" where
-    there is none. `parameters` holds what the client set itself, never the reserved keys. `raw_input` is the whole
-    body of a raw binary request, whose only input the model's configuration names. `binary_output` is how an output
-    is sent that `outputs` does not list. `controls` are the inputs that a scheduler adds for the model.
+    there is none. `parameters` are the pairs that the client set itself, never the reserved keys; a name may come
+    several times, in JSON and in forwarded headers. `raw_input` is the whole body of a raw binary request, whose only
+    input the model's configuration names. `binary_output` is how an output is sent that `outputs` does not list.
+    `controls` are the inputs that a scheduler adds for the model.
     """
 
     model_name: str
@@ -43,7 +44,7 @@ class InferRequest:
     id: str = ""
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[RequestedOutput] = field(default_factory=list)
-    parameters: dict[str, Parameter] = field(default_factory=dict)
+    parameters: list[tuple[str, Parameter]] = field(default_factory=list)
     sequence_id: int | str = 0
     sequence_start: bool = False
     sequence_end: bool = False

@@ -6,6 +6,8 @@ from triton_emulator.cxx.numbers import INT64_MAX, UINT64_MAX, to_int64
 
 #: a dim that may be any
 VARIABLE = -1
+#: what `checked_count` returns for a shape with another negative dim, and for one with too many elements
+INVALID, OVERFLOWN = -2, -3
 
 
 def element_count(shape: Iterable[int]) -> int:
@@ -24,6 +26,33 @@ def triton_count(dims: Sequence[int]) -> int:
     if VARIABLE in dims:
         return VARIABLE
     return wrapped_count(dims) if dims else 0
+
+
+def checked_count(dims: Iterable[int]) -> int:
+    """The number of elements as 2.58 computes it: 0 without dims, VARIABLE, INVALID or OVERFLOWN at the first such dim.
+
+    So it is 0 at a dim of 0, whatever comes after it.
+    """
+    count = 0
+    for dim in dims:
+        if dim == 0:
+            return 0
+        if dim < 0:
+            return VARIABLE if dim == VARIABLE else INVALID
+        count = dim if count == 0 else count * dim
+        if count > INT64_MAX:
+            return OVERFLOWN
+    return count
+
+
+def plain_count(dims: Iterable[int]) -> int:
+    """The product of dims that are not negative; 0 where it has more than 63 bits."""
+    count = 1
+    for dim in dims:
+        count *= dim
+        if count > INT64_MAX:
+            return 0
+    return count
 
 
 def wrapped_count(dims: Iterable[int]) -> int:

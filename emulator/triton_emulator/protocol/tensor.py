@@ -1,6 +1,7 @@
 """A named tensor: a datatype, a shape, and its elements as wire bytes, as a numpy array, or both."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,14 @@ from triton_emulator.protocol.datatypes import (
     encode_bytes,
 )
 from triton_emulator.protocol.shapes import element_count
+
+
+class Parts(Protocol):
+    """Bytes that are read in parts."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Buffer: ...
 
 
 class Tensor:
@@ -60,12 +69,21 @@ class Tensor:
                 self._data = array.tobytes()
         return self._data
 
+    def peek(self) -> Parts:
+        """The wire form, of which little is to be read."""
+        return memoryview(self.data)
+
     @property
     def byte_size(self) -> int:
         """The number of bytes of the wire form."""
         if self._data is None and self._array is not None and self.datatype != "BYTES":
             return self._array.nbytes
         return len(self.data)
+
+    def resize(self, size: int) -> None:
+        """Keep `size` bytes of the wire form, with zeros at the end where it has less."""
+        self._data = bytes(memoryview(self.data)[:size]).ljust(size, b"\0")
+        self._array = None
 
     @property
     def array(self) -> Array:
@@ -95,3 +113,76 @@ class Tensor:
     def renamed(self, name: str, shape: Sequence[int]) -> "Tensor":
         """The same elements with another name and shape."""
         return Tensor(name, self.datatype, shape, data=self._data, array=self._array)
+
+
+class Source(Protocol):
+    """Where the bytes of a RemoteTensor are: `len` gives their number without reading them."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, at: int, size: int) -> Buffer:
+        """A copy of `size` bytes from `at` on. Raises TritonError where they can not be read."""
+
+    def whole(self) -> Buffer:
+        """A copy of all bytes. Raises as `read` does, and where they are too many."""
+
+
+class RemoteTensor(Tensor):
+    """A tensor whose bytes are not in this process's memory yet. It is checked first and copied by `fetch` after.
+
+    Not `fetch`ed, it tells its sizes, and `peek` reads small parts of it.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, name: str, datatype: str, shape: Sequence[int], source: Source) -> None:
+        super().__init__(name, datatype, shape)
+        self._source = source
+
+    def fetch(self) -> None:
+        """Copy the bytes. Raises what the source raises."""
+        if self._data is None:
+            self._data = self._source.whole()
+
+    @property
+    def has_data(self) -> bool:
+        return True
+
+    @property
+    def data(self) -> Buffer:
+        self.fetch()
+        return super().data
+
+    @property
+    def byte_size(self) -> int:
+        return len(self._source)
+
+    def peek(self) -> "Parts":
+        return _Remote(self._source) if self._data is None else memoryview(self._data)
+
+    def renamed(self, name: str, shape: Sequence[int]) -> Tensor:
+        self.fetch()
+        return super().renamed(name, shape)
+
+
+#: bytes that are read of a source at least
+_WINDOW = 1 << 16
+
+
+class _Remote:
+    """The parts of a source that are asked for, one after the other: a window of it is read at a time."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._window: Buffer = b""
+        self._from = 0
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, part: slice) -> Buffer:
+        start, stop, _ = part.indices(len(self._source))
+        if not self._from <= start <= stop <= self._from + len(self._window):
+            size = max(stop - start, min(_WINDOW, len(self._source) - start))
+            self._from, self._window = start, self._source.read(start, size)
+        return self._window[start - self._from : stop - self._from]

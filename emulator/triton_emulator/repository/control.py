@@ -23,12 +23,14 @@ The lock is held while folders are read; requests for inference never take it.
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.repository import override
 from triton_emulator.repository.config import ensemble_members
 from triton_emulator.repository.config.ensemble_graph import steps_of
+from triton_emulator.repository.config.raw_text import to_text
 from triton_emulator.repository.dependencies import (
     Graph,
     dependents,
@@ -41,7 +43,7 @@ from triton_emulator.repository.folder_reader import Files, FolderReader, write_
 from triton_emulator.repository.folder_times import NEVER
 from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.scanner import PolledModel
-from triton_emulator.repository.schema import new_config
+from triton_emulator.repository.schema import copied
 
 #: the error of each model that was to be loaded, None for one that is served
 Results = Mapping[str, str | None]
@@ -77,6 +79,11 @@ class Control:
     def ids(self) -> list[str]:
         """The models that should be served."""
         return sorted(self._polled)
+
+    def folder(self, key: str) -> Path | None:
+        """The folder of a model that should be served."""
+        model = self._polled.get(key)
+        return None if model is None else model.directory
 
     # --- requests ---
 
@@ -216,7 +223,7 @@ class Control:
                     self._check(key, graph, broken.get(key), results)
                     loads.append(self._ensemble_completed(key, graph))
                 except TritonError as error:
-                    results[key] = self._invalid[key] = error.message
+                    results[key] = self._invalid[key] = to_text(error.message)
                     self._reader.report(key, f"{error.code.value}: {error.message}")
                     self._lifecycle.unload(key)
             results |= self._lifecycle.load(loads)
@@ -254,8 +261,7 @@ class Control:
             return model
         ready = self._lifecycle.ready
         configs = {member.name: ready[member.id or "", ""].config.proto for member in graph[key]}
-        config = new_config()
-        config.CopyFrom(model.config)
+        config = copied(model.config)
         config.model_transaction_policy.decoupled = ensemble_members.check_members(config, configs)
         for step, member in zip(config.ensemble_scheduling.step, graph[key], strict=True):
             step.model_namespace = self._polled[member.id or ""].namespace

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository import override, scanner
 from triton_emulator.repository.config.pbtxt import ConfigError
+from triton_emulator.repository.config.raw_text import as_logged, to_text
 from triton_emulator.repository.folder_times import NEVER
 from triton_emulator.repository.scanner import Found, PolledModel
 
@@ -29,28 +31,47 @@ class Scan:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a model could not be read or put together; `model` is its identifier, "" for a repository.
+
+    `path` is the config file, or else the folder, that cannot be used; None where it is not known.
+    """
+
+    model: str
+    text: str
+    path: Path | None = None
+
+
 class FolderReader:
     """The model folders in `paths`.
 
     `strict_config` is tritonserver's `--disable-auto-complete-config`, `config_name` its `--model-config-name`,
-    `namespacing` its `--model-namespacing`.
+    `namespacing` its `--model-namespacing`. `rules` are the emulated version's.
     """
 
     def __init__(
-        self, paths: list[Path], *, strict_config: bool, config_name: str, namespacing: bool
+        self,
+        paths: list[Path],
+        *,
+        strict_config: bool,
+        config_name: str,
+        namespacing: bool,
+        rules: Personality,
     ) -> None:
         self._paths = paths
+        self._rules = rules
         self._strict_config = strict_config
         self._config_name = config_name
         self._namespacing = namespacing
-        #: why a model could not be read or put together, by identifier; "" for a repository
-        self.problems: dict[str, str] = {}
+        #: by the model's identifier, or by the path of a repository
+        self.problems: dict[str, Problem] = {}
 
     def scan(self) -> Scan:
         """Read every model of every repository."""
         found, duplicates, unreadable = scanner.scan(self._paths, namespacing=self._namespacing)
         for path, error in unreadable.items():
-            self.report("", f"failed to poll model repository '{path}': {error.message}")
+            self.report_repository(path, f"failed to poll model repository '{path}': {error.message}")
         for key in sorted(duplicates):
             self.report(key, f"failed to poll model '{key}': not unique across all model repositories")
         models = [self._read(folder) for folder in found]
@@ -88,25 +109,39 @@ class FolderReader:
         folder: override.TemporaryFolder | None = None,
     ) -> PolledModel | None:
         try:
-            config = override.config_override(parameters or {})
+            config = override.config_override(parameters or {}, self._rules)
             model = scanner.read_model(
-                found.name, found.directory, config, strict=self._strict_config, config_name=self._config_name
+                found.name,
+                found.directory,
+                config,
+                strict=self._strict_config,
+                config_name=self._config_name,
+                rules=self._rules,
             )
         except (TritonError, ConfigError, OSError, UnicodeError) as error:
-            self.report(
-                found.id, f"Poll failed for model directory '{found.id}': {scanner.poll_error(error)}"
-            )
+            if isinstance(error, ConfigError):
+                for fault in error.faults:
+                    _LOG.error("Error parsing text-format inference.ModelConfig: %s", fault)
+            text = f"Poll failed for model directory '{found.id}': {scanner.poll_error(error)}"
+            file = scanner.config_path(found.directory, self._config_name)
+            self.report(found.id, text, file if file.exists() else found.directory)
             return None
         self.problems.pop(found.id, None)
         model = replace(model, namespace=found.namespace)
         # 2.51: files from a request count as older than any, so a plain load afterwards goes back to the repository
         return replace(model, folder=folder, times=NEVER) if folder else model
 
-    def report(self, key: str, text: str) -> None:
+    def report(self, key: str, text: str, path: Path | None = None) -> None:
         """Log a problem with a model, and keep it."""
-        # a folder's name may hold bytes that are no text, which a log could not take
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        self.problems[key] = text
+        self._keep(key, key, text, path)
+
+    def report_repository(self, path: Path, text: str) -> None:
+        """Log a problem with a repository, and keep it."""
+        self._keep(str(path), "", text, path)
+
+    def _keep(self, key: str, model: str, text: str, path: Path | None) -> None:
+        text = as_logged(to_text(text))  # a folder's name and a config may hold bytes that are no text
+        self.problems[key] = Problem(model, text, path)
         if len(self.problems) > _PROBLEMS_KEPT:
             self.problems.pop(next(iter(self.problems)), None)
         _LOG.error("%s", text)

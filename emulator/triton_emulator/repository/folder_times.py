@@ -29,6 +29,13 @@ class Times:
         """
         return self.version_time(version) > before.version_time(version)
 
+    def files_are_newer_than(self, before: "Times") -> bool:
+        """Whether anything but the config has changed; the model's folder itself counts."""
+        return self.files_time() > before.files_time()
+
+    def files_time(self) -> int:
+        return max((time for name, time in self.entries.items() if name != self.config), default=0)
+
     def with_config_at(self, now: int) -> "Times":
         """The times with `now` for the config; the same times where there is no config."""
         if not self.config:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from triton_emulator.protocol.errors import internal
+from triton_emulator.repository.config.raw_text import to_text
+from triton_emulator.repository.config.whole_file import read_whole
 from triton_emulator.repository.schema import Proto
 
 #: by output name, the label of each class in turn
-Labels = Mapping[str, tuple[str, ...]]
+Labels = Mapping[str, tuple[bytes, ...]]
 
 
 def read_labels(config: Proto, directory: Path) -> Labels:
@@ -15,13 +17,19 @@ def read_labels(config: Proto, directory: Path) -> Labels:
     labels = {}
     for output in config.output:
         if output.label_filename:
-            path = f"{directory}/{output.label_filename}"
+            path = f"{directory}/{to_text(output.label_filename)}"
             try:
-                text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+                content = read_whole(Path(path))
             except OSError as error:
                 raise internal(f"failed to open text file for read {path}: {error.strerror}") from None
-            labels[output.name] = tuple(text.removesuffix("\n").split("\n")) if text else ()
+            labels[to_text(output.name)] = _lines(content)
     return labels
+
+
+def _lines(content: bytes) -> tuple[bytes, ...]:
+    """The labels in a file. 2.51: only a line feed ends one, and a label ends at a zero byte, as a C string."""
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    return tuple(line.partition(b"\0")[0] for line in lines)
 
 
 def with_member_labels(labels: Labels, config: Proto, member_labels: Callable[[Proto], Labels]) -> Labels:
@@ -32,7 +40,8 @@ def with_member_labels(labels: Labels, config: Proto, member_labels: Callable[[P
     found = dict(labels)
     for step in config.ensemble_scheduling.step:
         for name, ensemble_name in step.output_map.items():
-            from_member = member_labels(step).get(name)
-            if from_member and not any(found.get(ensemble_name, ())):
-                found[ensemble_name] = from_member
-    return {output.name: found[output.name] for output in config.output if output.name in found}
+            from_member = member_labels(step).get(to_text(name))
+            if from_member and not any(found.get(to_text(ensemble_name), ())):
+                found[to_text(ensemble_name)] = from_member
+    names = [to_text(output.name) for output in config.output]
+    return {name: found[name] for name in names if name in found}

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailable
+from triton_emulator.protocol.personality import Personality
+from triton_emulator.repository.config.raw_text import as_logged, to_text
 from triton_emulator.repository.load_threads import run_all
 from triton_emulator.repository.scanner import PolledModel
 from triton_emulator.repository.schema import same_but_for_versions
@@ -50,10 +52,12 @@ class Lifecycle(Generic[LoadedT]):
         load_version: Callable[[PolledModel, int], Served[LoadedT]],
         unload_version: Callable[[Served[LoadedT]], object],
         threads: int,
+        rules: Personality,
     ) -> None:
         self._load_version = load_version
         self._unload_version = unload_version
         self._threads = threads
+        self._rules = rules
         self._changed = threading.Condition()
         self._unloading = 0
         self._loading = 0
@@ -97,8 +101,8 @@ class Lifecycle(Generic[LoadedT]):
             try:
                 loads.append(self._begin(model))
             except TritonError as error:
-                _LOG.error("failed to load model '%s': %s", model.id, error.message)
-                errors[model.id] = error.message
+                text = errors[model.id] = to_text(error.message)
+                _LOG.error("failed to load model '%s': %s", as_logged(model.id), as_logged(text))
         for load in loads:
             if not load.slots:
                 self._finish(load)
@@ -111,6 +115,11 @@ class Lifecycle(Generic[LoadedT]):
             if key in self._models:
                 self._release(slot for slot in self._models[key].values() if slot.state is State.READY)
                 self._publish(key)
+
+    @property
+    def loading(self) -> bool:
+        """Whether a load is under way."""
+        return self._loading > 0
 
     def close(self) -> None:
         """Stop serving every model; nothing is loaded from now on."""
@@ -164,9 +173,10 @@ class Lifecycle(Generic[LoadedT]):
         return task
 
     def _fail(self, slot: Slot[LoadedT], reason: str) -> None:
+        reason = to_text(reason)  # it may hold strings of the config
         with self._changed:
             slot.advance(Event.FAILED, reason)
-        _LOG.error("failed to load '%s' version %d: %s", slot.id, slot.version, reason)
+        _LOG.error("failed to load '%s' version %d: %s", as_logged(slot.id), slot.version, as_logged(reason))
 
     def _finish(self, load: _Load[LoadedT]) -> None:
         failed = [slot for slot in load.slots if slot.served is None]
@@ -198,15 +208,21 @@ class Lifecycle(Generic[LoadedT]):
         for slot in replaced:
             self._end_in_a_thread(slot)
 
-    @staticmethod
-    def _may_stay(slot: Slot[LoadedT] | None, model: PolledModel) -> bool:
+    def _may_stay(self, slot: Slot[LoadedT] | None, model: PolledModel) -> bool:
         """Whether a served version stays served instead of being loaded again.
 
         2.51: only its files' times and the config decide. So files in a request with an unchanged config are ignored,
-        and a served version still shows the version policy that it was loaded with.
+        and a served version still shows the version policy that it was loaded with. Until 2.48 a change of any file, or
+        of the version policy, reloads all versions.
         """
         if slot is None or slot.state is not State.READY or slot.served is None:
             return False
+        if not self._rules.versions_reload_alone:
+            return (
+                not model.config.HasField("ensemble_scheduling")
+                and not model.times.files_are_newer_than(model.times_before)
+                and bool(slot.served.source.config == model.config)
+            )
         return (
             not model.config.HasField("ensemble_scheduling")
             and not model.times.version_is_newer_than(model.times_before, slot.version)

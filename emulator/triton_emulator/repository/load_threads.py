@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 
 def run_all(tasks: Iterable[Callable[[], None]], threads: int) -> None:
-    """Run the tasks, at most `threads` at once, and return when all are done. A task must not raise.
+    """Run the tasks, at most `threads` at once but one at least, and return when all are done. A task must not raise.
+
+    2.51 loads with 0 threads too; a negative number makes it abort.
 
     The threads are daemons: a model whose import never ends must not keep the process from exiting.
     """
@@ -16,7 +18,7 @@ def run_all(tasks: Iterable[Callable[[], None]], threads: int) -> None:
         return
     workers = [
         threading.Thread(target=_work, args=(waiting,), name=f"model-load-{number}", daemon=True)
-        for number in range(min(threads, len(waiting)))
+        for number in range(min(max(threads, 1), len(waiting)))
     ]
     for worker in workers:
         worker.start()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository.config.from_json import parse_json_config
 from triton_emulator.repository.schema import Proto
 
@@ -27,19 +28,30 @@ class TemporaryFolder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-def check_model_name(name: str) -> None:
-    """Refuse a name that leads out of the repository, with the error of the newest Triton (2.51 loads from there)."""
-    if ".." in name or "/" in name or "\0" in name:
+def check_model_name(name: str, rules: Personality) -> None:
+    """Refuse a name that leads out of the repository, in every version: 2.51 loads from there.
+
+    Versions that check names refuse others as well. Raises INVALID_ARG.
+    """
+    trimmed = name.strip(_SPACES)
+    if not trimmed and rules.no_model_name:
+        raise invalid_arg(rules.no_model_name if name else rules.empty_model_name)
+    dots = trimmed == ".." if rules.allows_dots_in_model_names else ".." in name
+    if dots or "/" in name or "\0" in name:
         raise invalid_arg(
             f"invalid model name '{name}', model name must not contain path traversal characters"
         )
+
+
+#: what C++ trims
+_SPACES = " \t\n\v\f\r"
 
 
 def has_files(parameters: Parameters) -> bool:
     return any(key.startswith(FILE_PREFIX) for key in parameters)
 
 
-def config_override(parameters: Parameters) -> Proto | None:
+def config_override(parameters: Parameters, rules: Personality) -> Proto | None:
     """The config in the parameters, None without one.
 
     Raises INVALID_ARG for a text that is no config, and for a parameter that a load does not have.
@@ -47,7 +59,7 @@ def config_override(parameters: Parameters) -> Proto | None:
     for key, value in parameters.items():
         if key == CONFIG and isinstance(value, str):
             try:
-                return parse_json_config(value)
+                return parse_json_config(value, rules.unknown_config_fields)
             except ValueError as error:
                 raise invalid_arg(f"Invalid config override: {error}") from None
         if not key.startswith(FILE_PREFIX):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic, Literal
 
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, not_found, unavailable
+from triton_emulator.protocol.personality import DEFAULT_VERSION, Personality, personality
 from triton_emulator.repository import override
 from triton_emulator.repository.config.stages import Backends
 from triton_emulator.repository.console_table import render_table
@@ -19,7 +20,7 @@ from triton_emulator.repository.index import IndexRow, index_rows
 from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.poll_thread import Poller
-from triton_emulator.repository.scanner import identifier, scan
+from triton_emulator.repository.scanner import identifier, misplaced, scan
 from triton_emulator.repository.version_life import UNLOADED, LoadedT, Served, State
 from triton_emulator.repository.version_loader import LoadVersion, VersionLoader
 from triton_emulator.repository.versions import LATEST, parse_version
@@ -46,6 +47,32 @@ class Options:
     namespacing: bool = False
     #: `--repository-poll-secs`, for mode poll; 0 and less leave polling to the caller
     poll_seconds: float = 0
+    #: what the emulated version does
+    rules: Personality = personality(DEFAULT_VERSION)  # noqa: RUF009  (a frozen value)
+
+
+_TAKEN_ALONG = "it is not served, as another version of the model does not load"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailure:
+    """A model, or one version of it, that could not be loaded.
+
+    `model` is its identifier, "" where a repository could not be read. `version` is None where the config could not be
+    used or there is no version. `path` is the config file that cannot be used, else the folder of the version, of the
+    model or of the repository; None where there is none.
+    """
+
+    model: str
+    version: int | None
+    reason: str
+    path: Path | None
+
+    def __str__(self) -> str:
+        name = f"model '{self.model}'" if self.model else "model repository"
+        version = "" if self.version is None else f" version {self.version}"
+        where = "" if self.path is None else f" ({self.path})"
+        return f"{name}{version}{where}: {self.reason}"
 
 
 class Repository(Generic[LoadedT]):
@@ -57,13 +84,16 @@ class Repository(Generic[LoadedT]):
         load_version: LoadVersion[LoadedT],
         *,
         unload_version: Callable[[LoadedT], object] = id,
+        is_healthy: Callable[[LoadedT], bool] | None = None,
         backends: Backends = Backends(),  # noqa: B008  (a frozen value)
     ) -> None:
         """Nothing is called before `start()`. `unload_version` is called in a thread of its own, all else by a loader.
 
-        `unload_version` returns when the version's last request is done and what it held is released.
+        `unload_version` returns when the version's last request is done and what it held is released. `is_healthy` says
+        whether a loaded version is ready; without it, all are.
         """
         self._options = options
+        self._is_healthy = is_healthy
         self._paths = sorted({Path(path) for path in options.paths})
         self._poller: Poller | None = None
         loader = VersionLoader(
@@ -72,15 +102,20 @@ class Repository(Generic[LoadedT]):
             lambda key: self._lifecycle.ready[key, ""].labels,
             strict_config=options.strict_config,
             retries=options.load_retries,
+            rules=options.rules,
         )
         self._lifecycle: Lifecycle[LoadedT] = Lifecycle(
-            loader.load, lambda served: unload_version(served.loaded), options.load_threads
+            loader.load,
+            lambda served: unload_version(served.loaded),
+            options.load_threads,
+            options.rules,
         )
         self._reader = FolderReader(
             self._paths,
             strict_config=options.strict_config,
             config_name=options.config_name,
             namespacing=options.namespacing,
+            rules=options.rules,
         )
         self._control = Control(self._reader, self._lifecycle)
 
@@ -128,15 +163,21 @@ class Repository(Generic[LoadedT]):
             return []
 
     def is_ready(self, name: str, version: str = "") -> bool:
-        """Whether a model's version answers requests. Raises INVALID_ARG for a version that is none."""
-        if (name, version) in self._lifecycle.ready:
-            return True
+        """Whether a model's version answers requests. Raises INVALID_ARG for a version that is none.
+
+        Versions since 2.71 raise as `get` does.
+        """
+        served = self._lifecycle.ready.get((name, version))
+        if served is not None:
+            return self._is_healthy is None or self._is_healthy(served.loaded)
         parse_version(version)
         try:
-            self._find(name, version)
+            served = self._find(name, version)
         except TritonError:
+            if self._options.rules.tells_why_no_model_is_ready:
+                raise
             return False
-        return True
+        return self._is_healthy is None or self._is_healthy(served.loaded)
 
     def ready(self) -> bool:
         """Whether the server is ready: with strict readiness, whether every model that it should serve is ready.
@@ -148,6 +189,8 @@ class Repository(Generic[LoadedT]):
         return all(
             slots and all(slot.state is State.READY or slot.reason == UNLOADED for slot in slots)
             for slots in self._lifecycle.states().values()
+        ) and (
+            self._is_healthy is None or all(self._is_healthy(served.loaded) for served in self.all_served())
         )
 
     def _find(self, name: str, version: str, namespace: str = "") -> Served[LoadedT]:
@@ -206,12 +249,33 @@ class Repository(Generic[LoadedT]):
         """Tritonserver's start-up table of models."""
         return render_table(("Model", "Version", "Status"), self.status_rows())
 
+    def failures(self) -> list[ModelFailure]:
+        """The models that were to be loaded and are not served, by their identifiers."""
+        failures = [
+            ModelFailure(problem.model, None, problem.text.strip(), problem.path or self._control.folder(key))
+            for key, problem in self._reader.problems.items()
+        ]
+        states = self._lifecycle.states()
+        for key in self._control.ids:
+            folder = self._control.folder(key)
+            slots = states.get(key)
+            if slots is not None and not slots:
+                failures.append(ModelFailure(key, None, "it has no version folder, such as 1", folder))
+            for slot in slots or ():
+                if slot.state is not State.READY:
+                    # 2.51: one version that fails takes the versions loaded with it along
+                    released = slot.state is State.UNLOADING or slot.reason == UNLOADED
+                    reason = _TAKEN_ALONG if released else slot.reason.strip()
+                    at = folder and folder / str(slot.version)
+                    failures.append(ModelFailure(key, slot.version, reason, at))
+        return sorted(failures, key=lambda failure: (failure.model, failure.version or 0))
+
     @property
     def problems(self) -> Mapping[str, str]:
         """Why a model could not be read or checked, by its identifier ("" for a repository). Such a model has no status
         row.
         """
-        return dict(self._reader.problems)
+        return {problem.model: problem.text for problem in self._reader.problems.values()}
 
     # --- what changes it ---
 
@@ -225,6 +289,8 @@ class Repository(Generic[LoadedT]):
                 raise internal(f"failed to stat file {path}")
             if not path.is_dir():
                 raise invalid_arg("repository path is not a valid directory")
+            if text := misplaced(path):
+                self._reader.report_repository(path, text)
         wanted = set(self._options.load_models)
         if self._options.mode != "explicit" or wanted == {"*"}:
             complete = self._control.load_all()
@@ -255,7 +321,7 @@ class Repository(Generic[LoadedT]):
         Raises TritonError; a version that was served before is still served then.
         """
         self._require_explicit()
-        override.check_model_name(name)
+        override.check_model_name(name, self._options.rules)
         complete, errors = self._control.load({name: parameters or {}})
         wanted = self._control.identifiers.get(name, frozenset())
         if failed := [
@@ -274,6 +340,11 @@ class Repository(Generic[LoadedT]):
         """
         self._require_explicit()
         self._control.unload(name, unload_dependents=unload_dependents)
+
+    @property
+    def loading(self) -> bool:
+        """Whether a load is under way."""
+        return self._lifecycle.loading
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until every version asked to unload has gone; False when `timeout` seconds did not suffice."""

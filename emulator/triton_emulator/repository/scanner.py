@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
-from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository.config.pbtxt import ConfigError, read_config
 from triton_emulator.repository.config.stages import complete_as_read
 from triton_emulator.repository.folder_times import NEVER, Times, read_times
 from triton_emulator.repository.override import TemporaryFolder
 from triton_emulator.repository.schema import Proto, new_config
-from triton_emulator.repository.versions import subdirectories
+from triton_emulator.repository.versions import OTHER_FOLDERS, subdirectories
 
 CONFIG_FILE = "config.pbtxt"
 _CONFIGS_FOLDER = "configs"
@@ -50,24 +51,41 @@ def identifier(namespace: str, name: str) -> str:
 
 
 def read_model(
-    name: str, directory: Path, override: Proto | None = None, *, strict: bool = False, config_name: str = ""
+    name: str,
+    directory: Path,
+    override: Proto | None = None,
+    *,
+    strict: bool = False,
+    config_name: str = "",
+    rules: Personality,
 ) -> PolledModel:
     """Read a model's folder; `override` is a config to use in place of its file.
 
-    `strict` is tritonserver's `--disable-auto-complete-config`, `config_name` its `--model-config-name`.
+    `strict` is tritonserver's `--disable-auto-complete-config`, `config_name` its `--model-config-name`. `rules` are
+    the emulated version's.
     Raises TritonError; ConfigError for a config that cannot be parsed.
     """
     path = config_path(directory, config_name)
     provided = True
+    unknown = rules.unknown_config_fields
     times = read_times(directory, path) if directory.is_dir() else NEVER
     if override is not None:
-        # 2.51: a config from a request counts as newer than any file, so a plain load afterwards changes nothing
-        config, times = override, times.with_config_at(time_ns())
+        # 2.51: a config from a request counts as newer than any file, so a plain load afterwards changes nothing.
+        # Until 2.41 it counts as older than any, so a plain load goes back to the file.
+        config = override
+        times = times.with_config_at(time_ns()) if rules.config_override_lasts else NEVER
     else:
         provided = strict or path.exists()
-        config = read_config(path) if provided else new_config()
-    complete_as_read(config, name, lambda: _first_version(directory), strict=strict)
+        config = _read_config(path, unknown) if provided else new_config(unknown)
+    complete_as_read(config, name, lambda: _first_version(directory), strict=strict, rules=rules)
     return PolledModel(name, directory, config, config_provided=provided, times=times)
+
+
+def _read_config(path: Path, unknown: frozenset[str]) -> Proto:
+    try:
+        return read_config(path, unknown)
+    except OSError as error:
+        raise internal(f"failed to open text file for read {path}: {error.strerror}") from None
 
 
 def _first_version(directory: Path) -> Path | None:
@@ -121,8 +139,38 @@ def scan(
 
 def poll_error(error: Exception) -> str:
     """The log text of an error that was raised by reading a model."""
-    if not isinstance(error, ConfigError):
-        return str(error)
-    if isinstance(error.__cause__, OSError):
-        return f"failed to open text file for read {error.path}: {error.what}"
-    return f"failed to read text proto from {error}"
+    if isinstance(error, ConfigError):
+        return f"failed to read text proto from {error}"
+    return str(error)
+
+
+def misplaced(repository: Path) -> str:
+    """Why a path is no repository but a model's folder, or a version's; "" where it may be a repository."""
+    try:
+        entries = sorted(repository.iterdir())
+    except OSError:
+        return ""
+    folders = [entry for entry in entries if entry.is_dir()]
+    versions = [entry for entry in folders if entry.name.isdecimal() and not _is_model(entry)]
+    config = repository / CONFIG_FILE
+    if versions and all(f in versions or f.name in OTHER_FOLDERS for f in folders):
+        holds = config if config.is_file() else versions[0]
+        return (
+            f"'{repository}' is a model's folder, as it holds {holds.name}: --model-repository takes the folder above "
+            f"it, '{repository.parent}'"
+        )
+    file = next((entry for entry in entries if entry.name.startswith("model.")), None)
+    if file is not None and repository.name.isdecimal() and not folders:
+        return (
+            f"'{repository}' is a version's folder, as it holds {file.name}: --model-repository takes the folder above "
+            f"the model's, '{repository.parent.parent}'"
+        )
+    return ""
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder with a number for a name is a model all the same."""
+    try:
+        return any(entry.name == CONFIG_FILE or entry.name.isdecimal() for entry in folder.iterdir())
+    except OSError:
+        return False

@@ -16,8 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 #: A protobuf message made from the private pool; its class has no static type.
 Proto = Any
 
-#: Fields of the shipped schema that a 2.51.0 server does not know (they came with 24.11 and 25.11).
-UNKNOWN_TO_2_51 = frozenset({"model_metrics", "max_inflight_requests"})
+#: Fields of the shipped schema that a 2.51.0 server does not know (they came with 24.11 and 25.11): they are left out.
+_NEWER_THAN_2_51 = frozenset({"model_metrics", "max_inflight_requests"})
 
 _SERIALIZED = re.compile(r"AddSerializedFile\((b'.*')\)$", re.MULTILINE)
 
@@ -27,10 +27,14 @@ class SchemaMissing(ImportError):
 
 
 @cache
-def pool() -> descriptor_pool.DescriptorPool:
-    """The private descriptor pool, with the schema of a model's configuration."""
+def pool(unknown: frozenset[str] = frozenset()) -> descriptor_pool.DescriptorPool:
+    """A private descriptor pool, with the schema of a model's configuration but for the fields of these names."""
     private = descriptor_pool.DescriptorPool()
-    private.AddSerializedFile(_serialized("model_config_pb2.py"))
+    file = descriptor_pb2.FileDescriptorProto.FromString(_serialized("model_config_pb2.py"))
+    for message in file.message_type:
+        for field in [each for each in message.field if each.name in _NEWER_THAN_2_51 | unknown]:
+            message.field.remove(field)
+    private.Add(file)
     return private
 
 
@@ -68,13 +72,20 @@ def _serialized(name: str) -> bytes:
 
 
 @cache
-def _message_class() -> Any:
-    return message_factory.GetMessageClass(pool().FindMessageTypeByName("inference.ModelConfig"))
+def _message_class(unknown: frozenset[str]) -> Any:
+    return message_factory.GetMessageClass(pool(unknown).FindMessageTypeByName("inference.ModelConfig"))
 
 
-def new_config() -> Proto:
-    """An empty `inference.ModelConfig` message."""
-    return _message_class()()
+def new_config(unknown: frozenset[str] = frozenset()) -> Proto:
+    """An empty `inference.ModelConfig` message of a version that does not know these fields."""
+    return _message_class(unknown)()
+
+
+def copied(config: Proto) -> Proto:
+    """A copy, of the same version."""
+    copy = type(config)()
+    copy.CopyFrom(config)
+    return copy
 
 
 def enum_name(message: Proto, field: str) -> str:
@@ -86,15 +97,6 @@ def enum_name(message: Proto, field: str) -> str:
 
 def same_but_for_versions(left: Proto, right: Proto) -> bool:
     """Whether two configs are equal, apart from their version policies."""
-    other = new_config()
-    other.CopyFrom(right)
+    other = copied(right)
     other.version_policy.CopyFrom(left.version_policy)
     return bool(left == other)
-
-
-def fields_newer_than_2_51(config: Proto) -> list[str]:
-    """The names of the fields set in `config` that a 2.51.0 server would refuse as unknown."""
-    found = [field.name for field, _ in config.ListFields() if field.name in UNKNOWN_TO_2_51]
-    if config.HasField("ensemble_scheduling"):
-        found += [f.name for f, _ in config.ensemble_scheduling.ListFields() if f.name in UNKNOWN_TO_2_51]
-    return found

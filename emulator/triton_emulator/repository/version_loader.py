@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic
 
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.config.stages import Backends, complete_to_load
 from triton_emulator.repository.labels import Labels, read_labels, with_member_labels
@@ -30,12 +31,14 @@ class VersionLoader(Generic[LoadedT]):
         *,
         strict_config: bool,
         retries: int,
+        rules: Personality,
     ) -> None:
         self._load_version = load_version
         self._backends = backends
         self._labels_of = labels_of
         self._strict_config = strict_config
         self._retries = max(retries, 0)
+        self._rules = rules
 
     def load(self, model: PolledModel, version: int) -> Served[LoadedT]:
         """Raises TritonError for a config that cannot be completed, and whatever the loader raises."""
@@ -46,6 +49,7 @@ class VersionLoader(Generic[LoadedT]):
             self._backends,
             provided=model.config_provided,
             strict=self._strict_config,
+            rules=self._rules,
         )
         own_labels = read_labels(config.proto, model.directory)
         labels = with_member_labels(own_labels, config.proto, self._labels_of_step)

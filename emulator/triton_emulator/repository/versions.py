@@ -11,7 +11,7 @@ from triton_emulator.repository.schema import Proto
 _LOG = logging.getLogger(__name__)
 
 #: folders of a model that are not versions
-_OTHER_FOLDERS = frozenset({"warmup", "initial_state", "configs"})
+OTHER_FOLDERS = frozenset({"warmup", "initial_state", "configs"})
 
 #: the version of a request that names none
 LATEST = -1
@@ -30,7 +30,7 @@ def version_folders(model: str, directory: Path) -> list[int]:
     """The versions that a model's folder holds, the newest first."""
     versions = set()
     for name in subdirectories(directory):
-        if name in _OTHER_FOLDERS:
+        if name in OTHER_FOLDERS:
             continue
         if len(name) > 1 and name.startswith("0"):
             _LOG.warning(
@@ -84,4 +84,5 @@ def _present(model: str, wanted: Iterable[int], existing: set[int]) -> set[int]:
                 version,
                 model,
             )
+            existing.add(version)  # 2.51: a version that is specified twice counts as present the second time
     return picked

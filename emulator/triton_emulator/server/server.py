@@ -6,8 +6,10 @@ It runs on one event loop: in the foreground (`cli.foreground`) or in a thread o
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from importlib.util import find_spec
+from textwrap import indent
 from typing import Protocol
 
 from triton_emulator.frontends.http.app import HttpApp
@@ -15,21 +17,36 @@ from triton_emulator.frontends.http.server import HttpServer
 from triton_emulator.frontends.metrics.app import MetricsApp
 from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import TritonError
-from triton_emulator.server.options_table import options_table
+from triton_emulator.repository.repository import ModelFailure
+from triton_emulator.server.forks import leave_ports_after_fork
+from triton_emulator.server.options_table import options_table, simulation
 from triton_emulator.server.sockets import PortInUse, Sockets
 from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 #: Seconds that models get for `finalize` at least, even if requests have used up the exit timeout.
-_UNLOAD_SECONDS = 0.5
+UNLOAD_SECONDS = 0.5
+#: Seconds that models of a closed session or a stopped `Emulator` get for `finalize` if they have nothing else to do.
+FINALIZE_SECONDS = 30
 
 #: Where a listener listens: (host, port).
 Address = tuple[str, int]
 
 
 class StartupError(Exception):
-    """Not all models that the server was to serve could be loaded (`--exit-on-error`)."""
+    """Not all models that the server was to serve could be loaded (`--exit-on-error`).
+
+    `models` has each of them with its reason; the text shows them below `summary`, which is tritonserver's line.
+    """
+
+    def __init__(self, summary: str, models: Sequence[ModelFailure] = ()) -> None:
+        super().__init__(summary, models)
+        self.summary = summary
+        self.models = tuple(models)
+
+    def __str__(self) -> str:
+        return "\n".join((self.summary, *(indent(str(model), "  ") for model in self.models)))
 
 
 class State(Enum):
@@ -45,7 +62,17 @@ class State(Enum):
 class Listener(Protocol):
     """Something that answers on a port."""
 
+    async def start(self) -> None: ...
+
+    def cut(self, session: str) -> None: ...
+
     async def close(self, grace: float) -> None: ...
+
+
+class GrpcListener(Listener, Protocol):
+    """A listener for gRPC, which chooses a free port itself."""
+
+    port: int
 
 
 class Server:
@@ -58,9 +85,13 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = State.NEW
+        #: the ports of all listeners, from when they are bound until the last connection is closed
+        self.ports: set[int] = set()
         self.sessions: dict[str, SessionState] = {}
         self.root: SessionState | None = None
         self._listeners: list[Listener] = []
+        #: listeners for one session alone, by its id
+        self._own_grpc: dict[str, GrpcListener] = {}
         self._grace: float = settings.exit_timeout_secs
         self.grpc_address: Address | None = None
         self.http_address: Address | None = None
@@ -84,17 +115,21 @@ class Server:
         self.state = State.STARTING
         serves_grpc = self.settings.allow_grpc and _has_grpc()
         sockets = Sockets.bind(self.settings, grpc=serves_grpc)
+        self.ports = sockets.ports()
+        leave_ports_after_fork(self)
         try:
             root = await self._load()
             if serves_grpc:
                 sockets.release_grpc()
+                self.ports = sockets.ports()
                 await self._listen_grpc(root)
         except BaseException:
             sockets.close()
             raise
         if sockets.http is not None:
             self.http_address = sockets.http.getsockname()[:2]
-            await self._listen(HttpServer(HttpApp(root, self.sessions), sockets.http))
+            app = HttpApp(root, self.sessions)
+            await self._listen(HttpServer(app, sockets.http, root.personality.http_max_chunks))
         if sockets.metrics is not None:
             self.metrics_address = sockets.metrics.getsockname()[:2]
             await self._listen(HttpServer(MetricsApp(root, self.sessions), sockets.metrics))
@@ -107,7 +142,8 @@ class Server:
         error = await run_in_thread(root.start)
         _LOG.info("%s", root.repository.status_table())
         _LOG.info("%s", options_table(settings))
-        _judge(error, settings)
+        _LOG.info("%s", simulation(settings))
+        _judge(error, root)
         return root
 
     async def _listen(self, listener: HttpServer) -> None:
@@ -115,56 +151,86 @@ class Server:
         self._listeners.append(listener)
 
     async def _listen_grpc(self, root: SessionState) -> None:
-        from triton_emulator.frontends.grpc.server import CannotListen, GrpcServer
-
         address, port = self.settings.grpc_address, self.settings.grpc_port
-        try:
-            grpc = GrpcServer(root, self.sessions, address, port)
-        except CannotListen as fault:
-            raise PortInUse(
-                f"failed to start GRPC service: {fault}; choose another port with --grpc-port"
-            ) from None
-        await grpc.start()
+        grpc = _grpc_listener(root, self.sessions, address, port)
         self._listeners.append(grpc)
+        self.ports.add(grpc.port)
+        await grpc.start()
         self.grpc_address = address, grpc.port
+
+    async def open_grpc(self, session: str) -> Address:
+        """Where a session alone is served over gRPC: on a free port, from the first call of this until it is closed.
+
+        Raises RuntimeError for a session that is not open, if gRPC is turned off, or if grpcio is not installed.
+        """
+        state = self.sessions.get(session)
+        if state is None or self.state is not State.SERVING:
+            raise RuntimeError(f"session {session} is closed")
+        if self.grpc_address is None:
+            raise RuntimeError(no_grpc(self.settings))
+        host, _ = self.grpc_address
+        grpc = self._own_grpc.get(session)
+        if grpc is None:
+            self._own_grpc[session] = grpc = _grpc_listener(state, {session: state}, host, 0)
+            self.ports.add(grpc.port)
+            try:
+                await grpc.start()
+            except BaseException:
+                del self._own_grpc[session]
+                self.ports.discard(grpc.port)
+                raise
+        return host, grpc.port
 
     async def open_session(self, settings: Settings) -> str:
         """Open a session with models of its own, served under `/s/<id>`. Returns the id. Raises what `start` raises."""
         state = SessionState(settings, asyncio.get_running_loop())
         try:
-            _judge(await run_in_thread(state.start), settings)
+            _judge(await run_in_thread(state.start), state)
         except BaseException:
-            await run_in_thread(state.close, self.settings.exit_timeout_secs)
+            await run_in_thread(state.close, UNLOAD_SECONDS, FINALIZE_SECONDS)
             raise
         session = secrets.token_hex(8)
         self.sessions[session] = state
         return session
 
     async def close_session(self, session: str) -> None:
-        """Unload a session's models. An id that is unknown, or closed already, is no error."""
+        """End a session's requests and unload its models. An id that is unknown, or closed already, is no error."""
         state = self.sessions.pop(session, None)
-        if state is not None:
-            await run_in_thread(state.close, self.settings.exit_timeout_secs)
+        if state is None:
+            return
+        for listener in self._listeners:
+            listener.cut(session)
+        if session in self._own_grpc:
+            grpc = self._own_grpc.pop(session)
+            await grpc.close(0)
+            self.ports.discard(grpc.port)
+        await run_in_thread(state.close, UNLOAD_SECONDS, FINALIZE_SECONDS)
 
     def hurry(self) -> None:
         """Make `close` wait for no request; may be called on any thread."""
         self._grace = 0
 
-    async def close(self) -> bool:
+    async def close(self, *, finalize_timeout: float = 0) -> bool:
         """Finish the requests in flight and unload the models. Returns False if the exit timeout was too short.
 
-        The timeout covers both together, as in 2.51.
+        The timeout covers both together, as in 2.51. A model that has no request and is not loading gets
+        `finalize_timeout` seconds more.
         """
         self.state = State.STOPPING
         loop = asyncio.get_running_loop()
         grace = self._grace
         deadline = loop.time() + grace
-        await asyncio.gather(*(listener.close(grace) for listener in self._listeners))
+        listeners = [*self._listeners, *self._own_grpc.values()]
+        self._own_grpc.clear()
+        await asyncio.gather(*(listener.close(grace) for listener in listeners))
         states = [*self.sessions.values(), *([self.root] if self.root else [])]
         self.sessions.clear()
-        left = max(deadline - loop.time(), _UNLOAD_SECONDS)
-        ended = await asyncio.gather(*(run_in_thread(state.close, left) for state in states))
+        left = max(deadline - loop.time(), UNLOAD_SECONDS)
+        ended = await asyncio.gather(
+            *(run_in_thread(state.close, left, finalize_timeout) for state in states)
+        )
         self.state = State.STOPPED
+        self.ports.clear()
         return all(ended)
 
 
@@ -176,22 +242,43 @@ def host_and_port(address: Address) -> str:
 
 def described(fault: Exception, separator: str = " - ") -> str:
     """An error as tritonserver prints it on the console: a TritonError with its code before its message."""
+    if isinstance(fault, StartupError):
+        return fault.summary  # the table of models is printed already
     return f"{fault.code.value}{separator}{fault.message}" if isinstance(fault, TritonError) else str(fault)
 
 
-def _judge(error: Exception | None, settings: Settings) -> None:
+def _judge(error: Exception | None, state: SessionState) -> None:
     """Raise StartupError if models failed to load and `exit_on_error` is set; without it, log the error."""
     if error is None:
         return
-    if settings.exit_on_error:
-        raise StartupError(described(error))
+    if state.settings.exit_on_error:
+        raise StartupError(described(error), state.repository.failures())
     _LOG.error("%s", described(error, ": "))
+
+
+def _grpc_listener(
+    root: SessionState, sessions: Mapping[str, SessionState], address: str, port: int
+) -> GrpcListener:
+    from triton_emulator.frontends.grpc.server import CannotListen, GrpcServer
+
+    try:
+        return GrpcServer(root, sessions, address, port)
+    except CannotListen as fault:
+        raise PortInUse(
+            f"failed to start GRPC service: {fault}; choose another port with --grpc-port"
+        ) from None
+
+
+_NO_GRPCIO = "gRPC is not served, as grpcio is not installed: pip install 'triton-emulator[grpc]'"
+
+
+def no_grpc(settings: Settings) -> str:
+    """Why a server that is started does not serve gRPC."""
+    return _NO_GRPCIO if settings.allow_grpc else "gRPC is turned off (allow_grpc)"
 
 
 def _has_grpc() -> bool:
     if find_spec("grpc") is not None:
         return True
-    _LOG.warning(
-        "gRPC is not served, as grpcio is not installed: pip install 'triton-emulator[grpc]', or say --allow-grpc=false"
-    )
+    _LOG.warning("%s, or say --allow-grpc=false", _NO_GRPCIO)
     return False

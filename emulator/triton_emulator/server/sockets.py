@@ -50,6 +50,11 @@ class Sockets:
             raise
         return sockets
 
+    def ports(self) -> set[int]:
+        """The ports that are bound by these sockets."""
+        bound = (sock for sock in (self.grpc, self.http, self.metrics) if sock is not None)
+        return {sock.getsockname()[1] for sock in bound if sock.fileno() >= 0}
+
     def release_grpc(self) -> None:
         """Free the reserved port for gRPC, which binds it by itself."""
         if self.grpc is not None:

@@ -10,7 +10,8 @@ from functools import partial
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.engine.mailbox import Mailbox
-from triton_emulator.engine.statistics import CacheCounts, FailureCounts, RequestEvent
+from triton_emulator.engine.statistics import CacheCounts, FailureCounts, RequestEvent, reported
+from triton_emulator.protocol.personality import Personality
 
 #: seconds after which a decoupled model that is still at work after its last response is looked at again
 _AGAIN_S = 0.01
@@ -19,9 +20,10 @@ _AGAIN_S = 0.01
 class Counts:
     """The counts of one session, and the only way in which a request is counted."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, mailbox: Mailbox, rules: Personality) -> None:
         self._loop = loop
         self._mailbox = mailbox
+        self._rules = rules
         self.cache = CacheCounts()
         self.failures = FailureCounts()
 
@@ -38,6 +40,8 @@ class Counts:
         self._mailbox.call(partial(self._fold, RequestEvent.of(call), model))
 
     def _fold(self, event: RequestEvent, model: LoadedModel) -> None:
+        if event.failures and not self._rules.failure_reasons:
+            event = event._replace(failures=reported(event.failures))
         model.statistics.fold(event)
         if event.failures:
             self.failures.fold(model.metric_labels, event.failures)

@@ -10,7 +10,11 @@ FORMATS = ("default", "ISO8601")
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """The settings of the log. `file` is "" for the console; it is fixed when the server starts."""
+    """The settings of the log. `file` is "" for the console.
+
+    The log goes to the file that the server started with. A client of a version before 2.45 can change the setting,
+    not the file: no client may choose a file of this machine.
+    """
 
     file: str = ""
     info: bool = True

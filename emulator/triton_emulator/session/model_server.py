@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.loaded_model import LoadedModel
@@ -62,14 +63,18 @@ class ModelServer:
         call = model.prepare(request, count)
         return call
 
-    def infer(self, request: InferRequest, receive: Deliver) -> None:
-        """Send a Python model's request to another model; `receive` is called on the event loop."""
+    def infer(self, request: InferRequest, receive: Deliver) -> Callable[[], object]:
+        """Send a Python model's request to another model; `receive` is called on the event loop.
+
+        What is returned cancels the request, on any thread.
+        """
         model = self._repository.get(request.model_name, request.model_version)
         call = self.prepare_inner(model, request, receive)
         if model.scheduler.any_thread or threading.get_ident() == self._thread:
             model.submit(call)
         else:
             self._submit_on_the_loop(model, call)
+        return partial(self._loop.call_soon_threadsafe, call.cancel)
 
     def _submit_on_the_loop(self, model: LoadedModel, call: Call) -> None:
         """Submit on the event loop, and raise here what the call is refused for."""

@@ -4,46 +4,84 @@ To reset a session is to make a new one.
 """
 
 import asyncio
+import logging
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from time import monotonic_ns
 
-from triton_emulator.engine.loaded_model import Surroundings
+from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.personality import NO_LIMIT, Personality, personality
+from triton_emulator.repository.version_life import State
 from triton_emulator.session.counts import Counts
 from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
-from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory
+from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+#: bytes that a compressed body may have without --http-max-input-size: a megabyte of gzip can hold a gigabyte of zeros
+_INFLATED_LIMIT = 1 << 30
 
 
 class SessionState:
     """One session. Make it on the event loop that will serve it, then call `start()` in a thread.
 
-    Raises TritonError, SettingsError or ValueError for settings that mean nothing.
+    Raises TritonError for settings that mean nothing.
     """
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
+        #: what the emulated version of Triton does
+        self.personality = personality(settings.triton_version, settings.triton_core_version)
+        #: the largest request body over HTTP in bytes, where the version has no limit of its own; 0 is no limit
+        self.http_max_body = 0
+        #: the same for the body that a compressed one becomes
+        self.http_inflated_limit = _INFLATED_LIMIT
+        self._limit_bodies(settings.http_max_input_size)
+        #: whether clients may register and unregister shared memory
+        self._client_shared_memory = (
+            self.personality.allows_client_shared_memory
+            if settings.allow_client_shm is None
+            else settings.allow_client_shm
+        )
         self.made_ns = monotonic_ns()
-        self.system_shared_memory = SystemSharedMemory()
-        self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory)
-        self.trace = TraceSettings.of(settings)
+        self.system_shared_memory = SystemSharedMemory(self.personality)
+        self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory, self.personality)
+        self.trace = TraceSettings.of(settings, self.personality)
         self.log_settings = LogSettings.of(settings)
         self.response_cache = ResponseCache.of(settings.cache_config)
         #: headers and metadata whose names these match become request parameters; None matches nothing
-        self.http_forwarded = _pattern("http", settings.http_header_forward_pattern)
-        self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern)
+        self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
+        self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
         mailbox = Mailbox(loop)
-        self.counts = Counts(loop, mailbox)
+        self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
-        surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes)
-        loader = Loader(settings, loop, surroundings, self.counts)
-        self.repository = loader.repository
-        self.model_metrics = loader.model_metrics
+        histograms = (
+            self.personality.has_first_response_histogram
+            and ("histogram_latencies", "true") in settings.metrics_config
+        )
+        surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes, histograms)
+        self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
+        self.repository = self._loader.repository
+        self.model_metrics = self._loader.model_metrics
         self._started = False
+
+    def _limit_bodies(self, limit: int | None) -> None:
+        """Apply `--http-max-input-size`. A version with this flag has limits for parts of bodies, at several places."""
+        rules = self.personality
+        if rules.http_max_input_size == NO_LIMIT:
+            self.http_max_body = limit or 0
+            self.http_inflated_limit = limit or _INFLATED_LIMIT
+            return
+        if limit is not None:
+            self.personality = rules = replace(rules, http_max_input_size=limit or NO_LIMIT)
+        if rules.limits_decompressed:
+            self.http_inflated_limit = rules.http_max_input_size
 
     def __repr__(self) -> str:
         models = len({served.name for served in self.repository.all_served()})
@@ -53,25 +91,57 @@ class SessionState:
     def ready(self) -> bool:
         return self._started and self.repository.ready()
 
+    def require_client_shared_memory(self) -> None:
+        """Raises UNSUPPORTED where clients may not register and unregister shared memory."""
+        if not self._client_shared_memory:
+            raise disabled()
+
     def start(self) -> Exception | None:
-        """Load the models; returns what `--exit-on-error` would end the server for. Blocks: not on the event loop."""
-        error = self.repository.start()
+        """Load the models; returns what `--exit-on-error` would end the server for. Blocks: not on the event loop.
+
+        Raises SettingsError for an `emulator.yaml` that means nothing, TritonError for a repository that is none.
+        """
+        error = self._loader.start()
         self._started = True
         return error
 
-    def close(self, timeout: float | None = None) -> bool:
+    def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
 
-        Blocks: not on the event loop.
+        A model that has no request and is not loading gets `finalize_timeout` seconds more. Blocks: not on the event
+        loop.
         """
+        models = {served.loaded for served in self.repository.all_served()}
         ended = self.repository.close(timeout)
+        if (
+            not ended
+            and finalize_timeout
+            and not (self.repository.loading or any(model.in_flight for model in models))
+        ):
+            ended = self.repository.wait_idle(finalize_timeout)
+        if not ended:
+            for text in _held_by(models, self.repository.status_rows()):
+                _LOG.warning("the end does not wait any longer for %s", text)
         self.system_shared_memory.clear()
         return ended
 
 
-def _pattern(protocol: str, text: str) -> re.Pattern[str] | None:
+def _held_by(models: Iterable[LoadedModel], rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """What has not ended of each model whose status is LOADING or UNLOADING. A row has model, version and status."""
+    in_flight = {(model.name, str(model.version)): model.in_flight for model in models}
+    for name, version, status in rows:
+        if status == State.LOADING.value:
+            yield f"model '{name}' version {version}: it is still loading"
+        elif status == State.UNLOADING.value:
+            count = in_flight.get((name, version), 0)
+            work = f"requests in flight: {count}" if count else "its finalize has not returned"
+            yield f"model '{name}' version {version}: {work}"
+
+
+def _pattern(protocol: str, text: str, rules: Personality) -> re.Pattern[str] | None:
+    flags = re.IGNORECASE if rules.forwarding_ignores_case else re.NOFLAG
     try:
-        return re.compile(text, re.IGNORECASE) if text else None
+        return re.compile(text, flags) if text else None
     except re.error as fault:
         # 2.51 starts, forwards nothing and complains at every request
         raise invalid_arg(f"--{protocol}-header-forward-pattern is no regular expression: {fault}") from None

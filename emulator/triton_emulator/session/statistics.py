@@ -7,10 +7,13 @@ from triton_emulator.repository.repository import Repository
 from triton_emulator.repository.versions import LATEST, parse_version
 
 
-def model_stats(repository: Repository[LoadedModel], name: str, version: str) -> list[js.Value]:
+def model_stats(
+    repository: Repository[LoadedModel], name: str, version: str, *, responses: bool = False
+) -> list[js.Value]:
     """The entries of `model_stats`: of one version, of a model's ready versions, or with "" of every ready model.
 
-    Raises INVALID_ARG where nothing of that name or version is ready.
+    `responses` is whether an entry has statistics of responses, which are empty: no Python model reports any. Raises
+    INVALID_ARG where nothing of that name or version is ready.
     """
     number = parse_version(version)
     served = repository.all_served()
@@ -22,4 +25,4 @@ def model_stats(repository: Repository[LoadedModel], name: str, version: str) ->
             served = [entry for entry in served if entry.version == number]
             if not served:
                 raise invalid_arg(f"requested model version is not available for model '{name}'")
-    return [entry.loaded.statistics.value(entry.name, entry.version) for entry in served]
+    return [entry.loaded.statistics.value(entry.name, entry.version, responses=responses) for entry in served]

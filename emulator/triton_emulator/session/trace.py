@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from triton_emulator.cxx.numbers import stoi
 from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.settings import Settings
 
 #: In the order in which they are shown. No level at all is shown as OFF.
@@ -23,17 +24,21 @@ _OPENTELEMETRY = {
 
 Level = frozenset[str]
 #: Fields of TraceSetting by name; None clears a field.
-Changes = Mapping[str, Level | int | None]
+Changes = Mapping[str, Level | int | str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class TraceSetting:
-    """One row of settings. `specified` are the fields that were set here and not taken over from the level above."""
+    """One row of settings. `specified` are the fields that were set here and not taken over from the level above.
+
+    `file` is None where it is the one that the server started with.
+    """
 
     level: Level = frozenset()
     rate: int = 1000
     count: int = -1
     log_frequency: int = 0
+    file: str | None = None
     specified: frozenset[str] = frozenset()
 
     @property
@@ -43,18 +48,22 @@ class TraceSetting:
 
 @dataclass(slots=True)
 class TraceSettings:
-    """The settings of one server. `default` is what it started with, `mode_settings` what only its mode knows."""
+    """The settings of one server. `default` is what it started with, `mode_settings` what only its mode knows.
+
+    `shows_mode`: the mode and what only it knows are shown. Otherwise both are left out, and the file is always shown.
+    """
 
     default: TraceSetting = TraceSetting()
     file: str = ""
     mode: str = "triton"
     mode_settings: tuple[tuple[str, str], ...] = ()
+    shows_mode: bool = True
     _shared: TraceSetting = field(init=False)
     _models: dict[str, TraceSetting] = field(init=False, default_factory=dict)
     _seen: dict[str, int] = field(init=False, default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> "TraceSettings":
+    def of(cls, settings: Settings, rules: Personality) -> "TraceSettings":
         """What a server with these settings starts with; 2.51 does not check it, and shows it as it is."""
         default = TraceSetting(
             frozenset(settings.trace_level) - {"OFF"},
@@ -62,7 +71,13 @@ class TraceSettings:
             settings.trace_count,
             settings.trace_log_frequency % _UINT32,
         )
-        return cls(default, settings.trace_file, settings.trace_mode, settings.trace_mode_settings)
+        return cls(
+            default,
+            settings.trace_file,
+            settings.trace_mode,
+            settings.trace_mode_settings,
+            rules.trace_mode_shown,
+        )
 
     def __post_init__(self) -> None:
         self._shared = replace(self.default, specified=frozenset())
@@ -75,8 +90,10 @@ class TraceSettings:
             "trace_rate": str(setting.rate),
             "trace_count": str(setting.count),
         }
-        if self.mode == "triton":
-            shown |= {"log_frequency": str(setting.log_frequency), "trace_file": self.file}
+        if self.mode == "triton" or not self.shows_mode:
+            shown |= {"log_frequency": str(setting.log_frequency), "trace_file": self._file(setting)}
+        if not self.shows_mode:
+            return shown
         shown["trace_mode"] = self.mode
         given = dict(self.mode_settings)
         return (
@@ -132,13 +149,16 @@ class TraceSettings:
                 self._shared = counted
         return True
 
+    def _file(self, setting: TraceSetting) -> str:
+        return self.file if setting.file is None else setting.file
+
     def _fault(self, setting: TraceSetting) -> "_Fault | None":
         """Why tracing could not be on like this; a setting that is off has no fault."""
         if not setting.level:
             return None
         if setting.rate == 0:
             return _Fault("sample rate must be non-zero")
-        if self.mode == "triton" and not self.file:
+        if self.mode == "triton" and not self._file(setting):
             return _Fault("trace file name is not given")
         return _Fault("") if setting.count == 0 else None
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
-from triton_emulator.wire.reply import Headers, json_reply
+from triton_emulator.wire.reply import Headers, Reply, json_reply
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,10 +46,15 @@ def _resume(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any
             go_on = partial(work.throw, fault)
         else:
             go_on = partial(work.send, value)
+        # A fault refers to this frame. If the frame referred to it, itself or by the future that had it, all that the
+        # request has in memory would stay there until the next garbage collection.
+        del awaited
         try:
             awaited = go_on()
         except StopIteration:
             return
+        finally:
+            del go_on
 
 
 async def finish(work: Coroutine[Any, Any, None], awaited: Any) -> None:
@@ -105,6 +110,7 @@ class TritonCycle:
         "more_body",
         "scope",
         "size",
+        "task",
         "transport",
     )
 
@@ -112,6 +118,8 @@ class TritonCycle:
         # The connection
         self.transport = transport
         self.flow = flow
+        #: runs the application after its first wait
+        self.task: asyncio.Task[None] | None = None
         self.disconnected = False
         self.keep_alive = True
 
@@ -245,6 +253,16 @@ class TritonCycle:
             elif not self.transport.is_closing():
                 self.flow.resume_reading()  # and no timer: Triton never closes an idle connection
 
+    def refuse(self, reply: Reply) -> None:
+        """Answer now, whatever the application does, and close the connection. It may not have begun to answer."""
+        self.keep_alive = False
+        self._persistence = _CLOSE if _is_modern(self._version) else None
+        self._start(reply.status, reply.headers)
+        self.transport.write(self._head + reply.body)
+        self.answer = COMPLETE
+        self.message_event.set()
+        self.transport.close()
+
     def _start(self, status: int, headers: Headers) -> None:
         self.answer = STARTED
         self.expect_continue = False
@@ -261,7 +279,8 @@ def _render_head(
     version: bytes, connection: tuple[bytes, bytes] | None, status: int, headers: Headers
 ) -> tuple[bytes, bool]:
     """The bytes of an answer's head, and whether its body comes in chunks."""
-    explicit = bool(headers) and headers[0][0] == b"Content-Type"
+    names = [name for name, _ in headers]
+    explicit = b"Content-Type" in names and b"Content-Length" not in names[: names.index(b"Content-Type")]
     persistence = b"%b: %b\r\n" % connection if connection else b""
     lines = [b"HTTP/%b %d %b\r\n" % (version, status, _PHRASES.get(status, b"Unknown"))]
     chunked = True

@@ -20,10 +20,13 @@ one unanswered request, because 2.51 never answers a pipelined one.
                          '----IGNORE--> UNANSWERED --END--> BETWEEN
 
 A request is ignored if it is refused (the connection is closed then) or if another one still waits for its answer.
-Four more states stand for what libevhtp does with bytes that are not one proper request after another:
 
-- UPGRADED, after a request with `Upgrade`. It is answered as the plain request that it also is. The parser must see
-  the bytes that follow, so they are not looked up among the known heads (below).
+A request may offer to go on in another protocol (`Upgrade`). 2.51 does not accept: it answers the plain request that
+this also is, and reads its body. httptools stops after such a head. So the state is OFFERED until a new parser has
+read a head of the same framing without the offer; then it is again what it was, BODY or UNANSWERED.
+
+Three more states stand for what libevhtp does with bytes that are not one proper request after another:
+
 - SPOILT, after a whole request with garbage after it in one read. 2.51 answers the request, and closes the connection
   only when more bytes come.
 - VERSIONLESS, after a request line without a version. 2.51 does not answer, does not read the rest of these bytes, and
@@ -88,7 +91,7 @@ class Reading(_Member):
     HEAD = "reading a head"
     BODY = "reading a body"
     UNANSWERED = "reading a request that gets no answer"
-    UPGRADED = "after a request to upgrade"
+    OFFERED = "after a head that offers an upgrade"
     SPOILT = "after garbage"
     VERSIONLESS = "after a request line without a version"
     SILENT = "silent"
@@ -101,21 +104,30 @@ class Event(_Member):
     ACCEPT = "its head is complete, and it will be answered"
     IGNORE = "it will not be answered"
     END = "it is complete"
-    UPGRADE = "it was a request to upgrade"
+    OFFER = "its head offers an upgrade"
     GARBAGE = "no HTTP after a complete request"
     NO_VERSION = "its request line has no version"
     SILENCE = "nothing will be answered any more"
 
 
-BETWEEN, HEAD, BODY, UNANSWERED, UPGRADED, SPOILT, VERSIONLESS, SILENT = Reading
-BEGIN, ACCEPT, IGNORE, END, UPGRADE, GARBAGE, NO_VERSION, SILENCE = Event
+BETWEEN, HEAD, BODY, UNANSWERED, OFFERED, SPOILT, VERSIONLESS, SILENT = Reading
+BEGIN, ACCEPT, IGNORE, END, OFFER, GARBAGE, NO_VERSION, SILENCE = Event
 
 TRANSITIONS: dict[Reading, dict[Event, Reading]] = {
-    BETWEEN: {BEGIN: HEAD, UPGRADE: UPGRADED, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
+    BETWEEN: {BEGIN: HEAD, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
     HEAD: {ACCEPT: BODY, IGNORE: UNANSWERED, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
-    BODY: {END: BETWEEN, IGNORE: UNANSWERED, NO_VERSION: VERSIONLESS},  # IGNORE: a trailer is too long
-    UNANSWERED: {END: BETWEEN, IGNORE: UNANSWERED, GARBAGE: SPOILT, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
-    UPGRADED: {BEGIN: HEAD, NO_VERSION: VERSIONLESS, SILENCE: SILENT},
+    # IGNORE: a trailer is too long
+    BODY: {END: BETWEEN, IGNORE: UNANSWERED, OFFER: OFFERED, NO_VERSION: VERSIONLESS},
+    UNANSWERED: {
+        END: BETWEEN,
+        IGNORE: UNANSWERED,
+        OFFER: OFFERED,
+        GARBAGE: SPOILT,
+        NO_VERSION: VERSIONLESS,
+        SILENCE: SILENT,
+    },
+    # BEGIN and END: the parser says that the request ends with its head, and the new one reads that head again
+    OFFERED: {BEGIN: OFFERED, END: OFFERED},
     SPOILT: {},  # the next bytes close the connection
     VERSIONLESS: dict.fromkeys(Event, VERSIONLESS) | {SILENCE: SILENT},
     SILENT: dict.fromkeys(Event, SILENT),
@@ -127,6 +139,11 @@ class KnownHead(NamedTuple):
 
     scope: dict[str, Any]
     length: int
+
+
+def _is_framing(name: bytes, _: bytes) -> bool:
+    """Whether a header says where the body ends."""
+    return name.lower() in (b"content-length", b"transfer-encoding")
 
 
 class TritonProtocol(HttpToolsProtocol):
@@ -141,6 +158,8 @@ class TritonProtocol(HttpToolsProtocol):
 
         # Per connection
         self._reading = BETWEEN
+        #: what it was before it became OFFERED
+        self._before_offer = BETWEEN
 
         # Per request
         self._header_bytes = 0
@@ -221,9 +240,7 @@ class TritonProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._advance(UPGRADE)
+            self._feed(data)
         except httptools.HttpParserError:
             if self._reading is SILENT or self._reading is VERSIONLESS:
                 return
@@ -231,6 +248,28 @@ class TritonProtocol(HttpToolsProtocol):
                 self._advance(GARBAGE)
             else:
                 self._read_again(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Let the parser read the data. Raises HttpParserError."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._feed_after_offer(memoryview(data)[offer.args[0] :])
+
+    def _feed_after_offer(self, rest: memoryview) -> None:
+        """Let a new parser read what comes after a head that offers an upgrade. Raises HttpParserError."""
+        while self._reading is OFFERED:
+            framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if _is_framing(*header))
+            self._renew_parser()
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self._be_lenient()
 
     def _read_again(self, data: bytes) -> None:
         """2.51 takes any word for a method, refusing it as it refuses PATCH, and any bytes in a path, up to a NUL."""
@@ -244,14 +283,11 @@ class TritonProtocol(HttpToolsProtocol):
             return
         method, target = line.groups()
         known = method if method in _METHODS else b"PATCH"
-        self.parser = httptools.HttpRequestParser(self)
-        self._be_lenient()
+        self._renew_parser()
         self._reading = BETWEEN
         self._target = target.partition(b"\0")[0]
         try:
-            self.parser.feed_data(known + b" /" + data[line.end() :])
-        except httptools.HttpParserUpgrade:
-            self._advance(UPGRADE)
+            self._feed(known + b" /" + data[line.end() :])
         except httptools.HttpParserError:
             self.transport.close()
         finally:
@@ -278,9 +314,18 @@ class TritonProtocol(HttpToolsProtocol):
             awaited = work.send(None)
         except StopIteration:
             return
-        task = self.loop.create_task(finish(work, awaited))
+        cycle.task = task = self.loop.create_task(finish(work, awaited))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def cut(self, path: str) -> None:
+        """If a request with a path that begins so is not answered, close the connection and end the work on it."""
+        cycle = self.cycle
+        if cycle is None or cycle.answer is COMPLETE or not cycle.scope["path"].startswith(path):
+            return
+        self.transport.abort()
+        if cycle.task is not None:
+            cycle.task.cancel()
 
     # --- the parser's callbacks ---
 
@@ -299,9 +344,19 @@ class TritonProtocol(HttpToolsProtocol):
             return
         if size == 6 and name.lower() == b"expect":  # 2.51: whatever is expected
             self.expect_100_continue = True
-        self.headers.append((name, value))
+        self.headers.append((name, value or b" "))  # 2.51: a value of nothing is a blank
 
     def on_headers_complete(self) -> None:
+        if self._reading is OFFERED:
+            self._reading = self._before_offer
+            return
+        self._begin_request()
+        if self.parser.should_upgrade():
+            self._before_offer = self._reading
+            self._advance(OFFER)
+
+    def _begin_request(self) -> None:
+        """Make a cycle of the head that has been read, unless its request will not be answered."""
         version = self.parser.get_http_version()
         if version == "0.9":  # the parser's version for a request line without one
             self._advance(NO_VERSION if self._is_answered() else SILENCE)

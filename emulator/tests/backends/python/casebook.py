@@ -72,7 +72,8 @@ class Case:
                 array = np.array(ast.literal_eval(value), dtype=DATATYPES[datatype].numpy)
                 inputs.append(Tensor(key, datatype, array.shape, data=array.tobytes()))
             elif value:
-                fields[key] = ast.literal_eval(value)
+                field = ast.literal_eval(value)
+                fields[key] = list(field.items()) if key == "parameters" else field
         model = "lab_decoupled" if "decoupled" in self.options else "lab"
         return case(self.code, *inputs, model=model, **fields)
 

@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from triton_emulator.backends import python
-from triton_emulator.backends.python.server import Receive
+from triton_emulator.backends.python.executor import PythonExecutor
+from triton_emulator.backends.python.loading import Hooks, load
+from triton_emulator.backends.python.metrics import MetricRegistry
+from triton_emulator.backends.python.server import Cancel, Receive
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import ModelDefinition
 from triton_emulator.engine.validation import validate
 from triton_emulator.protocol.errors import unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from triton_emulator.protocol.personality import DEFAULT_VERSION, personality
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config import completion, pbtxt
 from triton_emulator.repository.config.model_config import ModelConfig
@@ -46,11 +49,11 @@ def definition(name: str, version: int = 1, repository: Path = REPOSITORY) -> Mo
 class Emulated:
     """Our backend, called as the engine calls it. It is also the `Server` of its models."""
 
-    def __init__(self, repository: Path = REPOSITORY) -> None:
+    def __init__(self, repository: Path = REPOSITORY, *, process_per_model: bool = False) -> None:
         self._repository = repository
-        self._executors: dict[str, python.PythonExecutor] = {}
-        self.metrics = python.MetricRegistry()
-        self._hooks = python.Hooks(self, self.metrics)
+        self._executors: dict[str, PythonExecutor] = {}
+        self.metrics = MetricRegistry()
+        self._hooks = Hooks(self, self.metrics, process_per_model)
 
     def is_ready(self, name: str, version: str) -> bool:
         parse_version(version)
@@ -59,11 +62,12 @@ class Emulated:
     def is_decoupled(self, name: str, version: str) -> bool:
         return self.executor(name).config.decoupled
 
-    def infer(self, request: InferRequest, receive: Receive) -> None:
+    def infer(self, request: InferRequest, receive: Receive) -> Cancel:
         executor = self.executor(request.model_name)
-        validate(request, executor.config)
+        validate(request, executor.config, personality(DEFAULT_VERSION))
         call = Call(request, 1, receive, lambda deliver, response, final: deliver(response, final))
         threading.Thread(target=executor.execute, args=([call], 0)).start()
+        return call.cancel
 
     def load(self, name: str, parameters: Mapping[str, str | bytes]) -> None:
         raise unavailable("explicit model load / unload is not allowed if polling is enabled")
@@ -71,9 +75,9 @@ class Emulated:
     def unload(self, name: str, *, unload_dependents: bool) -> None:
         raise unavailable("explicit model load / unload is not allowed if polling is enabled")
 
-    def executor(self, model: str) -> python.PythonExecutor:
+    def executor(self, model: str) -> PythonExecutor:
         if model not in self._executors:
-            self._executors[model] = python.load(definition(model, repository=self._repository), self._hooks)
+            self._executors[model] = load(definition(model, repository=self._repository), self._hooks)
         return self._executors[model]
 
     def ask(self, *requests: InferRequest, wait: float = 5.0) -> list[list[Answer]]:
@@ -163,7 +167,7 @@ class Real:
                 }
                 for t in request.inputs
             ],
-            "parameters": {**request.parameters, **_sequence(request), "binary_data_output": True},
+            "parameters": {**dict(request.parameters), **_sequence(request), "binary_data_output": True},
         }
         if request.timeout:
             header["parameters"]["timeout"] = request.timeout
@@ -192,7 +196,9 @@ class Real:
         return [outputs]
 
     def _stream(self, request: InferRequest, wait: float) -> list[Answer]:
-        body = {t.name: [e.decode() for e in t.array.tolist()] for t in request.inputs} | request.parameters
+        body = {t.name: [e.decode() for e in t.array.tolist()] for t in request.inputs} | dict(
+            request.parameters
+        )
         if request.id:
             body["id"] = request.id
         answers: list[Answer] = []

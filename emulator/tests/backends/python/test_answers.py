@@ -18,8 +18,7 @@ from emulator.tests.backends.python.casebook import (
 from emulator.tests.backends.python.lab import REPOSITORY, Emulated, Real, definition, index_reasons
 from triton_contract.reference import TritonServer
 from triton_contract.reference.pytest_support import require_reference
-from triton_emulator.backends import python
-from triton_emulator.backends.python.completion import auto_complete
+from triton_emulator.backends.python.loading import Hooks, auto_complete, load
 from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.messages import InferRequest
 
@@ -28,18 +27,24 @@ FILES = sorted({name.partition(":")[0] for name, case in cases().items() if not 
 WHY = json.loads(REASONS.read_text())["reasons"]
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["in-a-thread", "in-a-process"])
+def processes(request: pytest.FixtureRequest) -> bool:
+    """Whether each instance of a model has a process of its own."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-def emulated() -> Iterator[Emulated]:
-    backend = Emulated()
+def emulated(processes: bool) -> Iterator[Emulated]:
+    backend = Emulated(process_per_model=processes)
     yield backend
     backend.close()
 
 
 @pytest.mark.parametrize("name", cases())
-def test_code_sees_what_it_sees_in_the_real_server(emulated: Emulated, name: str) -> None:
+def test_code_sees_what_it_sees_in_the_real_server(emulated: Emulated, processes: bool, name: str) -> None:
     case = cases()[name]
     # each fragile case was recorded with its own server
-    backend = Emulated() if case.fragile else emulated
+    backend = Emulated(process_per_model=processes) if case.fragile else emulated
     (answers,) = backend.ask(case.request(), wait=0.2 if case.hangs else 10.0)
     assert in_words(answers) == recorded()[name]
     if backend is not emulated:
@@ -56,12 +61,15 @@ def test_modules_see_what_they_see_in_a_process_of_their_own(
 
 
 @pytest.mark.parametrize("name", WHY)
-def test_a_broken_model_fails_to_load_for_the_reason_that_the_real_server_gives(name: str) -> None:
+def test_a_broken_model_fails_to_load_for_the_reason_that_the_real_server_gives(
+    processes: bool, name: str
+) -> None:
+    hooks = Hooks(process_per_model=processes)
     model = definition(name, repository=BROKEN)
     reason = ""
     try:
-        auto_complete(model)
-        python.load(model).finalize()
+        auto_complete(model, hooks)
+        load(model, hooks).finalize()
     except LoadError as error:
         reason = str(error)
     assert masked(reason) == WHY[name]

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from triton_emulator import Emulator
+from triton_emulator import Emulator, emulator
 
 CONFIG = """
 backend: "python"
@@ -192,9 +192,12 @@ def test_requests_that_wait_for_a_sender_are_answered_when_the_instance_ends(
 
 
 @ENDS_A_THREAD
-def test_a_call_that_never_returns_is_answered_when_another_thread_ends_the_instance(tmp_path: Path) -> None:
+def test_a_call_that_never_returns_is_answered_when_another_thread_ends_the_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator, "FINALIZE_SECONDS", 0.1)  # the thread that never returns could not finalize
     add_model(tmp_path, STUCK)
-    with Emulator(tmp_path, exit_timeout_secs=0) as triton:
+    with Emulator(tmp_path) as triton:
         assert infer(triton, "").json() == UNHEALTHY
 
 

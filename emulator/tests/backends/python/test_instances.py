@@ -1,5 +1,6 @@
 """Instances of Python models: their threads, their modules, and how they are initialised and finalised."""
 
+import builtins
 import gc
 import logging
 import os
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from emulator.tests.backends.python.lab import Emulated, case, definition, in_text
-from triton_emulator.backends import python
-from triton_emulator.backends.python.completion import auto_complete
+from triton_emulator.backends.python import loading as python
+from triton_emulator.backends.python.executor import PythonExecutor
+from triton_emulator.backends.python.loading import auto_complete
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
@@ -52,11 +54,11 @@ def write(tmp_path: Path) -> Write:
     return model
 
 
-def load(repository: Path, name: str) -> python.PythonExecutor:
+def load(repository: Path, name: str) -> PythonExecutor:
     return python.load(definition(name, repository=repository))
 
 
-def said(executor: python.PythonExecutor, instance: int = 0, *, x: Tensor | None = None) -> list[str]:
+def said(executor: PythonExecutor, instance: int = 0, *, x: Tensor | None = None) -> list[str]:
     """What the model answers to a request, executed on the thread of that instance."""
     done: list[InferResponse | None] = []
     ended = threading.Event()
@@ -72,6 +74,10 @@ def said(executor: python.PythonExecutor, instance: int = 0, *, x: Tensor | None
     assert ended.wait(60)
     assert done[0] is not None
     return [done[0].error.message] if done[0].error else in_text(done[0])
+
+
+def auto_complete_of(repository: Path, name: str) -> object:
+    return auto_complete(definition(name, repository=repository))
 
 
 THREADS = """
@@ -242,6 +248,71 @@ class TritonPythonModel:
     two.finalize()
 
 
+def test_what_a_model_sets_in_its_interpreter_is_not_seen_by_the_host_program(write: Write) -> None:
+    code = """
+import builtins
+import sys
+import unittest.mock
+
+class TritonPythonModel:
+    def execute(self, requests):
+        sys.path.append("/of/the/model")
+        builtins.of_the_model = "built in"
+        with unittest.mock.patch.dict(sys.modules, {"json": "a fake", "of_the_model": "another"}):
+            import json
+            import of_the_model as fake
+            inside = json, fake
+        import json
+        return [say(of_the_model, *inside, json.dumps(1), "of_the_model" in sys.modules, sys.modules["sys"] is sys)]
+"""
+    executor = load(write("m", code), "m")
+    modules = {name: module for name, module in sys.modules.items() if name in ("json", "os", "sys")}
+    path = list(sys.path)
+    assert said(executor) == ["'built in'", "'a fake'", "'another'", "'1'", "False", "True"]
+    assert {name: sys.modules[name] for name in modules} == modules
+    assert sys.path == path
+    assert "of_the_model" not in sys.modules
+    assert not hasattr(builtins, "of_the_model")
+    executor.finalize()
+
+
+@pytest.mark.parametrize("way", ["pickle.loads", "runpy.run_path", "importlib.util"])
+def test_modules_that_installed_code_imports_for_a_model_are_the_models(write: Write, way: str) -> None:
+    code = """
+import importlib.util
+import pickle
+import runpy
+import sys
+
+FOLDER = __file__.rpartition("/")[0] + "/../../more_of_" + __file__.split("/")[-3]
+WAYS = {
+    "pickle.loads": lambda: pickle.loads(b"cfound\\nWORD\\n."),
+    "runpy.run_path": lambda: runpy.run_path(FOLDER + "/program.py")["WORD"],
+    "importlib.util": lambda: by_path(),
+}
+
+def by_path():
+    spec = importlib.util.spec_from_file_location("program", FOLDER + "/program.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.WORD
+
+class TritonPythonModel:
+    def execute(self, requests):
+        sys.path.append(FOLDER)
+        return [say(WAYS["{way}"](), sys.modules["found"].WORD)]
+""".replace("{way}", way)
+    for name in ("one", "two"):
+        more = write(name, code) / f"more_of_{name}"
+        more.mkdir()
+        (more / "found.py").write_text(f"WORD = {name!r}")
+        (more / "program.py").write_text("from found import WORD")
+    one, two = load(more.parent, "one"), load(more.parent, "two")
+    assert [said(one), said(two), said(one)] == [["'one'", "'one'"], ["'two'", "'two'"], ["'one'", "'one'"]]
+    one.finalize()
+    two.finalize()
+
+
 def test_modules_of_the_host_program_and_of_a_model_are_kept_apart(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +354,23 @@ class TritonPythonModel:
     assert [said(one), said(one), said(other)] == [["1"], ["2"], ["1"]]
     one.finalize()
     other.finalize()
+
+
+@pytest.mark.parametrize("step", [load, auto_complete_of], ids=["it is loaded", "it is completed"])
+def test_asyncio_has_a_loop_where_a_model_is_imported_when(
+    write: Write, step: Callable[[Path, str], object]
+) -> None:
+    code = """
+import asyncio
+
+SLEPT = asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, "slept"))
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        return config
+"""
+    assert step(write("m", code), "m") is not None
 
 
 def test_an_unloaded_model_is_freed(write: Write) -> None:
@@ -422,10 +510,40 @@ def test_a_model_without_auto_complete_config_completes_nothing(write: Write) ->
     assert auto_complete(definition("m", repository=write("m", code))) is None
 
 
-def test_an_execution_environment_is_refused_clearly(write: Write) -> None:
-    environment = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/envs/a.tar.gz" } }'
-    with pytest.raises(LoadError, match=r"EXECUTION_ENV_PATH '/envs/a.tar.gz' of model 'm' is not supported"):
-        load(write("m", "class TritonPythonModel: pass", environment), "m")
+ENVIRONMENT = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/envs/a.tar.gz" } }'
+
+
+def test_a_model_with_an_execution_environment_runs_in_the_emulators_python_and_says_so(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(write("m", "import json\nclass TritonPythonModel: pass", ENVIRONMENT), "m").finalize()
+    warning = (
+        "EXECUTION_ENV_PATH '/envs/a.tar.gz' of model 'm' is not used: model.py runs in the emulator's own Python, "
+        f"{sys.executable}; --python-process-per-model runs it with that environment"
+    )
+    assert [record.getMessage() for record in caplog.records] == [warning]
+
+
+@pytest.mark.parametrize("step", [load, auto_complete_of])
+def test_a_module_that_the_environment_would_have_is_asked_for_in_the_emulators_python(
+    write: Write, step: Callable[[Path, str], object]
+) -> None:
+    repository = write("m", "import not_installed_here", ENVIRONMENT)
+    with pytest.raises(LoadError) as refused:
+        step(repository, "m")
+    first, *_, last = str(refused.value).splitlines()
+    assert first == "Internal: ModuleNotFoundError: No module named 'not_installed_here'"
+    assert last == (
+        "EXECUTION_ENV_PATH '/envs/a.tar.gz' is not used here: model.py runs in the emulator's own Python, "
+        f"{sys.executable}; install there what the model imports, or give the model a process of its own, which uses "
+        "it (--python-process-per-model)"
+    )
+
+
+def test_another_fault_of_a_model_with_an_environment_is_told_as_ever(write: Write) -> None:
+    with pytest.raises(LoadError) as refused:
+        load(write("m", "raise ValueError('mine')", ENVIRONMENT), "m")
+    assert "EXECUTION_ENV_PATH" not in str(refused.value)
 
 
 def test_a_missing_file_is_named(write: Write) -> None:
@@ -484,3 +602,55 @@ class TritonPythonModel:
     if not ended:
         assert said(first) == ["'the other'"]
         first.finalize()
+
+
+@pytest.mark.parametrize("where", ["model.py", "beside.py", "package/__init__.py", "package/part.py"])
+def test_another_thread_may_take_modules_of_a_model_from_sys_modules_while_they_are_imported(
+    write: Write, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """coverage.py does, on each thread that it traces, when `sys.path` has changed."""
+    run: list[str] = []
+    monkeypatch.setattr(threading, "run_by_the_test", run, raising=False)
+    files = {
+        "beside.py": "",
+        "package/__init__.py": "import beside\n",
+        "package/part.py": "",
+        "model.py": """
+import beside
+import package.part
+
+class TritonPythonModel:
+    def execute(self, requests):
+        import beside as later
+        import package
+
+        return [say(later is beside, package.part is sys.modules["package.part"], __name__ in sys.modules)]
+""",
+    }
+
+    def forget() -> None:
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("1", "beside", "package"):
+                del sys.modules[name]
+
+    monkeypatch.setattr(threading, "forget_of_the_test", forget, raising=False)
+    forgets = """
+thread = threading.Thread(target=threading.forget_of_the_test)
+thread.start()
+thread.join()
+"""
+    folder = write("m", "") / "m" / "1"
+    (folder / "package").mkdir()
+    for name, code in files.items():
+        before = f"import sys\nimport threading\nthreading.run_by_the_test.append({name!r})\n"
+        whole = before + code + (forgets if name == where else "")
+        (folder / name).write_text(HEAD + whole if name == "model.py" else whole)
+    executor = load(folder.parents[1], "m")
+    assert said(executor) == ["True", "True", "True"]
+    assert run == ["model.py", "beside.py", "package/__init__.py", "package/part.py"]
+    executor.finalize()
+
+
+def test_a_key_error_of_a_models_own_code_ends_its_import(write: Write) -> None:
+    with pytest.raises(LoadError, match=r"KeyError: '1\.model'"):
+        load(write("m", "raise KeyError(__name__)"), "m")

@@ -1,6 +1,7 @@
 """Loads a stand-in from the text of a config and sends it requests. The test advances its clock."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,35 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.due: list[Timer] = []
 
-    def schedule(self, delay_s: float, function: Callable[[], None]) -> None:
-        self.due.append((self.now + delay_s, function))
+    def schedule(self, delay_s: float, function: Callable[[], None]) -> "Timer":
+        timer = Timer(self, self.now + delay_s, function)
+        self.due.append(timer)
+        return timer
 
     def step(self) -> None:
         """Advance to the next scheduled call and make it."""
-        self.due.sort(key=lambda entry: entry[0])
-        self.now, function = self.due.pop(0)
-        function()
+        self.due.sort(key=lambda timer: timer.at)
+        timer = self.due.pop(0)
+        self.now = timer.at
+        timer.function()
 
     def run(self) -> None:
         while self.due:
             self.step()
+
+
+@dataclass
+class Timer:
+    """One scheduled call."""
+
+    clock: Clock
+    at: float
+    function: Callable[[], None]
+
+    def cancel(self) -> None:
+        self.clock.due.remove(self)
 
 
 class Exchange:
@@ -90,7 +106,7 @@ class Model:
             id=id,
             inputs=[tensor(name, *given) for name, given in inputs.items()],
             outputs=[RequestedOutput(name) for name in outputs],
-            parameters=parameters or {},
+            parameters=list((parameters or {}).items()),
         )
         exchange: Exchange
 

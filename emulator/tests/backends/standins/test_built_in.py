@@ -1,7 +1,7 @@
 """The built-in repository: its models' own code and their stand-ins give the same answers."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import pytest
 
 from emulator.tests.backends.standins.built_in_requests import REQUESTS
 from emulator.tests.backends.standins.driving import Given, tensor
-from triton_emulator.backends import python, standins
+from triton_emulator.backends import standins
+from triton_emulator.backends.python import loading as python
 from triton_emulator.backends.standins import FILE_NAME, Hooks, ModelSettings
 from triton_emulator.builtin import REPOSITORY
 from triton_emulator.engine.call import Call, Deliver
@@ -40,7 +41,7 @@ def answers(executor: Executor, model: str, inputs: Given, parameters: dict[str,
     request = InferRequest(
         model,
         inputs=[tensor(name, *given) for name, given in inputs.items()],
-        parameters=parameters,
+        parameters=list(parameters.items()),
     )
     responses: list[InferResponse] = []
     done = threading.Event()
@@ -64,9 +65,20 @@ def answers(executor: Executor, model: str, inputs: Given, parameters: dict[str,
     ]
 
 
+class Past:
+    """The timer of a function that has been run."""
+
+    def cancel(self) -> None:
+        raise AssertionError("it has been run")
+
+
+def at_once(_: float, function: Callable[[], None]) -> Past:
+    function()
+    return Past()
+
+
 def stand_in(name: str, behaviour: str) -> Executor:
-    at_once = Hooks(lambda _, function: function())
-    return standins.load(definition(name, {"behaviour": behaviour}), at_once)
+    return standins.load(definition(name, {"behaviour": behaviour}), Hooks(at_once))
 
 
 STOOD_IN = {

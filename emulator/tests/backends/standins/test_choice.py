@@ -67,16 +67,28 @@ def test_a_models_name_can_determine_it_as_well() -> None:
         "openvino",
         "dali",
         "fil",
+        "fastertransformer",
+        "mine",
     ],
 )
 def test_a_model_of_a_backend_that_cannot_run_here_gets_a_stand_in(backend: str) -> None:
     model = Model(config(f'backend: "{backend}"', [("A", "FP32")], [("B", "FP32")]))
     assert standins.stands_in(model.definition)
+    assert not standins.stands_in(model.definition, unasked=False)
 
 
-def test_a_model_of_an_unknown_backend_gets_no_stand_in() -> None:
-    model = Model(config('backend: "mine"', [("A", "FP32")], [("B", "FP32")]))
-    assert not standins.stands_in(model.definition)
+@pytest.mark.parametrize(
+    "inputs, outputs, expected",
+    [
+        ([("INPUT0", "FP32"), ("INPUT1", "INT8")], [("OUTPUT1", "INT8"), ("OUTPUT0", "FP32")], "identity"),
+        ([("INPUT0", "FP32")], [("OUTPUT0", "FP32"), ("OUTPUT1", "FP32")], "synthetic"),
+    ],
+    ids=["every output has an input of its datatype", "an output has none"],
+)
+def test_a_model_of_tritons_identity_backend_answers_its_inputs(
+    inputs: Tensors, outputs: Tensors, expected: str
+) -> None:
+    assert fit(Model(config('backend: "identity"', inputs, outputs)).definition) == expected
 
 
 @pytest.mark.parametrize("runner", ['backend: "python"', 'platform: "ensemble"'], ids=["python", "ensemble"])

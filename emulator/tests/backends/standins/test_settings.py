@@ -11,6 +11,7 @@ from triton_emulator.backends.standins.settings import (
     BEHAVIOURS,
     FILE_NAME,
     KEYS,
+    GivenTensor,
     ModelSettings,
     SettingsError,
 )
@@ -82,6 +83,22 @@ def test_an_entry_may_be_empty() -> None:
             "models: {a: {replies: {'(': x}}}",
             "emulator.yaml:1: 'replies' in model 'a' holds a broken regular expression '('",
         ),
+        (
+            "models: {a: {reply: " + "[" * 5000 + "]" * 5000 + "}}",
+            "emulator.yaml:1: it is nested too deeply",
+        ),
+        (
+            "models: {a: {reply: !!bool perhaps}}",
+            "emulator.yaml:1: 'reply' in model 'a' is not plain YAML: ",
+        ),
+        (
+            "models: {a: {reply: !!timestamp today}}",
+            "emulator.yaml:1: 'reply' in model 'a' is not plain YAML: ",
+        ),
+        (
+            "models: {a: {seed: 2024-13-45}}",
+            "emulator.yaml:1: 'seed' in model 'a' is not plain YAML: ",
+        ),
     ],
     ids=[
         "a misspelt section",
@@ -98,6 +115,10 @@ def test_an_entry_may_be_empty() -> None:
         "broken YAML",
         "a YAML tag",
         "a broken pattern",
+        "a thousand lists in lists",
+        "a truth value that is none",
+        "a time that is none",
+        "a day that is none",
     ],
 )
 def test_a_mistake_is_refused_with_its_line(text: str, message: str) -> None:
@@ -143,6 +164,61 @@ def test_a_mistake_is_refused_with_its_line(text: str, message: str) -> None:
 def test_a_value_of_the_wrong_kind_is_refused(key: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^emulator.yaml:2: '{key}' in model 'a' must "):
         ModelSettings.parse(f"models:\n  a: {{{key}: {value}}}")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [str(1 << 64), str(-(1 << 63) - 1), "1" + "0" * 400, "1" + "0" * 5000, "0x" + "f" * 5000],
+    ids=["2 to the 64", "below 64 bits", "400 digits", "more digits than Python reads", "hexadecimal"],
+)
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("seed", "{}"),
+        ("length", "{}"),
+        ("max_batch_size", "{}"),
+        ("time_to_first_token_ms", "{}"),
+        ("delay_ms", "{}"),
+        ("range", "[0, {}]"),
+        ("values", "{{Y: [{}]}}"),
+        ("dims", "{{Y: [{}]}}"),
+        ("inputs", "{{X: {{data_type: FP32, dims: [{}]}}}}"),
+    ],
+)
+def test_an_integer_beyond_64_bits_is_refused(key: str, value: str, number: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        ModelSettings.parse(f"models:\n  a: {{{key}: {value.format(number)}}}")
+    assert str(refused.value) == f"emulator.yaml:2: '{key}' in model 'a' holds an integer beyond 64 bits"
+
+
+@pytest.mark.parametrize(
+    "key, value, text",
+    [
+        ("max_batch_size", 1 << 31, "must be an integer from 0 to 2147483647, as in config.pbtxt"),
+        (
+            "inputs",
+            f"{{X: {{data_type: FP32, dims: [{1 << 63}]}}}}",
+            "must give 'X' dims as a list of numbers of 64 bits, each above 0, or -1 for a variable one",
+        ),
+        (
+            "dims",
+            f"{{Y: [{1 << 63}]}}",
+            "must map outputs to lists of dimensions, each a number or INPUT[axis]",
+        ),
+    ],
+)
+def test_a_number_that_the_config_cannot_hold_is_refused(key: str, value: object, text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        ModelSettings.parse(f"models:\n  a: {{{key}: {value}}}")
+    assert str(refused.value) == f"emulator.yaml:2: '{key}' in model 'a' {text}"
+
+
+def test_the_largest_numbers_are_taken() -> None:
+    text = (
+        f"default: {{values: {{Y: [{(1 << 64) - 1}]}}, seed: {-(1 << 63)}, max_batch_size: {(1 << 31) - 1}}}"
+    )
+    settings = ModelSettings.parse(text).for_model("m")
+    assert settings["values"] == {"Y": [(1 << 64) - 1]}
 
 
 def test_a_message_names_the_file_it_is_about(tmp_path: Path) -> None:
@@ -194,3 +270,43 @@ def test_a_repositorys_file_applies_to_a_model_that_is_a_link(tmp_path: Path) ->
     with Emulator(repository) as triton:
         answer = httpx.post(f"{triton.url}/v2/models/m/infer", json={"inputs": [tensor]})
     assert answer.json()["outputs"][0]["data"] == [7]
+
+
+@pytest.mark.parametrize(
+    "inputs, fault",
+    [
+        ("x", "must map names to {data_type: FP32, dims: [3, 640, 640]}"),
+        ("{}", "must map names to {data_type: FP32, dims: [3, 640, 640]}"),
+        ("{x: FP32}", "must give 'x' as {data_type: FP32, dims: [3, 640, 640]}"),
+        ("{x: {data_type: FP32}}", "must give 'x' as {data_type: FP32, dims: [3, 640, 640]}"),
+        (
+            "{x: {data_type: FP32, dims: [1], name: y}}",
+            "must give 'x' as {data_type: FP32, dims: [3, 640, 640]}",
+        ),
+        (
+            "{x: {data_type: FP33, dims: [1]}}",
+            "must give 'x' a data_type of Triton's, not 'FP33'; did you mean 'FP32'?",
+        ),
+        *(
+            (
+                f"{{x: {{data_type: FP32, dims: {dims}}}}}",
+                "must give 'x' dims as a list of numbers of 64 bits, each above 0, or -1 for a variable one",
+            )
+            for dims in ("[]", "3", "[0]", "[-2]", "[1.5]", "[true]", "[x]")
+        ),
+    ],
+)
+def test_tensors_that_make_no_sense_are_refused_with_their_line(inputs: str, fault: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        ModelSettings.parse(f"models:\n  m:\n    inputs: {inputs}\n")
+    assert str(refused.value) == f"emulator.yaml:3: 'inputs' in model 'm' {fault}"
+
+
+def test_tensors_are_given_as_in_a_config() -> None:
+    text = (
+        "models: {m: {inputs: {a: {data_type: TYPE_FP16, dims: [-1]}, b: {data_type: BYTES, dims: [1, 2]}}}}"
+    )
+    assert ModelSettings.parse(text).for_model("m")["inputs"] == (
+        GivenTensor("a", "TYPE_FP16", (-1,)),
+        GivenTensor("b", "TYPE_STRING", (1, 2)),
+    )

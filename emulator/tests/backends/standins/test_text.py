@@ -12,6 +12,7 @@ from triton_emulator.backends import standins
 from triton_emulator.backends.standins.generator import tokens
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError
+from triton_emulator.protocol.errors import Code, TritonError
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 
 CUSTOM = """
@@ -63,6 +64,22 @@ output [ { name: "text_output" data_type: TYPE_STRING dims: [ -1 ] },
 """
 
 VLLM = 'backend: "vllm"'
+#: with tensors that the backends of later releases add: a config may have them
+VLLM_LATER = (
+    VLLM
+    + """
+input [
+  { name: "return_finish_reason" data_type: TYPE_BOOL dims: 1 optional: true },
+  { name: "return_logprobs" data_type: TYPE_BOOL dims: 1 optional: true },
+  { name: "return_num_output_tokens" data_type: TYPE_BOOL dims: 1 optional: true }
+]
+output [
+  { name: "finish_reason" data_type: TYPE_STRING dims: -1 },
+  { name: "logprobs" data_type: TYPE_STRING dims: -1 },
+  { name: "num_output_tokens" data_type: TYPE_UINT32 dims: -1 }
+]
+"""
+)
 
 FIVE_WORDS = "That plain batch reads a"
 
@@ -412,8 +429,53 @@ def sampling(**parameters: Any) -> tuple[str, list[str]]:
 def test_a_vllm_config_gets_the_tensors_that_its_backend_adds() -> None:
     config = Model(VLLM).config
     assert (config.max_batch_size, config.decoupled) == (0, True)
-    assert [spec.name for spec in config.inputs if not spec.optional] == ["text_input"]
-    assert [spec.name for spec in config.outputs][:2] == ["text_output", "finish_reason"]
+    assert [(spec.name, spec.optional) for spec in config.inputs] == [
+        ("text_input", False),
+        ("stream", True),
+        ("sampling_parameters", True),
+        ("exclude_input_in_output", True),
+    ]
+    assert [(spec.name, spec.datatype, spec.dims) for spec in config.outputs] == [
+        ("text_output", "BYTES", (-1,))
+    ]
+
+
+COMPLETION = "auto-complete-config function"
+COUPLED = (
+    "trying to change decoupled property in auto-complete-config for model 'm', which is already set to 'False'.",
+    "triton_python_backend_utils.py(592): set_model_transaction_policy",
+    98,
+)
+BATCHED = (
+    f"configuration specified max_batch_size 4, but in {COMPLETION} for model 'm' specified max_batch_size 0",
+    "triton_python_backend_utils.py(335): set_max_batch_size",
+    101,
+)
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        ("max_batch_size: 4 dynamic_batching { } model_transaction_policy { decoupled: True }", BATCHED),
+        ("max_batch_size: 4 model_transaction_policy { decoupled: False }", COUPLED),
+        ("model_transaction_policy { }", COUPLED),
+    ],
+    ids=["it batches", "it batches and is not decoupled", "a policy that says nothing"],
+)
+def test_a_vllm_config_that_contradicts_its_backend_is_refused(more: str, told: tuple[str, str, int]) -> None:
+    # 2.51 with a backend in Python that calls the same functions; the folder is that of NVIDIA's image
+    what, where, line = told
+    with pytest.raises(TritonError) as caught:
+        Model(f"{VLLM} {more}")
+    assert caught.value.code is Code.INTERNAL
+    assert caught.value.message == (
+        f"ValueError: {what}\n\nAt:\n  /opt/tritonserver/backends/python/{where}\n"
+        f"  /opt/tritonserver/backends/vllm/model.py({line}): auto_complete_config\n"
+    )
+
+
+def test_a_vllm_config_may_have_a_dynamic_batcher_that_has_nothing_to_do() -> None:
+    assert Model(f"{VLLM} dynamic_batching {{ }}").config.max_batch_size == 0
 
 
 def test_vllm_puts_the_prompt_first_and_makes_sixteen_tokens() -> None:
@@ -423,7 +485,7 @@ def test_vllm_puts_the_prompt_first_and_makes_sixteen_tokens() -> None:
 
 
 def test_vllm_streams_tokens_and_says_none_until_it_ends() -> None:
-    exchange = Model(VLLM).ask(
+    exchange = Model(VLLM_LATER).ask(
         prompt(
             stream=("BOOL", [True]),
             sampling_parameters=sampling(max_tokens=3),
@@ -453,7 +515,7 @@ def test_vllm_gives_as_many_answers_as_requested() -> None:
 
 
 def test_vllm_writes_log_probabilities_as_json() -> None:
-    exchange = Model(VLLM).ask(
+    exchange = Model(VLLM_LATER).ask(
         prompt(sampling_parameters=sampling(logprobs=1, max_tokens=2), return_logprobs=("BOOL", [True]))
     )
     [[text]] = exchange.texts("logprobs")
@@ -547,6 +609,27 @@ def test_a_cancelled_stream_ends_with_an_error() -> None:
     model.clock.run()
     assert len(exchange.texts()) == 2
     assert exchange.error == ("CANCELLED", "Request was cancelled")
+
+
+@pytest.mark.parametrize("settings", ["{time_to_first_token_ms: 60000}", "{time_per_token_ms: 60000}"])
+@pytest.mark.parametrize("asked", [streaming(), row("who are u?", 4)], ids=["a stream", "a whole answer"])
+def test_a_wait_ends_when_the_request_is_cancelled(settings: str, asked: Given) -> None:
+    model = Model(DECOUPLED, settings)
+    exchange = model.start(asked)
+    exchange.call.cancel()
+    assert exchange.error == ("CANCELLED", "Request was cancelled")
+    assert (exchange.final, model.clock.now, model.clock.due) == (True, 0, [])
+
+
+def test_a_request_that_is_cancelled_already_does_not_wait() -> None:
+    model = Model(DECOUPLED, "{time_to_first_token_ms: 60000}")
+    responses: list[InferResponse | None] = []
+    call = Call(
+        model.start(streaming()).call.request, 1, lambda response, _: responses.append(response), print
+    )
+    call.cancelled = True
+    model.executor.execute([call], 0)
+    assert [str(response and response.error) for response in responses] == ["Request was cancelled"]
 
 
 def test_a_request_for_a_thousand_million_answers_is_refused() -> None:

@@ -66,12 +66,14 @@ class _Run:
 
     __slots__ = (
         "_answered",
+        "_at_work",
         "_call",
         "_config",
         "_ended",
         "_executor",
         "_infer_ns",
         "_input_ns",
+        "_lenient",
         "_members",
         "_output_ns",
         "_plan",
@@ -96,6 +98,9 @@ class _Run:
             name: Values(len(readers) + (name in self._requested)) for name, readers in self._readers.items()
         }
         self._running = 0
+        self._lenient = executor.definition.rules.ensemble_outputs_optional
+        #: the calls of members until their last response, if a member may be told that the client has left
+        self._at_work: set[Call] = set()
         self._answered = False
         self._ended = False
         self._sequence = _sequence_parameters(call.request)
@@ -113,6 +118,8 @@ class _Run:
         except TritonError as error:
             self._fail(error)
             return
+        if any(member.stands_in or member.config.is_ensemble for member in self._members.values()):
+            call.on_cancel = self._cancel
         batch = call.batch_size if self._config.max_batch_size > 0 else 0
         given = {tensor.name: tensor for tensor in call.request.inputs}
         fresh = []
@@ -122,6 +129,12 @@ class _Run:
                 values.batch = batch
                 fresh.append((spec.name, values.add(Value(given.get(spec.name)))))
         self._advance(fresh)
+
+    def _cancel(self) -> None:
+        """Tell the members whose work is only simulated. 2.51 tells no member that is at work."""
+        for call in list(self._at_work):
+            if call.on_cancel is not None:
+                call.cancel()
 
     def _advance(self, fresh: Sequence[tuple[str, int]]) -> None:
         """Answer what the fresh values complete, run the steps that they make ready, and end if nothing runs."""
@@ -146,6 +159,8 @@ class _Run:
             if self._ended:
                 return
             call.cancelled = self._call.cancelled
+            if self._call.on_cancel is not None:
+                self._at_work.add(call)
             try:
                 member.submit(call)
             except TritonError as error:
@@ -157,6 +172,7 @@ class _Run:
 
         def take(response: InferResponse | None, final: bool) -> None:
             if final:
+                self._at_work.discard(call)
                 self._measure(call)
             self._take(step, response, final=final)
 
@@ -174,7 +190,7 @@ class _Run:
             step.version_text,
             source.id,
             outputs=[RequestedOutput(name) for name, _ in step.outputs],
-            parameters=dict(source.parameters),
+            parameters=source.parameters.copy(),
             sequence_id=source.sequence_id,
             sequence_start=source.sequence_start,
             sequence_end=source.sequence_end,
@@ -215,7 +231,8 @@ class _Run:
             ):
                 self._fail(internal(_CRASHES))
                 return
-            given = {tensor.name: tensor for tensor in response.outputs}
+            # 2.51: of several outputs with one name an ensemble takes the first
+            given = {tensor.name: tensor for tensor in reversed(response.outputs)}
             for name, ensemble_name in step.outputs:
                 value = Value(given.get(name), self._sequence)
                 fresh.append((ensemble_name, self._values[ensemble_name].add(value)))
@@ -243,8 +260,12 @@ class _Run:
             if name in self._requested:
                 alone = len(self._requested) == 1
                 ready = alone or all(number in self._values[other] for other in self._requested)
-                complete = number if ready else None
+                complete = number if ready and self._may_lack(number) else None
         return complete
+
+    def _may_lack(self, number: int) -> bool:
+        """Whether the response may be sent. Until 2.50 none is while an output has no tensor."""
+        return self._lenient or all(self._values[name][number].tensor is not None for name in self._requested)
 
     def _response(self, number: int) -> InferResponse:
         request = self._call.request

@@ -69,12 +69,24 @@ def cast_error() -> RuntimeError:
 
 
 def text_of(value: Any) -> str | None:
-    """The text that pybind11 reads from a value as a std::string; None if it refuses the value."""
+    """The text that pybind11 reads from a value as a std::string; None if it refuses the value.
+
+    It is a plain str, also for a value of a class that the model derives from it (`class Names(str, Enum)`).
+    """
     if isinstance(value, str):
+        value = str.__str__(value)
         return value if value.isascii() or not _LONE_SURROGATE.search(value) else None
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "surrogateescape")
     return None
+
+
+def as_python(text: str) -> str:
+    """A text as pybind11 gives it to Python code.
+
+    Raises UnicodeDecodeError for one with lone surrogates: its bytes are no UTF-8.
+    """
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode()
 
 
 def truth_of(value: Any) -> bool | None:

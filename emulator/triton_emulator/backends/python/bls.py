@@ -5,36 +5,40 @@ from queue import SimpleQueue
 from typing import Any
 
 from triton_emulator.backends.python.binding import MODULE, Bound, incompatible
-from triton_emulator.backends.python.responses import InferenceResponse
-from triton_emulator.backends.python.server import Server
-from triton_emulator.backends.python.tensors import Tensor
+from triton_emulator.backends.python.responses import (
+    InferenceResponse,
+    received_response,
+    response_class,
+)
+from triton_emulator.backends.python.server import Cancel, Server
 from triton_emulator.backends.python.values import TritonError
 from triton_emulator.protocol import errors
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.personality import Personality
 
 _Inbox = SimpleQueue[tuple[InferResponse | None, bool]]
 
 
-def run(server: Server, request: InferRequest) -> InferenceResponse:
+def run(server: Server, request: InferRequest, rules: Personality) -> InferenceResponse:
     """Run a request on a model that is not decoupled, and wait for its response."""
     try:
-        inbox = _submit(server, request, decoupled=False)
+        inbox, _ = _submit(server, request, decoupled=False)
     except errors.TritonError as refused:
-        return _refusal(request, refused)
+        return _refusal(request, refused, rules)
     response, _ = inbox.get()
-    return _received(response)
+    return received_response(response, rules)
 
 
-def stream(server: Server, request: InferRequest) -> "ResponseIterator":
+def stream(server: Server, request: InferRequest, rules: Personality) -> "ResponseIterator":
     """Run a request on a model of any transaction policy. The iterator gives the responses as they arrive."""
     try:
-        inbox = _submit(server, request, decoupled=True)
+        inbox, cancel = _submit(server, request, decoupled=True)
     except errors.TritonError as refused:
-        return ResponseIterator(_refusal(request, refused))
-    return ResponseIterator._of(_responses(inbox))
+        return iterator_class(rules)(_refusal(request, refused, rules))
+    return iterator_class(rules)._of(_responses(inbox, rules), cancel)
 
 
-def _submit(server: Server, request: InferRequest, *, decoupled: bool) -> _Inbox:
+def _submit(server: Server, request: InferRequest, *, decoupled: bool) -> tuple[_Inbox, Cancel]:
     name, version = request.model_name, request.model_version
     # 2.51: a version below 1 is "not ready" here; a client would get the latest version or another error for it
     if version.startswith(("-", "0")) or not server.is_ready(name, version):
@@ -51,38 +55,29 @@ def _submit(server: Server, request: InferRequest, *, decoupled: bool) -> _Inbox
     if twice is not None:
         raise errors.invalid_arg(f"{request.log_id}input '{twice}' already exists in request")
     inbox: _Inbox = SimpleQueue()
-    server.infer(request, lambda response, final: inbox.put((response, final)))
-    return inbox
+    cancel = server.infer(request, lambda response, final: inbox.put((response, final)))
+    return inbox, cancel
 
 
-def _refusal(request: InferRequest, error: errors.TritonError) -> InferenceResponse:
+def _refusal(request: InferRequest, error: errors.TritonError, rules: Personality) -> InferenceResponse:
     text = f"Model {request.model_name} - Error when running inference: {error.message}"
-    return InferenceResponse._received([], TritonError(text))
+    return response_class(rules)._received([], TritonError(text))
 
 
-def _received(response: InferResponse | None) -> InferenceResponse:
-    if response is None:
-        return InferenceResponse._received([], None)
-    if response.error is not None:
-        # 2.51: the caller gets INTERNAL, whatever the code was
-        return InferenceResponse._received([], TritonError(response.error.message))
-    return InferenceResponse._received([Tensor._received(wire) for wire in response.outputs], None)
-
-
-def _responses(inbox: _Inbox) -> Iterator[InferenceResponse]:
+def _responses(inbox: _Inbox, rules: Personality) -> Iterator[InferenceResponse]:
     final = False
     while not final:
         response, final = inbox.get()
         # 2.51: an error in the middle of a stream is lost; one that ends it is not
         if final or response is None or response.error is None:
-            yield _received(response)
+            yield received_response(response, rules)
 
 
 class ResponseIterator(Bound):
     """The responses to a request that was executed with `decoupled=True`; each is given once."""
 
     __module__ = MODULE
-    __slots__ = ("_responses",)
+    __slots__ = ("_cancel", "_responses")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if len(args) != 1 or kwargs or not isinstance(args[0], InferenceResponse):
@@ -91,11 +86,13 @@ class ResponseIterator(Bound):
             )
             raise incompatible("__init__", (signature,), args, kwargs)
         self._responses: Iterator[InferenceResponse] = iter(args)
+        self._cancel: Cancel | None = None
 
     @classmethod
-    def _of(cls, responses: Iterator[InferenceResponse]) -> "ResponseIterator":
+    def _of(cls, responses: Iterator[InferenceResponse], cancel: Cancel) -> "ResponseIterator":
         iterator = cls.__new__(cls)
         iterator._responses = responses
+        iterator._cancel = cancel
         return iterator
 
     def __iter__(self) -> "ResponseIterator":
@@ -105,3 +102,23 @@ class ResponseIterator(Bound):
         for response in self._responses:
             return response
         raise StopIteration("Iteration is done for the responses.")
+
+
+class _CancellingIterator(ResponseIterator):
+    """The same with `cancel`, which versions since 2.57 have."""
+
+    __module__ = MODULE
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """Ask the other model to stop. Its responses come all the same."""
+        if self._cancel is not None:
+            self._cancel()
+
+
+_CancellingIterator.__name__ = _CancellingIterator.__qualname__ = "ResponseIterator"
+
+
+def iterator_class(rules: Personality) -> type[ResponseIterator]:
+    """`pb_utils.ResponseIterator` of a version."""
+    return _CancellingIterator if rules.iterators_cancel else ResponseIterator

@@ -1,6 +1,7 @@
 """The event loop of a model whose `execute` is a coroutine: one per instance, on a thread of its own."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
@@ -37,10 +38,18 @@ class CoroutineThread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
+    def end_as_child(self) -> None:
+        """In a process that a coroutine has forked: end it as soon as the coroutine waits or returns."""
+        if self._loop is not None:
+            self._loop.stop()
+
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
+        process = os.getpid()
         asyncio.set_event_loop(loop)
         loop.run_forever()
+        if os.getpid() != process:  # closing the loop would take the parent's descriptors from its selector
+            os._exit(0)
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(loop.shutdown_asyncgens())

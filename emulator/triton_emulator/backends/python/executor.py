@@ -4,11 +4,28 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
-from triton_emulator.backends.python.instance import Instance
 from triton_emulator.engine.call import Call
 from triton_emulator.repository.config.model_config import ModelConfig
+
+
+class ModelInstance(Protocol):
+    """One instance of a model: an `Instance` in this process, or a `StubInstance` in a process of its own."""
+
+    #: takes a call that the model wants to execute again; None if the scheduler cannot do that
+    reschedule: Callable[[Call], None] | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process, or what the model takes for it, has ended."""
+
+    def initialize(self, args: dict[str, str]) -> None: ...
+    def auto_complete(self, config_json: Callable[[], str]) -> dict[str, Any] | None: ...
+    def execute(self, calls: Sequence[Call]) -> None: ...
+    def finalize(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class InstanceThread:
@@ -61,16 +78,37 @@ class PythonExecutor:
     """The engine's Executor for one version of a Python model."""
 
     def __init__(
-        self, config: ModelConfig, instances: Sequence[Instance], threads: Sequence[InstanceThread]
+        self,
+        config: ModelConfig,
+        instances: Sequence[ModelInstance],
+        threads: Sequence[InstanceThread],
+        *,
+        checks_strings: bool = True,
+        renew: Callable[[int], ModelInstance] | None = None,
     ) -> None:
+        """`checks_strings`: whether the elements of BYTES tensors are checked before the model gets them.
+
+        `renew` makes the instance of that number anew, once its model has ended its process; None leaves it as it is.
+        """
         self.config = config
-        self._instances = instances
+        self.checks_strings = checks_strings
+        self._instances = list(instances)
         self._threads = threads
-        self._execute = [instance.execute for instance in instances]
+        self._again: Callable[[Call], None] | None = None
+        self._execute: list[Callable[[Sequence[Call]], None]] = [instance.execute for instance in instances]
+        if renew is not None:
+            self._execute = [
+                partial(self._execute_renewed, renew, number) for number in range(len(self._instances))
+            ]
 
     @property
     def instances(self) -> int:
         return len(self._instances)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the processes of all instances are there."""
+        return not any(instance.ended for instance in self._instances)
 
     def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
         """Run the scheduler's worker loop for an instance on that instance's thread."""
@@ -78,8 +116,17 @@ class PythonExecutor:
 
     def on_reschedule(self, again: Callable[[Call], None]) -> None:
         """Set what is called, on the instance's thread, with each request that the model wants to execute again."""
+        self._again = again
         for instance in self._instances:
             instance.reschedule = again
+
+    def _execute_renewed(
+        self, renew: Callable[[int], ModelInstance], number: int, calls: Sequence[Call]
+    ) -> None:
+        if self._instances[number].ended:
+            renewed = self._instances[number] = renew(number)
+            renewed.reschedule = self._again
+        self._instances[number].execute(calls)
 
     def execute(self, calls: Sequence[Call], instance: int) -> None:
         """Run the calls on an instance, on the current thread."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from triton_emulator.backends.python import triton_python_backend_utils
 from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, text_of, truth_of
-from triton_emulator.backends.python.bls import ResponseIterator
-from triton_emulator.backends.python.metrics import Metric, MetricFamily, MetricRegistry
+from triton_emulator.backends.python.bls import iterator_class
+from triton_emulator.backends.python.metrics import Metric, MetricFamily, MetricRegistry, OlderMetric
 from triton_emulator.backends.python.requests import BlsAccess, InferenceRequest
-from triton_emulator.backends.python.responses import InferenceResponse, InferenceResponseSender
+from triton_emulator.backends.python.responses import InferenceResponseSender, response_class
 from triton_emulator.backends.python.server import Server
 from triton_emulator.backends.python.tensors import Tensor
 from triton_emulator.backends.python.values import (
@@ -22,12 +22,14 @@ from triton_emulator.backends.python.values import (
     LogLevel,
     MemoryType,
     MetricKind,
+    OlderTrace,
     PreferredMemory,
     TritonError,
     TritonModelException,
     bind_arguments,
 )
 from triton_emulator.protocol import errors
+from triton_emulator.protocol.personality import Personality
 
 _LOG = logging.getLogger(__name__)
 _LEVELS = {0: logging.INFO, 1: logging.WARNING, 2: logging.ERROR, 3: logging.DEBUG}
@@ -37,14 +39,12 @@ _SHARED: dict[str, Any] = {
     "COUNTER": MetricKind.COUNTER,
     "GAUGE": MetricKind.GAUGE,
     "HISTOGRAM": MetricKind.HISTOGRAM,
-    "InferenceResponse": InferenceResponse,
     "InferenceResponseSender": InferenceResponseSender,
     "InferenceTrace": InferenceTrace,
     "MemoryType": MemoryType,
     "Metric": Metric,
     "MetricKind": MetricKind,
     "PreferredMemory": PreferredMemory,
-    "ResponseIterator": ResponseIterator,
     "TRITONSERVER_MEMORY_CPU": MemoryType.TRITONSERVER_MEMORY_CPU,
     "TRITONSERVER_MEMORY_GPU": MemoryType.TRITONSERVER_MEMORY_GPU,
     "Tensor": Tensor,
@@ -153,22 +153,49 @@ class Members:
         self.utils.__dict__["get_model_dir"] = lambda: folder
 
 
-def members_of(instance: str, server: Server | None, metrics: MetricRegistry) -> Members:
-    """Make the modules of an instance; `instance` is its name."""
+def members_of(instance: str, server: Server | None, metrics: MetricRegistry, rules: Personality) -> Members:
+    """Make the modules of an instance as the version has them; `instance` is its name."""
     bls = BlsAccess(server)
     own = {"__slots__": (), "__module__": MODULE}
-    request = type("InferenceRequest", (InferenceRequest,), {**own, "_bls": bls})
-    family = type("MetricFamily", (MetricFamily,), {**own, "_registry": metrics, "_instance": instance})
+    request = type("InferenceRequest", (InferenceRequest,), {**own, "_bls": bls, "_rules": rules})
+    family = _family({**own, "_registry": metrics, "_instance": instance}, rules)
     utils = ModuleType("triton_python_backend_utils")
     for key, value in vars(triton_python_backend_utils).items():
         if (not key.startswith("_") and value is not Any) or key in ("__file__", "__doc__"):
             setattr(utils, key, value)
     c_utils = ModuleType(MODULE)
-    c_utils.__dict__.update(_SHARED, InferenceRequest=request, MetricFamily=family, Logger=Logger)
+    c_utils.__dict__.update(
+        _SHARED,
+        InferenceRequest=request,
+        InferenceResponse=response_class(rules),
+        Logger=Logger,
+        MetricFamily=family,
+        ResponseIterator=iterator_class(rules),
+    )
+    if not rules.histograms:
+        c_utils.__dict__.update(Metric=OlderMetric)
+        del c_utils.__dict__["HISTOGRAM"]
+    if not rules.trace_contexts:
+        c_utils.__dict__.update(InferenceTrace=OlderTrace)
     control = _Control(instance, server)
     for function in (control.is_model_ready, control.load_model, control.unload_model):
         c_utils.__dict__[function.__name__] = function
     return Members(utils, c_utils, request, bls)
+
+
+class _Older(type):
+    """The type of a class of an older version: it refuses a member in the words of the real one."""
+
+    def __getattr__(cls, name: str) -> Any:
+        raise AttributeError(f"type object '{MODULE}.{cls.__name__}' has no attribute '{name}'")
+
+
+def _family(own: dict[str, Any], rules: Personality) -> type[MetricFamily]:
+    if rules.histograms:
+        own = {**own, "_histograms": True, "HISTOGRAM": MetricKind.HISTOGRAM}
+        return type("MetricFamily", (MetricFamily,), own)
+    made: Any = _Older("MetricFamily", (MetricFamily,), {**own, "_histograms": False})
+    return made  # type: ignore[no-any-return]
 
 
 class _Control:
@@ -230,5 +257,5 @@ def _load_parameters(name: str, config: str, files: Any) -> dict[str, str | byte
         for path, content in files.items():
             if not isinstance(content, bytes):
                 raise TypeError(f"Object of type '{type(content).__name__}' is not an instance of 'bytes'")
-            parameters[str(path)] = content
+            parameters[str(path)] = bytes(content)
     return parameters

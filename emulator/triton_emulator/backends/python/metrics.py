@@ -47,7 +47,7 @@ class MetricRegistry:
     """The metrics of all models of a session. It may be used on any thread."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         self._families: dict[str, Family] = {}
         #: holders that have been destroyed. 2.51 hears of one late, even after a metric that is made right afterwards
         self._gone: deque[tuple[Family, Series]] = deque()
@@ -59,7 +59,7 @@ class MetricRegistry:
         """
         if not _METRIC_NAME.fullmatch(name):
             raise MetricError("Invalid metric name")
-        with self.lock:
+        with self._lock:
             family = self._families.setdefault(name, Family(name, description, kind))
         if family.kind != kind:
             raise MetricError("Family name already exists with different type")
@@ -71,7 +71,7 @@ class MetricRegistry:
             raise MetricError("Invalid label name")
         if any(left >= right for left, right in pairwise(bounds)):
             raise MetricError("Bucket Boundaries must be strictly sorted")
-        with self.lock:
+        with self._lock:
             series = family.series.setdefault(
                 labels, Series(labels, bounds=bounds, counts=[0] * (len(bounds) + 1))
             )
@@ -83,12 +83,32 @@ class MetricRegistry:
         """Remove one holder; a series without holders is removed. Takes no lock: the garbage collector calls it."""
         self._gone.append((family, series))
 
+    def add(self, series: Series, value: float) -> None:
+        """Increment a counter or a gauge."""
+        with self._lock:
+            series.value += value
+
+    def assign(self, series: Series, value: float) -> None:
+        """Set a gauge."""
+        with self._lock:
+            series.value = value
+
+    def observe(self, series: Series, value: float) -> None:
+        """Count a value in a histogram."""
+        with self._lock:
+            series.value += value
+            series.counts[bisect_left(series.bounds, value)] += 1
+
+    def value(self, series: Series) -> float:
+        """The value of a counter or a gauge."""
+        return series.value
+
     def lines(self, kind: str) -> list[str]:
         """The families of a kind ("counter", "gauge" or "histogram") as lines of Prometheus text.
 
         In order of creation; those without series are left out. In Triton's text they follow its own of that kind.
         """
-        with self.lock:
+        with self._lock:
             self._settle()
             shown = [family for family in self._families.values() if family.kind == kind and family.series]
             return [line for family in shown for line in _exposition(family)]
@@ -143,8 +163,8 @@ def _number(value: float) -> str:
     return f"{value:.16g}"
 
 
-class Metric(Bound):
-    """One series of a family. `MetricFamily.Metric` makes it; its constructor refuses."""
+class OlderMetric(Bound):
+    """One series of a family. `MetricFamily.Metric` makes it; its constructor refuses. It is Metric until 2.48."""
 
     __module__ = MODULE
     __slots__ = ("_owner", "_series")
@@ -168,26 +188,16 @@ class Metric(Bound):
                 what,
                 "TRITONSERVER_METRIC_KIND_COUNTER can only be incremented monotonically by non-negative values.",
             )
-        with self._owner.registry.lock:
-            self._series.value += value
+        self._owner.registry.add(self._series, value)
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         value = self._number("set", args, kwargs)
         self._check("Failed to set metric value", "Set", ("gauge",))
-        with self._owner.registry.lock:
-            self._series.value = value
-
-    def observe(self, *args: Any, **kwargs: Any) -> None:
-        value = self._number("observe", args, kwargs)
-        self._check("Failed to observe metric value", "Observe", ("histogram",))
-        series = self._series
-        with self._owner.registry.lock:
-            series.value += value
-            series.counts[bisect_left(series.bounds, value)] += 1
+        self._owner.registry.assign(self._series, value)
 
     def value(self) -> float:
         self._check("Failed to get metric value", "Value", ("counter", "gauge"))
-        return self._series.value
+        return self._owner.registry.value(self._series)
 
     def _check(self, what: str, operation: str, kinds: tuple[str, ...]) -> None:
         if self._owner.dead:
@@ -207,6 +217,21 @@ class Metric(Bound):
             signature = "(self: c_python_backend_utils.Metric, arg0: float) -> None"
             raise incompatible(function, (signature,), (self, *args), kwargs)
         return float(args[0])
+
+
+class Metric(OlderMetric):
+    """One series of a family that may be a histogram."""
+
+    __module__ = MODULE
+    __slots__ = ()
+
+    def observe(self, *args: Any, **kwargs: Any) -> None:
+        value = self._number("observe", args, kwargs)
+        self._check("Failed to observe metric value", "Observe", ("histogram",))
+        self._owner.registry.observe(self._series, value)
+
+
+OlderMetric.__name__ = OlderMetric.__qualname__ = "Metric"
 
 
 @dataclass(slots=True)
@@ -243,13 +268,17 @@ class MetricFamily(Bound):
 
     COUNTER = MetricKind.COUNTER
     GAUGE = MetricKind.GAUGE
-    HISTOGRAM = MetricKind.HISTOGRAM
 
+    #: whether there are histograms
+    _histograms: bool
     _registry: MetricRegistry
     _instance: str
     _SIGNATURE = (
         "c_python_backend_utils.MetricFamily(name: str, description: str, "
         "kind: c_python_backend_utils.MetricKind)"
+    )
+    _OLDER_METRIC_SIGNATURE = (
+        "(self: c_python_backend_utils.MetricFamily, labels: object = None) -> c_python_backend_utils.Metric"
     )
     _METRIC_SIGNATURE = (
         "(self: c_python_backend_utils.MetricFamily, labels: object = None, buckets: object = None) "
@@ -273,10 +302,14 @@ class MetricFamily(Bound):
         if (owner := getattr(self, "_owner", None)) is not None:  # there is none if the constructor raised
             owner.end()
 
-    def Metric(self, *args: Any, **kwargs: Any) -> Metric:  # noqa: N802 Triton's name
-        labels, buckets = bind_arguments(args, kwargs, ("labels", "buckets"), (None, None))
+    def Metric(self, *args: Any, **kwargs: Any) -> OlderMetric:  # noqa: N802 Triton's name
+        if self._histograms:
+            labels, buckets = bind_arguments(args, kwargs, ("labels", "buckets"), (None, None))
+        else:
+            (labels,), buckets = bind_arguments(args, kwargs, ("labels",), (None,)), None
         if labels is REQUIRED:
-            raise incompatible("Metric", (self._METRIC_SIGNATURE,), (self, *args), kwargs)
+            signature = self._METRIC_SIGNATURE if self._histograms else self._OLDER_METRIC_SIGNATURE
+            raise incompatible("Metric", (signature,), (self, *args), kwargs)
         pairs = self._labels(labels)
         bounds = self._bounds(buckets)
         try:
@@ -284,7 +317,8 @@ class MetricFamily(Bound):
         except MetricError as error:
             text = _failed(self._instance, str(error))
             raise TritonModelException(f"Error when creating Metric: {text}") from None
-        metric = Metric.__new__(Metric)
+        kind: type[OlderMetric] = Metric if self._histograms else OlderMetric
+        metric = kind.__new__(kind)
         metric._owner, metric._series = self._owner, series
         self._owner.held.append(series)
         return metric
@@ -297,7 +331,7 @@ class MetricFamily(Bound):
         if not all(isinstance(value, str) for value in labels.values()):
             text = _failed(self._instance, "attempt to access JSON non-string as string")
             raise TritonModelException(f"Error when creating Metric: {text}")
-        return tuple(sorted((str(key), value) for key, value in labels.items()))
+        return tuple(sorted((str(key), str.__str__(value)) for key, value in labels.items()))
 
     def _bounds(self, buckets: Any) -> tuple[float, ...]:
         if self._owner.family.kind != "histogram":

@@ -2,8 +2,9 @@
 
 Theory of operation. Triton runs each instance of a Python model in its own process, with the version's folder and the
 model's folder at the end of `sys.path`, and imports `<version>.model`. Here all instances share one interpreter. So
-each has a `Space`: its own copies of the modules found in those folders, and a private `__import__` for the code in
-them.
+each has a `Space`: its own copies of the modules found in those folders and in those that the model adds to its path,
+and a private `__import__` for the code in them. That code also has a `sys.path`, a `sys.modules` and `builtins` of its
+own (`interpreter`).
 
 - While a space imports, it is *on stage*: its modules are in `sys.modules` under their plain names, and its folders are
   on `sys.path`, so that everything that a module may do at import time works. One space at a time is on stage; modules
@@ -11,71 +12,160 @@ them.
 - Imports nest: the garbage collector may call a `__del__` of one model in the middle of another's import, and that
   may import too, even after the end of its own space. What a space finds in `sys.modules` under the names that it has
   once imported may thus be another's, and is put aside.
+- Another thread may take a module out of `sys.modules` while it is imported. coverage.py does: when `sys.path` has
+  changed it remembers the names in `sys.modules`, looks for the packages that it measures, and deletes each name that
+  came meanwhile. So a space keeps the modules that it makes, and puts one back where the import system misses it.
+- Code that is not the model's may import for it while it is not on stage: pickle, runpy, an installed package. The
+  model is then found on the stack.
 - The space whose model ran last is *resident*: its modules stay in `sys.modules`, because some code finds a module by
   the `__module__` of a class (dataclasses, pickle).
 
-The limit: if two models look modules up that way at the same moment, one of them may find the other's.
+The limits: if two models look modules up that way at the same moment, one of them may find the other's. A module from
+outside the model's folders that another thread takes out of `sys.modules` is not put back.
 """
 
 import builtins
 import importlib.util
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from triton_emulator.backends.python.process import private_os
+from triton_emulator.backends.python.interpreter import PrivateBuiltins, PrivateImportlib, PrivateSys
+from triton_emulator.backends.python.process import private_modules
+from triton_emulator.backends.python.stage import STAGE, Performer, holds_installed, is_installed
 
 
-class Space:
+class Space(Performer):
     """The modules that belong to one model instance.
 
-    `folders` (the version's, then the model's) are appended to `sys.path` while the space is on stage. `provided` are
-    modules that exist in it from the start, by name. `end` is called when the model's code ends its process.
+    `folders` (the version's, then the model's) are appended to `path`, which is `sys.path` for the model's code, and
+    for all code while the space is on stage. `provided` are modules that exist in it from the start, by name. `end` is
+    called when the model's code ends its process, `tell` when it changes what all share, with what it does.
     """
 
     def __init__(
-        self, folders: Sequence[Path], provided: Mapping[str, ModuleType], end: Callable[[], None]
+        self,
+        folders: Sequence[Path],
+        provided: Mapping[str, ModuleType],
+        end: Callable[[], None],
+        tell: Callable[[str], None],
     ) -> None:
-        self._root = str(folders[-1])
-        #: modules of the interpreter that the space replaces with its own version
-        self._private: dict[ModuleType, ModuleType] = {importlib: _Importlib(self), os: private_os(end)}
         self.modules: dict[str, ModuleType] = dict(provided)
         self.names = set(self.modules)
+        self.late: set[str] = set()
+        #: the modules made from source files of this space, until their import fails
+        self.made: dict[str, ModuleType] = {}
         #: top-level modules that are known to belong to the interpreter alone
         self._foreign: set[str] = set()
-        self.extra_path = [str(folder) for folder in folders]
+        self._folders = [str(folder) for folder in folders]
+        base = STAGE.base()
+        self._base = frozenset(base).difference(self._folders)
+        self.path: list[Any] = [*base, *self._folders]
         self.builtins = dict(vars(builtins))
         self.builtins["__import__"] = self._import
+        #: modules of the interpreter that the space replaces with its own version
+        self._private: dict[ModuleType, ModuleType] = {
+            builtins: PrivateBuiltins(self),
+            importlib: PrivateImportlib(self),
+            **private_modules(end, tell),
+            sys: PrivateSys(self),
+        }
+
+    def path_of_child(self, utils: str) -> list[str]:
+        """`sys.path` for a new interpreter that this space's code starts; `utils` is one more folder on it.
+
+        What is installed comes first, as in the space, and then its folders, before others of this program.
+        """
+        mine = [*self.own_folders(), utils]
+        others = [entry or str(Path.cwd()) for entry in self.path if entry not in mine]
+        installed = [entry for entry in others if holds_installed(entry)]
+        return [*installed, *mine, *(entry for entry in others if entry not in installed)]
 
     def import_module(self, name: str) -> ModuleType:
         """Import `name` as a new process with this space's folders on its path would."""
-        with _STAGE.holding(self, name.partition(".")[0]):
-            __import__(name)
-            return sys.modules[name]
+        with STAGE.holding(self, name.partition(".")[0]):
+            self._import_on_stage(name)
+            return {**self.made, **sys.modules}[name]
 
     def make_resident(self) -> None:
         """Become the resident space, unless a space is on stage now. Called before the model's code runs."""
-        if _STAGE.resident is not self:
-            _STAGE.make_resident(self)
+        if STAGE.resident is not self:
+            STAGE.make_resident(self)
 
     def close(self) -> None:
         """Drop the modules."""
-        _STAGE.forget(self)
+        STAGE.forget(self)
         self.modules.clear()
+        self.made.clear()
 
-    def has_imported(self, name: str) -> bool:
-        """Whether this space has imported the module of that name that is in `sys.modules`."""
-        return name in self.names
+    def own_folders(self) -> list[str]:
+        """What the space has on its path besides what the interpreter had: its folders, and what the model added."""
+        return [
+            os.path.abspath(entry)  # noqa: PTH100  (what an import finds is named by the path as it is, links and all)
+            for entry in self.path
+            if isinstance(entry, str) and entry not in self._base and not holds_installed(entry)
+        ]
 
-    def owns(self, location: str | None) -> bool:
-        """Whether a file or folder is inside one of the folders that only this space has on its path."""
-        return location is not None and any(location.startswith(folder + "/") for folder in self.extra_path)
+    def get(self, name: str) -> ModuleType | None:
+        """The module that the model's process would have under that name now."""
+        module, shown = self.modules.get(name), sys.modules.get(name)
+        if module is None and (
+            name not in STAGE.names or shown is self.made.get(name) or STAGE.is_held_by(self)
+        ):
+            module = shown
+        return self._private.get(module, module) if module is not None else None
+
+    def put(self, name: str, module: ModuleType) -> None:
+        """Set a module as code of the model does in `sys.modules`."""
+        if self.get(name) is module:
+            return
+        spec = getattr(module, "__spec__", None)
+        if name not in self.names and spec is not None and not self.owns(spec.origin):
+            sys.modules[name] = module
+        else:
+            self.keep(name, module)
+
+    def keep(self, name: str, module: ModuleType) -> None:
+        """Make a module one of this space."""
+        self.names.add(name)
+        self.modules[name] = module
+        STAGE.keep(self, name, module)
+
+    def drop(self, name: str) -> None:
+        """Remove a module as code of the model does from `sys.modules`."""
+        module = self.modules.pop(name, None) or self.made.pop(name, None) or sys.modules.get(name)
+        self.made.pop(name, None)
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+
+    def own(self) -> list[str]:
+        """The names of the modules that are this space's."""
+        return list(self.modules)
+
+    def known(self) -> list[str]:
+        """The names of all modules that the model's process would have now."""
+        return [name for name in {**self.modules, **sys.modules} if self.get(name) is not None]
+
+    def set_path(self, path: list[Any]) -> None:
+        """Set what is `sys.path` for the code of this space."""
+        self.path = path
+        if STAGE.is_held_by(self):
+            sys.path = path
+
+    def import_any(self, name: str) -> ModuleType:
+        """Import a module for the code of this space, and return it even if it is part of a package."""
+        self._import(name)
+        module = self.modules.get(name) or sys.modules[name]
+        return self._private.get(module, module)
+
+    def reload(self, module: ModuleType) -> ModuleType:
+        """`importlib.reload` of a module of this space or of the interpreter."""
+        with STAGE.holding(self, ""):
+            return importlib.reload(module)
 
     def _import(
         self,
@@ -93,8 +183,35 @@ class Space:
         found = self._imported(name, globals, fromlist, level)
         if found is not None:
             return found
-        with _STAGE.holding(self, top):
-            return builtins.__import__(name, globals, locals, fromlist, level)
+        with STAGE.holding(self, top):
+            return self._import_on_stage(name, globals, locals, fromlist, level)
+
+    def _import_on_stage(self, name: str, *rest: Any) -> ModuleType:
+        """`__import__`, also if another thread takes modules of this space out of `sys.modules` meanwhile."""
+        known = set(self.made)
+        while True:
+            try:
+                return builtins.__import__(name, *rest)
+            except BaseException as error:
+                if not self._put_back(error):
+                    for made in self.made.keys() - known - sys.modules.keys():
+                        del self.made[made]
+                    raise
+
+    def _put_back(self, error: BaseException) -> bool:
+        """Whether the import system missed a module of this space. If asked again, it finds it or may make it.
+
+        Only a namespace package is made again, as it has no code that could run twice.
+        """
+        if not isinstance(error, KeyError) or not _is_of_import_system(error):
+            return False
+        missed = error.args[0]
+        for name, module in self.made.items():
+            sys.modules.setdefault(name, module)
+        parent, _, child = missed.rpartition(".")
+        if missed in self.made and parent in self.made:  # the import system does this last
+            setattr(self.made[parent], child, self.made[missed])
+        return missed in self.names
 
     def _is_foreign(self, top: str) -> bool:
         """Whether a top-level module neither belongs to this space nor could be found in its folders."""
@@ -103,26 +220,15 @@ class Space:
         if top in self.names:
             return False
         known = sys.modules.get(top)
-        if known is None:
-            self._adopt_path()
-        if self._may_hold(top) and not _is_installed(top, getattr(known, "__file__", None)):
+        if self._may_hold(top) and not is_installed(top, getattr(known, "__file__", None)):
             return False
-        if known is not None and top not in _STAGE.names:
+        if known is not None and top not in STAGE.names:
             self._foreign.add(top)
-        return known is None or top not in _STAGE.names
-
-    def _adopt_path(self) -> None:
-        """Move to the space's own path what the model has appended to `sys.path` since it was on stage."""
-        if not _STAGE.is_held_by(self):
-            below = self._root + os.sep  # the folder of a model may be the start of another's name
-            mine = [entry for entry in sys.path if entry == self._root or entry.startswith(below)]
-            if mine:
-                self.extra_path += mine
-                sys.path = [entry for entry in sys.path if entry not in mine]
+        return known is None or top not in STAGE.names
 
     def _may_hold(self, top: str) -> bool:
         """Whether an import of `top` could find it in this space's folders."""
-        for folder in self.extra_path:
+        for folder in self.own_folders():
             with suppress(OSError), os.scandir(folder) as entries:
                 if any(entry.name.partition(".")[0] == top for entry in entries):
                     return True
@@ -145,173 +251,14 @@ class Space:
         return module if all(hasattr(module, wanted) for wanted in fromlist) else None
 
 
-def _is_installed(top: str, file: str | None) -> bool:
-    """Whether a module is installed in the interpreter: in a process of its own, the model would find it first.
-
-    Anything else on the path (a test's folder, for example) would not be there in a process of the model's own.
-    """
-    if top in sys.stdlib_module_names:
-        return True
-    return file is not None and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+def _is_of_import_system(error: BaseException) -> bool:
+    """Whether the import system itself raised the error, and not the code of a module."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == "<frozen importlib._bootstrap>"
 
 
-class _Importlib(ModuleType):
-    """`importlib` as a model sees it: `import_module` imports into the model's space."""
-
-    def __init__(self, space: Space) -> None:
-        super().__init__("importlib", importlib.__doc__)
-        self._space = space
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib, name)
-
-    def import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """`importlib.import_module` for the code of the space."""
-        absolute = importlib.util.resolve_name(name, package)
-        self._space._import(absolute)
-        module = self._space.modules.get(absolute) or sys.modules[absolute]
-        return self._space._private.get(module, module)
-
-
-class _Loader(SourceFileLoader):
-    """Loads a model's source file into its space. It does not use `__pycache__`, as a model may change at any time."""
-
-    def __init__(self, space: Space, name: str, path: str) -> None:
-        super().__init__(name, path)
-        self._space = space
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = ModuleType(spec.name)
-        module.__dict__["__builtins__"] = self._space.builtins
-        return module
-
-    def path_stats(self, path: str) -> Any:
-        raise OSError("without a time stamp no compiled form is looked for or written")
-
-
-class _Stage:
-    """The use of `sys.modules` and `sys.path`, which one space at a time may have.
-
-    The interpreter has only one of each, so this is state that all sessions of a process share.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self.resident: Space | None = None
-        self._on: Space | None = None
-        self._thread = 0
-        #: other modules with the names of those of the space on stage, until this one leaves
-        self._displaced: dict[str, ModuleType] = {}
-        #: every name that a space has or had: a module of such a name in `sys.modules` may be another model's
-        self.names: set[str] = set()
-
-    @contextmanager
-    def holding(self, space: Space, wanted: str) -> Iterator[None]:
-        """Put the space on stage, for an import of the top-level module `wanted` ("" for a relative import)."""
-        with self._lock:
-            if self._on is space:
-                self._make_room(space, wanted)
-                yield
-                return
-            if self not in sys.meta_path:
-                sys.meta_path.insert(_position_of_path_finder(), self)
-            # There is an outer space where code of this one runs in the middle of another's import: a `__del__`, say.
-            outer, base, outer_displaced = self._on, sys.path, self._displaced
-            self._displaced = {}
-            self._move_in(space)
-            self._on, self._thread = space, threading.get_ident()
-            self._take_away(space.names.difference(space.modules))
-            self._make_room(space, wanted)
-            for folder in space.extra_path:  # a cached listing may be older than a file just written
-                sys.path_importer_cache.pop(folder, None)
-            sys.path = [*base, *space.extra_path]
-            try:
-                yield
-            finally:
-                known = set(base)
-                space.extra_path = [entry for entry in sys.path if entry not in known]
-                sys.path = base
-                space.modules.update({n: sys.modules[n] for n in space.names if n in sys.modules})
-                self.names |= space.names
-                sys.modules.update(self._displaced)
-                self._displaced = outer_displaced
-                self._on = outer
-                if outer is not None:
-                    self._move_in(outer)
-
-    def is_held_by(self, space: Space) -> bool:
-        return self._on is space and self._thread == threading.get_ident()
-
-    def make_resident(self, space: Space) -> None:
-        """Make a space resident, unless an import holds the stage: a running model must not wait for a long import."""
-        if self._lock.acquire(blocking=False):
-            try:
-                if self._on is None:
-                    self._move_in(space)
-            finally:
-                self._lock.release()
-
-    def forget(self, space: Space) -> None:
-        with self._lock:
-            if self.resident is space:
-                self._move_out()
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: Any = None
-    ) -> ModuleSpec | None:
-        """Called by the import system: finds what belongs to the space on stage; other finders find the rest."""
-        space = self._on
-        if space is None or self._thread != threading.get_ident():
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if path is None and not _is_installed(name, spec.origin if spec else None):
-            spec = PathFinder.find_spec(name, space.extra_path, target) or spec
-        if spec is None:
-            return None
-        locations = spec.submodule_search_locations or ()
-        if space.owns(spec.origin) or any(space.owns(place) for place in locations):
-            space.names.add(name)
-            if isinstance(spec.loader, SourceFileLoader):
-                spec.loader = _Loader(space, spec.loader.name, spec.loader.path)
-                spec.cached = None
-        return spec
-
-    def _move_in(self, space: Space) -> None:
-        if self.resident is not space:
-            self._move_out()
-            for name, module in space.modules.items():
-                sys.modules.setdefault(name, module)
-            self.resident = space
-
-    def _make_room(self, space: Space, wanted: str) -> None:
-        """Put the space's modules in place of others with the same names.
-
-        If the module to be imported is another's, it is removed, so that the import finds the space's own.
-        """
-        for name, module in space.modules.items():
-            if sys.modules.get(name) is not module:
-                self._take_away([name])
-                sys.modules[name] = module
-        if wanted in sys.modules and wanted not in space.modules and not space.has_imported(wanted):
-            # a list, as imports on other threads change the dict meanwhile
-            self._take_away([name for name in list(sys.modules) if name.partition(".")[0] == wanted])
-
-    def _take_away(self, names: Iterable[str]) -> None:
-        """Remove what others have imported under these names, until the space leaves."""
-        for name in names:
-            if name in sys.modules:
-                self._displaced[name] = sys.modules.pop(name)
-
-    def _move_out(self) -> None:
-        if self.resident is not None:
-            for name, module in self.resident.modules.items():
-                if sys.modules.get(name) is module:
-                    del sys.modules[name]
-            self.resident = None
-
-
-def _position_of_path_finder() -> int:
-    return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
-
-
-_STAGE = _Stage()
+def let_go_after_fork(space: Space | None) -> None:
+    """Called in a forked child: what another thread of its parent held is let go; `space` becomes resident."""
+    STAGE.let_go_after_fork(space)

@@ -23,14 +23,17 @@ from triton_emulator.backends.python.values import (
     REQUIRED,
     InferenceTrace,
     MemoryType,
+    OlderTrace,
     PreferredMemory,
     TritonModelException,
     bind_arguments,
+    parameters_text,
 )
 from triton_emulator.cxx.unordered_map import walk
 from triton_emulator.engine.call import Call
-from triton_emulator.protocol import json_dialect
+from triton_emulator.protocol.infer_response import json_parameters
 from triton_emulator.protocol.messages import InferRequest, RequestedOutput
+from triton_emulator.protocol.personality import DEFAULT_VERSION, Personality, personality
 from triton_emulator.protocol.tensor import Tensor as WireTensor
 
 #: the flags of `set_release_flags`: the request is finished, or is to be executed again
@@ -40,6 +43,7 @@ RELEASE_RESCHEDULE = 2
 _ANY_VERSION = -1
 
 _NO_TRACE = InferenceTrace._none()
+_NO_OLDER_TRACE = OlderTrace._none()
 _PREFERRED = PreferredMemory(MemoryType.TRITONSERVER_MEMORY_CPU)
 #: the constructor's parameters in order: (name, default, accepted types)
 _PARAMETERS: tuple[tuple[str, Any, Any], ...] = (
@@ -52,7 +56,7 @@ _PARAMETERS: tuple[tuple[str, Any, Any], ...] = (
     ("flags", 0, int),
     ("timeout", 0, int),
     ("preferred_memory", _PREFERRED, PreferredMemory),
-    ("trace", _NO_TRACE, InferenceTrace),
+    ("trace", _NO_TRACE, OlderTrace),
     ("parameters", None, object),
 )
 _NAMES = tuple(name for name, _, _ in _PARAMETERS)
@@ -65,6 +69,8 @@ class BlsAccess:
 
     server: Server | None
     allowed: bool = False
+    #: whether the instance's own model is decoupled
+    decoupled: bool = False
 
 
 class InferenceRequest(Bound):
@@ -84,6 +90,7 @@ class InferenceRequest(Bound):
     )
 
     _bls = BlsAccess(None)
+    _rules = personality(DEFAULT_VERSION)
     _SIGNATURE = (
         "c_python_backend_utils.InferenceRequest(request_id: str = '', correlation_id: object = 0, "
         "inputs: List[triton::backend::python::PbTensor], requested_output_names: List[str], model_name: str, "
@@ -98,9 +105,12 @@ class InferenceRequest(Bound):
         named["request_id"], named["model_name"] = text_of(named["request_id"]), text_of(named["model_name"])
         if is_sequence(named["requested_output_names"]):
             named["requested_output_names"] = [text_of(name) for name in named["requested_output_names"]]
-        if not _fit(named):
-            raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
-        self._parameters = _parameters_text(named["parameters"])
+        if not _fit(named, self._rules):
+            signature = self._SIGNATURE
+            if not self._rules.text_sequence_ids:
+                signature = signature.replace("correlation_id: object", "correlation_id: int")
+            raise incompatible("__init__", (signature,), args, kwargs)
+        self._parameters = parameters_text(named["parameters"])
         self._wire = _wire_request(named, json.loads(self._parameters))
         self._inputs: list[Tensor] | None = list(named["inputs"])
         self._flags: int = named["flags"]
@@ -146,7 +156,7 @@ class InferenceRequest(Bound):
         if self._call is None:
             return self._parameters
         parameters = self._wire.parameters
-        return json_dialect.write(parameters).decode("utf-8", "surrogateescape") if parameters else "{}"
+        return json_parameters(parameters).decode("utf-8", "surrogateescape") if parameters else "{}"
 
     def flags(self) -> int:
         return self._flags
@@ -157,8 +167,8 @@ class InferenceRequest(Bound):
     def timeout(self) -> int:
         return self._wire.timeout
 
-    def trace(self) -> InferenceTrace:
-        return _NO_TRACE
+    def trace(self) -> OlderTrace:
+        return _NO_TRACE if self._rules.trace_contexts else _NO_OLDER_TRACE
 
     def is_cancelled(self) -> bool:
         return self._call is not None and self._call.cancelled
@@ -167,6 +177,11 @@ class InferenceRequest(Bound):
         self._release = _unsigned("set_release_flags", self, args)
 
     def get_response_sender(self) -> InferenceResponseSender:
+        if not (self._decoupled or self._rules.senders_everywhere):
+            raise TritonModelException(
+                "'get_response_sender' function must be called only when the model is using the decoupled transaction "
+                "policy."
+            )
         if self._sender is None:
             self._sender = InferenceResponseSender._of(self)
         return self._sender
@@ -178,6 +193,8 @@ class InferenceRequest(Bound):
     def async_exec(self, *args: Any, **kwargs: Any) -> Any:
         """As `exec`, but returns a future of the running event loop."""
         decoupled = _decoupled("async_exec", self, args, kwargs)
+        if self._bls.decoupled and not self._rules.decoupled_coroutines:
+            raise TritonModelException("Async BLS request execution is not support in the decoupled API.")
         return asyncio.get_running_loop().run_in_executor(None, self._execute, decoupled)
 
     def _execute(self, decoupled: bool) -> Any:
@@ -187,11 +204,14 @@ class InferenceRequest(Bound):
         if self._call is None:
             wire.inputs = [tensor._sent() for tensor in self._inputs or ()]
         wire.sequence_start, wire.sequence_end = bool(self._flags & 1), bool(self._flags & 2)
-        return (bls.stream if decoupled else bls.run)(self._bls.server, wire)
+        return (bls.stream if decoupled else bls.run)(self._bls.server, wire, self._rules)
 
 
-def _fit(named: dict[str, Any]) -> bool:
+def _fit(named: dict[str, Any], rules: Personality) -> bool:
     """Whether pybind11 would accept the arguments."""
+    sequence = named["correlation_id"]
+    if not (rules.text_sequence_ids or (isinstance(sequence, int) and 0 <= sequence < 1 << 64)):
+        return False
     types = all(isinstance(named[name], kind) for name, _, kind in _PARAMETERS)
     names, inputs = named["requested_output_names"], named["inputs"]
     return (
@@ -211,8 +231,9 @@ def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferReq
     correlation = named["correlation_id"]
     if not isinstance(correlation, int | str):
         raise TritonModelException("Correlation ID must be integer or string")
-    fits = 0 <= correlation < 1 << 64 if isinstance(correlation, int) else text_of(correlation) is not None
-    if not fits:
+    # plain values, as C++ has them: another process does not know a model's own classes
+    correlation = int(correlation) if isinstance(correlation, int) else text_of(correlation)
+    if correlation is None or (isinstance(correlation, int) and not 0 <= correlation < 1 << 64):
         raise cast_error()
     owner = (
         f"request with id '{named['request_id']}' and model name '{named['model_name']}' should not be empty."
@@ -228,26 +249,10 @@ def _wire_request(named: dict[str, Any], parameters: dict[str, Any]) -> InferReq
         named["request_id"],
         [],  # filled when the request is executed: until then, a tensor shows what is written to its array
         [RequestedOutput(name, binary=True) for name in sorted(set(named["requested_output_names"]))],
-        parameters,
+        list(parameters.items()),
         correlation,
-        timeout=named["timeout"],
+        timeout=int(named["timeout"]),
     )
-
-
-def _parameters_text(parameters: Any) -> str:
-    if parameters is None:
-        return "{}"
-    if not isinstance(parameters, dict):
-        # 2.51: the mangled name of the C++ type is in the text
-        raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
-    for key, value in parameters.items():
-        if not isinstance(key, str):
-            raise TritonModelException(f"Expect parameters keys to have type str, found type {type(key)}")
-        if not isinstance(value, bool | int | str):
-            raise TritonModelException(
-                f"Expect parameters values to have type bool/int/str, found type {type(value)}"
-            )
-    return json.dumps(parameters)
 
 
 def _decoupled(

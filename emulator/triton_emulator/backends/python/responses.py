@@ -1,14 +1,24 @@
 """How a model answers: `pb_utils.InferenceResponse` and `InferenceResponseSender`."""
 
+import json
+from collections.abc import Set as AbstractSet
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, is_sequence
 from triton_emulator.backends.python.tensors import Tensor
-from triton_emulator.backends.python.values import TritonError, TritonModelException, bind_arguments
+from triton_emulator.backends.python.values import (
+    TritonError,
+    TritonModelException,
+    bind_arguments,
+    parameters_text,
+)
+from triton_emulator.cxx.numbers import INT64_MAX, INT64_MIN
 from triton_emulator.engine.call import Call
 from triton_emulator.protocol import errors
-from triton_emulator.protocol.messages import InferResponse
+from triton_emulator.protocol.infer_response import json_parameters
+from triton_emulator.protocol.messages import InferResponse, Parameter
+from triton_emulator.protocol.personality import Personality
 
 if TYPE_CHECKING:
     from triton_emulator.backends.python.requests import InferenceRequest
@@ -16,6 +26,8 @@ if TYPE_CHECKING:
 _FINAL = 1
 #: the engine's error code by the model's number
 _CODES = dict(enumerate(errors.Code))
+_NUMBERS = {code: number for number, code in _CODES.items()}
+_INTERNAL = TritonError.INTERNAL.value
 
 _NO_OUTPUTS: list[Tensor] = []
 
@@ -30,6 +42,9 @@ class InferenceResponse(Bound):
         "c_python_backend_utils.InferenceResponse(output_tensors: List[c_python_backend_utils.Tensor] = [], "
         "error: c_python_backend_utils.TritonError = None)"
     )
+
+    #: JSON; "" for none
+    _parameters = ""
 
     def __init__(
         self, output_tensors: Any = _NO_OUTPUTS, error: Any = None, *more: Any, **unknown: Any
@@ -71,6 +86,52 @@ class InferenceResponse(Bound):
         return incompatible("__init__", (self._SIGNATURE,), (*given, *more), unknown)
 
 
+class _ParametrizedResponse(InferenceResponse):
+    """The same with parameters, which versions since 2.55 have."""
+
+    __module__ = MODULE
+    __slots__ = ("_parameters",)
+
+    _SIGNATURE = InferenceResponse._SIGNATURE.removesuffix(")") + ", parameters: object = None)"
+
+    def __init__(
+        self,
+        output_tensors: Any = _NO_OUTPUTS,
+        error: Any = None,
+        parameters: Any = None,
+        *more: Any,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(output_tensors, error, *more, **unknown)
+        self._parameters = "" if parameters is None else parameters_text(parameters)
+
+    def parameters(self) -> str:
+        return self._parameters or "{}"
+
+
+_ParametrizedResponse.__name__ = _ParametrizedResponse.__qualname__ = "InferenceResponse"
+
+
+def response_class(rules: Personality) -> type[InferenceResponse]:
+    """`pb_utils.InferenceResponse` of a version."""
+    return _ParametrizedResponse if rules.responses_have_parameters else InferenceResponse
+
+
+def received_response(response: InferResponse | None, rules: Personality) -> InferenceResponse:
+    """The response to a BLS request; None is a final flag alone."""
+    kind = response_class(rules)
+    if response is None:
+        return kind._received([], None)
+    if response.error is not None:
+        # until 2.56 the caller gets INTERNAL, whatever the code was
+        code = _NUMBERS[response.error.code] if rules.keeps_codes_of_inner_errors else _INTERNAL
+        return kind._received([], TritonError(response.error.message, type(TritonError.INTERNAL)(code)))
+    found = kind._received([Tensor._received(wire) for wire in response.outputs], None)
+    if isinstance(found, _ParametrizedResponse):
+        found._parameters = json_parameters(response.parameters).decode("utf-8", "surrogateescape")
+    return found
+
+
 def wire_response(request: "InferenceRequest", response: InferenceResponse) -> InferResponse:
     """The engine's form of a model's response, with only the outputs that were requested."""
     call: Call = request._call  # type: ignore[assignment]
@@ -78,9 +139,32 @@ def wire_response(request: "InferenceRequest", response: InferenceResponse) -> I
     error = response._error
     if error is not None:
         return failure(call, errors.TritonError(_CODES[error._code.value], error._message))
-    wanted = {output.name for output in asked.outputs} if asked.outputs else request._outputs
+    if request._decoupled and not request._rules.decoupled_outputs_chosen:
+        wanted: AbstractSet[str] = request._outputs
+        for tensor in response._outputs:
+            if tensor._name not in wanted:
+                text = f"unexpected inference output '{tensor._name}' for model '{asked.model_name}'"
+                return failure(call, errors.invalid_arg(text))
+    else:
+        wanted = {output.name for output in asked.outputs} if asked.outputs else request._outputs
     outputs = [tensor._sent() for tensor in response._outputs if tensor._name in wanted]
-    return InferResponse(asked.model_name, str(call.version), asked.id, outputs)
+    message = InferResponse(asked.model_name, str(call.version), asked.id, outputs)
+    if response._parameters:
+        message.parameters = _sent_parameters(response._parameters)
+    return message
+
+
+def _sent_parameters(text: str) -> list[tuple[str, Parameter]]:
+    """A response's parameters from their JSON. Raises TritonModelException for an integer of more than 64 bits."""
+    parameters: list[tuple[str, Parameter]] = []
+    for key, value in json.loads(text).items():
+        if isinstance(value, str):
+            parameters.append((key, value.partition("\0")[0]))
+        elif isinstance(value, bool) or INT64_MIN <= value <= INT64_MAX:
+            parameters.append((key, value))
+        else:
+            raise TritonModelException("Unsupported value type on parameters")
+    return parameters
 
 
 def failure(call: Call, error: errors.TritonError) -> InferResponse:

@@ -8,6 +8,9 @@ from triton_emulator.protocol.messages import InferRequest, InferResponse
 #: Called, on any thread, with each response and whether it is the last. A final flag alone comes with None.
 Receive = Callable[[InferResponse | None, bool], None]
 
+#: Called, on any thread, to cancel a request.
+Cancel = Callable[[], object]
+
 
 class Server(Protocol):
     """The server as a model sees it. Every method may be called on any thread but the event loop's."""
@@ -18,8 +21,11 @@ class Server(Protocol):
     def is_decoupled(self, name: str, version: str) -> bool:
         """Whether a ready model uses the decoupled transaction policy."""
 
-    def infer(self, request: InferRequest, receive: Receive) -> None:
-        """Submit a request; `receive` gets the responses. Raises TritonError if the request is refused."""
+    def infer(self, request: InferRequest, receive: Receive) -> Cancel:
+        """Submit a request; `receive` gets the responses. Raises TritonError if the request is refused.
+
+        What is returned tells the request's model that nobody wants its answer any more.
+        """
 
     def load(self, name: str, parameters: Mapping[str, str | bytes]) -> None:
         """Load a model as the repository API does: "config" (JSON text) and "file:<path>" parameters."""

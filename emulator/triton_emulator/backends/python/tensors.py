@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.backends.python import dlpack
-from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, text_of
+from triton_emulator.backends.python.binding import MODULE, Bound, as_python, incompatible, text_of
 from triton_emulator.backends.python.triton_python_backend_utils import serialize_byte_tensor
 from triton_emulator.backends.python.values import TritonModelException
 from triton_emulator.protocol.datatypes import Array
@@ -115,7 +115,7 @@ class Tensor(Bound):
     def name(self, *args: Any) -> str:
         if args:
             raise incompatible("name", ("(self: c_python_backend_utils.Tensor) -> str",), (self, *args), {})
-        return self._name
+        return as_python(self._name)
 
     def as_numpy(self) -> Array:
         array = self._array

@@ -3,6 +3,7 @@
 They behave as the real backend's pybind11 classes do, down to the texts of their refusals.
 """
 
+import json
 from typing import Any
 
 from triton_emulator.backends.python.binding import MODULE, Bound, bound_enum, incompatible, text_of
@@ -108,8 +109,8 @@ class PreferredMemory(Bound):
             raise incompatible("__init__", (self._SIGNATURE,), args, kwargs)
 
 
-class InferenceTrace(Bound):
-    """A request's trace; no trace is ever taken here."""
+class OlderTrace(Bound):
+    """A request's trace; no trace is ever taken here. Until 2.43 it is called InferenceTrace."""
 
     __module__ = MODULE
     __slots__ = ()
@@ -118,8 +119,35 @@ class InferenceTrace(Bound):
         raise TypeError("c_python_backend_utils.InferenceTrace: No constructor defined!")
 
     @classmethod
-    def _none(cls) -> "InferenceTrace":
+    def _none(cls) -> "OlderTrace":
         return cls.__new__(cls)
+
+
+class InferenceTrace(OlderTrace):
+    """The same; it tells the context that a trace belongs to."""
+
+    __module__ = MODULE
+    __slots__ = ()
 
     def get_context(self) -> None:
         return None
+
+
+OlderTrace.__name__ = OlderTrace.__qualname__ = "InferenceTrace"
+
+
+def parameters_text(parameters: Any) -> str:
+    """The JSON of a request's or a response's parameters. Raises TritonModelException for those that none may have."""
+    if parameters is None:
+        return "{}"
+    if not isinstance(parameters, dict):
+        # 2.51: the mangled name of the C++ type is in the text
+        raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
+    for key, value in parameters.items():
+        if not isinstance(key, str):
+            raise TritonModelException(f"Expect parameters keys to have type str, found type {type(key)}")
+        if not isinstance(value, bool | int | str):
+            raise TritonModelException(
+                f"Expect parameters values to have type bool/int/str, found type {type(value)}"
+            )
+    return json.dumps(parameters)

@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable
 
 from triton_emulator.backends.standins import embedding, llm_tensors, text
+from triton_emulator.backends.standins.completion import check_against_file, unknown_tensors
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor
 from triton_emulator.backends.standins.settings import behaviour_of, drawing_of, embedding_of, number
-from triton_emulator.backends.standins.synthetic import IdentityExecutor, SyntheticExecutor
-from triton_emulator.engine.executor import Executor, ModelDefinition
+from triton_emulator.backends.standins.synthetic import IdentityExecutor, SyntheticExecutor, unmatched_outputs
+from triton_emulator.engine.executor import Executor, LoadError, ModelDefinition
+from triton_emulator.protocol.errors import internal
 from triton_emulator.repository.schema import Proto
 
-#: Backends that cannot run here: their models are answered by stand-ins.
-STOOD_IN = frozenset(
+#: The backends of Triton's releases that cannot run here.
+KNOWN = frozenset(
     {
         "dali",
         "fil",
@@ -29,31 +31,40 @@ STOOD_IN = frozenset(
 _EMBEDS = re.compile(r"embed|vector|pooler|sentence", re.IGNORECASE)
 
 
-def stands_in(definition: ModelDefinition) -> bool:
+def stands_in(definition: ModelDefinition, *, unasked: bool = True) -> bool:
     """Whether a stand-in answers for a model: its settings say so, or its backend cannot run here.
 
-    An unknown backend gets no stand-in, as Triton refuses it too, unless its library is in the model's folder.
+    With `unasked` False only the settings count.
     """
     chosen = definition.settings.get("behaviour")
     if chosen is not None:
         return chosen != "python"
-    backend = definition.config.backend
-    return backend in STOOD_IN or any(definition.directory.rglob(f"libtriton_{backend}.so"))
+    config = definition.config
+    return unasked and not (config.is_ensemble or config.backend == "python")
 
 
 def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
     """Make the executor that answers for a model on the event loop.
 
-    Raises LoadError if the settings do not fit the model's configuration.
+    Raises LoadError if the settings do not fit the model's configuration, TritonError if the model's file does not.
     """
+    if text := unknown_tensors(definition.config.proto, definition):
+        raise LoadError(f"Invalid argument: {text}")
+    check_against_file(definition)
+    return _EXECUTORS[behaviour(definition)](definition, hooks or Hooks())
+
+
+def behaviour(definition: ModelDefinition) -> str:
+    """What a stand-in does for a model: what its settings say, else what suits its tensors."""
     chosen = definition.settings.get("behaviour")
-    behaviour = fit(definition) if chosen in (None, "python") else str(chosen)
-    return _EXECUTORS[behaviour](definition, hooks or Hooks())
+    return fit(definition) if chosen in (None, "python") else str(chosen)
 
 
 def fit(definition: ModelDefinition) -> str:
-    """The behaviour that suits a model's tensors: "text", "embedding" or "synthetic"."""
+    """The behaviour that suits a model's tensors: "text", "embedding", "synthetic"; "identity" for that backend."""
     config = definition.config
+    if config.backend == "identity" and not unmatched_outputs(config):
+        return "identity"
     floats = embedding.find_outputs(config)
     contract = llm_tensors.find(config)
     named = [spec.name for spec in floats] + ([definition.name] if contract is None else [])
@@ -92,37 +103,41 @@ _EXECUTORS: dict[str, Callable[[ModelDefinition, Hooks], InlineExecutor]] = {
 }
 
 _FLAG = ("TYPE_BOOL", (1,), True)
-#: The tensors that the vLLM backend adds to a config that has none: (datatype, dims, optional) by name.
+#: The tensors that the vLLM backend of 24.10 adds to a config that lacks them: (datatype, dims, optional) by name.
 _VLLM_INPUTS = {
     "text_input": ("TYPE_STRING", (1,), False),
-    "image": ("TYPE_STRING", (-1,), True),
     "stream": _FLAG,
     "sampling_parameters": ("TYPE_STRING", (1,), True),
     "exclude_input_in_output": _FLAG,
-    "return_finish_reason": _FLAG,
-    "return_cumulative_logprob": _FLAG,
-    "return_logprobs": _FLAG,
-    "return_num_input_tokens": _FLAG,
-    "return_num_output_tokens": _FLAG,
 }
-_VLLM_OUTPUTS = {
-    "text_output": ("TYPE_STRING", (-1,)),
-    "finish_reason": ("TYPE_STRING", (-1,)),
-    "cumulative_logprob": ("TYPE_FP32", (-1,)),
-    "logprobs": ("TYPE_STRING", (-1,)),
-    "num_input_tokens": ("TYPE_UINT32", (1,)),
-    "num_output_tokens": ("TYPE_UINT32", (-1,)),
-}
+_VLLM_OUTPUTS = {"text_output": ("TYPE_STRING", (-1,))}
+#: where an error text says that the backend failed: its file and line in NVIDIA's image (the paths are unproven)
+_VLLM_FAILED = (
+    "ValueError: {}\n\nAt:\n  /opt/tritonserver/backends/python/triton_python_backend_utils.py({}): {}\n"
+    "  /opt/tritonserver/backends/vllm/model.py({}): auto_complete_config\n"
+)
 
 
 def complete(config: Proto) -> None:
     """Add to a configuration what its backend would add when it loads the model.
 
-    The vLLM backend adds its own tensors, turns Triton's batching off and makes the model decoupled. As there, this
-    overrides what the configuration says.
+    The vLLM backend makes the model decoupled, turns Triton's batching off, and adds the tensors that are missing. As
+    there, a config that says otherwise is refused. Raises INTERNAL.
     """
     if config.backend != "vllm":
         return
+    if config.HasField("model_transaction_policy") and not config.model_transaction_policy.decoupled:
+        what = (
+            f"trying to change decoupled property in auto-complete-config for model '{config.name}', "
+            "which is already set to 'False'."
+        )
+        raise internal(_VLLM_FAILED.format(what, 592, "set_model_transaction_policy", 98))
+    if config.max_batch_size > 0:
+        what = (
+            f"configuration specified max_batch_size {config.max_batch_size}, "
+            f"but in auto-complete-config function for model '{config.name}' specified max_batch_size 0"
+        )
+        raise internal(_VLLM_FAILED.format(what, 335, "set_max_batch_size", 101))
     types = (
         config.DESCRIPTOR.fields_by_name["input"]
         .message_type.fields_by_name["data_type"]
@@ -136,5 +151,4 @@ def complete(config: Proto) -> None:
     for name, (datatype, dims) in _VLLM_OUTPUTS.items():
         if name not in present:
             config.output.add(name=name, data_type=types[datatype].number, dims=dims)
-    config.max_batch_size = 0
     config.model_transaction_policy.decoupled = True

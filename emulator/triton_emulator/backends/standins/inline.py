@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import time_ns
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -15,11 +15,19 @@ from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
 from triton_emulator.protocol.tensor import Tensor
 
+
+class Timer(Protocol):
+    """A function that will be run."""
+
+    def cancel(self) -> None:
+        """Do not run it."""
+
+
 #: Runs a function on the event loop after a delay in seconds.
-Schedule = Callable[[float, Callable[[], None]], object]
+Schedule = Callable[[float, Callable[[], None]], Timer]
 
 
-def call_later(delay_s: float, function: Callable[[], None]) -> object:
+def call_later(delay_s: float, function: Callable[[], None]) -> Timer:
     """Run a function on the running event loop after `delay_s` seconds."""
     return asyncio.get_running_loop().call_later(delay_s, function)
 
@@ -68,14 +76,23 @@ class InlineExecutor:
             self.fail(call, internal(f"stand-in for '{self.name}' failed: {type(error).__name__}: {error}"))
 
     def after(self, delay_ms: float, call: Call, step: Callable[[Call], None]) -> None:
-        """Run a step now or after a delay. A call that is cancelled meanwhile is answered with an error instead."""
+        """Run a step now or after a delay. A call that is cancelled meanwhile is answered with an error at once."""
         if delay_ms <= 0:
             step(call)
-        else:
-            self.schedule(delay_ms / 1000, lambda: self.resume(call, step))
+            return
+        if call.cancelled:
+            raise cancelled()
+
+        def stop() -> None:
+            timer.cancel()
+            self.resume(call, step)
+
+        call.on_cancel = stop
+        timer = self.schedule(delay_ms / 1000, lambda: self.resume(call, step))
 
     def resume(self, call: Call, step: Callable[[Call], None]) -> None:
         """Continue a call after a delay."""
+        call.on_cancel = None
         if call.cancelled:
             self.fail(call, cancelled())
         else:

@@ -312,7 +312,7 @@ def _sampling_parameters(tensor: Tensor | None, request: InferRequest) -> dict[s
     """
     given: Any
     if tensor is None:
-        given = {name: value for name, value in request.parameters.items() if name not in _NOT_SAMPLING}
+        given = {name: value for name, value in request.parameters if name not in _NOT_SAMPLING}
     else:
         try:
             given = json.loads(text_of(tensor.array.ravel()[0]))

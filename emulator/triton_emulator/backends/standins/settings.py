@@ -5,7 +5,7 @@ reader, and the functions that turn a model's settings into those of each stand-
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -18,20 +18,35 @@ from triton_emulator.backends.standins.embedding import Embedding
 from triton_emulator.backends.standins.generator import Source
 from triton_emulator.backends.standins.synthetic import Drawing
 from triton_emulator.backends.standins.text import Behaviour
+from triton_emulator.cxx.numbers import INT32_MAX, INT64_MAX, INT64_MIN, UINT64_MAX
+from triton_emulator.protocol.datatypes import BY_CONFIG_NAME
+from triton_emulator.repository.config.whole_file import read_whole
 
 #: The file's name in a model repository.
 FILE_NAME = "emulator.yaml"
+
+#: an integer of 64 bits has 66 characters at most (in base 2)
+_MOST_DIGITS = 80
 
 BEHAVIOURS = ("text", "embedding", "synthetic", "identity", "python")
 
 
 class SettingsError(Exception):
-    """An `emulator.yaml` that cannot be used. The message begins with the file and the line."""
+    """An `emulator.yaml` that cannot be used. The message begins with the file and the line (0: the whole file)."""
 
     def __init__(self, path: Path, line: int, message: str) -> None:
-        super().__init__(f"{path}:{line}: {message}")
+        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
         self.path = path
         self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTensor:
+    """An input or output that `emulator.yaml` gives to a model; datatype and dims are as in `config.pbtxt`."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +55,15 @@ class ModelSettings:
 
     default: Mapping[str, object] = field(default_factory=dict)
     models: tuple[tuple[str, Mapping[str, object]], ...] = ()
+    path: Path = Path(FILE_NAME)
+    #: the line of a model's entry by (pattern, ""), and of each of its keys by (pattern, key)
+    lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "ModelSettings":
         """Read a file. A missing one counts as empty. Raises SettingsError if it cannot be used."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_whole(path).decode("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return cls()
         except (OSError, UnicodeDecodeError) as error:
@@ -59,9 +77,31 @@ class ModelSettings:
 
     def for_model(self, name: str) -> dict[str, object]:
         """The settings of a model: its own entry, or that of the first pattern that matches, over the defaults."""
-        exact = [entry for pattern, entry in self.models if pattern == name]
-        fitting = exact or [entry for pattern, entry in self.models if fnmatchcase(name, pattern)]
-        return {**self.default, **(fitting[0] if fitting else {})}
+        return {**self.default, **self._entry(name)[1]}
+
+    def _entry(self, name: str) -> tuple[str, Mapping[str, object]]:
+        """The pattern and the entry of a model."""
+        fitting = [entry for entry in self.models if fnmatchcase(name, entry[0])]
+        return next((entry for entry in self.models if entry[0] == name), fitting[0] if fitting else ("", {}))
+
+    def without_a_model(self, names: Iterable[str]) -> list[str]:
+        """What to say of entries that fit none of a repository's models."""
+        known = list(names)
+        return [
+            f"{self.path}:{self.lines[pattern, '']}: no model fits '{pattern}'{_hint(pattern, known)}"
+            for pattern, _ in self.models
+            if not any(pattern == name or fnmatchcase(name, pattern) for name in known)
+        ]
+
+    def without_meaning(self, name: str, behaviour: str) -> list[str]:
+        """What to say of the keys in a model's own entry that its behaviour does not know."""
+        pattern, entry = self._entry(name)
+        why = "which runs here" if behaviour == "python" else f"whose behaviour is {behaviour}"
+        return [
+            f"{self.path}:{self.lines[pattern, key]}: '{key}' means nothing for model '{name}', {why}"
+            for key in entry
+            if behaviour not in KEYS[key][0]
+        ]
 
 
 # --- the schema: key -> the behaviours that know it, and what its value must be -----------------------------------
@@ -83,6 +123,12 @@ def _natural(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     raise ValueError("must be an integer of at least 0")
+
+
+def _batch_size(value: Any) -> int:
+    if _natural(value) <= INT32_MAX:
+        return int(value)
+    raise ValueError(f"must be an integer from 0 to {INT32_MAX}, as in config.pbtxt")
 
 
 def _positive(value: Any) -> int:
@@ -156,11 +202,37 @@ def _dims(value: Any) -> dict[str, list[int | str]]:
     if isinstance(value, dict) and all(
         isinstance(name, str)
         and isinstance(dims, list)
-        and all(isinstance(dim, str) or (type(dim) is int and dim >= 0) for dim in dims)
+        and all(isinstance(dim, str) or (type(dim) is int and 0 <= dim <= INT64_MAX) for dim in dims)
         for name, dims in value.items()
     ):
         return value
     raise ValueError("must map outputs to lists of dimensions, each a number or INPUT[axis]")
+
+
+def _tensors(value: Any) -> tuple[GivenTensor, ...]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("must map names to {data_type: FP32, dims: [3, 640, 640]}")
+    return tuple(_tensor(str(name), tensor) for name, tensor in value.items())
+
+
+def _tensor(name: str, value: Any) -> GivenTensor:
+    if not isinstance(value, dict) or set(value) != {"data_type", "dims"}:
+        raise ValueError(f"must give '{name}' as {{data_type: FP32, dims: [3, 640, 640]}}")
+    dims = value["dims"]
+    if (
+        not isinstance(dims, list)
+        or not dims
+        or not all(type(dim) is int and (0 < dim <= INT64_MAX or dim == -1) for dim in dims)
+    ):
+        raise ValueError(
+            f"must give '{name}' dims as a list of numbers of 64 bits, each above 0, or -1 for a variable one"
+        )
+    given = str(value["data_type"]).removeprefix("TYPE_")
+    datatype = "TYPE_STRING" if given == "BYTES" else f"TYPE_{given}"
+    if datatype not in BY_CONFIG_NAME:
+        known = [config_name.removeprefix("TYPE_") for config_name in BY_CONFIG_NAME]
+        raise ValueError(f"must give '{name}' a data_type of Triton's, not {given!r}{_hint(given, known)}")
+    return GivenTensor(name, datatype, tuple(dims))
 
 
 def _behaviour(value: Any) -> str:
@@ -174,9 +246,14 @@ _TEXT = frozenset({"text"})
 _SEEDED = frozenset({"text", "embedding", "synthetic"})
 _AT_ONCE = frozenset({"embedding", "synthetic", "identity"})
 _NAMED = frozenset({"text", "embedding"})
+_STAND_INS = _ALL - {"python"}
 
 KEYS: dict[str, tuple[frozenset[str], Callable[[Any], object]]] = {
     "behaviour": (_ALL, _behaviour),
+    "inputs": (_STAND_INS, _tensors),
+    "outputs": (_STAND_INS, _tensors),
+    "max_batch_size": (_STAND_INS, _batch_size),
+    "own_process": (frozenset({"python"}), _boolean),
     "seed": (_SEEDED, _integer),
     "input": (_NAMED, _text),
     "output": (_NAMED, _text),
@@ -221,19 +298,26 @@ class _Reader:
             raise SettingsError(self.path, line, f"not YAML: {error.problem}") from error
         except yaml.YAMLError as error:
             raise SettingsError(self.path, 1, f"not YAML: {error}") from error
+        except RecursionError:
+            raise SettingsError(self.path, 1, "it is nested too deeply") from None
         if root is None:
             return ModelSettings()
         default: Mapping[str, object] = {}
         models: list[tuple[str, Mapping[str, object]]] = []
+        lines: dict[tuple[str, str], int] = {}
         for section, key, value in self._pairs(root, "the file"):
             if section == "default":
                 default = self._entry(value, "'default'")
             elif section == "models":
                 pairs = self._pairs(value, "'models'")
                 models = [(name, self._entry(node, f"model '{name}'")) for name, _, node in pairs]
+                for name, at, node in pairs:
+                    keys = self._pairs(node, f"model '{name}'")
+                    places = [("", at), *((key_name, key_node) for key_name, key_node, _ in keys)]
+                    lines |= {(name, key_name): _line(key_node) for key_name, key_node in places}
             else:
                 raise self._error(key, f"unknown section '{section}'{_hint(section, _SECTIONS)}")
-        return ModelSettings(default, tuple(models))
+        return ModelSettings(default, tuple(models), self.path, lines)
 
     def _entry(self, node: yaml.Node, where: str) -> dict[str, object]:
         entry: dict[str, object] = {}
@@ -267,15 +351,39 @@ class _Reader:
         return list(found.values())
 
     def _error(self, node: yaml.Node, message: str) -> SettingsError:
-        return SettingsError(self.path, node.start_mark.line + 1, message)
+        return SettingsError(self.path, _line(node), message)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+class _TooLarge(Exception):
+    """An integer that no tensor, config or seed can hold."""
+
+
+class _Constructor(yaml.SafeLoader):
+    """Makes Python values of nodes. Raises _TooLarge for an integer beyond 64 bits."""
+
+    def integer(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _MOST_DIGITS:  # Python refuses to read very many
+            raise _TooLarge
+        value = self.construct_yaml_int(node)
+        if not INT64_MIN <= value <= UINT64_MAX:
+            raise _TooLarge
+        return value
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.integer)
 
 
 def _plain(node: yaml.Node) -> Any:
-    """The Python value of a node. Raises ValueError if a YAML tag does not give one."""
-    constructor = yaml.SafeLoader("")
+    """The Python value of a node. Raises ValueError if it is none that a key can take."""
     try:
-        return constructor.construct_document(node)
-    except yaml.YAMLError as error:
+        return _Constructor("").construct_document(node)
+    except _TooLarge:
+        raise ValueError("holds an integer beyond 64 bits") from None
+    except Exception as error:  # PyYAML raises what Python's conversions raise: a KeyError, for one
         raise ValueError(f"is not plain YAML: {getattr(error, 'problem', error)}") from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from triton_emulator.backends.standins.detections import Detections, find
 from triton_emulator.backends.standins.generator import WORDS
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, bytes_array
 from triton_emulator.engine.call import Call
@@ -22,6 +23,7 @@ from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig, TensorSpec
+from triton_emulator.repository.labels import read_labels
 
 #: Values are drawn for this many elements of a row; after them, they repeat.
 DRAWN = 1 << 16
@@ -53,9 +55,11 @@ class Drawing:
 
 
 class Filler:
-    """Makes one output of a model."""
+    """Makes one output of a model. `detections` is what it has in common with others, where the model is a detector."""
 
-    def __init__(self, spec: TensorSpec, config: ModelConfig, drawing: Drawing) -> None:
+    def __init__(
+        self, spec: TensorSpec, config: ModelConfig, drawing: Drawing, detections: Detections | None = None
+    ) -> None:
         self.spec = spec
         self.batched = config.max_batch_size > 0
         self.drawing = drawing
@@ -63,6 +67,15 @@ class Filler:
         self.prefix = f"{drawing.seed}/{spec.name}/".encode()
         self.draw = _DRAW[DATATYPES[spec.datatype].numpy.kind if spec.datatype != "BF16" else "bf16"]
         self.constant = _constant(spec, drawing.values.get(spec.name))
+        self.range = drawing.range
+        self.detections: Detections | None = None
+        if detections is not None and spec.name in detections.parts and self.constant is None:
+            self.detections = detections
+            self.entries = _reference(detections.entries, config)
+            self.range = drawing.range or detections.limits(spec)
+            axis = detections.parts[spec.name].axis
+            if axis and spec.dims[-axis] == -1 and spec.name not in drawing.dims:
+                self.dims[-axis] = self.entries
 
     def fill(self, request: InferRequest, batch: int) -> Tensor:
         """The output for a request of `batch` rows (1 for a model without batching).
@@ -75,10 +88,14 @@ class Filler:
         if size * batch > LARGEST:
             whole = [batch, *shape] if self.batched else shape
             raise internal(f"output '{spec.name}' of shape {whole} is too large to make up; set its 'dims'")
-        rows = [
-            self._row(key, size)
-            for key in (row_keys(request, batch) if self.constant is None else [b""] * batch)
-        ]
+        keys = row_keys(request, batch) if self.constant is None else [b""] * batch
+        rows = [self._row(key, size) for key in keys]
+        if self.detections is not None and size:
+            entries = self._size(request, self.entries)
+            rows = [
+                self.detections.shaped(spec.name, row.reshape(shape), key, entries).reshape(-1)
+                for row, key in zip(rows, keys, strict=True)
+            ]
         array = rows[0] if batch == 1 else np.concatenate(rows) if rows else self._row(b"", 0)
         if shape and _PROBABILITIES.search(spec.name) and array.dtype.kind == "f" and size:
             table = array.reshape(-1, shape[-1]).astype(np.float64)
@@ -99,9 +116,7 @@ class Filler:
     def _row(self, key: bytes, size: int) -> Array:
         if self.constant is not None:
             return np.resize(self.constant, size)
-        drawn = self.draw(
-            shake_128(self.prefix + key).digest, min(size, DRAWN), self.spec, self.drawing.range
-        )
+        drawn = self.draw(shake_128(self.prefix + key).digest, min(size, DRAWN), self.spec, self.range)
         return drawn if size <= DRAWN else np.resize(drawn, size)
 
 
@@ -135,7 +150,10 @@ class SyntheticExecutor(InlineExecutor):
     ) -> None:
         super().__init__(definition, hooks)
         self.delay_ms = delay_ms
-        self.fillers = [Filler(spec, definition.config, drawing) for spec in definition.config.outputs]
+        config = definition.config
+        labels = read_labels(config.proto, definition.directory)
+        detections = find(config, labels, drawing.seed, drawing.values, drawing.dims)
+        self.fillers = [Filler(spec, config, drawing, detections) for spec in config.outputs]
 
     def answer(self, call: Call) -> None:
         self.after(self.delay_ms, call, self._now)
@@ -154,18 +172,15 @@ class IdentityExecutor(InlineExecutor):
     def __init__(self, definition: ModelDefinition, hooks: Hooks, delay_ms: float = 0) -> None:
         super().__init__(definition, hooks)
         self.delay_ms = delay_ms
-        free = list(definition.config.inputs)
-        self.source: dict[str, str] = {}
+        if missing := unmatched_outputs(definition.config):
+            raise LoadError(
+                f"Invalid argument: behaviour 'identity' of model '{self.name}' finds no {missing[0].datatype} input "
+                f"for output '{missing[0].name}'"
+            )
         self.order = {spec.name: place for place, spec in enumerate(definition.config.outputs)}
-        for spec in definition.config.outputs:
-            match = next((candidate for candidate in free if candidate.datatype == spec.datatype), None)
-            if match is None:
-                raise LoadError(
-                    f"Invalid argument: behaviour 'identity' of model '{self.name}' finds no {spec.datatype} input for "
-                    f"output '{spec.name}'"
-                )
-            free.remove(match)
-            self.source[match.name] = spec.name
+        self.source = {
+            source.name: spec.name for spec, source in _matches(definition.config) if source is not None
+        }
 
     def answer(self, call: Call) -> None:
         if self.delay_ms > 0:
@@ -187,6 +202,22 @@ class IdentityExecutor(InlineExecutor):
         if len(outputs) > 1:
             outputs.sort(key=lambda tensor: self.order[tensor.name])
         self.respond(call, outputs)
+
+
+def unmatched_outputs(config: ModelConfig) -> list[TensorSpec]:
+    """The outputs for which `IdentityExecutor` finds no input."""
+    return [spec for spec, source in _matches(config) if source is None]
+
+
+def _matches(config: ModelConfig) -> list[tuple[TensorSpec, TensorSpec | None]]:
+    free = list(config.inputs)
+    matches = []
+    for spec in config.outputs:
+        match = next((candidate for candidate in free if candidate.datatype == spec.datatype), None)
+        if match is not None:
+            free.remove(match)
+        matches.append((spec, match))
+    return matches
 
 
 def _resolve(spec: TensorSpec, config: ModelConfig, drawing: Drawing) -> list[Dim]:

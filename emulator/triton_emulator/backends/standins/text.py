@@ -224,7 +224,7 @@ class TextExecutor(InlineExecutor):
             raise internal("A request id must be provided for request cancellation")
         running = self.running.pop(call.request.id, None)
         if running is not None:
-            running.cancelled = True
+            running.cancel()
         raise TritonError(Code.CANCELLED, "Request cancelled by client")
 
 

@@ -8,16 +8,18 @@ import numpy as np
 
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.states import initial_states
-from triton_emulator.protocol.datatypes import BY_CONFIG_NAME, DATATYPES, encode_bytes
+from triton_emulator.protocol.datatypes import DATATYPES, encode_bytes
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
-from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.model_config import SEQUENCE_ID, ModelConfig, sequence_id_control
+from triton_emulator.repository.config.raw_text import to_text
 from triton_emulator.repository.schema import Proto, enum_name
 
-_START, _END, _READY, _CORRID = (f"CONTROL_SEQUENCE_{kind}" for kind in ("START", "END", "READY", "CORRID"))
+_START, _END, _READY = (f"CONTROL_SEQUENCE_{kind}" for kind in ("START", "END", "READY"))
 _BOOLEANS = (("fp32_false_true", "FP32"), ("int32_false_true", "INT32"), ("bool_false_true", "BOOL"))
-#: 2.51 reserves this many bytes for a string sequence id, whatever its length
+#: Until 2.53 there are this many bytes for a string sequence id, whatever its length
 _NAME_ROOM = 128
 
 
@@ -36,24 +38,24 @@ class Controls:
     shape: tuple[int, ...]
     booleans: Mapping[str, _Boolean]
     identifier: tuple[str, str] | None
+    #: the bytes that a string sequence id has at least
+    name_room: int
     states: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, config: ModelConfig, directory: Path) -> "Controls":
+    def of(cls, config: ModelConfig, directory: Path, rules: Personality) -> "Controls":
         batching = config.max_batch_size > 0
         booleans: dict[str, _Boolean] = {}
-        identifier = None
         for tensor in config.proto.sequence_batching.control_input:
             for control in tensor.control:
                 kind = enum_name(control, "kind")
-                if kind == _CORRID:
-                    identifier = (tensor.name, BY_CONFIG_NAME[enum_name(control, "data_type")].name)
-                else:
-                    booleans[kind] = _boolean(tensor.name, control)
+                if kind != SEQUENCE_ID:
+                    booleans[kind] = _boolean(to_text(tensor.name), control)
         return cls(
             (1, 1) if batching else (1,),
             booleans,
-            identifier,
+            sequence_id_control(config),
+            0 if rules.measures_sequence_names else _NAME_ROOM,
             initial_states(config, directory),
         )
 
@@ -81,8 +83,19 @@ class Controls:
                 tensors.append(Tensor(control.name, control.datatype, self.shape, data=data))
         if self.identifier is not None:
             name, datatype = self.identifier
-            tensors.append(Tensor(name, datatype, self.shape, data=_identifier(sequence, datatype)))
+            tensors.append(Tensor(name, datatype, self.shape, data=self._identifier(sequence, datatype)))
         return tensors + list(self.states)
+
+    def _identifier(self, sequence: int | str, datatype: str) -> bytes:
+        if isinstance(sequence, str):
+            # until 2.53 a numeric control gets the string's length prefix and its first bytes
+            data = encode_bytes([sequence.encode("utf-8", "surrogateescape")])
+        else:
+            data = sequence.to_bytes(8, "little")
+        size = DATATYPES[datatype].size
+        if datatype == "BYTES":
+            size = 4 + (self.name_room or (len(data) - 4 if isinstance(sequence, str) else 0))
+        return bytes(data[:size]).ljust(size, b"\0")
 
 
 def _boolean(name: str, control: Proto) -> _Boolean:
@@ -92,16 +105,6 @@ def _boolean(name: str, control: Proto) -> _Boolean:
             off, on = np.array(list(values), dtype=DATATYPES[datatype].numpy)
             return _Boolean(name, datatype, (off.tobytes(), on.tobytes()))
     raise AssertionError("the repository has checked that one of the three is set")
-
-
-def _identifier(sequence: int | str, datatype: str) -> bytes:
-    size = 4 + _NAME_ROOM if datatype == "BYTES" else DATATYPES[datatype].size
-    if isinstance(sequence, str):
-        # 2.51: a numeric control gets the string's length prefix and its first bytes
-        data = encode_bytes([sequence.encode("utf-8", "surrogateescape")])
-    else:
-        data = sequence.to_bytes(8, "little")
-    return bytes(data[:size]).ljust(size, b"\0")
 
 
 def _empty(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from triton_emulator.engine.call import Call
 from triton_emulator.engine.schedulers.equal_inputs import EqualInputs
 from triton_emulator.engine.schedulers.policy_queue import PolicyQueue, QueuePolicy
 from triton_emulator.protocol.errors import TritonError
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository.config.model_config import ModelConfig
 from triton_emulator.repository.schema import Proto
 
@@ -100,8 +101,12 @@ _LOOK_NS = 500_000_000
 class DynamicBatcher:
     """The `Batcher` of a model with dynamic batching. Times are nanoseconds of a monotonic clock."""
 
-    def __init__(self, sizes: BatchSizes, queue: PolicyQueue, *, ahead: int) -> None:
-        """`ahead` is how many batches may be kept ready; 0 forms each one when an instance asks for it."""
+    def __init__(self, sizes: BatchSizes, queue: PolicyQueue, *, ahead: int, looks: bool = True) -> None:
+        """`ahead` is how many batches may be kept ready; 0 forms each one when an instance asks for it.
+
+        `looks`: whether requests are refused or dropped while no instance asks for a batch.
+        """
+        self._looks = looks
         self._sizes = sizes
         self._queue = queue
         self._ahead = ahead
@@ -112,20 +117,25 @@ class DynamicBatcher:
         self.tick_ns = 0
 
     @classmethod
-    def of(cls, config: ModelConfig, instances: int) -> "DynamicBatcher":
+    def of(cls, config: ModelConfig, instances: int, rules: Personality) -> "DynamicBatcher":
         batching = config.proto.dynamic_batching
         default = QueuePolicy.of(batching.default_queue_policy)
         levels = batching.priority_levels
         policies = {level: QueuePolicy.of(policy) for level, policy in batching.priority_queue_policy.items()}
         queue = PolicyQueue(default, levels, batching.default_priority_level, policies)
         sizes = batch_sizes(config, batching)
-        return cls(sizes, queue, ahead=0 if levels or not default.is_plain else 2 * instances)
+        return cls(
+            sizes,
+            queue,
+            ahead=0 if levels or not default.is_plain else 2 * instances,
+            looks=rules.late_requests_refused_at_once,
+        )
 
     def add(self, call: Call, now: int) -> None:
         """Queue a request. Raises UNAVAILABLE if the queue is full."""
         call.queued_ns = now
         self._queue.add(call, now)
-        if not self._ahead:
+        if not self._ahead and self._looks:
             self.tick_ns = now + _LOOK_NS
         self._form(now)
 

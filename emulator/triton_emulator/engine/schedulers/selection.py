@@ -35,9 +35,12 @@ def scheduler_for(definition: ModelDefinition, executor: Executor, hooks: Hooks)
     """
     config = definition.config
     scheduler = _scheduler(definition, executor, hooks)
-    if config.proto.dynamic_batching.preserve_ordering:
+    if config.proto.dynamic_batching.preserve_ordering and definition.rules.preserves_ordering:
         scheduler = OrderedScheduler(scheduler)
-    if hooks.cache is not None and config.proto.response_cache.enable and not _is_sequence(config):
+    cached = config.proto.response_cache.enable and not _is_sequence(config)
+    if config.is_ensemble and not definition.rules.ensembles_cached:
+        cached = False
+    if hooks.cache is not None and cached:
         scheduler = CachingScheduler(scheduler, hooks.cache, errors=not config.is_ensemble)
     return scheduler
 
@@ -51,7 +54,7 @@ def _scheduler(definition: ModelDefinition, executor: Executor, hooks: Hooks) ->
         batcher: Batcher = (
             _sequences(definition, executor.instances)
             if sequences
-            else DynamicBatcher.of(config, executor.instances)
+            else DynamicBatcher.of(config, executor.instances, definition.rules)
         )
         return ThreadedBatches(executor, batcher, hooks.later, hooks.count)
     if not sequences:
@@ -65,7 +68,7 @@ def _is_sequence(config: ModelConfig) -> bool:
 
 def _sequences(definition: ModelDefinition, instances: int) -> SequenceBatcher:
     config = definition.config
-    controls = Controls.of(config, definition.directory)
+    controls = Controls.of(config, definition.directory, definition.rules)
     batching = config.proto.sequence_batching
     slots = max(1, config.max_batch_size)
     if batching.HasField("oldest"):

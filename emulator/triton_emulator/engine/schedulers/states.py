@@ -10,6 +10,8 @@ from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
 from triton_emulator.protocol.shapes import element_count
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig
+from triton_emulator.repository.config.raw_text import to_text
+from triton_emulator.repository.config.whole_file import read_whole
 from triton_emulator.repository.schema import Proto, enum_name
 
 _FOLDER = "initial_state"
@@ -29,7 +31,7 @@ def initial_states(config: ModelConfig, directory: Path) -> tuple[Tensor, ...]:
                 f"Found '{len(state.initial_state)}' elements."
             )
         data = _initial_data(state, state.initial_state[0], directory) if state.initial_state else b""
-        states.setdefault(state.input_name, _tensor(state, data, batching=batching))
+        states.setdefault(to_text(state.input_name), _tensor(state, data, batching=batching))
     return tuple(states[name] for name in sorted(states))
 
 
@@ -41,7 +43,10 @@ def _tensor(state: Proto, data: bytes, *, batching: bool) -> Tensor:
     if datatype == "BYTES":
         data = bytes(size)  # 2.51 replaces an initial state of strings with empty strings
     return Tensor(
-        state.input_name, datatype, (1, *dims) if batching else dims, data=data[:size].ljust(size, b"\0")
+        to_text(state.input_name),
+        datatype,
+        (1, *dims) if batching else dims,
+        data=data[:size].ljust(size, b"\0"),
     )
 
 
@@ -60,9 +65,9 @@ def _initial_data(state: Proto, initial: Proto, directory: Path) -> bytes:
         case "zero_data":
             return bytes(size)
         case "data_file":
-            path = directory / _FOLDER / initial.data_file
+            path = directory / _FOLDER / to_text(initial.data_file)
             try:
-                data = path.read_bytes()
+                data = read_whole(path)
             except OSError as error:
                 raise internal(f"failed to open text file for read {path}: {error.strerror}") from None
             if len(data) < size and datatype != "BYTES":

@@ -1,10 +1,11 @@
-"""Converts a ModelInferRequest to an InferRequest, with 2.51's checks in its order and words.
+"""Converts a ModelInferRequest to an InferRequest, with Triton's checks in its order and words.
 
-The order is: the request's parameters, then the data of each input (in shared memory, `contents`, or the next entry of
-`raw_input_contents`), then each requested output. Whether the request fits the model is decided in `engine.validation`.
+The order is: the request's parameters, the names of its inputs and outputs, the metadata that are forwarded, then the
+data of each input (in shared memory, `contents`, or the next entry of `raw_input_contents`), then the parameters of
+each requested output. Whether the request fits the model is decided in `engine.validation`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,29 @@ from triton_emulator.protocol.datatypes import DATATYPES, Buffer, encode_bytes
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.infer_request import Regions, sequence_label
 from triton_emulator.protocol.messages import InferRequest, RequestedOutput, SharedMemoryRef
-from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.protocol.personality import Personality
+from triton_emulator.protocol.tensor import RemoteTensor, Tensor
 from triton_emulator.repository.schema import Proto
 
 _UINT64 = 1 << 64
 EMPTY_FINAL = "triton_enable_empty_final_response"
 
 
-def read_infer(message: Proto, regions: Regions) -> InferRequest:
-    """The request, without its metadata. Raises TritonError."""
+def read_infer(
+    message: Proto, regions: Regions, rules: Personality, metadata_fault: TritonError | None = None
+) -> InferRequest:
+    """The request, without its metadata. Raises TritonError, which may be that of its metadata."""
     request = InferRequest(c_string(message.model_name), message.model_version, c_string(message.id))
     if message.parameters:
-        _read_parameters(mapping(message.parameters), request)
+        _read_parameters(mapping(message.parameters), request, rules)
+    inputs, outputs = message.inputs, message.outputs
+    if len(inputs) > 1:
+        _check_names_differ("input", inputs, request)
+    if len(outputs) > 1 and not rules.duplicate_outputs:
+        _check_names_differ("output", outputs, request)
+    if metadata_fault is not None:
+        raise metadata_fault.copy()
     _read_inputs(message, request, regions)
-    outputs = message.outputs
     if outputs:
         request.outputs = [_read_output(output, regions) for output in outputs]
         if len(outputs) > 1:
@@ -113,7 +123,7 @@ _RESERVED: dict[str, Callable[[InferRequest, Proto], None]] = {
 _CUSTOM = frozenset({"int64_param", "bool_param", "string_param", "double_param"})
 
 
-def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest) -> None:
+def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest, rules: Personality) -> None:
     for name, value in parameters.items():
         reader = _RESERVED.get(name)
         if reader is not None:
@@ -126,10 +136,11 @@ def _read_parameters(parameters: Mapping[str, Proto], request: InferRequest) -> 
                 f"starting with 'triton_' are allowed: {EMPTY_FINAL}"
             )
         kind = _kind(value)
-        if kind not in _CUSTOM:  # 2.51: a double is accepted, though the error text does not list it
+        # 2.51: a double is accepted, though the error text does not list it
+        if kind not in _CUSTOM or (kind == "double_param" and not rules.double_parameters):
             raise _wrong_type(name, "int64_param, bool_param, or string_param")
         given = getattr(value, kind)
-        request.parameters[key] = c_string(given) if kind == "string_param" else given
+        request.parameters.append((key, c_string(given) if kind == "string_param" else given))
 
 
 # --- inputs ---
@@ -139,8 +150,6 @@ def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> Non
     inputs, raw = message.inputs, message.raw_input_contents
     raw_count = len(raw)
     at = 0
-    if len(inputs) > 1:  # 2.51: all inputs are added before any data is read
-        _check_names_differ(inputs, request)
     for entry in inputs:
         data: Buffer
         ref = _shared_memory(entry) if entry.parameters else None
@@ -150,8 +159,12 @@ def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> Non
                     f"unexpected 'content' provided when using shared memory for input tensor '{entry.name}' "
                     f"for model '{message.model_name}'"
                 )
-            data = regions.read(ref)
-        elif entry.HasField("contents"):
+            source = regions.source(ref)
+            request.inputs.append(
+                RemoteTensor(c_string(entry.name), c_string(entry.datatype), entry.shape, source)
+            )
+            continue
+        if entry.HasField("contents"):
             if raw_count:
                 raise invalid_arg(
                     f"contents field must not be specified when using raw_input_contents for '{entry.name}' "
@@ -168,12 +181,12 @@ def _read_inputs(message: Proto, request: InferRequest, regions: Regions) -> Non
         request.inputs.append(Tensor(c_string(entry.name), c_string(entry.datatype), entry.shape, data=data))
 
 
-def _check_names_differ(inputs: Iterable[Proto], request: InferRequest) -> None:
+def _check_names_differ(kind: str, entries: Iterable[Proto], request: InferRequest) -> None:
     names: set[str] = set()
-    for entry in inputs:
+    for entry in entries:
         name = c_string(entry.name)
         if name in names:
-            raise invalid_arg(f"{request.log_id}input '{name}' already exists in request")
+            raise invalid_arg(f"{request.log_id}{kind} '{name}' already exists in request")
         names.add(name)
 
 
@@ -189,6 +202,10 @@ _FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("fp64_contents", ("FP64",), "<f8"),
     ("bytes_contents", ("BYTES",), ""),
 )
+
+
+#: elements of `contents` that are read at a time: a millisecond of work
+_PIECE = 1 << 14
 
 
 def _typed_data(entry: Proto, model_name: str) -> bytes:
@@ -211,9 +228,18 @@ def _typed_data(entry: Proto, model_name: str) -> bytes:
         if datatype == "BYTES":
             data = encode_bytes(values)
         else:
-            # narrower integers keep their lowest bytes
-            data = np.array(values, dtype=numpy_type).astype(DATATYPES[datatype].numpy, copy=False).tobytes()
+            data = b"".join(_elements(values, numpy_type, DATATYPES[datatype].numpy))
     return data
+
+
+def _elements(values: Sequence[Any], numpy_type: str, wanted: np.dtype[Any]) -> Iterator[bytes]:
+    """The bytes of the elements, in pieces: numpy lets no other thread run while it reads one.
+
+    Narrower integers keep their lowest bytes.
+    """
+    for at in range(0, len(values), _PIECE):
+        piece = np.array(values[at : at + _PIECE], dtype=numpy_type)
+        yield piece.astype(wanted, copy=False).tobytes()
 
 
 # --- outputs and shared memory ---

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from triton_emulator.frontends.grpc.messages import message_class
 from triton_emulator.protocol.messages import InferRequest, InferResponse, Parameter
+from triton_emulator.repository.config.raw_text import from_text
 from triton_emulator.repository.schema import Proto
 
 FINAL = "triton_final_response"
@@ -23,11 +24,14 @@ def fill(message: Proto, request: InferRequest, response: InferResponse) -> None
         for output in request.outputs
         if output.shared_memory is not None and not output.classification
     }
+    first: dict[str, Proto] = {}
     for tensor in response.outputs:
         output = outputs.add()
-        output.name = tensor.name
-        output.datatype = tensor.datatype
-        output.shape.extend(tensor.shape)
+        output.name = from_text(tensor.name)
+        # 2.51: the first of several outputs with one name gets the datatype and the shape of each, the others get none
+        described = first.setdefault(tensor.name, output)
+        described.datatype = tensor.datatype
+        described.shape.extend(tensor.shape)
         data = b"" if tensor.name in placed else tensor.data
         raw.append(data if type(data) is bytes else bytes(data))
     if response.parameters:

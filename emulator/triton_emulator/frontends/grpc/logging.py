@@ -23,8 +23,12 @@ def settings(session: SessionState, request: Proto) -> Proto:
     """Change the settings that the request names, then return all of them."""
     # 2.51 applies one setting after the other: those before a fault stay changed
     given_settings = mapping(request.settings)
-    if "log_file" in given_settings:
-        raise unsupported("log file location can not be updated through network protocol")
+    if (file := given_settings.get("log_file")) is not None:
+        if session.personality.fixed_files:
+            raise unsupported("log file location can not be updated through network protocol")
+        if file.WhichOneof("parameter_choice") != "string_param":
+            raise invalid_arg("expect string for 'log_file'")
+        session.log_settings = replace(session.log_settings, file=file.string_param)
     for name, (field, kind, noun) in _SETTINGS.items():
         given = given_settings.get(name)
         if given is None:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from triton_emulator.protocol.errors import TritonError, internal
+from triton_emulator.repository.config.raw_text import holds_raw, to_bytes
 from triton_emulator.repository.schema import Proto, service_pool
 
 SERVICE = "inference.GRPCInferenceService"
@@ -36,6 +37,58 @@ def parser(request_class: Any) -> Callable[[bytes], Proto]:
 def mapping(entries: Iterable[Proto]) -> dict[str, Proto]:
     """The entries of a request's map. Of two entries with one key, the later one counts."""
     return {entry.key: entry.value for entry in entries}
+
+
+def encode(message: Proto) -> bytes:
+    """The bytes of a message. Its strings may be those of a config, and have bytes that are no UTF-8 (`raw_text`).
+
+    Python's protobuf cannot send those, so the message is written anew by a schema that has bytes for strings.
+    """
+    data: bytes = message.SerializeToString()
+    if not holds_raw(data):
+        return data
+    twin = message_factory.GetMessageClass(_twins().FindMessageTypeByName(message.DESCRIPTOR.full_name))
+    raw = twin.FromString(data)
+    _to_raw(raw, message.DESCRIPTOR)
+    written: bytes = raw.SerializeToString()
+    return written
+
+
+def _to_raw(message: Proto, known: Any) -> None:
+    """Change, in place, the fields that are strings in the message's own schema, `known`."""
+    for field, value in message.ListFields():
+        own = known.fields_by_name[field.name]
+        if own.message_type is not None:
+            for inner in value if field.is_repeated else (value,):
+                _to_raw(inner, own.message_type)
+        elif own.type == _FIELD.TYPE_STRING:
+            if field.is_repeated:
+                value[:] = map(to_bytes, value)
+            else:
+                setattr(message, field.name, to_bytes(value))
+
+
+@cache
+def _twins() -> descriptor_pool.DescriptorPool:
+    """The service's messages with bytes for strings. Maps are lists of entries, as bytes cannot be a map's key."""
+    pool = descriptor_pool.DescriptorPool()
+    service = service_pool().FindMessageTypeByName("inference.ModelInferResponse").file
+    for descriptor in (*service.dependencies, service):
+        file = descriptor_pb2.FileDescriptorProto()
+        descriptor.CopyToProto(file)
+        for message in file.message_type:
+            _with_bytes(message)
+        pool.Add(file)
+    return pool
+
+
+def _with_bytes(message: descriptor_pb2.DescriptorProto) -> None:
+    message.options.ClearField("map_entry")
+    for field in message.field:
+        if field.type == _FIELD.TYPE_STRING:
+            field.type = _FIELD.TYPE_BYTES
+    for inner in message.nested_type:
+        _with_bytes(inner)
 
 
 def unparsable() -> TritonError:

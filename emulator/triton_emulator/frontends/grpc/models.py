@@ -4,7 +4,9 @@ from typing import Any
 
 from triton_emulator.frontends.grpc.messages import message_class
 from triton_emulator.protocol.extensions import EXTENSIONS
+from triton_emulator.repository.config.from_json import parse_json_config
 from triton_emulator.repository.config.model_config import TensorSpec
+from triton_emulator.repository.config.raw_text import from_text, holds_raw
 from triton_emulator.repository.metadata import metadata_platform
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.state import SessionState
@@ -28,7 +30,9 @@ def model_ready(session: SessionState, request: Proto) -> Proto:
 def server_metadata(session: SessionState, request: Proto) -> Proto:
     settings = session.settings
     return message_class("ServerMetadataResponse")(
-        name=settings.id, version=settings.triton_version, extensions=EXTENSIONS
+        name=settings.id,
+        version=settings.core_version,
+        extensions=EXTENSIONS,
     )
 
 
@@ -38,26 +42,33 @@ def model_metadata(session: SessionState, request: Proto) -> Proto:
     config = served.config
     versions = [served.version] if request.version else repository.ready_versions(request.name)
     return message_class("ModelMetadataResponse")(
-        name=config.name,
+        name=from_text(config.name),
         versions=[str(version) for version in versions],
-        platform=metadata_platform(config),
+        platform=from_text(metadata_platform(config)),
         inputs=[_tensor(spec) for spec in config.inputs],
         outputs=[_tensor(spec) for spec in config.outputs],
     )
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    return {"name": from_text(spec.name), "datatype": spec.datatype, "shape": spec.shape}
 
 
 def model_config(session: SessionState, request: Proto) -> Proto:
-    config = session.repository.served(request.name, request.version).config
-    return message_class("ModelConfigResponse")(config=config.proto)
+    served = session.repository.served(request.name, request.version)
+    data = served.config.proto.SerializeToString()
+    if holds_raw(data):  # 2.51: it is made from the JSON, in which such bytes are left out
+        data = parse_json_config(served.config_json.decode()).SerializeToString()
+    reply = message_class("ModelConfigResponse")()
+    # The reply is of the newest version's schema, the config maybe of an older one's.
+    reply.config.MergeFromString(data)
+    return reply
 
 
 def model_statistics(session: SessionState, request: Proto) -> Proto:
     reply = message_class("ModelStatisticsResponse")()
     for entry in model_stats(session.repository, request.name, request.version):
         # This is the value of the HTTP answer: its keys are the message's fields. Fields that are zero are not sent.
-        reply.model_stats.add(**entry)  # type: ignore[arg-type]
+        name = from_text(entry["name"])  # type: ignore[index, call-overload, arg-type]
+        reply.model_stats.add(**{**entry, "name": name})  # type: ignore[dict-item]
     return reply

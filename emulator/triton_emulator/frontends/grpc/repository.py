@@ -2,6 +2,7 @@
 
 from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
+from triton_emulator.repository.config.raw_text import from_text
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.state import SessionState
 
@@ -9,7 +10,8 @@ from triton_emulator.session.state import SessionState
 def index(session: SessionState, request: Proto) -> Proto:
     _refuse_repository_name(request)
     rows = [row.as_dict() for row in session.repository.index(ready=request.ready)]
-    return message_class("RepositoryIndexResponse")(models=rows)
+    models = [{key: from_text(value) for key, value in row.items()} for row in rows]
+    return message_class("RepositoryIndexResponse")(models=models)
 
 
 def load(session: SessionState, request: Proto) -> Proto:

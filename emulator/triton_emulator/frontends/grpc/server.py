@@ -51,6 +51,10 @@ class GrpcServer:
         await self._server.start()
         self._state = "listening"
 
+    def cut(self, session: str) -> None:
+        """End the calls whose metadata names this session with UNAVAILABLE."""
+        self._service.cut(session)
+
     async def close(self, grace: float) -> None:
         """Refuse new calls, let the calls in flight finish for up to `grace` seconds, then cancel the others."""
         self._state = "closed"

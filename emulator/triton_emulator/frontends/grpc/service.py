@@ -1,6 +1,7 @@
 """The methods of the service as a table, and how a call becomes an answer or a status."""
 
 import asyncio
+import logging as logs
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -12,6 +13,7 @@ from triton_emulator.frontends.grpc.infer import model_infer
 from triton_emulator.frontends.grpc.messages import (
     HEALTH,
     SERVICE,
+    encode,
     health_class,
     message_class,
     parser,
@@ -22,6 +24,8 @@ from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.state import SessionState
+
+_LOG = logs.getLogger(__name__)
 
 #: Answers a request or raises TritonError, which becomes the call's status.
 Handler = Callable[[SessionState, Proto], Proto]
@@ -60,6 +64,9 @@ METHODS: dict[str, Method] = {
     "LogSettings": Method(logging.settings, "logging"),
 }
 
+#: the names of methods in 2.51's log, where they are others
+_HANDLER_NAMES = {"ModelInfer": "ModelInferHandler", "ModelStreamInfer": "ModelStreamInferHandler"}
+
 #: how many seconds a stopping server waits for messages that clients have begun to send
 _LAST_MESSAGE_S = 0.5
 
@@ -68,6 +75,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     """Serves one session, and other sessions to calls whose metadata names them."""
 
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
+        self._root = root
         self._gate = Gate(root, sessions)
         self._streams: set[Stream] = set()
         #: the calls whose message has not arrived yet
@@ -84,7 +92,14 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        if self._root.log_settings.verbose_level:
+            name = details.method.rpartition("/")[2]
+            _LOG.debug("Process for %s, rpc_ok=1, 0 step START", _HANDLER_NAMES.get(name, name))
         return self._handlers.get(details.method, self._unknown)
+
+    def cut(self, session: str) -> None:
+        """End the calls whose metadata names this session."""
+        self._gate.cut(session)
 
     def drain(self) -> None:
         """Read no more from open streams, and end each when all its requests are answered.
@@ -111,28 +126,47 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
                 reply = (
                     await run_in_thread(handler, session, message) if blocks else handler(session, message)
                 )
-            except TritonError as error:
-                return await _refuse(context, error)
-            # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
-            context.disable_next_message_compression()
-            answer: bytes = reply.SerializeToString()
-            return answer
+            except (TritonError, asyncio.CancelledError) as fault:
+                refusal = self._refusal(fault)
+            else:
+                # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
+                context.disable_next_message_compression()
+                return encode(reply)
+            return await _abort(context, *refusal)
 
         return grpc.stream_unary_rpc_method_handler(serve)
 
     async def _infer(self, _: Any, context: Any) -> bytes:
         try:
             return await model_infer(self._gate, await self._read(context), context)
-        except TritonError as error:
-            return await _refuse(context, error)
+        except (TritonError, asyncio.CancelledError) as fault:
+            refusal = self._refusal(fault)
+        return await _abort(context, *refusal)
 
     async def _stream(self, _: Any, context: Any) -> None:
         try:
             error = await model_stream_infer(self._gate, context, self._streams)
-        except TritonError as fault:
-            error = fault
-        if error is not None:
-            await _refuse(context, error)
+        except (TritonError, asyncio.CancelledError) as fault:
+            refusal = self._refusal(fault)
+        else:
+            if error is None:
+                return
+            refusal = self._refusal(error)
+        await _abort(context, *refusal)
+
+    def _refusal(self, fault: TritonError | asyncio.CancelledError) -> tuple[int, str]:
+        """The status number and the details for a call that ends with this fault.
+
+        A call that its client has cancelled needs no status: the fault is raised again. One that `cut` has cancelled
+        gets none from gRPC.
+        """
+        if isinstance(fault, asyncio.CancelledError):
+            if not self._gate.was_cut():
+                raise fault
+            fault = shutting_down()
+        # 2.51 sends bytes that are no UTF-8 as they are; grpc.aio cannot
+        text = fault.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return GRPC_STATUS[fault.code], text
 
     async def _read(self, context: Any) -> bytes:
         """Read the one message of a call. grpc.aio's own unary calls never end if the client sends no message."""
@@ -154,9 +188,13 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         return data
 
 
-async def _refuse(context: Any, error: TritonError) -> NoReturn:
-    """End a call with a status and no message."""
-    await context.abort(GRPC_STATUS[error.code], error.message)
+async def _abort(context: Any, status: int, details: str) -> NoReturn:
+    """End a call with a status and no message. To be called when no exception is being handled.
+
+    grpc.aio keeps the exception that it raises here, with its context: an exception that is being handled, which refers
+    to all that the call's functions had in their variables, would be kept until the next garbage collection.
+    """
+    await context.abort(status, details)
     raise AssertionError
 
 

@@ -16,12 +16,14 @@ def system_status(session: SessionState, request: Proto) -> Proto:
 
 
 def system_register(session: SessionState, request: Proto) -> Proto:
+    session.require_client_shared_memory()
     key = request.key.partition("\0")[0]  # 2.51: a C string
     session.system_shared_memory.register(request.name, key, request.offset, request.byte_size)
     return message_class("SystemSharedMemoryRegisterResponse")()
 
 
 def system_unregister(session: SessionState, request: Proto) -> Proto:
+    session.require_client_shared_memory()
     if request.name:
         session.system_shared_memory.unregister(request.name)
     else:
@@ -35,6 +37,7 @@ def cuda_status(session: SessionState, request: Proto) -> Proto:
 
 
 def cuda_register(session: SessionState, request: Proto) -> Proto:
+    session.require_client_shared_memory()
     # 2.51 does not check the handle's length over gRPC, as it does over HTTP
     handle = bytes(CUDA_HANDLE_SIZE)
     session.cuda_shared_memory.register(request.name, handle, request.device_id, request.byte_size)
@@ -42,6 +45,7 @@ def cuda_register(session: SessionState, request: Proto) -> Proto:
 
 
 def cuda_unregister(session: SessionState, request: Proto) -> Proto:
+    session.require_client_shared_memory()
     if request.name:
         session.cuda_shared_memory.unregister(request.name)
     else:

@@ -27,13 +27,15 @@ from typing import Any
 
 import grpc
 
-from triton_emulator.frontends.grpc.access import Gate, forward
+from triton_emulator.frontends.grpc.access import Gate, forward, not_to_forward
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer, wants_empty_final
 from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInferResponse, fill
-from triton_emulator.frontends.grpc.messages import message_class, parser
+from triton_emulator.frontends.grpc.messages import encode, message_class, parser
+from triton_emulator.frontends.threads import LARGE, is_heavy, run_by_size, run_in_thread
 from triton_emulator.inference import GRPC_STREAM_INFER, Exchange
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.repository.config.raw_text import from_text
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.state import SessionState
 
@@ -46,7 +48,7 @@ async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -
     Meanwhile the stream is in `streams`.
     """
     session = gate.admit("inference", context)
-    strict = _strict(context.invocation_metadata() or ())
+    strict = session.personality.strict_streams and _strict(context.invocation_metadata() or ())
     stream = Stream(session, context, strict=strict)
     streams.add(stream)
     reader = asyncio.create_task(stream.read())
@@ -77,8 +79,11 @@ class Stream:
         self.context = context
         self.strict = strict
         self.error: TritonError | None = None
+        #: what refuses each request of the stream for the metadata that the stream has
+        self._metadata_fault = not_to_forward(session, context)
         self._reading = True
         self._draining = False
+        self._refusing = False
         self._in_flight: set[_Flight] = set()
         #: requests of models that are not decoupled, in order; only the first may write
         self._turns: deque[_Turn] = deque()
@@ -101,7 +106,7 @@ class Stream:
                     message = _parse(data)
                 except TritonError:
                     break
-                self._accept(message)
+                await self._accept(message, len(data))
         finally:
             self._reading = False
             self._rouse()
@@ -111,7 +116,7 @@ class Stream:
         written = self._written
         while True:
             while written:
-                await self.context.write(written.popleft().SerializeToString())
+                await self.context.write(encode(written.popleft()))
             if self.error is not None:
                 return
             if not self._in_flight:
@@ -123,9 +128,16 @@ class Stream:
             await self._wake
 
     def drain(self) -> None:
-        """End when the requests in flight are answered. 2.51 waits without limit for the client to end the stream."""
-        self._draining = True
-        self._rouse()
+        """The server stops: end when the requests in flight are answered, or refuse all that come from now on.
+
+        2.51 waits without limit for the client to end the stream. Since 2.58 each new request gets an error, and the
+        stream ends when the client ends it or the server's time is over.
+        """
+        if self.session.personality.refuses_while_stopping:
+            self._refusing = True
+        else:
+            self._draining = True
+            self._rouse()
 
     def abandon(self) -> None:
         """Tell the models that the client has gone. Nothing more is written."""
@@ -138,31 +150,38 @@ class Stream:
 
     # --- requests ---
 
-    def _accept(self, message: Proto) -> None:
-        """Submit a request to its model, or write the error that refuses it."""
+    async def _accept(self, message: Proto, size: int) -> None:
+        """Submit a request (of `size` bytes) to its model, or write the error that refuses it."""
         exchange = Exchange(
             GRPC_STREAM_INFER, self.session, c_string(message.model_name), message.model_version
         )
         turn: _Turn | None = None
         try:
             try:
+                if self._refusing:
+                    raise shutting_down()
                 model = exchange.find()
             except TritonError:
                 turn = self._take_turn()
                 raise
             if not model.config.decoupled:
                 turn = self._take_turn()
-            request = read_infer(message, exchange.lease())
+            lease = exchange.lease()
+            rules = self.session.personality
+            request = await run_by_size(size, read_infer, message, lease, rules, self._metadata_fault)
             forward(self.session, self.context, request)
             flight = _Flight(self, exchange, message, request, turn)
             self._in_flight.add(flight)
             try:
-                exchange.submit(request, flight.deliver)
+                prepared = None
+                if (size > LARGE or lease.input_bytes > LARGE) and is_heavy(request):
+                    prepared = await run_in_thread(exchange.prepare, request)
+                exchange.submit(request, flight.deliver, prepared)
             except TritonError:
                 self._in_flight.discard(flight)
                 raise
         except TritonError as error:
-            reply = ModelStreamInferResponse(error_message=error.message)
+            reply = ModelStreamInferResponse(error_message=from_text(error.message))
             reply.infer_response.id = message.id
             self.send(reply, turn)
             self.end_turn(turn)
@@ -253,7 +272,7 @@ class _Flight:
             self._stream.fail(error)
             return None
         message = self._bare(final)
-        message.error_message = error.message
+        message.error_message = from_text(error.message)
         return message
 
     def _answer(self, response: InferResponse, final: bool) -> Proto:

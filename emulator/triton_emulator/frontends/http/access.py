@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from triton_emulator.protocol.forwarding import reserved
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.session.state import SessionState
 from triton_emulator.wire.reply import Reply, untyped
@@ -22,11 +23,16 @@ def admit(session: SessionState, category: str, headers: Headers) -> Reply | Non
 
 
 def forward(session: SessionState, headers: Headers, request: InferRequest) -> None:
-    """Copy the headers that `--http-header-forward-pattern` matches anywhere in their name into request parameters."""
+    """Copy the headers that `--http-header-forward-pattern` matches anywhere in their name into request parameters.
+
+    Raises INVALID_ARG for one whose name the version reserves.
+    """
     pattern = session.http_forwarded
     if pattern is None:
         return
     for key, value in headers:
         name = key.decode("latin-1")
         if pattern.search(name):
-            request.parameters[name] = value.decode("utf-8", "surrogateescape")
+            if refusal := reserved(name, session.personality):
+                raise refusal
+            request.parameters.append((name, value.decode("utf-8", "surrogateescape")))

@@ -4,7 +4,7 @@ Order of Triton's checks: route, restriction, method, size of the body, then the
 any answer, as Triton does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,8 +21,10 @@ from triton_emulator.frontends.http.errors import (
 from triton_emulator.frontends.http.generate import generate, generate_stream
 from triton_emulator.frontends.http.infer import infer
 from triton_emulator.frontends.http.request import Handler, Request, replying
+from triton_emulator.frontends.request_log import log_request
 from triton_emulator.frontends.session_path import find_session
 from triton_emulator.protocol import routes
+from triton_emulator.protocol.personality import NO_LIMIT
 from triton_emulator.session.state import SessionState
 
 #: operation of a route -> its handler
@@ -50,6 +52,8 @@ HANDLERS: dict[str, Handler] = {
     "repository_unload": replying(repository.unload, blocks=True),
 }
 
+#: more digits than any limit has
+_DIGITS = 20
 _match = lru_cache(maxsize=4096)(routes.match)
 
 
@@ -71,17 +75,22 @@ class HttpApp:
         if session is None:
             await send_reply(send, NOT_FOUND)
             return
-        limit = session.settings.http_max_input_size
+        if session.log_settings.verbose_level:
+            log_request(scope["method"], path)
+        limit, dropped = session.http_max_body, 0
         message = await receive()
         if message["type"] == "http.disconnect" or message.get("more_body"):
             try:
-                body = await _read_on(message, receive, limit)
+                body, dropped = await _read_on(message, receive, limit or _kept(session, scope["headers"]))
             except ClientGone:
                 return
         else:
-            body = message["body"] if len(message["body"]) <= limit else None
+            body = message["body"]
+        too_long = limit and (dropped or len(body)) > limit
         matched = _match(path) or bare.match(path, session)
         if matched is None:
+            if session.log_settings.verbose_level:
+                log_request(scope["method"], path, status=404)
             await send_reply(send, NOT_FOUND)
             return
         route, captures = matched
@@ -90,17 +99,38 @@ class HttpApp:
             await send_reply(send, restricted)
         elif method not in route.methods:
             await send_reply(send, METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED)
-        elif body is None:
-            await send_reply(send, untyped_error(too_large(limit)))
+        elif too_long:
+            await send_reply(send, untyped_error(too_large(limit), session.personality))
         else:
-            request = Request(session, method, captures, headers, body, send, receive)
+            request = Request(session, method, captures, headers, body, send, receive, dropped)
             await HANDLERS[route.operation](request)
 
 
-async def _read_on(message: dict[str, Any], receive: Receive, limit: int) -> bytes | None:
-    """The whole body; `message` is its start. None if it is larger than allowed; it is read to its end all the same.
+def _kept(session: SessionState, headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """The size of the largest body that is not refused for its size alone; 0 if there is none.
 
-    Raises ClientGone.
+    A version that limits the JSON of a request limits raw binary bodies, too. Only a body of which a header says that
+    it is more than one of these may be larger.
+    """
+    rules = session.personality
+    limit = rules.http_max_input_size
+    if not rules.json_too_large or limit == NO_LIMIT:
+        return 0
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == b"content-encoding" and value != b"identity":
+            return 0
+        if lowered == b"inference-header-content-length":
+            number = value.decode("latin-1")
+            if not number.isdecimal() or 0 < int(number[:_DIGITS]) <= limit:
+                return 0
+    return limit
+
+
+async def _read_on(message: dict[str, Any], receive: Receive, limit: int) -> tuple[bytes, int]:
+    """The whole body, and 0; `message` is its start. Of a body that is larger than the limit nothing, and its size.
+
+    It is read to its end all the same. A limit of 0 is none. Raises ClientGone.
     """
     parts: list[bytes] = []
     size = 0
@@ -109,11 +139,11 @@ async def _read_on(message: dict[str, Any], receive: Receive, limit: int) -> byt
         if message["type"] == "http.disconnect":
             raise ClientGone
         size += len(message["body"])
-        if size <= limit:
+        if not limit or size <= limit:
             parts.append(message["body"])
         else:
             parts.clear()
         more = message.get("more_body", False)
         if more:
             message = await receive()
-    return b"".join(parts) if size <= limit else None
+    return (b"".join(parts), 0) if not limit or size <= limit else (b"", size)

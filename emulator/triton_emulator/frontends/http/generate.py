@@ -2,96 +2,128 @@
 
 2.51: an error before the model has the request is a JSON error like any other. A first response with an error is a 400,
 whatever its code. A later error is an event in a 200 stream, which continues.
+
+2.51: the head leaves with the first response. The body of `generate` waits for the final flag all the same.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from triton_emulator.frontends.asgi import Receive
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
+from triton_emulator.frontends.http.leaving import watch, while_connected
+from triton_emulator.frontends.http.load_metrics import ASKED, load_metrics
 from triton_emulator.frontends.http.request import Handler, Request
 from triton_emulator.frontends.threads import LARGE, is_large, run_in_thread
 from triton_emulator.inference import HTTP_GENERATE, HTTP_GENERATE_STREAM, Exchange, Operation
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
-from triton_emulator.protocol.json_access import parse_document
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.personality import Personality
+from triton_emulator.session.state import SessionState
 from triton_emulator.wire.reply import JSON_TYPE, Headers, Reply
 
 #: no Content-Length: 2.51 sends these answers in chunks
 _JSON: Headers = ((b"Content-Type", JSON_TYPE),)
 _EVENTS: Headers = ((b"Content-Type", b"text/event-stream; charset=utf-8"),)
+#: the lengths of the headers' names that are read here: comparing the length first avoids a lower() for others
+_LENGTHS = frozenset({len(b"content-encoding"), len(ASKED)})
 _NOT_ONE = (
     b'{"error":"generate expects model to produce exactly 1 response, use generate stream for model that generates '
     b'various number of responses"}'
 )
 
 
-def _read(body: bytes, exchange: Exchange) -> InferRequest:
-    return map_generate(parse_document(body), exchange.name, exchange.model.inputs)
+def _read(asked: Request, exchange: Exchange) -> InferRequest:
+    rules = asked.session.personality
+    return map_generate(asked.document(), exchange.name, exchange.model.inputs, rules)
 
 
-def _render(response: InferResponse) -> tuple[int, bytes]:
+def _render(response: InferResponse, rules: Personality) -> tuple[int, bytes]:
     """The status and the JSON of one response."""
     error = response.error
     if error is None:
         try:
-            return 200, render_generate(response)
+            return 200, render_generate(response, rules)
         except TritonError as fault:
             error = fault
     return 400, error_body(error)
 
 
-def _start_events(status: int) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": status, "headers": _EVENTS}
+async def _rendered(response: InferResponse, rules: Personality) -> tuple[int, bytes]:
+    """The same; a large response is rendered in a thread."""
+    return await run_in_thread(_render, response, rules) if is_large(response) else _render(response, rules)
 
 
-async def _single(exchange: Exchange, request: Request) -> None:
-    found: list[tuple[int, bytes]] = []
-    final = False
-    while not final:
-        response, final = await exchange.next()
-        if response is not None:
-            found.append(await run_in_thread(_render, response) if is_large(response) else _render(response))
-    status, body = found[0] if found else (200, _NOT_ONE)
-    await request.reply(Reply(status, _JSON, body if len(found) == 1 else _NOT_ONE))
+def _start(status: int, headers: Headers) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": headers}
 
 
-async def _stream(exchange: Exchange, request: Request) -> None:
-    send = request.send
-    watcher: asyncio.Task[None] | None = None
-    started = final = False
+def _headers(session: SessionState, form: bytes | None, content_type: Headers) -> Headers:
+    """The headers of an answer. `form` is the form in which the client asks for the load, None where it does not."""
+    before = session.personality.generate_head
+    if form is not None:
+        before = (*before, *load_metrics(session, form))
+    return (*before, *content_type) if before else content_type
+
+
+async def _single(exchange: Exchange, request: Request, form: bytes | None) -> None:
+    response, final = await while_connected(exchange, request, exchange.next())
+    rules = request.session.personality
+    status, body = (200, _NOT_ONE) if response is None else await _rendered(response, rules)
+    headers = _headers(request.session, form, _JSON)
+    if final:
+        await request.reply(Reply(status, headers, body))
+    else:
+        await _single_in_parts(exchange, request, _start(status, headers), body)
+
+
+async def _single_in_parts(exchange: Exchange, request: Request, head: dict[str, Any], body: bytes) -> None:
+    """Send the head now, and the body when the last response has come."""
+    await request.send(head)
+    await request.send({"type": "http.response.body", "body": b"", "more_body": True})
+    watcher = watch(exchange, request)
     try:
+        final = False
         while not final:
+            another, final = await exchange.next()
+            if another is not None:
+                body = _NOT_ONE
+        await request.send({"type": "http.response.body", "body": body})
+    finally:
+        watcher.cancel()
+
+
+async def _stream(exchange: Exchange, request: Request, form: bytes | None) -> None:
+    send, rules = request.send, request.session.personality
+    watcher: asyncio.Task[None] | None = None
+    started = False
+    response, final = await while_connected(exchange, request, exchange.next())
+    headers = _headers(request.session, form, _EVENTS)
+    try:
+        while True:
+            if response is not None:
+                status, body = await _rendered(response, rules)
+                if not started:
+                    started = True
+                    await send(_start(status, headers))
+                await send({"type": "http.response.body", "body": b"data: %b\n\n" % body, "more_body": True})
+                if watcher is None and not final:
+                    watcher = watch(exchange, request)
+            if final:
+                break
             response, final = await exchange.next()
-            if response is None:
-                continue
-            status, body = await run_in_thread(_render, response) if is_large(response) else _render(response)
-            if not started:
-                started = True
-                await send(_start_events(status))
-            await send({"type": "http.response.body", "body": b"data: %b\n\n" % body, "more_body": True})
-            if watcher is None and not final:
-                # 2.51 notices that a client has disconnected only after it has sent the first event
-                watcher = asyncio.create_task(_cancel_on_disconnect(exchange, request.receive))
         if not started:
-            await send(_start_events(200))
+            await send(_start(200, headers))
         await send({"type": "http.response.body", "body": b""})
     finally:
         if watcher is not None:
             watcher.cancel()
 
 
-async def _cancel_on_disconnect(exchange: Exchange, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    exchange.cancel()
-
-
 def _handler(
-    operation: Operation, answer: Callable[[Exchange, Request], Coroutine[Any, Any, None]]
+    operation: Operation, answer: Callable[[Exchange, Request, bytes | None], Coroutine[Any, Any, None]]
 ) -> Handler:
     """A handler that submits the request to its model; `answer` sends the model's responses.
 
@@ -99,21 +131,28 @@ def _handler(
     """
 
     async def handle(asked: Request) -> None:
-        captures, body = asked.captures, asked.body
+        captures = asked.captures
+        form = None
         with Exchange(operation, asked.session, captures.name, captures.version) as exchange:
+            head: Headers = ()
             try:
                 exchange.find()
                 for key, value in asked.headers:
-                    if len(key) == 16 and key.lower() == b"content-encoding" and value != b"identity":
-                        raise invalid_arg("Unsupported content-encoding, only 'identity' is supported.")
-                large = len(body) > LARGE
-                request = await run_in_thread(_read, body, exchange) if large else _read(body, exchange)
+                    if len(key) in _LENGTHS:
+                        name = key.lower()
+                        if name == b"content-encoding" and value != b"identity":
+                            raise invalid_arg("Unsupported content-encoding, only 'identity' is supported.")
+                        if name == ASKED and form is None and asked.session.personality.load_metrics_header:
+                            form = value
+                head = asked.session.personality.generate_head
+                large = len(asked.body) > LARGE
+                request = await run_in_thread(_read, asked, exchange) if large else _read(asked, exchange)
                 request.model_version = exchange.version
                 exchange.submit(request)
             except TritonError as error:
-                await asked.reply(typed_error(error))
+                await asked.reply(typed_error(error, asked.session.personality, head))
                 return
-            await answer(exchange, asked)
+            await answer(exchange, asked, form)
 
     return handle
 

@@ -4,19 +4,24 @@
 body is parsed, or after the model has run, is text/plain; an error in between is application/json.
 """
 
-from triton_emulator.cxx.numbers import atoi
+from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, atoi, stoi
 from triton_emulator.frontends.http.access import forward
 from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
+from triton_emulator.frontends.http.leaving import while_connected
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.frontends.threads import LARGE, is_large, run_by_size, run_in_thread
+from triton_emulator.frontends.threads import LARGE, is_heavy, is_large, run_by_size, run_in_thread
 from triton_emulator.inference import HTTP_INFER, Exchange
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unsupported
-from triton_emulator.protocol.infer_request import parse_infer
+from triton_emulator.protocol.infer_request import check_raw_size, parse_infer
 from triton_emulator.protocol.infer_response import render_infer
+from triton_emulator.protocol.json_access import check_size
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.personality import Personality
+from triton_emulator.session.state import SessionState
 from triton_emulator.wire.reply import JSON_TYPE, OCTET_TYPE, Headers, Reply, typed
 
+_LENGTH_HEADER = "Inference-Header-Content-Length"
 _ACCEPTED: Headers = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
@@ -49,40 +54,53 @@ async def infer(request: Request) -> None:
 
 async def _answer(exchange: Exchange, asked: Request) -> Reply:
     encoding, accept, json_length = _head(asked.headers)
-    body = asked.body
+    body, rules = asked.body, asked.session.personality
     try:
         exchange.find()
         if encoding != "identity":
             if encoding not in compression.CODINGS:
-                return untyped_error(unsupported("Unsupported compression type"), _ACCEPTED)
-            body = await run_by_size(
-                len(body), _decompressed, body, asked.session.settings.http_max_input_size
-            )
-        header_length = len(body) if json_length is None else _header_length(json_length, len(body))
+                return untyped_error(unsupported("Unsupported compression type"), rules, _ACCEPTED)
+            body = await run_by_size(len(body), _decompressed, body, asked.session)
+        header_length = size = asked.dropped or len(body)
+        if json_length is not None:
+            header_length = _header_length(json_length, size, rules)
     except TritonError as error:
-        return untyped_error(error)
+        return untyped_error(error, rules)
     try:
         name, lease = exchange.name, exchange.lease()
+        if asked.dropped:
+            _refuse_size(header_length, size, rules)
         if header_length > LARGE:
-            request = await run_in_thread(parse_infer, body, header_length, name, lease)
+            request = await run_in_thread(parse_infer, body, header_length, name, lease, rules)
         else:
-            request = parse_infer(body, header_length, name, lease)
+            request = parse_infer(body, header_length, name, lease, rules)
         request.model_version = exchange.version
         forward(asked.session, asked.headers, request)
-        exchange.submit(request)
+        prepared = None
+        if (len(body) > LARGE or lease.input_bytes > LARGE) and is_heavy(request):
+            prepared = await run_in_thread(exchange.prepare, request)
+        exchange.submit(request, prepared=prepared)
     except TritonError as error:
-        return typed_error(error)
+        return typed_error(error, rules)
     try:
-        response = await exchange.answer()
+        response = await while_connected(exchange, asked, exchange.answer())
         if is_large(response):
             reply = await run_in_thread(_render, exchange, request, response)
         else:
             reply = _render(exchange, request, response)
     except TritonError as error:
-        return untyped_error(error)
+        return untyped_error(error, rules)
     if accept and (coding := compression.choose(accept)):
         return await run_by_size(len(reply.body), _compressed, reply, coding)
     return reply
+
+
+def _refuse_size(header_length: int, size: int, rules: Personality) -> None:
+    """Raise INVALID_ARG for a body that was too large to be kept."""
+    if header_length:
+        check_size(header_length, rules)
+    else:
+        check_raw_size(size, rules)
 
 
 def _compressed(reply: Reply, coding: str) -> Reply:
@@ -91,17 +109,38 @@ def _compressed(reply: Reply, coding: str) -> Reply:
     return typed(reply.status, content_type, body, (*extra, (b"Content-Encoding", coding.encode())))
 
 
-def _decompressed(body: bytes, limit: int) -> bytes:
+def _decompressed(body: bytes, session: SessionState) -> bytes:
+    if not body:
+        raise invalid_arg("nothing to be decompressed")
+    limit = session.http_inflated_limit
     try:
         return compression.decompress(body, limit)
     except compression.TooLarge:
-        raise too_large(limit) from None
+        if not session.personality.limits_decompressed:
+            raise too_large(limit) from None
+        raise invalid_arg(
+            f"Decompressed data size exceeds the maximum allowed value of {limit} bytes. "
+            "Use --http-max-input-size to increase the limit."
+        ) from None
 
 
-def _header_length(value: bytes, content_length: int) -> int:
-    """2.51 reads the number with atoi. A 0, which also stands for no number, makes a raw binary request."""
+def _header_length(value: bytes, content_length: int, rules: Personality) -> int:
+    """The number of bytes of JSON; 0 makes a raw binary request. Raises INVALID_ARG.
+
+    Until 2.69 it is read with atoi, for which no number is a 0.
+    """
     text = value.decode("latin-1")
-    length = atoi(text)
+    if rules.numeric_header_length:
+        try:
+            length = stoi(text)
+        except ValueError:
+            raise invalid_arg(f"Unable to parse {_LENGTH_HEADER}, got: {text}") from None
+        except OverflowError:
+            raise invalid_arg(
+                f"Unable to parse {_LENGTH_HEADER}, value is out of range [ {INT32_MIN}, {INT32_MAX} ], got: {text}"
+            ) from None
+    else:
+        length = atoi(text)
     if not 0 <= length <= content_length:
         raise invalid_arg(f"inference header size should be in range (0, {content_length}), got: {text}")
     return length
@@ -109,13 +148,9 @@ def _header_length(value: bytes, content_length: int) -> int:
 
 def _render(exchange: Exchange, request: InferRequest, response: InferResponse) -> Reply:
     if request.outputs:
-        try:
-            _check_classes(request, response)
-            exchange.requested_outputs(request, response)
-        except TritonError:
-            exchange.fail()
-            raise
-    header, blobs = render_infer(request, response)
+        _check_classes(request, response)
+        exchange.requested_outputs(request, response)
+    header, blobs = render_infer(request, response, exchange.session.personality)
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
     return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import unavailable, unsupported
-from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.protocol.json_access import Absent, find
 from triton_emulator.session.log_settings import FORMATS, LogSettings, clamp_level
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -35,9 +35,11 @@ def _shown(current: LogSettings) -> dict[str, js.Value]:
 def _update(request: Request) -> None:
     # 2.51 applies one setting after the other: those before a fault stay changed. null means that a setting is absent.
     session = request.session
-    document = parse_document(request.body)
-    if _given(document, "log_file") is not None:
-        raise unsupported("log file location can not be updated through network protocol")
+    document = request.document()
+    if (file := _given(document, "log_file")) is not None:
+        if session.personality.fixed_files:
+            raise unsupported("log file location can not be updated through network protocol")
+        session.log_settings = replace(session.log_settings, file=js.as_string(file))
     if (info := _read(js.as_bool, document, "log_info")) is not None:
         session.log_settings = replace(session.log_settings, info=info)
     if (warning := _read(js.as_bool, document, "log_warning")) is not None:

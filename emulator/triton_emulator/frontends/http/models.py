@@ -20,7 +20,13 @@ def server_ready(request: Request) -> Reply:
 def server_metadata(request: Request) -> Reply:
     settings = request.session.settings
     return json_reply(
-        write({"name": settings.id, "version": settings.triton_version, "extensions": list(EXTENSIONS)})
+        write(
+            {
+                "name": settings.id,
+                "version": settings.core_version,
+                "extensions": list(EXTENSIONS),
+            }
+        )
     )
 
 
@@ -29,8 +35,10 @@ def model_ready(request: Request) -> Reply:
     try:
         ready = request.session.repository.is_ready(name, version)
     except TritonError as error:
-        return untyped_error(error)
-    return untyped(200) if ready else untyped_error(invalid_arg("Model version not ready"))
+        return untyped_error(error, request.session.personality)
+    if ready:
+        return untyped(200)
+    return untyped_error(invalid_arg("Model version not ready"), request.session.personality)
 
 
 def model_metadata(request: Request) -> Reply:
@@ -46,4 +54,8 @@ def model_config(request: Request) -> Reply:
 def model_statistics(request: Request) -> Reply:
     """The statistics of one model, or of all models if the path names none."""
     name, version = request.captures.name, request.captures.version
-    return json_reply(write({"model_stats": model_stats(request.session.repository, name, version)}))
+    session = request.session
+    responses = session.personality.response_statistics
+    return json_reply(
+        write({"model_stats": model_stats(session.repository, name, version, responses=responses)})
+    )

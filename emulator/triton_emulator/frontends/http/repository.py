@@ -3,16 +3,19 @@
 from triton_emulator.cxx import base64
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
-from triton_emulator.protocol.errors import TritonError, internal, unsupported
-from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
+from triton_emulator.protocol.json_access import Absent, find
 from triton_emulator.wire.reply import Reply, json_reply
 
 
 def index(request: Request) -> Reply:
     ready = False
-    if request.body:
-        wanted = find(parse_document(request.body), "ready")
+    if request.has_body:
+        wanted = find(request.document(), "ready")
         if not isinstance(wanted, Absent):
+            refusal = request.session.personality.index_ready_no_boolean
+            if refusal and not isinstance(wanted, bool):
+                raise invalid_arg(refusal)
             ready = js.as_bool(wanted)
     return json_reply(
         js.write([dict(row.as_dict()) for row in request.session.repository.index(ready=ready)])
@@ -23,10 +26,10 @@ def load(request: Request) -> Reply:
     """Blocks until the model is loaded."""
     _refuse_repository_name(request)
     parameters: dict[str, str | bytes] = {}
-    if request.body:
-        held = find(parse_document(request.body), "parameters")
+    if request.has_body:
+        held = find(request.document(), "parameters")
         if not isinstance(held, Absent):
-            parameters = _load_parameters(held)
+            parameters = _load_parameters(held, request.session.personality.max_file_text)
     request.session.repository.load(request.captures.name, parameters)
     return json_reply(b"")
 
@@ -36,10 +39,11 @@ def unload(request: Request) -> Reply:
     _refuse_repository_name(request)
     dependents = False
     try:
-        held = find(parse_document(request.body), "parameters")
+        held = find(request.document(), "parameters") if request.has_body else None
         dependents = isinstance(held, dict) and find(held, "unload_dependents") is True
     except TritonError:
-        pass  # 2.51 does not report faults of an unload's body
+        if request.session.personality.reports_unload_faults:
+            raise
     request.session.repository.unload(request.captures.name, unload_dependents=dependents)
     return json_reply(b"")
 
@@ -49,7 +53,7 @@ def _refuse_repository_name(request: Request) -> None:
         raise unsupported("'repository_name' specification is not supported")
 
 
-def _load_parameters(held: js.Value) -> dict[str, str | bytes]:
+def _load_parameters(held: js.Value, most: int) -> dict[str, str | bytes]:
     if not isinstance(held, dict):
         raise internal("attempt to get members for non-object")
     found: dict[str, str | bytes] = {}
@@ -58,6 +62,8 @@ def _load_parameters(held: js.Value) -> dict[str, str | bytes]:
         if key == "config":
             found[key] = text
         elif key.startswith("file:"):
+            if len(text) > most:
+                raise invalid_arg(f"'{key}' exceeds the maximum allowed data size limit INT_MAX")
             found[key] = base64.decode(text)
         else:
             raise internal("unexpected error on creating Triton parameter")

@@ -12,7 +12,8 @@ from triton_emulator.frontends.asgi import Receive, Send, send_reply
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.threads import LARGE, run_in_thread
 from triton_emulator.protocol.errors import TritonError, internal
-from triton_emulator.protocol.json_dialect import JSONTypeError
+from triton_emulator.protocol.json_access import check_size, parse_document
+from triton_emulator.protocol.json_dialect import JSONTypeError, Value
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.session.state import SessionState
 from triton_emulator.wire.reply import Reply
@@ -20,7 +21,10 @@ from triton_emulator.wire.reply import Reply
 
 @dataclass(slots=True)
 class Request:
-    """`headers` have the client's spelling. `receive` waits until the client disconnects."""
+    """`headers` have the client's spelling. `receive` waits until the client disconnects.
+
+    `dropped` is the number of bytes of a body that is larger than the version accepts: it is not kept.
+    """
 
     session: SessionState
     method: str
@@ -29,6 +33,19 @@ class Request:
     body: bytes
     send: Send
     receive: Receive
+    dropped: int = 0
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is a body, kept or dropped."""
+        return bool(self.body or self.dropped)
+
+    def document(self) -> Value:
+        """The JSON of the body. Raises TritonError where it is none, or too large."""
+        rules = self.session.personality
+        if self.dropped:
+            check_size(self.dropped, rules)
+        return parse_document(self.body, rules)
 
     def reply(self, reply: Reply) -> Awaitable[None]:
         """Send the answer. After this has been awaited, the transport has its last byte."""
@@ -52,9 +69,10 @@ def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handl
             else:
                 reply = make(request)
         except TritonError as error:
-            reply = typed_error(error)
+            reply = typed_error(error, request.session.personality)
         except JSONTypeError as fault:
-            reply = typed_error(internal(str(fault)))  # 2.51: no prefix before a wrong type on these routes
+            # 2.51: no prefix before a wrong type on these routes
+            reply = typed_error(internal(str(fault)), request.session.personality)
         await request.reply(reply)
 
     return handle

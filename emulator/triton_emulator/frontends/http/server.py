@@ -2,11 +2,16 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from triton_emulator.frontends.session_path import session_path
+from triton_emulator.protocol.personality import NO_LIMIT
+from triton_emulator.wire.chunk_limit import ChunkCountingProtocol
 from triton_emulator.wire.http_protocol import KnownHead, TritonProtocol
 
 #: Triton never closes an idle connection
@@ -16,8 +21,10 @@ _KEEP_ALIVE_SECONDS = 7 * 24 * 3600
 class HttpServer:
     """Serves an ASGI callable on a bound socket until it is closed."""
 
-    def __init__(self, app: Any, sock: socket.socket) -> None:
+    def __init__(self, app: Any, sock: socket.socket, max_chunks: int = NO_LIMIT) -> None:
+        """`max_chunks` is the number of chunks that the body of a request may have."""
         self._app = app
+        self._max_chunks = max_chunks
         self._socket = sock
         self._state = ServerState()
         self._server: asyncio.Server | None = None
@@ -50,10 +57,26 @@ class HttpServer:
 
         heads: dict[bytes, KnownHead] = {}
 
-        def protocol() -> TritonProtocol:
-            return TritonProtocol(heads, config=config, server_state=self._state, app_state={}, _loop=loop)
-
+        shared: dict[str, Any] = {
+            "heads": heads,
+            "config": config,
+            "server_state": self._state,
+            "app_state": {},
+            "_loop": loop,
+        }
+        protocol: Callable[[], TritonProtocol]
+        if self._max_chunks == NO_LIMIT:
+            protocol = partial(TritonProtocol, **shared)
+        else:
+            protocol = partial(ChunkCountingProtocol, most=self._max_chunks, **shared)
         self._server = await loop.create_server(protocol, sock=self._socket, backlog=2048)
+
+    def cut(self, session: str) -> None:
+        """Close the connections on which a request to this session is not answered, and end the work on it."""
+        path = session_path(session)
+        for connection in list(self._state.connections):
+            if isinstance(connection, TritonProtocol):
+                connection.cut(path)
 
     async def close(self, grace: float) -> None:
         """Accept no new connection, let requests in flight finish for up to `grace` seconds, then close the others."""

@@ -4,7 +4,7 @@ from triton_emulator.cxx import base64
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg
-from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.protocol.json_access import Absent, find
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -21,8 +21,9 @@ def system_status(request: Request) -> Reply:
 
 
 def system_register(request: Request) -> Reply:
+    request.session.require_client_shared_memory()
     name = _region_name(request, "system")
-    document = parse_document(request.body)
+    document = request.document()
     key = js.as_string(_field(document, "key")).partition("\0")[0]  # 2.51: a C string
     offset = find(document, "offset")
     start = 0 if isinstance(offset, Absent) else js.as_uint(offset)
@@ -32,7 +33,7 @@ def system_register(request: Request) -> Reply:
 
 
 def system_unregister(request: Request) -> Reply:
-    return _unregister(request.session.system_shared_memory, request.captures.region)
+    return _unregister(request, request.session.system_shared_memory)
 
 
 def cuda_status(request: Request) -> Reply:
@@ -41,8 +42,9 @@ def cuda_status(request: Request) -> Reply:
 
 
 def cuda_register(request: Request) -> Reply:
+    request.session.require_client_shared_memory()
     name = _region_name(request, "cuda")
-    document = parse_document(request.body)
+    document = request.document()
     encoded = js.as_string(js.member(_field(document, "raw_handle"), "b64"))
     byte_size = js.as_uint(js.member(document, "byte_size"))
     device_id = js.as_uint(js.member(document, "device_id"))
@@ -51,10 +53,12 @@ def cuda_register(request: Request) -> Reply:
 
 
 def cuda_unregister(request: Request) -> Reply:
-    return _unregister(request.session.cuda_shared_memory, request.captures.region)
+    return _unregister(request, request.session.cuda_shared_memory)
 
 
-def _unregister(memory: SystemSharedMemory | CudaSharedMemory, name: str | None) -> Reply:
+def _unregister(request: Request, memory: SystemSharedMemory | CudaSharedMemory) -> Reply:
+    request.session.require_client_shared_memory()
+    name = request.captures.region
     if name is None:
         memory.unregister_all()
     else:

@@ -3,7 +3,8 @@
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg, unsupported
-from triton_emulator.protocol.json_access import Absent, find, parse_document
+from triton_emulator.protocol.json_access import Absent, find
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.session.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -15,16 +16,18 @@ def setting(request: Request) -> Reply:
         raise invalid_arg(f"Request for unknown model : {model}")
     trace = request.session.trace
     if request.method == "POST":
-        trace.update(_changes(request.body), model)
+        trace.update(_changes(request.document(), request.session.personality), model)
     return json_reply(js.write(dict(trace.show(model))))
 
 
-def _changes(body: bytes) -> dict[str, Level | int | None]:
-    """The changes that the body makes. The checks have 2.51's order, whatever the order of the document."""
-    document = parse_document(body)
-    if not isinstance(find(document, "trace_file"), Absent):
-        raise unsupported("trace file location can not be updated through network protocol")
-    changes: dict[str, Level | int | None] = {}
+def _changes(document: js.Value, rules: Personality) -> dict[str, Level | int | str | None]:
+    """The changes that a body makes. The checks have 2.51's order, whatever the order of the document."""
+    changes: dict[str, Level | int | str | None] = {}
+    file = find(document, "trace_file")
+    if not isinstance(file, Absent):
+        if rules.fixed_files:
+            raise unsupported("trace file location can not be updated through network protocol")
+        changes["file"] = None if file is None else js.as_string(file)
     _read_level(find(document, "trace_level"), changes)
     for name, field, parse in (
         ("trace_rate", "rate", parse_unsigned),
@@ -37,7 +40,7 @@ def _changes(body: bytes) -> dict[str, Level | int | None]:
     return changes
 
 
-def _read_level(value: js.Value | Absent, changes: dict[str, Level | int | None]) -> None:
+def _read_level(value: js.Value | Absent, changes: dict[str, Level | int | str | None]) -> None:
     if isinstance(value, Absent):
         return
     if value is None:

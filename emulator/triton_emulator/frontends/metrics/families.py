@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from triton_emulator.engine.first_responses import FirstResponses
 from triton_emulator.engine.statistics import CacheCounts, ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
 
@@ -16,6 +17,9 @@ class ModelRow:
     pending: int
     caches: bool
     summaries: ModelSummaries | None
+    #: None where the version does not show it
+    load_seconds: float | None = None
+    first_responses: FirstResponses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class SummaryFamily:
 
 
 FAILURE = ("nv_inference_request_failure", "Number of failed inference requests, all batch sizes")
+#: the same without reasons
+FAILED = ModelFamily(*FAILURE, lambda row: row.statistics.fail.count)
 SUCCESS = ModelFamily(
     "nv_inference_request_success",
     "Number of successful inference requests, all batch sizes",
@@ -170,6 +176,13 @@ PENDING = ModelFamily(
     "nv_inference_pending_request_count",
     "Instantaneous number of pending requests awaiting execution per-model.",
     lambda row: row.pending,
+)
+#: since 2.52
+LOAD_DURATION = ("nv_model_load_duration_secs", "Model load time in seconds")
+#: since 2.52, only with `--metrics-config histogram_latencies=true`
+FIRST_RESPONSE = (
+    "nv_inference_first_response_histogram_ms",
+    "Duration from request to first response in milliseconds",
 )
 PINNED = (
     MachineFamily(

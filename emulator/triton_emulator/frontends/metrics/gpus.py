@@ -5,6 +5,7 @@ follows from the utilisation.
 """
 
 import uuid
+from collections.abc import Iterable
 from hashlib import shake_128
 from time import monotonic_ns
 
@@ -24,14 +25,16 @@ def gpu_uuid(seed: int, number: int) -> str:
 class GpuReader:
     """Keeps the last reading to compute the utilisation and energy since then. `since_ns` is the time of the start."""
 
-    def __init__(self, count: int, seed: int, since_ns: int) -> None:
-        self._uuids = [gpu_uuid(seed, number) for number in range(count)]
+    def __init__(self, seed: int, since_ns: int) -> None:
+        self._seed = seed
         self._read_ns = since_ns
         self._busy_ns = 0
         self._joules = 0.0
 
-    def read(self, busy_ns: int) -> list[Gpu]:
-        """The readings of all GPUs, which are equal. `busy_ns` is how long they have been busy since the start."""
+    def read(self, numbers: Iterable[int], busy_ns: int) -> list[Gpu]:
+        """The readings of the GPUs of these numbers, which are equal. `busy_ns` is how long they have been busy since
+        the start.
+        """
         now = monotonic_ns()
         passed = max(now - self._read_ns, 1)
         # 2.51's help text gives the range as [0.0 - 1.0)
@@ -41,6 +44,14 @@ class GpuReader:
         self._read_ns, self._busy_ns = now, busy_ns
         used = int(_MEMORY_BYTES * _USED_SHARE)
         return [
-            Gpu(name, utilization, _MEMORY_BYTES, used, power, _POWER_LIMIT_W, self._joules)
-            for name in self._uuids
+            Gpu(
+                gpu_uuid(self._seed, number),
+                utilization,
+                _MEMORY_BYTES,
+                used,
+                power,
+                _POWER_LIMIT_W,
+                self._joules,
+            )
+            for number in numbers
         ]

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+from triton_emulator.engine.first_responses import BOUNDS
 from triton_emulator.engine.statistics import FailureCounts
 from triton_emulator.engine.summaries import QUANTILES, Summary, parse_quantiles
 from triton_emulator.frontends.metrics import families
@@ -15,6 +17,7 @@ from triton_emulator.frontends.metrics.families import (
     ModelRow,
     SummaryFamily,
 )
+from triton_emulator.protocol.personality import Personality
 
 #: The lines of the models' own families of a kind.
 OwnFamilies = Callable[[str], list[str]]
@@ -28,15 +31,19 @@ class MetricsConfig:
     summaries: bool = False
     quantiles: tuple[float, ...] = QUANTILES
     processor: bool = True
+    pinned: bool = True
+    failure_reasons: bool = True
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, str]], *, processor: bool) -> "MetricsConfig":
+    def of(cls, pairs: Iterable[tuple[str, str]], rules: Personality, *, processor: bool) -> "MetricsConfig":
         settings = dict(pairs)
         return cls(
             counters=settings.get("counter_latencies") != "false",
             summaries=settings.get("summary_latencies") == "true",
             quantiles=parse_quantiles(settings.get("summary_quantiles", "")),
             processor=processor,
+            pinned=rules.pinned_memory_metrics,
+            failure_reasons=rules.failure_reasons,
         )
 
 
@@ -51,14 +58,17 @@ def render(
 ) -> bytes:
     """The body of `GET /metrics`."""
     lines = _of_models(families.SUCCESS, rows, config)
-    lines += _failures(failures, config)
+    lines += (
+        _failures(failures, config) if config.failure_reasons else _of_models(families.FAILED, rows, config)
+    )
     for model_family in (*families.COUNTS, *(families.LATENCIES if config.counters else ())):
         lines += _of_models(model_family, rows, config)
     lines += _of_gpus(families.ENERGY, gpus, "counter")
     lines += own("counter")
     lines += _head(families.PENDING.name, families.PENDING.help, "gauge", rows)
     lines += [f"{families.PENDING.name}{_labels(row.labels)} {families.PENDING.value(row)}" for row in rows]
-    for gauge in families.PINNED:
+    lines += _load_durations(rows)
+    for gauge in families.PINNED if config.pinned else ():
         lines += _gauge(gauge.name, gauge.help, gauge.value(machine))
     for gpu_family in families.GPUS:
         lines += _of_gpus(gpu_family, gpus, "gauge")
@@ -67,11 +77,11 @@ def render(
     if cache is not None:
         for cache_family in families.CACHE:
             lines += _gauge(cache_family.name, cache_family.help, cache_family.value(cache))
-    lines += own("gauge") + own("histogram")
+    lines += own("gauge") + _first_responses(rows) + own("histogram")
     if config.summaries:
         for summary_family in families.SUMMARIES:
             lines += _summaries(summary_family, rows, config)
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
 def _head(name: str, text: str, kind: str, samples: Sequence[object]) -> list[str]:
@@ -80,6 +90,26 @@ def _head(name: str, text: str, kind: str, samples: Sequence[object]) -> list[st
 
 def _gauge(name: str, text: str, value: float) -> list[str]:
     return [*_head(name, text, "gauge", (value,)), f"{name} {value}"]
+
+
+def _load_durations(rows: Sequence[ModelRow]) -> list[str]:
+    name, text = families.LOAD_DURATION
+    shown = [row for row in rows if row.load_seconds is not None]
+    return _head(name, text, "gauge", shown) + [
+        f"{name}{_labels(row.labels)} {row.load_seconds}" for row in shown
+    ]
+
+
+def _first_responses(rows: Sequence[ModelRow]) -> list[str]:
+    name, text = families.FIRST_RESPONSE
+    shown = [(row.labels, row.first_responses) for row in rows if row.first_responses is not None]
+    lines = _head(name, text, "histogram", shown)
+    for labels, found in shown:
+        count = sum(found.buckets)
+        lines += [f"{name}_count{_labels(labels)} {count}", f"{name}_sum{_labels(labels)} {found.total}"]
+        for bound, upto in zip((*map(str, BOUNDS), "+Inf"), accumulate(found.buckets), strict=True):
+            lines.append(f'{name}_bucket{_labels(labels)[:-1]},le="{bound}"}} {upto}')
+    return lines
 
 
 def _of_gpus(family: GpuFamily, gpus: Sequence[Gpu], kind: str) -> list[str]:

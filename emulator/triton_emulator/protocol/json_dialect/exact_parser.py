@@ -30,6 +30,7 @@ What this grammar has and JSON does not (all seen on 2.51):
 
 import math
 import re
+import sys
 from typing import Any, Final
 
 from .numbers import NumberTooBigError, decimal_numbers, whole_numbers
@@ -38,7 +39,7 @@ from .values import JSONParseError, Value, make_object, text_of
 MAX_DEPTH = 100_000
 """Containers within containers. The real server still answers at this depth and overflows its stack, which ends the
 process, soon after (at 110,000 on the machine where it was tried). A deeper document gets the error of a parser that
-was stopped."""
+was stopped. The iterative parser has no such limit."""
 
 EMPTY = "The document is empty."
 NOT_SINGULAR = "The document root must not be followed by other values."
@@ -105,12 +106,18 @@ _OBJECT: Final[dict[str, Value]] = {}
 """What `_read_value` returns for a container that is only opened; they are compared by identity."""
 
 
-def parse_exact(raw: bytes) -> Value:
-    """The document's value. Raises JSONParseError."""
+def parse_exact(raw: bytes, *, iterative: bool = False) -> Value:
+    """The document's value. Raises JSONParseError.
+
+    `iterative` is rapidjson with `kParseIterativeFlag`, which looks at a document's first byte before it reads a value.
+    """
     position = _end_of(_BYTE_ORDER_MARK, raw, 0)
     position = _end_of(_SPACE, raw, position)
     if raw[position : position + 1] in (b"", b"\0"):
         raise JSONParseError(EMPTY, position)
+    if iterative and raw[position : position + 1] in (b",", b":", b"]", b"}"):
+        raise JSONParseError(EMPTY, position)
+    deepest = sys.maxsize if iterative else MAX_DEPTH
 
     # `items` are those of the container that is being read, `name` is the member's whose value comes next (None in
     # an array); `outer` has both for the containers around it.
@@ -120,7 +127,7 @@ def parse_exact(raw: bytes) -> Value:
     while True:
         value, position = _read_value(raw, position)
         if value is _ARRAY or value is _OBJECT:
-            if len(outer) == MAX_DEPTH:
+            if len(outer) == deepest:
                 raise JSONParseError(TERMINATED, position - 1)
             outer.append((items, name))
             items, name = [], None

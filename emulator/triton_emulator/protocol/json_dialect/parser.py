@@ -29,19 +29,20 @@ _decode = json.JSONDecoder(
 ).raw_decode
 
 
-def parse(data: bytes | bytearray | memoryview) -> Value:
+def parse(data: bytes | bytearray | memoryview, *, iterative: bool = False) -> Value:
     """The value of a JSON document. Raises JSONParseError with rapidjson's message and byte offset.
 
     Objects are dicts in document order, `DuplicateKeys` where a name is repeated; whole numbers are ints while 64 bits
     hold them, else floats; strings carry bytes that are not UTF-8 as lone surrogates (`raw_bytes` gives them back).
+    `iterative` is the parser of newer versions, which has no recursion: its documents may nest deeper.
     """
     raw = data if isinstance(data, bytes) else bytes(data)
     try:
         text = raw.decode().lstrip(_SPACE)
         value, end = _decode(text)
     except (ValueError, RecursionError, NumberTooBigError):
-        return parse_exact(raw)
+        return parse_exact(raw, iterative=iterative)
     if (end != len(text) and text[end:].strip(_SPACE)) or (b"\\u" in raw and _LONE_SURROGATE.search(raw)):
-        return parse_exact(raw)
+        return parse_exact(raw, iterative=iterative)
     checked: Value = value
     return checked

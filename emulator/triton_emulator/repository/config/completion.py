@@ -1,8 +1,10 @@
 """What Triton fills into a configuration before a backend sees it (core 2.51 GetNormalizedModelConfig)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from triton_emulator.repository.config.platforms import complete_backend
+from triton_emulator.repository.config.raw_text import from_text
 from triton_emulator.repository.schema import Proto, enum_name
 
 #: microseconds; a sequence without `max_sequence_idle_microseconds` ends after this long
@@ -11,6 +13,8 @@ SEQUENCE_IDLE_DEFAULT_US = 1_000_000
 _PYTHON_BASED = frozenset({"vllm"})
 #: backends that get two CPU instances where the config gives no count
 _TWO_CPU_INSTANCES = frozenset({"tensorflow", "onnxruntime"})
+#: backends that prefer the CPU where the config declares no group, also beside a GPU
+_PREFER_CPU = frozenset({"openvino"})
 
 
 def complete(config: Proto, name: str, first_version: Path | None) -> None:
@@ -19,7 +23,7 @@ def complete(config: Proto, name: str, first_version: Path | None) -> None:
     `first_version` is the directory whose files tell the backend. Raises TritonError where the backend stays unknown.
     """
     if not config.name:
-        config.name = name
+        config.name = from_text(name)
     complete_backend(config, name, first_version)
     complete_policies(config)
 
@@ -35,25 +39,40 @@ def complete_policies(config: Proto) -> None:
 
 
 def complete_runtime(config: Proto) -> None:
-    """Name the runtime, in place, of a backend that is itself a model.py."""
-    if config.backend in _PYTHON_BASED:
+    """Name the runtime, in place, of a backend that is itself a model.py, where configs have that field."""
+    if config.backend in _PYTHON_BASED and "runtime" in config.DESCRIPTOR.fields_by_name:
         config.runtime = config.runtime or "model.py"
 
 
-def complete_instance_groups(config: Proto) -> None:
-    """Give every instance group a name, a kind and a count, in place; for a machine without a GPU."""
+def named_gpus(config: Proto) -> tuple[int, ...]:
+    """The ids of the GPUs that a config asks for, ascending; GPU 0 where it asks for GPUs without naming one."""
+    asking = [
+        group for group in config.instance_group if enum_name(group, "kind") in ("KIND_GPU", "KIND_AUTO")
+    ]
+    named = {number for group in asking for number in group.gpus if number >= 0}
+    unnamed = any(enum_name(group, "kind") == "KIND_GPU" for group in asking)
+    return tuple(sorted(named)) or ((0,) if unnamed else ())
+
+
+def complete_instance_groups(config: Proto, gpus: Sequence[int] = ()) -> None:
+    """Give every instance group a name, a kind, a count and its GPUs, in place; `gpus` are those of the machine."""
     if config.HasField("ensemble_scheduling"):
         return
     if not config.instance_group:
         # 2.51: a group that the config does not declare has the model's name, without a number
-        config.instance_group.add(name=config.name)
+        group = config.instance_group.add(name=config.name)
+        if config.backend in _PREFER_CPU:
+            group.kind = group.KIND_CPU
     for number, group in enumerate(config.instance_group):
         group.name = group.name or f"{config.name}_{number}"
         if enum_name(group, "kind") == "KIND_AUTO":
-            group.kind = group.KIND_CPU
+            all_there = bool(gpus) and set(group.gpus) <= set(gpus)
+            group.kind = group.KIND_GPU if all_there else group.KIND_CPU
         if group.count < 1:
             two = group.kind == group.KIND_CPU and config.backend in _TWO_CPU_INSTANCES
             group.count = 2 if two else 1
+        if group.kind == group.KIND_GPU and not group.gpus:
+            group.gpus.extend(gpus)
 
 
 def _complete_version_policy(config: Proto) -> None:

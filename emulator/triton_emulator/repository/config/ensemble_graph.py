@@ -1,8 +1,9 @@
 """An ensemble's steps, and the graph of its tensors: which tensor is made from which, and in which order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from triton_emulator.repository.config.raw_text import to_text
 from triton_emulator.repository.schema import Proto
 
 
@@ -35,14 +36,18 @@ def steps_of(config: Proto) -> tuple[Step, ...]:
     """The steps in the order of the config; none for a model that is no ensemble."""
     return tuple(
         Step(
-            step.model_name,
+            to_text(step.model_name),
             step.model_version,
-            step.model_namespace,
-            tuple(sorted(step.input_map.items())),
-            tuple(sorted(step.output_map.items())),
+            to_text(step.model_namespace),
+            _pairs(step.input_map),
+            _pairs(step.output_map),
         )
         for step in config.ensemble_scheduling.step
     )
+
+
+def _pairs(names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((to_text(name), to_text(ensemble_name)) for name, ensemble_name in sorted(names.items()))
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 from triton_emulator.cxx.protobuf_json import Pairs, parse
-from triton_emulator.repository.schema import Proto, fields_newer_than_2_51, new_config
+from triton_emulator.repository.schema import Proto, new_config
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _ENUM_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -22,15 +22,16 @@ _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def parse_json_config(text: str) -> Proto:
-    """A config given as JSON. Raises ValueError for a text that is no JSON, and for an unknown field or value."""
-    config = new_config()
+def parse_json_config(text: str, unknown: frozenset[str] = frozenset()) -> Proto:
+    """A config given as JSON. Raises ValueError for a text that is no JSON, and for an unknown field or value.
+
+    `unknown` are the fields that the emulated version does not have.
+    """
+    config = new_config(unknown)
     value = parse(text)
     if not isinstance(value, Pairs):
         raise ValueError(": Root element must be a message.")
     _fill(config, value)
-    for field in fields_newer_than_2_51(config):
-        raise ValueError(f"{field}: Cannot find field.")
     return config
 
 

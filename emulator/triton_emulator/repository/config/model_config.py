@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from triton_emulator.protocol.datatypes import BY_CONFIG_NAME
+from triton_emulator.repository.config.raw_text import as_shown, to_text
 from triton_emulator.repository.schema import Proto, enum_name
 
 
@@ -37,7 +38,7 @@ class ModelConfig:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     decoupled: bool
-    #: the `string_value` of each entry
+    #: the `string_value` of each entry, as backends get it
     parameters: dict[str, str]
     #: how many inputs are not optional
     required_inputs: int
@@ -51,14 +52,16 @@ class ModelConfig:
         outputs = tuple(_output(tensor, batching) for tensor in proto.output)
         return cls(
             proto=proto,
-            name=proto.name,
-            platform=proto.platform,
-            backend=proto.backend,
+            name=to_text(proto.name),
+            platform=to_text(proto.platform),
+            backend=to_text(proto.backend),
             max_batch_size=proto.max_batch_size,
             inputs=inputs,
             outputs=outputs,
             decoupled=proto.model_transaction_policy.decoupled,
-            parameters={key: value.string_value for key, value in sorted(proto.parameters.items())},
+            parameters={
+                as_shown(key): as_shown(value.string_value) for key, value in sorted(proto.parameters.items())
+            },
             required_inputs=sum(not spec.optional for spec in inputs),
             # 2.51: of two tensors with one name the first is the one that requests reach
             _inputs={spec.name: spec for spec in reversed(inputs)},
@@ -76,6 +79,19 @@ class ModelConfig:
         return self.platform == "ensemble"
 
 
+#: the kind of the control that gives a model the id of a request's sequence
+SEQUENCE_ID = "CONTROL_SEQUENCE_CORRID"
+
+
+def sequence_id_control(config: ModelConfig) -> tuple[str, str] | None:
+    """The name and the datatype of the input that gives a model sequence ids; None where it has none."""
+    for tensor in config.proto.sequence_batching.control_input:
+        for control in tensor.control:
+            if enum_name(control, "kind") == SEQUENCE_ID:
+                return to_text(tensor.name), BY_CONFIG_NAME[enum_name(control, "data_type")].name
+    return None
+
+
 def _datatype(tensor: Proto) -> str:
     row = BY_CONFIG_NAME.get(enum_name(tensor, "data_type"))
     return row.name if row else ""
@@ -91,7 +107,7 @@ def _reshape(tensor: Proto) -> tuple[int, ...] | None:
 
 def _input(tensor: Proto, batching: bool) -> TensorSpec:
     return TensorSpec(
-        name=tensor.name,
+        name=to_text(tensor.name),
         datatype=_datatype(tensor),
         dims=tuple(tensor.dims),
         shape=_shape(tensor, batching),
@@ -103,10 +119,10 @@ def _input(tensor: Proto, batching: bool) -> TensorSpec:
 
 def _output(tensor: Proto, batching: bool) -> TensorSpec:
     return TensorSpec(
-        name=tensor.name,
+        name=to_text(tensor.name),
         datatype=_datatype(tensor),
         dims=tuple(tensor.dims),
         shape=_shape(tensor, batching),
-        label_filename=tensor.label_filename,
+        label_filename=to_text(tensor.label_filename),
         reshape=_reshape(tensor),
     )

@@ -3,26 +3,27 @@
 from collections.abc import Iterable, Sequence
 
 from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.shapes import VARIABLE, triton_count
 from triton_emulator.repository.config.platforms import TENSORRT_PLAN
 from triton_emulator.repository.schema import Proto, enum_name
 
 
-def check_tensors(config: Proto) -> None:
+def check_tensors(config: Proto, rules: Personality) -> None:
     """Raises INVALID_ARG at the first fault of the inputs, the outputs, then the batch inputs and outputs."""
     try:
         for tensor in config.input:
-            _check_tensor(config, tensor, "input")
+            _check_tensor(config, tensor, "input", rules)
         for tensor in config.output:
-            _check_tensor(config, tensor, "output")
+            _check_tensor(config, tensor, "output", rules)
         _check_batch_inputs(config)
         _check_batch_outputs(config)
     except TritonError as error:
         raise TritonError(error.code, f"{error.message} for {config.name}") from None
 
 
-def _check_tensor(config: Proto, tensor: Proto, side: str) -> None:
-    _check_shape(config, tensor, f"model {side} ")
+def _check_tensor(config: Proto, tensor: Proto, side: str, rules: Personality) -> None:
+    _check_shape(config, tensor, f"model {side} ", rules)
     if (
         side == "input"
         and len(tensor.dims) != 3
@@ -32,19 +33,21 @@ def _check_tensor(config: Proto, tensor: Proto, side: str) -> None:
     tensorrt = config.platform == TENSORRT_PLAN
     if tensor.is_shape_tensor and not tensorrt:
         raise invalid_arg("shape tensors are only supported for TensorRT platform")
-    if tensor.is_non_linear_format_io:
+    if getattr(tensor, "is_non_linear_format_io", False):  # older versions do not have it
         if not tensorrt:
             raise invalid_arg("Non-linear IO format is only supported for the TensorRT platform")
         if len(tensor.dims) != 3:
             raise invalid_arg(f"Non-linear IO format {side} requires 3 dims")
 
 
-def _check_shape(config: Proto, tensor: Proto, prefix: str) -> None:
+def _check_shape(config: Proto, tensor: Proto, prefix: str, rules: Personality) -> None:
     if not tensor.name:
         raise invalid_arg(f"{prefix}must specify 'name'")
-    prefix += f"'{tensor.name}' "
+    if rules.tensors_named:
+        prefix += f"'{tensor.name}' "
     if enum_name(tensor, "data_type") == "TYPE_INVALID":
-        raise invalid_arg(f"{prefix}must specify 'data_type'")
+        # until 2.47 an input is called an output here
+        raise invalid_arg(f"{prefix if rules.tensors_named else 'model output '}must specify 'data_type'")
     if not tensor.dims:
         raise invalid_arg(f"{prefix}must specify 'dims'")
     reshape = tensor.reshape.shape if tensor.HasField("reshape") else None

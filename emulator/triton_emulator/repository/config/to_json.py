@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any
 
 from triton_emulator.protocol import json_dialect
-from triton_emulator.repository.schema import UNKNOWN_TO_2_51, Proto
+from triton_emulator.repository.config.raw_text import as_shown
+from triton_emulator.repository.schema import Proto
 
 #: 2.51: these 64-bit fields stay strings (core model_config_utils.cc ModelConfigToJson has no row for them)
 _STAY_STRINGS = frozenset(
@@ -47,10 +48,9 @@ def _message(message: Proto) -> dict[str, Any]:
 @cache
 def _fields(descriptor: Any) -> tuple[tuple[str, _Convert, bool], ...]:
     """(name, converter, whether it is printed only when set) of each field, in the order in which they are printed."""
-    known = [field for field in descriptor.fields if field.name not in UNKNOWN_TO_2_51]
     # the scalar of a oneof comes after everything else (as `zero_data` of an initial state), a message in its place
-    known.sort(key=lambda field: field.has_presence and field.message_type is None)
-    return tuple((field.name, _converter(field), field.has_presence) for field in known)
+    fields = sorted(descriptor.fields, key=lambda field: field.has_presence and field.message_type is None)
+    return tuple((field.name, _converter(field), field.has_presence) for field in fields)
 
 
 def _converter(field: Any) -> _Convert:
@@ -73,13 +73,15 @@ def _single(field: Any) -> _Convert:
         return lambda number: names.get(number, number)
     if field.cpp_type == field.CPPTYPE_FLOAT:
         return _float
+    if field.cpp_type == field.CPPTYPE_STRING:
+        return as_shown
     if field.full_name in _STAY_STRINGS:
         return str
     return lambda value: value
 
 
 def _key(key: object) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(key)
+    return as_shown(key) if isinstance(key, str) else str(key).lower()
 
 
 def _float(value: float) -> float | int | str:
@@ -89,4 +91,5 @@ def _float(value: float) -> float | int | str:
     text = f"{value:.6g}"
     if struct.unpack("<f", struct.pack("<f", float(text)))[0] != value:
         text = f"{value:.9g}"
-    return float(text) if set(text) & set(".e") else int(text)
+    read = json_dialect.parse(text.encode())
+    return read if isinstance(read, int | float) else value

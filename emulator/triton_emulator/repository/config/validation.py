@@ -3,7 +3,7 @@
 Every function takes the completed `inference.ModelConfig` message and raises TritonError at the first fault.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from triton_emulator.protocol.errors import internal, invalid_arg
 from triton_emulator.repository.config.ensemble_validation import check_ensemble
@@ -13,6 +13,7 @@ from triton_emulator.repository.config.platforms import (
     PLATFORM_BACKENDS,
     TENSORRT_PLAN,
 )
+from triton_emulator.repository.config.raw_text import to_text
 from triton_emulator.repository.config.sequence_validation import check_sequence_batching
 from triton_emulator.repository.schema import Proto, enum_name
 
@@ -44,15 +45,16 @@ def check_config(config: Proto) -> None:
 
 def check_name(config: Proto, directory_name: str) -> None:
     """The config's name is its directory's."""
-    if config.name != directory_name:
+    name = to_text(config.name)
+    if name != directory_name:
         raise invalid_arg(
-            f"unexpected directory name '{directory_name}' for model '{config.name}', "
+            f"unexpected directory name '{directory_name}' for model '{name}', "
             "directory name must equal model name"
         )
 
 
-def check_instance_groups(config: Proto, *, gpus_are_simulated: bool) -> None:
-    """Check the groups of a completed config. KIND_GPU is refused as on a machine without GPUs, unless simulated."""
+def check_instance_groups(config: Proto, gpus: Sequence[int] = ()) -> None:
+    """Check the groups of a completed config; `gpus` are those of the machine, none by default."""
     if config.HasField("ensemble_scheduling"):
         return
     for group in config.instance_group:
@@ -62,20 +64,21 @@ def check_instance_groups(config: Proto, *, gpus_are_simulated: bool) -> None:
             if group.gpus:
                 raise invalid_arg(f"{where} has kind {kind} but specifies one or more GPUs")
         elif kind == "KIND_GPU":
-            if not gpus_are_simulated:
-                raise _no_gpu(where, list(group.gpus))
+            _check_gpus(group, where, gpus)
         else:
             raise internal(f"{where} has unexpected kind KIND_AUTO")
         _check_profiles(config, group, where)
 
 
-def _no_gpu(where: str, gpus: list[int]) -> Exception:
-    if not gpus:
-        return invalid_arg(f"{where} has kind KIND_GPU but no GPUs are available")
-    return invalid_arg(
-        f"{where} specifies invalid or unsupported gpu id {gpus[0]}. GPUs with at least the minimum required CUDA "
-        "compute compatibility of 6.000000 are: "
-    )
+def _check_gpus(group: Proto, where: str, gpus: Sequence[int]) -> None:
+    if not group.gpus:
+        raise invalid_arg(f"{where} has kind KIND_GPU but no GPUs are available")
+    for number in group.gpus:
+        if number not in gpus:
+            raise invalid_arg(
+                f"{where} specifies invalid or unsupported gpu id {number}. GPUs with at least the minimum required "
+                f"CUDA compute compatibility of 6.000000 are: {', '.join(map(str, gpus))}"
+            )
 
 
 def _check_profiles(config: Proto, group: Proto, where: str) -> None:
