@@ -9,6 +9,10 @@ from typing import Self
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
+SERVER = str(CERTIFICATES / "server.pem")
+# Certificates that are their own authority: for internal.example, and for localhost until 2020.
+MISNAMED = str(CERTIFICATES / "misnamed.pem")
+EXPIRED = str(CERTIFICATES / "expired.pem")
 # A certificate and its key in one file, and the two in separate files.
 CLIENT = str(CERTIFICATES / "client.pem")
 CLIENT_ALONE = str(CERTIFICATES / "client_alone.pem")
@@ -61,9 +65,9 @@ class TlsGateway(Relay):
     scheme = "https"
     name = "localhost"
 
-    def __init__(self, address: str, *, ask_client: bool = False) -> None:
+    def __init__(self, address: str, *, ask_client: bool = False, certificate: str = SERVER) -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=AUTHORITY)
-        tls.load_cert_chain(CERTIFICATES / "server.pem")
+        tls.load_cert_chain(certificate)
         if ask_client:
             tls.verify_mode = ssl.CERT_REQUIRED
         super().__init__(address, tls)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -182,6 +183,38 @@ def test_a_body_that_does_not_end_is_a_bad_gateway() -> None:
     endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"3e9\r\n" + bytes(1001) + b"\r\n"
     with served([fits, endless]) as server:
         asyncio.run(main())
+
+
+def test_a_body_whose_length_is_too_long_is_refused_before_it_comes() -> None:
+    async def main() -> None:
+        pool = Pool(longest=1000)
+        try:
+            with pytest.raises(errors.BadGatewayError, match="too long"):
+                await pool.send(get(server.url))
+        finally:
+            await pool.close()
+
+    # The server waits for a second request, and closes when the connection is.
+    with served([b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", b""]) as server:
+        asyncio.run(main())
+
+
+def test_a_body_in_chunks_of_one_byte_takes_no_more_memory_than_its_size() -> None:
+    size = 100_000
+    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * size + b"0\r\n\r\n"
+
+    async def main() -> int:
+        pool = Pool()
+        try:
+            tracemalloc.start()
+            assert (await pool.send(get(server.url))).body == b"x" * size
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            await pool.close()
+
+    with served([chunks]) as server:
+        assert asyncio.run(main()) < 20 * size
 
 
 @pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x\n": "a"}, {"x": "\0"}], ids=repr)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapter.tests.driving import Sdk, ask, ends_of, failure, read_report, text_of
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter import errors
-from triton_adapter.generation.tools import FORMATS, ToolCall, ToolParser, joined
+from triton_adapter.generation.tools import FORMATS, ToolParser, joined
 from triton_adapter.generation.tools.formats import HEAD_LIMIT
 from triton_adapter.generation.tools.states import TRANSITIONS, Event, State
 
@@ -67,9 +67,7 @@ CALLS = {
 def parsed(form: str, parts: list[str], *, single: bool = False) -> tuple[str, list[tuple[str, str]]]:
     parser = ToolParser(FORMATS[form], {"weather", "time"}, single=single)
     found = [parser.feed(part) for part in parts] + [parser.end()]
-    calls: list[ToolCall] = []
-    for _, new in found:
-        joined(calls, new)
+    calls = joined([part for _, new in found for part in new])
     return "".join(text for text, _ in found), [(call.name, call.arguments) for call in calls]
 
 

@@ -64,13 +64,20 @@ def answer(
         call.dropped.clear()
         return (yield from attempt(target, read(body), call))
     except AdapterError as error:
-        raise labelled(error, call.request_id, target.api_base.server)  # noqa: B904 - the same error
+        raise labelled(error, call.request_id, target)  # noqa: B904 - the same error
 
 
-def labelled(error: AdapterError, request_id: str | None, upstream: str | None) -> AdapterError:
-    """Return the error with the id and the server of the call that it belongs to."""
+def labelled(error: AdapterError, request_id: str | None, target: Target) -> AdapterError:
+    """Return the error with the id and the server of the call that it belongs to, and without the server's secrets.
+
+    A gateway in front of Triton may quote the key that it refuses. That key is not the caller's.
+    """
     error.request_id = error.request_id or request_id
-    error.upstream = upstream
+    error.upstream = target.api_base.server
+    for secret in target.secrets:
+        if secret in error.message:
+            error.message = error.message.replace(secret, "***")
+            error.args = (error.message,)
     return error
 
 

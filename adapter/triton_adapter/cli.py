@@ -7,9 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from triton_adapter.proxy.config.reader import read_file
-from triton_adapter.proxy.config.values import Config, ConfigError
-from triton_adapter.proxy.keys.auth import check_master_key
+from triton_adapter.extras import MissingExtra, needing
+
+try:
+    with needing("proxy", "triton-proxy", "fastapi"):
+        from triton_adapter.proxy.config.reader import read_file
+        from triton_adapter.proxy.config.values import Config, ConfigError
+        from triton_adapter.proxy.keys.auth import check_master_key
+except MissingExtra as error:
+    sys.exit(str(error))
 
 ALLOW_WEAK = ("TRITON_PROXY_ALLOW_WEAK_MASTER_KEY", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - what LiteLLM listens on

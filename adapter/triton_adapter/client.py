@@ -36,7 +36,7 @@ class Chunks:
         try:
             return next(self._chunks)
         except AdapterError as error:
-            raise labelled(error, self._flow.request_id, self._flow.upstream)  # noqa: B904 - the same error
+            raise labelled(error, self._flow.request_id, self._flow.target)  # noqa: B904 - the same error
 
     def close(self) -> None:
         """Close the upstream connections. Idempotent; another thread that waits for a chunk gets an AdapterError."""
@@ -62,7 +62,7 @@ class AsyncChunks:
         try:
             return await anext(self._batches)
         except AdapterError as error:
-            raise labelled(error, self._flow.request_id, self._flow.upstream)  # noqa: B904 - the same error
+            raise labelled(error, self._flow.request_id, self._flow.target)  # noqa: B904 - the same error
 
     def usage(self) -> Json:
         """Return the usage object of what has been answered so far."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 from triton_adapter.errors import (
     AdapterError,
@@ -31,6 +32,9 @@ _MISMATCH = re.compile(
 _NAME = re.compile(r"[^\x00-\x20/\\?#%\"'<>\x7f]+")
 _DECOUPLED = re.compile(r"decoupled transaction policy|exactly 1 response")
 LONGEST_WAIT = 60.0
+SHORTEST_SECRET = 8
+# Names of headers and of query parameters that hold a credential.
+_SECRET = re.compile(r"auth|key|token|secret|passw|cookie|credential", re.IGNORECASE)
 _OURS = {name.lower(): name for name in ("Authorization", "Content-Type", "Host", "User-Agent")}
 
 
@@ -91,6 +95,17 @@ class Target:
     def version(self) -> str | None:
         """The model version that is asked for, if one is."""
         return self.settings.model_version or self.api_base.version
+
+    @property
+    def secrets(self) -> list[str]:
+        """The credentials that requests carry, the longest first: no error may show them."""
+        named = [*self.headers.items(), *parse_qsl(self.api_base.query.lstrip("?"))]
+        texts = [text for name, text in named if _SECRET.search(name)]
+        # `Bearer KEY` is quoted with and without its first word. A short text is a word of other sentences too.
+        found = {
+            part for text in texts for part in (text, text.partition(" ")[2]) if len(part) >= SHORTEST_SECRET
+        }
+        return sorted(found, key=len, reverse=True)
 
     def url(self, operation: str) -> str:
         """Return the URL of an operation of the model: infer, generate or generate_stream."""

@@ -19,6 +19,13 @@ class Tls:
     key: str | None = None
 
 
+# OpenSSL's reasons to refuse a certificate that another authority would not mend.
+_FIXES = {
+    9: "it is not valid yet; is the clock of this machine right?",
+    10: "it must be renewed",
+    62: "the name in api_base must be one of the certificate's",
+    64: "the address in api_base must be one of the certificate's",
+}
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 # Contexts by their settings, each with the state of its files when it was made.
 _made: dict[Tls | None, tuple[_Stamp, ssl.SSLContext]] = {}
@@ -92,10 +99,11 @@ def refusal(error: BaseException | None, *, secure: bool, shown: bool, agreed: b
     if not secure:
         return None
     if isinstance(error, ssl.SSLCertVerificationError):
+        # Python adds the name that was asked for, which is an address.
+        why = error.verify_message.partition(", certificate is not valid for ")[0].rstrip(".")
+        fix = _FIXES.get(error.verify_code, "set ssl_verify to the file of its authority")
         return APIConnectionError(
-            f"Triton's certificate is not trusted ({error.verify_message.rstrip('.')}): set ssl_verify to the file "
-            "of its authority",
-            code="upstream_certificate",
+            f"Triton's certificate is not trusted ({why}): {fix}", code="upstream_certificate"
         )
     hint = "" if shown else "; if the server requires a client certificate, set ssl_certificate"
     if isinstance(error, ssl.SSLError) and error.reason:

@@ -10,7 +10,12 @@ BYTES_PER_TOKEN = 4
 
 def estimate(text: str) -> int:
     """Return a rough count: one token for every four bytes of UTF-8, at least one for any text."""
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+    return estimate_size(len(text.encode("utf-8", "replace")))
+
+
+def estimate_size(size: int) -> int:
+    """Return the rough count of a text of so many bytes of UTF-8."""
+    return -(-size // BYTES_PER_TOKEN)
 
 
 @lru_cache(maxsize=32)

@@ -131,7 +131,9 @@ def test_a_file_that_is_no_key_store_is_reported(
     else:
         keys.write_bytes(held)
     assert main(["--config", str(config), "--host", "127.0.0.1", "--port", "0"]) == 1
-    assert capsys.readouterr().err.startswith(f"triton-proxy: {keys}: the key store cannot be used; see ")
+    assert capsys.readouterr().err.startswith(
+        f"triton-proxy: {keys}: the key store cannot be used: the file "
+    )
 
 
 def test_it_serves_and_keeps_its_key_store_next_to_the_config(config: Path) -> None:

@@ -1,11 +1,14 @@
 """Many wrong requests to one proxy: its answers and its log hold no key, address, prompt or traceback."""
 
+import base64
+import hashlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +16,25 @@ import httpx
 
 from adapter.tests.conftest import MODELS
 from adapter.tests.proxy.serving import HELLO, MASTER, error_of
-from adapter.tests.upstream import Upstream, chunked, event, http
+from adapter.tests.upstream import Answer, Upstream, chunked, event, http
 from triton_emulator.emulator import Emulator
 
 PROMPT = "a prompt that nobody else should read"
 UPSTREAM_KEY = "sk-upstream-5Tg8Uj2Km4Np"
 WRONG_KEY = "sk-wrong-3Ed6Rf9Tg1Hy"
+VIRTUAL_KEY = "sk-virtual-8Wn4Bq6Xc2Zd"
+TOKEN = "tk-query-7Lp5Ok3Ij9Uh"
+HEADER = "tk-header-2Qa8Ws6Ed4Rf"
+PROXY_PASSWORD = "pw-forward-6Yh3Nj8Mk1Lo"
 CONFIG = """\
 model_list:
 - model_name: flat
   litellm_params: {{model: triton/flat, api_base: "{emulator}", api_key: {key}}}
 - model_name: m
-  litellm_params: {{model: triton/m, api_base: "{upstream}", api_key: {key}, timeout: 5}}
+  litellm_params: {{model: triton/m, api_base: "{upstream}?token={token}", api_key: {key}, timeout: 5,
+    extra_headers: {{X-Auth: {header}}}}}
+- model_name: far
+  litellm_params: {{model: triton/m, api_base: "http://triton.invalid:8000"}}
 - model_name: gone
   litellm_params: {{model: triton/m, api_base: "http://127.0.0.1:9", api_key: {key}}}
 general_settings: {{master_key: {master}}}
@@ -66,6 +76,12 @@ ANSWERS = (
     [http(b'{"outputs":[{"name":"10.1.2.3"}]}')],
     [b"10.1.2.3\r\n\r\n"],
     chunked(event(text_output="a"), b"data: <10.1.2.3>\n\n"),
+    # Gateways quote the credentials that they refuse.
+    [http(f'{{"error":"Incorrect API key: {UPSTREAM_KEY}"}}'.encode(), status="401 Unauthorized")],
+    [http(f'{{"error":"{HEADER} and {TOKEN} may not do this"}}'.encode(), status="403 Forbidden")],
+    [http(f'{{"error":"Authorization: Bearer {UPSTREAM_KEY}"}}'.encode())],
+    chunked(event(error=f"no more for {UPSTREAM_KEY}")),
+    chunked(event(text_output="a"), event(error=f"no more for {UPSTREAM_KEY}")),
 )
 
 
@@ -73,7 +89,14 @@ def test_nothing_leaks(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     with Emulator(MODELS) as emulator, Upstream() as upstream:
         path.write_text(
-            CONFIG.format(emulator=emulator.url, upstream=upstream.url, key=UPSTREAM_KEY, master=MASTER)
+            CONFIG.format(
+                emulator=emulator.url,
+                upstream=upstream.url,
+                key=UPSTREAM_KEY,
+                master=MASTER,
+                token=TOKEN,
+                header=HEADER,
+            )
         )
         process = subprocess.Popen(
             [
@@ -88,7 +111,13 @@ def test_nothing_leaks(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # Python's own debug mode logs what runs for long; no proxy is there.
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONASYNCIODEBUG": "1",
+                "HTTP_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:9",
+            },
         )
         try:
             assert process.stdout is not None
@@ -101,8 +130,12 @@ def test_nothing_leaks(tmp_path: Path) -> None:
         addresses = (emulator.url.rpartition(":")[2], upstream.url.rpartition(":")[2])
     assert log.count(" 400 chat/completions") > len(BODIES) / 2
     said = "\n".join([log, *answers])
-    for hidden in (MASTER, UPSTREAM_KEY, WRONG_KEY, "Traceback", 'File "', "10.1.2.3", "127.0.0.1:9"):
+    secrets = (MASTER, UPSTREAM_KEY, WRONG_KEY, TOKEN, HEADER, PROXY_PASSWORD)
+    for hidden in (*secrets, "Traceback", 'File "', "10.1.2.3", "127.0.0.1:9"):
         assert hidden not in said, hidden
+    for secret in (*secrets, VIRTUAL_KEY):
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        assert not any(text in log for text in (secret, digest, base64.b64encode(secret.encode()).decode()))
     for address in addresses:
         assert f":{address}" not in said
     assert PROMPT not in log
@@ -126,13 +159,16 @@ def asked_everything(port: int, upstream: Upstream) -> list[str]:
                 if reply.status_code != 200:
                     status, _, _ = error_of(reply)
                     assert status < 500 or status == 503
-        for segments in ANSWERS:
-            upstream.answer(*segments)
-            ask("/v1/chat/completions", {"model": "m", "messages": HELLO, "stream": True})
+        for segments, stream in product(ANSWERS, (True, False)):
+            upstream.answers.clear()
+            upstream.answers.extend([Answer(segments)] * 4)  # some are asked again
+            ask("/v1/chat/completions", {"model": "m", "messages": HELLO, "stream": stream})
+        ask("/v1/chat/completions", {"model": "far", "messages": HELLO})
         for body in KEYS:
             for route in ("generate", "update", "delete", "block", "unblock", "regenerate"):
                 ask(f"/key/{route}", body)
-        made = client.post("/key/generate", json={}, headers={"Authorization": f"Bearer {MASTER}"}).json()
+        admin = {"Authorization": f"Bearer {MASTER}"}
+        made = client.post("/key/generate", json={"key": VIRTUAL_KEY}, headers=admin).json()
         ask("/v1/chat/completions", {"model": "flat", "messages": HELLO}, made["key"])
         for path in (
             "/health",
@@ -141,6 +177,9 @@ def asked_everything(port: int, upstream: Upstream) -> list[str]:
             "/metrics",
             "/key/list",
             "/key/info?key=" + WRONG_KEY,
+            "/key/info?key=" + VIRTUAL_KEY,
+            "/v1/models?api_key=" + VIRTUAL_KEY,
+            "/v1/models/nobody?key=" + VIRTUAL_KEY,
         ):
             for key in (MASTER, WRONG_KEY):
                 ask(path, b"", key, "GET")

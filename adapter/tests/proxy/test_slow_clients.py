@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,11 +16,29 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-request-id: mine\r\n
 BEARER = b"Authorization: Bearer " + MASTER.encode() + b"\r\n"
 
 
+@contextmanager
+def hasty(upstream: Upstream, limit: str, seconds: float) -> Iterator[ProxyServer]:
+    """A proxy with one short time limit, whose upstream is a model that streams."""
+    with serve(entry("m", upstream.url), general_settings={"master_key": MASTER, limit: seconds}) as server:
+        yield server
+
+
 @pytest.fixture
-def hasty(upstream: Upstream) -> Iterator[ProxyServer]:
-    """A proxy with short time limits, whose upstream is a model that streams."""
-    short = {"client_header_timeout": 0.4, "client_body_timeout": 0.4, "send_timeout": 0.4}
-    with serve(entry("m", upstream.url), general_settings={"master_key": MASTER, **short}) as server:
+def hasty_for_heads(upstream: Upstream) -> Iterator[ProxyServer]:
+    """Not so hasty that a test on a busy machine could be late itself."""
+    with hasty(upstream, "client_header_timeout", 3) as server:
+        yield server
+
+
+@pytest.fixture
+def hasty_for_bodies(upstream: Upstream) -> Iterator[ProxyServer]:
+    with hasty(upstream, "client_body_timeout", 0.4) as server:
+        yield server
+
+
+@pytest.fixture
+def hasty_for_answers(upstream: Upstream) -> Iterator[ProxyServer]:
+    with hasty(upstream, "send_timeout", 0.4) as server:
         yield server
 
 
@@ -50,19 +69,19 @@ def told(reply: bytes) -> tuple[bytes, object]:
     return head.partition(b"\r\n")[0], json.loads(body)["error"]["code"]
 
 
-def test_a_connection_that_asks_nothing_is_closed_without_a_word(hasty: ProxyServer) -> None:
-    with connect(hasty) as connection:
+def test_a_connection_that_asks_nothing_is_closed_without_a_word(hasty_for_heads: ProxyServer) -> None:
+    with connect(hasty_for_heads) as connection:
         assert until_closed(connection) == b""
 
 
-def test_a_head_that_does_not_end_is_408(hasty: ProxyServer) -> None:
-    with connect(hasty) as connection:
+def test_a_head_that_does_not_end_is_408(hasty_for_heads: ProxyServer) -> None:
+    with connect(hasty_for_heads) as connection:
         connection.sendall(HEAD)
         assert told(until_closed(connection)) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
 
 
-def test_a_head_of_a_second_request_that_does_not_end_is_408(hasty: ProxyServer) -> None:
-    with connect(hasty) as connection:
+def test_a_head_of_a_second_request_that_does_not_end_is_408(hasty_for_heads: ProxyServer) -> None:
+    with connect(hasty_for_heads) as connection:
         connection.sendall(b"GET /health/liveliness HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"alive" in connection.recv(4096)
         connection.sendall(HEAD)
@@ -99,17 +118,17 @@ def test_headers_that_are_too_large_are_431(patient: ProxyServer) -> None:
         pytest.param(b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", id="its last chunk does not come"),
     ],
 )
-def test_a_body_that_does_not_come_is_408(hasty: ProxyServer, sent: bytes) -> None:
-    with connect(hasty) as connection:
+def test_a_body_that_does_not_come_is_408(hasty_for_bodies: ProxyServer, sent: bytes) -> None:
+    with connect(hasty_for_bodies) as connection:
         connection.sendall(HEAD + BEARER + sent)
         reply = until_closed(connection)
     assert told(reply) == (b"HTTP/1.1 408 Request Timeout", "request_timeout")
     assert b"\r\nx-request-id: mine\r\n" in reply
-    assert 'route="chat/completions",model="",status="408"} 1' in get(hasty, "/metrics").text
+    assert 'route="chat/completions",model="",status="408"} 1' in get(hasty_for_bodies, "/metrics").text
 
 
-def test_the_body_of_a_control_route_is_waited_for_no_longer(hasty: ProxyServer) -> None:
-    with connect(hasty) as connection:
+def test_the_body_of_a_control_route_is_waited_for_no_longer(hasty_for_bodies: ProxyServer) -> None:
+    with connect(hasty_for_bodies) as connection:
         connection.sendall(
             b"POST /key/generate HTTP/1.1\r\nHost: x\r\n" + BEARER + b"Content-Length: 9\r\n\r\n{"
         )
@@ -117,11 +136,11 @@ def test_the_body_of_a_control_route_is_waited_for_no_longer(hasty: ProxyServer)
 
 
 def test_a_client_that_does_not_read_its_stream_is_disconnected(
-    hasty: ProxyServer, upstream: Upstream
+    hasty_for_answers: ProxyServer, upstream: Upstream
 ) -> None:
     upstream.answer(*chunked(*[event(text_output="x" * 65536)] * 400), then="hang")
     body = json.dumps({"model": "m", "messages": HELLO, "stream": True}).encode()
-    with connect(hasty) as connection:
+    with connect(hasty_for_answers) as connection:
         connection.sendall(HEAD + BEARER + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert upstream.left.wait(60)
 

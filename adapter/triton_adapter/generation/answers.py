@@ -9,20 +9,24 @@ piece's texts to the choices of that lane. A `ChoiceState` passes a text through
 Each stage may hold text back until it is sure of it: text that might be the beginning of the echo, of a stop sequence
 or of a tool call is shown later, or at the end. Log probabilities wait until the text of their tokens is shown.
 Whole replies go through the same code as streams, so the two cannot differ.
+
+The time for a piece does not depend on how much has come before it, and a stream keeps nothing of what it has passed on
+but numbers, unless a tokenizer has to count its tokens at the end.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from triton_adapter.errors import BadGatewayError
+from triton_adapter.generation.growing import GrowingText
 from triton_adapter.generation.pieces import Piece
 from triton_adapter.generation.stopping import StopCutter
 from triton_adapter.generation.tools import CallPart, ToolCall, ToolParser, joined
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import Binding
-from triton_adapter.tokens import count, split
+from triton_adapter.tokens import count, estimate_size, split
 
 
 @dataclass(slots=True)
@@ -40,15 +44,34 @@ class Increment:
     finish_reason: str | None = None
 
 
+@dataclass(slots=True)
+class Counts:
+    """The numbers of tokens that a model tells with its responses, whichever way it counts."""
+
+    number: int = 0
+    total: int = 0
+    last: int = 0
+    growing: bool = True
+
+    def add(self, count: int) -> None:
+        """Take the number of one response."""
+        self.growing = self.growing and (self.number == 0 or count > self.last)
+        self.number += 1
+        self.total += count
+        self.last = count
+
+
 class ChoiceState:
     """One choice while it grows: the text and tool calls so far, and what the stages hold back."""
 
     __slots__ = (
         "_echo",
-        "_length",
+        "_echoed",
+        "_offset",
+        "_parts",
         "_tokenizer",
         "_waiting",
-        "calls",
+        "arguments",
         "counts",
         "cutter",
         "done",
@@ -56,7 +79,6 @@ class ChoiceState:
         "index",
         "logprobs",
         "parser",
-        "prefix",
         "reason",
         "text",
         "tokens",
@@ -71,14 +93,16 @@ class ChoiceState:
         tokenizer: str | None,
     ) -> None:
         self.index = index
-        self.text = ""
-        self.prefix = ""
-        self.calls: list[ToolCall] = []
-        self.counts: list[int] = []
+        # A stream passes everything on. Its text is needed again only to count its tokens with a tokenizer.
+        counted = bool(tokenizer) or not request.stream
+        self.text = GrowingText(kept=counted)
+        self.arguments = GrowingText(kept=counted)  # of all tool calls, one after the other
+        self._parts: list[CallPart] | None = None if request.stream else []
+        self.counts = Counts()
         # The tokens whose text is shown, those whose text is not shown yet, and where the next one begins.
-        self.logprobs: list[Any] = []
-        self._waiting: list[Any] = []
-        self._length = 0
+        self.logprobs: list[Any] | None = None if request.stream else []
+        self._waiting: deque[Any] = deque()
+        self._offset = 0
         self._tokenizer = tokenizer
         self.finish: str | None = None
         # Set when the choice ends: OpenAI's finish reason; the number of tokens, and whether it is an estimate.
@@ -87,12 +111,24 @@ class ChoiceState:
         self.done = False
         self.cutter = StopCutter(request.stop) if request.stop else None
         self.parser = parser
+        # The prompt that the text may begin with, and how many of its characters have come.
         self._echo = echo
+        self._echoed = 0
+
+    @property
+    def called(self) -> bool:
+        """Whether a tool call has begun."""
+        return self.parser is not None and self.parser.calls > 0
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The tool calls so far. A stream has passed them on, and keeps none."""
+        return joined(self._parts or [])
 
     def feed(self, text: str, tokens: list[Any] | None = None) -> Increment:
         """Take text from the model, and its tokens if the model tells them; return what may be shown now."""
         if self._echo is not None:
-            text = self._without_echo(text)
+            text = self._without_echo(text, self._echo)
         if tokens:
             self._waiting += tokens if tokens[0][0] else _named(text, tokens, self._tokenizer)
         if self.cutter is not None:
@@ -103,45 +139,51 @@ class ChoiceState:
 
     def end(self) -> Increment:
         """Return the text that was held back; the model gives no more."""
-        held, self._echo = self.prefix, None
+        held, self._echo = (self._echo or "")[: self._echoed], None
         if self.cutter is not None:
             held = self.cutter.feed(held) + self.cutter.end()
         increment = self._parsed(held)
         if self.parser is not None:
             text, calls = self.parser.end()
+            self._keep(text, calls)
             increment = Increment(self.index, increment.text + text, [*increment.calls, *calls])
-            self.text += text
-            joined(self.calls, calls)
         self.done = True
         return self._with_tokens(increment, every=self.cutter is None or not self.cutter.hit)
 
     def _with_tokens(self, increment: Increment, *, every: bool = False) -> Increment:
         """Add the tokens whose text has been shown. Text that a stop sequence cuts off shows no tokens."""
-        increment.offset = self._length
-        while self._waiting and (every or not self._waiting[0][0] or self._length < len(self.text)):
-            token = self._waiting.pop(0)
-            self._length += len(token[0])
+        increment.offset = self._offset
+        waiting = self._waiting
+        while waiting and (every or not waiting[0][0] or self._offset < self.text.length):
+            token = waiting.popleft()
+            self._offset += len(token[0])
             increment.logprobs.append(token)
-        self.logprobs += increment.logprobs
+        if self.logprobs is not None:
+            self.logprobs += increment.logprobs
         return increment
 
     def _parsed(self, text: str) -> Increment:
-        if self.parser is None:
-            self.text += text
-            return Increment(self.index, text)
-        text, calls = self.parser.feed(text)
-        self.text += text
-        joined(self.calls, calls)
+        calls: list[CallPart] = []
+        if self.parser is not None:
+            text, calls = self.parser.feed(text)
+        self._keep(text, calls)
         return Increment(self.index, text, calls)
 
-    def _without_echo(self, text: str) -> str:
-        echo = self._echo or ""
-        seen = self.prefix + text
-        if len(seen) < len(echo) and echo.startswith(seen):
-            self.prefix = seen
+    def _keep(self, text: str, calls: list[CallPart]) -> None:
+        self.text.add(text)
+        for part in calls:
+            self.arguments.add(part.arguments)
+        if self._parts is not None:
+            self._parts += calls
+
+    def _without_echo(self, text: str, echo: str) -> str:
+        """Return the text after the prompt that it repeats, empty while that has not come whole."""
+        came, self._echoed = self._echoed, self._echoed + len(text)
+        if self._echoed < len(echo) and echo.startswith(text, came):
             return ""
-        self.prefix, self._echo = "", None
-        return seen.removeprefix(echo)
+        self._echo, self._echoed = None, 0
+        rest = len(echo) - came
+        return text[rest:] if text.startswith(echo[came:]) else echo[:came] + text
 
 
 @dataclass(slots=True)
@@ -156,6 +198,7 @@ class Lane:
     prompt: str
     again: bool = False
     prompt_tokens: int | None = None
+    choices: dict[int, ChoiceState] = field(default_factory=dict)
 
 
 class Answer:
@@ -191,7 +234,7 @@ class Answer:
             if choice is None:
                 choice = self._open(index, lane)
             if piece.counts is not None:
-                choice.counts.append(piece.counts[min(at, len(piece.counts) - 1)])
+                choice.counts.add(piece.counts[min(at, len(piece.counts) - 1)])
             if choice.done:
                 continue
             if piece.finish:
@@ -201,7 +244,7 @@ class Answer:
 
     def end(self, lane: Lane) -> Iterator[Increment]:
         """End the choices of a lane. BadGatewayError if there are too few of them, or one is not finished."""
-        mine = [self.choices[index] for index in sorted(self.choices) if self._lane(index) is lane]
+        mine = [lane.choices[index] for index in sorted(lane.choices)]
         if not mine:
             raise BadGatewayError("the model ended without an answer")
         if len(mine) < lane.expected:
@@ -225,7 +268,7 @@ class Answer:
 
         A tool call that was cut off has the reason for that, as at OpenAI, because its arguments are not valid JSON.
         """
-        if choice.calls and not (choice.parser and choice.parser.cut):
+        if choice.called and not (choice.parser and choice.parser.cut):
             return "tool_calls"
         if choice.finish is not None:
             return choice.finish
@@ -262,25 +305,20 @@ class Answer:
 
     def _completion_tokens(self, choice: ChoiceState) -> tuple[int, bool]:
         counts = choice.counts
-        if counts:
-            if len(counts) == 1:
-                return counts[0], False
-            growing = all(before < after for before, after in pairwise(counts))
-            deltas = self.binding.profile.counts_are_deltas or not growing
-            return (sum(counts) if deltas else counts[-1]), False
-        text = choice.text + "".join(call.arguments for call in choice.calls)
-        return count(text, self.binding.settings.tokenizer)
-
-    def _lane(self, index: int) -> Lane:
-        if len(self.lanes) == 1:
-            return self.lanes[0]
-        return next(lane for lane in reversed(self.lanes) if lane.first <= index)
+        if counts.number:
+            deltas = counts.number > 1 and (self.binding.profile.counts_are_deltas or not counts.growing)
+            return (counts.total if deltas else counts.last), False
+        tokenizer = self.binding.settings.tokenizer
+        if tokenizer:
+            return count(f"{choice.text}{choice.arguments}", tokenizer)
+        return estimate_size(choice.text.size + choice.arguments.size), True
 
     def _open(self, index: int, lane: Lane) -> ChoiceState:
         echo = lane.prompt if self.binding.strip_prompt else None
         parser = self._make_parser() if self._make_parser else None
         tokenizer = self.binding.settings.tokenizer
-        choice = self.choices[index] = ChoiceState(index, self._request, parser, echo, tokenizer)
+        choice = ChoiceState(index, self._request, parser, echo, tokenizer)
+        self.choices[index] = lane.choices[index] = choice
         return choice
 
 

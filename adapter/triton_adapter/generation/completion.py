@@ -79,7 +79,7 @@ def _attempt(form: Form, target: Target, request: Generation, call: Call) -> Ste
         identifier = form.prefix + identifier
     head = {"id": identifier, "object": "", "created": int(time.time()), "model": call.model or target.model}
     answer = Answer(binding, request, lanes, shared.max_tokens, make_parser)
-    flow = Flow(form, answer, request, head, prompts, call.request_id, target.api_base.server)
+    flow = Flow(form, answer, request, head, prompts, target, call.request_id)
     if streaming:
         opened = yield from _send(target, wires[0], call)
         flow.opened = [opened.source]

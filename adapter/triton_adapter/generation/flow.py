@@ -14,6 +14,7 @@ from triton_adapter.generation import replies
 from triton_adapter.generation.answers import Answer, Increment, Lane
 from triton_adapter.generation.pieces import Piece, from_event
 from triton_adapter.openai.requests import Generation
+from triton_adapter.target import Target
 from triton_adapter.triton.sse import EventReader
 
 Json = dict[str, Any]
@@ -49,8 +50,8 @@ class Flow:
     request: Generation
     head: Json
     prompts: list[str]
+    target: Target
     request_id: str | None = None
-    upstream: str | None = None
     openings: list[Any] = field(default_factory=list)
     whole: list[list[Piece]] = field(default_factory=list)
     # Streams that are open already; closing the answer unread must close them.

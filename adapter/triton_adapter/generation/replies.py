@@ -13,7 +13,7 @@ def chat_reply(head: Json, answer: Answer, *, logprobs: bool, top: int) -> Json:
         {
             "index": choice.index,
             "message": _message(choice),
-            "logprobs": chat_logprobs(choice.logprobs, top) if logprobs else None,
+            "logprobs": chat_logprobs(choice.logprobs or [], top) if logprobs else None,
             "finish_reason": choice.reason,
         }
         for choice in _in_order(answer)
@@ -58,8 +58,8 @@ def text_reply(head: Json, answer: Answer, echoes: dict[int, str], *, logprobs: 
     choices = [
         {
             "index": choice.index,
-            "text": echoes.get(choice.index, "") + choice.text,
-            "logprobs": text_logprobs(choice.logprobs, top, 0) if logprobs else None,
+            "text": echoes.get(choice.index, "") + str(choice.text),
+            "logprobs": text_logprobs(choice.logprobs or [], top, 0) if logprobs else None,
             "finish_reason": choice.reason,
         }
         for choice in _in_order(answer)
@@ -119,9 +119,9 @@ def _token(text: str, value: float) -> Json:
 
 
 def _message(choice: ChoiceState) -> Json:
-    message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
-    if choice.calls:
-        message["content"] = choice.text or None
+    message: Json = {"role": "assistant", "content": str(choice.text), "refusal": None}
+    if choice.called:
+        message["content"] = message["content"] or None
         message["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.calls

@@ -156,12 +156,20 @@ class Proxy:
         return self._health
 
     async def _sync(self) -> None:
+        told = ""
         while True:
-            await asyncio.sleep(SYNC)
+            await self.store.due(SYNC)
             try:
                 await self.store.perform(self.store.syncing())
             except StoreError as error:
-                log.warning("%s", error)
+                if str(error) != told:  # a disk may be full for days
+                    told = str(error)
+                    log.warning("%s", error)
+                await asyncio.sleep(SYNC)
+            else:
+                if told:
+                    log.warning("the key store can be used again")
+                told = ""
 
     def metrics_text(self) -> bytes:
         """Return the metrics in Prometheus' text format; the gauges are set first."""

@@ -5,7 +5,7 @@ What is not HTTP, or comes too late, is answered with OpenAI's error object, and
 Theory of operation
 -------------------
 
-uvicorn's protocol parses requests and runs the application; a subclass adds three things to it.
+uvicorn's protocol parses requests and runs the application; a subclass adds these things to it.
 
 Limits of time. `Waiting` says which part of a request has not come completely:
 
@@ -28,18 +28,23 @@ No upgrades. The parser of httptools takes no body of a request with an Upgrade 
 within its name: bytes that may begin it are held back in `_held`, and `_passed` keeps the last bytes before them, in
 case the line break of the header is among those.
 
+Clients that leave. uvicorn tells only the last request of a connection that the client has left. If others were sent
+before its answer (pipelined), that is not the one that is answered. So `_unanswered` has all of them. uvicorn also
+stops reading when a second request comes, and would not see that the client leaves: AHEAD bytes are still read.
+
 Answers are written by `Gathered`, which sends an answer's head and body in one segment.
 """
 
 import asyncio
 import re
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from triton_adapter.errors import AdapterError, BadRequestError
 from triton_adapter.proxy.http import LATE, error_headers, new_request_id
@@ -51,6 +56,8 @@ _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _CUT = re.compile(rb"(?<=\r\n)u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?\Z", re.IGNORECASE)
 # Bytes per second at which a body gets more time.
 SLOWEST = 16 << 10
+# Bytes of further requests that are read while one is answered.
+AHEAD = 256 << 10
 # The most bytes of an answer that are held back.
 GATHERED = 64 << 10
 
@@ -124,6 +131,9 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         # A head in several segments: the last bytes that the parser has, and those that are held back.
         self._passed = self._held = b""
+        # The requests whose answers are not complete, in order, and the bytes that came while one is answered.
+        self._unanswered: deque[RequestResponseCycle] = deque()
+        self._ahead = 0
         # The timer of a client that does not read.
         self._sending: asyncio.TimerHandle | None = None
 
@@ -139,10 +149,15 @@ class Protocol(HttpToolsProtocol):
         self._time(Waiting.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Forget the timers, and tell every request that its client has left."""
         for timer in (self._timer, self._sending):
             if timer is not None:
                 timer.cancel()
+        self.pipeline.clear()
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -157,6 +172,12 @@ class Protocol(HttpToolsProtocol):
         waiting = self._waiting
         if waiting is not self._timed:
             self._time(waiting)
+        if self.pipeline:
+            self._ahead += len(data)
+            if self._ahead <= AHEAD:
+                self.flow.resume_reading()
+        else:
+            self._ahead = 0
         if waiting is Waiting.HEAD and self._size > LARGEST_HEAD:
             self._refuse(
                 BadRequestError("The headers are too large", status_code=431, code="headers_too_large")
@@ -182,6 +203,9 @@ class Protocol(HttpToolsProtocol):
         self._waiting, self._size = Waiting.BODY, 0
         super().on_headers_complete()
         self.cycle.transport = self._gathered  # type: ignore[assignment]  # all that it needs of one
+        while self._unanswered and self._unanswered[0].response_complete:
+            self._unanswered.popleft()
+        self._unanswered.append(self.cycle)
 
     def on_message_complete(self) -> None:
         """Note that a request is complete."""

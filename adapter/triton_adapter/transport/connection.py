@@ -26,9 +26,10 @@ From every state an error, a limit of time or the end of the TCP connection lead
 One future, `_waiter`, stands for what the caller waits for: in SENT and HEAD the reply, in STREAM the next bytes.
 A reader that is slow stops the sender: above HIGH_WATER unread bytes the transport is paused.
 
-A stream has two limits of time in one timer: `silence` is the longest pause between two packets. The timer is not
-moved with each packet; when it fires it looks at the time of the last packet and starts again for the rest. Other
-requests have one limit, `timeout`, from the first byte sent to the last received.
+A stream has two limits of time in one timer: `silence` is the longest pause between two packets, and headers that
+trickle must have come within `timeout`, if that is longer. The timer is not moved with each packet; when it fires it
+looks at the time of the last packet and starts again for the rest. Other requests have one limit, `timeout`, from the
+first byte sent to the last received.
 """
 
 import asyncio
@@ -141,8 +142,10 @@ class Connection(asyncio.Protocol):
         self._streamed = False  # the request asks for a stream
         self._silence: float | None = None
         self._heard = 0.0  # when the last packet came
+        self._head_by = 0.0  # when a stream's headers must have come
         self._headers = Headers()
-        self._body: list[bytes] = []
+        # What is not read yet. In one piece: an answer in chunks of one byte would take fifty times its size as a list.
+        self._body: bytes | bytearray = b""
         self._unread = 0  # bytes of the head before its end, then bytes in `_body`
 
     def __repr__(self) -> str:
@@ -158,13 +161,14 @@ class Connection(asyncio.Protocol):
         self.error = None
         self._streamed = wire.stream
         self._headers = Headers()
-        self._body = []
+        self._body = b""
         self._unread = 0
         waiter = self._waiter = self.loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
             self._silence = limit if wire.stream else None
             self._heard = monotonic()
+            self._head_by = self._heard + max(limit, wire.timeout or 0.0)
             self._timer = self.loop.call_later(limit, self._late)
         assert self._transport is not None  # noqa: S101 - it is connected
         self._transport.write(data)
@@ -186,8 +190,7 @@ class Connection(asyncio.Protocol):
                 return b""
             self._waiter = self.loop.create_future()
             await self._waiter
-        data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
+        data, self._body = bytes(self._body), b""
         if self._unread > HIGH_WATER:
             self._resume()
         self._unread = 0
@@ -280,19 +283,26 @@ class Connection(asyncio.Protocol):
         else:
             self.state = _BODY
             self._silence = None
+            if int(self._headers.get("content-length", 0)) > self._pool.longest:
+                self._fail_as_too_long()
 
     def on_body(self, body: bytes) -> None:
         state = self.state
         if state is not _STREAM and state is not _BODY:
             return
-        self._body.append(body)
+        if not self._body:
+            self._body = body
+        elif isinstance(self._body, bytearray):
+            self._body += body
+        else:
+            self._body = bytearray(self._body) + body
         self._unread += len(body)
         if state is _STREAM:
             if self._unread > HIGH_WATER and self._transport is not None:
                 self._transport.pause_reading()
             self._wake(None)
         elif self._unread > self._pool.longest:
-            self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
+            self._fail_as_too_long()
 
     def on_message_complete(self) -> None:
         if self.state is _BODY or self.state is _STREAM:
@@ -313,7 +323,7 @@ class Connection(asyncio.Protocol):
         if streamed:
             self._wake(None)
         else:
-            self._wake(HttpReply(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+            self._wake(HttpReply(self._parser.get_status_code(), self._headers, bytes(self._body)))
             self.give_back()
 
     def _misread(self) -> None:
@@ -328,6 +338,10 @@ class Connection(asyncio.Protocol):
             self._fail(APIConnectionError("Triton's answer broke off"))
         else:
             self._drop()
+
+    def _fail_as_too_long(self) -> None:
+        self._body = b""
+        self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
 
     def _fail(self, error: AdapterError) -> None:
         """Close the connection; what waits for the answer gets the error."""
@@ -366,7 +380,10 @@ class Connection(asyncio.Protocol):
 
     def _late(self) -> None:
         if self._silence is not None:
-            left = self._heard + self._silence - monotonic()
+            now = monotonic()
+            left = self._heard + self._silence - now
+            if self.state is _SENT or self.state is _HEAD:
+                left = min(left, self._head_by - now)
             # While bytes are unread it is the reader who is slow, not Triton.
             if left > 0 or self._body:
                 self._timer = self.loop.call_later(max(left, _LATER), self._late)

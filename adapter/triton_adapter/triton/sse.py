@@ -17,12 +17,11 @@ LONGEST_LINE = 64 * 1024 * 1024
 class EventReader:
     """Reads `data: {json}` events, however the bytes are cut."""
 
-    __slots__ = ("_data", "_length", "_pieces", "_size")
+    __slots__ = ("_data", "_line", "_size")
 
     def __init__(self) -> None:
-        # The parts of a line that has not ended; joined at its end, as a long line comes in many parts.
-        self._pieces: list[bytes] = []
-        self._length = 0
+        # A line that has not ended: a long one comes in many parts.
+        self._line = bytearray()
         self._data: list[bytes] = []
         self._size = 0
 
@@ -30,11 +29,10 @@ class EventReader:
         """Yield the events completed by `data`. BadGatewayError, in its place, if one is no JSON object."""
         lines: list[bytes] = []
         if b"\n" in data:
-            *lines, data = b"".join((*self._pieces, data)).split(b"\n")
-            self._pieces, self._length = [], 0
-        self._pieces.append(data)
-        self._length += len(data)
-        if self._length > LONGEST_LINE:
+            *lines, data = (bytes(self._line) + data if self._line else data).split(b"\n")
+            self._line.clear()
+        self._line += data
+        if len(self._line) > LONGEST_LINE:
             raise BadGatewayError("the event stream holds a line without an end")
         for raw in lines:
             line = raw.removesuffix(b"\r")
@@ -50,7 +48,7 @@ class EventReader:
 
     def end(self) -> None:
         """Tell the reader that no more bytes come. BadGatewayError if they stop inside an event."""
-        rest = b"".join(self._pieces)
+        rest = bytes(self._line)
         if rest.lstrip().startswith(b"{") and (message := triton_message(rest)) is not None:
             raise BadGatewayError(message)  # an error that is not inside an event
         if rest or self._data:

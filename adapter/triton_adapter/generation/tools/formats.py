@@ -17,6 +17,8 @@ from triton_adapter.jsontext import dumps
 # What a reader returns when it finds no call. WAIT: more text is needed. NONE: there is no call here.
 WAIT = "wait"
 NONE = "none"
+# The value of what begins and ends as JSON does, and is none. No call is made of it.
+BROKEN = None
 # A call whose name is not known within so many characters is read only once it is complete.
 HEAD_LIMIT = 1024
 _SPACE = re.compile(r"\s*")
@@ -58,7 +60,9 @@ class Head:
     listed: bool = False
 
 
-Found = tuple[int, list[ToolCall]]  # the position after the calls, and the calls
+Found = tuple[
+    int, list[ToolCall]
+]  # the position after the calls, and the calls; none: it is read, and is text
 
 
 class Brackets:
@@ -113,7 +117,11 @@ class Format:
 
 
 def read_json(text: str, at: int) -> tuple[int, Any] | str:
-    """Read one JSON object or array: return its end and value, WAIT if it is cut off, NONE if it cannot be one."""
+    """Read one JSON object or array: return its end and value, WAIT if it is cut off, NONE if it cannot be one.
+
+    Once its brackets are closed, no more text can make it valid. If it is not, its value is BROKEN: it has an end too,
+    so that nobody reads it again from one of its inner brackets.
+    """
     at = _skip(text, at)
     if at >= len(text):
         return WAIT
@@ -121,21 +129,13 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
         return NONE
     try:
         value, end = _DECODER.raw_decode(text, at)
-    except json.JSONDecodeError as error:
-        broken = error.pos < len(text.rstrip()) - 1 and not _inside_string(text, at)
-        return NONE if broken and _closed(text, at) else WAIT
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or thousands of nested brackets
-        return NONE
+    except (
+        ValueError,
+        RecursionError,
+    ):  # also an integer of thousands of digits, or thousands of nested brackets
+        length = Brackets().close(text[at:])
+        return WAIT if length < 0 else (at + length, BROKEN)
     return end, value
-
-
-def _closed(text: str, at: int) -> bool:
-    """Return whether the brackets opened at `at` are closed again. Then more text cannot make it valid JSON."""
-    return Brackets().close(text[at:]) >= 0
-
-
-def _inside_string(text: str, at: int) -> bool:
-    return not _closed(text, at) and text.count('"', at) % 2 == 1
 
 
 def _call(value: Any) -> ToolCall | None:
@@ -167,7 +167,7 @@ def read_object(text: str, at: int = 0) -> Head | Found | str:
     if isinstance(found, str):
         return found
     call = _call(found[1])
-    return (found[0], [call]) if call else NONE
+    return found[0], [call] if call else []
 
 
 def read_rest(text: str) -> int | str:
@@ -181,7 +181,9 @@ def read_rest(text: str) -> int | str:
     if text[at] != "," or not '"'.startswith(text[member : member + 1]):
         return NONE
     found = read_json("{" + text[at + 1 :], 0)
-    return found if isinstance(found, str) else found[0] + at
+    if isinstance(found, str):
+        return found
+    return NONE if found[1] is BROKEN else found[0] + at
 
 
 def read_separator(text: str, closing: str, *, listed: bool) -> tuple[int, bool] | str:
@@ -211,7 +213,7 @@ def _mistral_calls(text: str) -> Head | Found | str:
             return found
         listed = [_call(item) for item in found[1]] if isinstance(found[1], list) else []
         calls = [call for call in listed if call is not None]
-        return (found[0], calls) if calls and len(calls) == len(listed) else NONE
+        return found[0], calls if len(calls) == len(listed) else []
     named = _NAME.match(text, at)
     if named is None or named.end() - at > HEAD_LIMIT:
         return NONE
@@ -225,7 +227,7 @@ def _mistral_calls(text: str) -> Head | Found | str:
     found = read_json(text, end)
     if isinstance(found, str):
         return found
-    return found[0], [ToolCall(named[0], _written(found[1]))]
+    return found[0], [] if found[1] is BROKEN else [ToolCall(named[0], _written(found[1]))]
 
 
 def _skip(text: str, at: int) -> int:

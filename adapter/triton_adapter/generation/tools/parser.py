@@ -20,15 +20,19 @@ Text that is waited for
 Reading the buffer anew with every token would take time that grows with the square of the text. So a reader that
 needs a certain thing (a closing bracket, anything but blanks) leaves a test for it in `_awaited`. Text that does not
 pass the test is put aside in `_pieces`, and is neither joined nor read until some text does.
+
+For the same reason no text is read twice as a call. What looks like a call from its first bracket to its last, and is
+none, is text as a whole; a marker inside of it begins no call.
 """
 
 import secrets
 import string
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import ClassVar
 
-from triton_adapter.generation.stopping import longest_overlap
 from triton_adapter.generation.tools.formats import (
     HEAD_LIMIT,
     NONE,
@@ -151,7 +155,7 @@ class ToolParser:
             self.state = TRANSITIONS[self.state][event]
 
     def _passed_on(self) -> Parsed:
-        parsed = "".join(self._texts), self._parts
+        parsed = "".join(self._texts), self._parts if len(self._parts) < 2 else merged(self._parts)
         self._texts, self._parts = [], []
         return parsed
 
@@ -211,7 +215,7 @@ class ToolParser:
             self._bare, self._arguments = found.bare, Brackets()
             return Event.NAMED
         end, calls = found
-        if any(call.name not in self._names for call in calls):
+        if not calls or any(call.name not in self._names for call in calls):
             return self._no_call(end)
         self._take(end)
         for call in calls:
@@ -274,7 +278,7 @@ class ToolParser:
             at = text.find(marker)
             if at >= 0:
                 return text[:at], at + len(marker), 0
-        held = max((longest_overlap(text, marker) for marker in self._format.markers), default=0)
+        held = max((_overlap(text, marker) for marker in self._format.markers), default=0)
         return text[: len(text) - held], 0, held
 
     def _opening(self, end: int) -> Event:
@@ -321,10 +325,7 @@ class ToolParser:
     def _add(self, part: CallPart) -> None:
         if self._muted:
             return
-        if self._parts and self._parts[-1].index == part.index:
-            self._parts[-1].arguments += part.arguments
-        else:
-            self._parts.append(part)
+        self._parts.append(part)
 
 
 def _is_text(text: str) -> bool:
@@ -335,10 +336,24 @@ def _is_more(text: str) -> bool:
     return bool(text.strip(_BETWEEN))
 
 
-def joined(calls: list[ToolCall], parts: list[CallPart]) -> None:
-    """Add to `calls` what is new of them."""
-    for part in parts:
-        if part.name:
-            calls.append(ToolCall(part.name, part.arguments, part.id))
-        else:
-            calls[part.index].arguments += part.arguments
+def _overlap(text: str, marker: str) -> int:
+    """Return the length of the longest end of `text` that begins `marker`, which is short, without being all of it."""
+    for length in range(min(len(text), len(marker) - 1), 0, -1):
+        if marker.startswith(text[-length:]):
+            return length
+    return 0
+
+
+def merged(parts: Iterable[CallPart]) -> list[CallPart]:
+    """Return one part for each call instead of several; they come in the order of the calls."""
+    found = []
+    for index, of in groupby(parts, attrgetter("index")):
+        first, *rest = of
+        arguments = "".join((first.arguments, *(part.arguments for part in rest)))
+        found.append(CallPart(index, arguments, first.name, first.id))
+    return found
+
+
+def joined(parts: Iterable[CallPart]) -> list[ToolCall]:
+    """Return the calls of all the parts of one choice."""
+    return [ToolCall(call.name, call.arguments, call.id) for call in merged(parts)]

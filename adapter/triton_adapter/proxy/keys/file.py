@@ -4,24 +4,64 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from triton_adapter.proxy.keys.key import Key, seconds_of
+from triton_adapter.jsontext import loads
+from triton_adapter.proxy.keys.key import Key, Period, seconds_of
 
 # Seconds to wait for another process that writes.
 BUSY = 5.0
 COLUMNS = tuple(item.name for item in fields(Key) if item.name != "meter")
 # Columns that hold JSON.
 _STRUCTURED = frozenset({"models", "aliases", "metadata"})
+# The largest number that is added to a key's use: SQLite's integers have 64 bits.
+MOST_USED = 2**53
 Row = dict[str, Any]
+
+# Each row of `changes` is one key that was changed, and the larger its number, the later. So a process that shares the
+# file reads what is new, and not every key each second. Triggers see the changes of every program.
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS keys (token_id TEXT PRIMARY KEY, {columns});
+    CREATE TABLE IF NOT EXISTS changes (number INTEGER PRIMARY KEY AUTOINCREMENT, token_id TEXT NOT NULL UNIQUE);
+    CREATE TRIGGER IF NOT EXISTS key_inserted AFTER INSERT ON keys BEGIN
+        INSERT OR REPLACE INTO changes (token_id) VALUES (NEW.token_id);
+    END;
+    CREATE TRIGGER IF NOT EXISTS key_updated AFTER UPDATE ON keys BEGIN
+        INSERT OR REPLACE INTO changes (token_id) VALUES (OLD.token_id);
+        INSERT OR REPLACE INTO changes (token_id) VALUES (NEW.token_id);
+    END;
+    CREATE TRIGGER IF NOT EXISTS key_deleted AFTER DELETE ON keys BEGIN
+        INSERT OR REPLACE INTO changes (token_id) VALUES (OLD.token_id);
+    END;
+"""
+# What the beginning of SQLite's name of an error means for whoever runs the proxy.
+_REASONS = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_READONLY": "the file or its folder may not be written",
+    "SQLITE_BUSY": "another program holds the file",
+    "SQLITE_LOCKED": "another program holds the file",
+    "SQLITE_IOERR": "the disk cannot be read or written, or is full",
+    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_NOTADB": "the file is not a SQLite file",
+    "SQLITE_CANTOPEN": "the file cannot be opened",
+}
 
 
 class StoreError(Exception):
     """The key store cannot be read or written; the message says why, without a path."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What is new in the file: rows of keys, and the ids of keys that are gone. `whole`: the rows are all keys."""
+
+    rows: list[Row]
+    gone: list[str]
+    whole: bool
 
 
 class KeyFile:
@@ -29,7 +69,9 @@ class KeyFile:
 
     def __init__(self, path: str | None) -> None:
         self.path = path
+        # What has been read: SQLite's number for it, -1 for nothing, and the last of `changes`.
         self._version = -1
+        self._number = 0
         self._database: sqlite3.Connection | None = None
         self._guard = threading.Lock()
 
@@ -43,25 +85,33 @@ class KeyFile:
         """Whether there is anything to read."""
         return self._database is not None or (self.path is not None and Path(self.path).exists())
 
-    def load(self) -> list[Row] | None:
-        """Return every key's columns; None if no other process has written since the last read."""
+    def load(self) -> Changes | None:
+        """Return what has changed since the last read, by creation; None if no other process has written."""
+        names = ",".join(f"keys.{name}" for name in COLUMNS)
         with self._opened() as database:
+            database.execute("BEGIN")  # all that is read belongs to one state of the file
             version = database.execute("PRAGMA data_version").fetchone()[0]
             if version == self._version:
                 return None
-            found = []
-            for stored in database.execute(f"SELECT {','.join(COLUMNS)} FROM keys").fetchall():  # noqa: S608
-                row = dict(zip(COLUMNS, stored, strict=True))
-                for name in _STRUCTURED:
-                    row[name] = json.loads(row[name])
-                row["blocked"] = bool(row["blocked"])
-                # Checked here, where it becomes a StoreError: elsewhere it would end the task that syncs the store.
-                row.update({name: int(row[name]) for name in ("requests_used", "tokens_used")})
-                if row["budget_duration"] is not None:
-                    seconds_of(row["budget_duration"])
-                found.append(row)
-            self._version = version
-            return found
+            whole = self._version < 0
+            number = database.execute("SELECT coalesce(max(number), 0) FROM changes").fetchone()[0]
+            if whole:
+                stored = database.execute(f"SELECT {names} FROM keys ORDER BY created_at, token_id")  # noqa: S608
+                changes = Changes([_row(one) for one in stored], [], whole=True)
+            else:
+                stored = database.execute(
+                    f"SELECT changes.token_id, {names} FROM changes LEFT JOIN keys USING (token_id)"  # noqa: S608
+                    " WHERE number > ? ORDER BY created_at, keys.token_id",
+                    (self._number,),
+                )
+                changes = Changes([], [], whole=False)
+                for identifier, *columns in stored:
+                    if columns[0] is None:
+                        changes.gone.append(identifier)
+                    else:
+                        changes.rows.append(_row(columns))
+            self._version, self._number = version, number
+            return changes
 
     def insert(self, key: Key) -> None:
         """Write a new key."""
@@ -82,23 +132,28 @@ class KeyFile:
         with self._opened() as database:
             database.executemany("DELETE FROM keys WHERE token_id=?", [(one,) for one in identifiers])
 
-    def add(
-        self, used: Mapping[str, tuple[int, int]], begun: Mapping[str, tuple[float | None, float | None]]
-    ) -> None:
+    def add(self, used: Mapping[str, tuple[int, int]], begun: Mapping[str, Period]) -> None:
         """Begin budget periods, then add the requests and tokens that keys have used.
 
-        `begun` has the ends of the period before and of the new one. If another process has begun the period already,
-        the end in the file is another, and the row is left as it is.
+        If another process has begun a period already, the end in the file is another, and the row is left as it is.
         """
         with self._opened() as database:
-            database.executemany(
-                "UPDATE keys SET requests_used=0, tokens_used=0, budget_reset_at=?"
-                " WHERE token_id=? AND budget_reset_at IS ?",
-                [(after, identifier, before) for identifier, (before, after) in begun.items()],
-            )
+            for fresh in (True, False):
+                database.executemany(
+                    f"UPDATE keys SET {'requests_used=0, tokens_used=0, ' if fresh else ''}budget_reset_at=?"  # noqa: S608
+                    " WHERE token_id=? AND budget_reset_at IS ?",
+                    [
+                        (period.end, identifier, period.before)
+                        for identifier, period in begun.items()
+                        if period.fresh is fresh
+                    ],
+                )
             database.executemany(
                 "UPDATE keys SET requests_used=requests_used+?, tokens_used=tokens_used+? WHERE token_id=?",
-                [(requests, tokens, identifier) for identifier, (requests, tokens) in used.items()],
+                [
+                    (min(requests, MOST_USED), min(tokens, MOST_USED), identifier)
+                    for identifier, (requests, tokens) in used.items()
+                ],
             )
 
     def close(self) -> None:
@@ -118,7 +173,7 @@ class KeyFile:
                     yield database
             except (sqlite3.Error, TypeError, ValueError) as error:
                 raise StoreError(
-                    "the key store cannot be used; see general_settings.database_url"
+                    f"the key store cannot be used: {_why(error)}; see general_settings.database_url"
                     " (a SQLite file in a folder that the proxy may write)"
                 ) from error
 
@@ -131,7 +186,7 @@ class KeyFile:
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
-            database.execute(f"CREATE TABLE IF NOT EXISTS keys (token_id TEXT PRIMARY KEY, {columns})")
+            database.executescript(_SCHEMA.format(columns=columns))
         except sqlite3.Error:
             database.close()
             raise
@@ -145,3 +200,28 @@ class KeyFile:
 
 def _stored(name: str, value: Any) -> Any:
     return json.dumps(value) if name in _STRUCTURED else value
+
+
+def _row(stored: Sequence[Any]) -> Row:
+    """Return a key's columns. TypeError or ValueError if it is none.
+
+    Checked here, where it becomes a StoreError: elsewhere it would end the task that syncs the store.
+    """
+    row: Row = dict(zip(COLUMNS, stored, strict=True))
+    for name in _STRUCTURED:
+        row[name] = loads(row[name])
+    row["blocked"] = bool(row["blocked"])
+    row["created_at"] = float(row["created_at"])
+    row["requests_used"], row["tokens_used"] = int(row["requests_used"]), int(row["tokens_used"])
+    if row["budget_duration"] is not None:
+        seconds_of(row["budget_duration"])
+    return row
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, sqlite3.Error):
+        return "a row of it is no key"
+    name = getattr(error, "sqlite_errorname", "")
+    return next(
+        (told for begin, told in _REASONS.items() if name.startswith(begin)), "SQLite cannot use the file"
+    )

@@ -11,6 +11,19 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 864
 _DURATION = re.compile(r"(\d{1,9})(s|mo|m|h|d|w)")
 
 
+# Seconds by which a clock may be set back without a period being taken for one that cannot be.
+SET_BACK = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A change of a budget period: its end before and now, seconds since 1970. `fresh`: nothing is used of it yet."""
+
+    before: float | None
+    end: float | None
+    fresh: bool
+
+
 @dataclass(slots=True)
 class Key:
     """One key. Times are seconds since 1970; `models` empty: every model; budgets and limits None: any number."""
@@ -41,15 +54,24 @@ class Key:
         meter = self.meter
         meter.rpm, meter.tpm, meter.parallel = self.rpm_limit, self.tpm_limit, self.max_parallel_requests
 
-    def reset_due_budget(self, now: float) -> bool:
-        """Begin a new budget period if the last one is over; return whether it was."""
-        if self.budget_reset_at is None or now < self.budget_reset_at or self.budget_duration is None:
-            return False
+    def begin_due_period(self, now: float) -> Period | None:
+        """Begin a new budget period, with nothing used, if the last one is over; return it.
+
+        A period that ends later than its length from now was begun while the clock was wrong. It would last until the
+        clock is there again, so its end is moved; what was used of it stays used.
+        """
+        before = self.budget_reset_at
+        if before is None or self.budget_duration is None:
+            return None
         length = seconds_of(self.budget_duration)
-        periods = int((now - self.budget_reset_at) // length) + 1
-        self.budget_reset_at += periods * length
-        self.requests_used = self.tokens_used = 0
-        return True
+        if now >= before:
+            self.budget_reset_at = before + (int((now - before) // length) + 1) * length
+            self.requests_used = self.tokens_used = 0
+            return Period(before, self.budget_reset_at, fresh=True)
+        if before - now > length + SET_BACK:
+            self.budget_reset_at = now + length
+            return Period(before, self.budget_reset_at, fresh=False)
+        return None
 
     def allows(self, *names: str) -> bool:
         """Tell whether the key may use a model that goes by these names."""

@@ -195,17 +195,20 @@ class KeyRoutes:
         return_full_object: bool = False,
     ) -> Json:
         wanted = {"key_alias": key_alias, "user_id": user_id, "team_id": team_id}
-        keys = [
-            key
-            for key in sorted(self._store.keys.values(), key=lambda key: (key.created_at, key.token_id))
-            if all(value is None or getattr(key, name) == value for name, value in wanted.items())
-        ]
-        part = keys[(page - 1) * size : page * size]
+        first, store = (page - 1) * size, self._store
+        if all(value is None for value in wanted.values()):
+            part, total = store.page(first, size), len(store.keys)
+        else:
+            keys = store.in_order()
+            for name, value in wanted.items():
+                if value is not None:
+                    keys = [key for key in keys if getattr(key, name) == value]
+            part, total = keys[first : first + size], len(keys)
         return {
             "keys": [shown(key) if return_full_object else key.token_id for key in part],
-            "total_count": len(keys),
+            "total_count": total,
             "current_page": page,
-            "total_pages": -(-len(keys) // size),
+            "total_pages": -(-total // size),
         }
 
     async def _changed(self, name: str, changes: dict[str, Any]) -> Json:

@@ -23,25 +23,33 @@ What is lost, and when
 ----------------------
 
 - The process is killed: the use since the last `syncing`. A stop in good order writes it.
-- The file cannot be written: nothing. The notes are kept for the next `syncing`; changes of keys are refused.
+- The file cannot be written: nothing. The notes are kept for the next `syncing`; changes of keys are refused. What
+  others have changed is still read.
 - The power fails: SQLite may lose the last transactions, but the file stays consistent (WAL, synchronous=NORMAL).
 - Another process deletes or renames a key: the use of it that is noted here.
 - Several processes: a change is seen elsewhere after the next `syncing`. Until then each process checks a budget
-  without the others' use, so that a budget can be exceeded by about a second's use in each of them.
+  without the others' use. So a budget can be exceeded: `NEAR` says by how much.
 """
 
 import asyncio
 import time
+from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from triton_adapter.proxy.keys.file import KeyFile, Row, StoreError
-from triton_adapter.proxy.keys.key import Key, masked, token_id
+from triton_adapter.proxy.keys.file import Changes, KeyFile, Row, StoreError
+from triton_adapter.proxy.keys.key import Key, Period, masked, token_id
 
 Work = Callable[[], Any]
 Operation = Generator[Work, Any, Any]
+# The unwritten use of a key is written at once when it is more than a NEAR-th part of what is left of a budget. So each
+# further process can exceed a budget by such a part of it, and by what it uses while the others write.
+NEAR = 16
+# Rows that are merged before other work has its turn.
+BATCH = 500
 
 
 class KeyStore:
@@ -54,7 +62,14 @@ class KeyStore:
         # What the file does not have yet, by token id: the requests and tokens used, and the budget periods begun (the
         # end of the period before it, and its own end).
         self._used: dict[str, tuple[int, int]] = {}
-        self._begun: dict[str, tuple[float | None, float | None]] = {}
+        self._begun: dict[str, Period] = {}
+        # The creation and the id of each key, in order; the keys that have an alias.
+        self._order: list[tuple[float, str]] = []
+        self._aliases: dict[str, Key] = {}
+        # The earliest end of a budget period, and when periods were last looked at: seconds since 1970.
+        self._next_end = float("-inf")
+        self._looked = float("-inf")
+        self._urgent = asyncio.Event()
         self._thread: ThreadPoolExecutor | None = None
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -80,23 +95,44 @@ class KeyStore:
 
     def by_alias(self, alias: str) -> Key | None:
         """Return the key of an alias."""
-        return next((key for key in self.keys.values() if key.key_alias == alias), None)
+        return self._aliases.get(alias)
+
+    def page(self, first: int, size: int) -> list[Key]:
+        """Return some of the keys, in the order of their creation."""
+        return [self.keys[identifier] for _, identifier in self._order[first : first + size]]
+
+    def in_order(self) -> list[Key]:
+        """Return every key, in the order of their creation."""
+        return self.page(0, len(self._order))
 
     def use(self, key: Key, requests: int, tokens: int) -> None:
         """Count what a key uses (or, negative, has not used after all)."""
         key.requests_used += requests
         key.tokens_used += tokens
         before = self._used.get(key.token_id, (0, 0))
-        self._used[key.token_id] = (before[0] + requests, before[1] + tokens)
+        unwritten = self._used[key.token_id] = (before[0] + requests, before[1] + tokens)
+        if (
+            key.request_budget is not None and unwritten[0] * NEAR > key.request_budget - key.requests_used
+        ) or (key.token_budget is not None and unwritten[1] * NEAR > key.token_budget - key.tokens_used):
+            self._urgent.set()
+
+    async def due(self, seconds: float) -> None:
+        """Wait until the store should be synced: for so many seconds, or until a budget needs it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()
+        self._urgent.clear()
 
     def begin_due_period(self, key: Key, now: float) -> None:
         """Begin a key's new budget period, with nothing used, if the last one is over. `now` is seconds since 1970."""
-        before = key.budget_reset_at
-        if key.reset_due_budget(now):
-            self._begun[key.token_id] = (
-                self._begun.get(key.token_id, (before, None))[0],
-                key.budget_reset_at,
-            )
+        period = key.begin_due_period(now)
+        if period is None:
+            return
+        noted = self._begun.get(key.token_id)
+        if noted is not None:
+            period = Period(noted.before, period.end, fresh=noted.fresh or period.fresh)
+        self._begun[key.token_id] = period
+        if period.fresh and key.requests_used == key.tokens_used == 0:
             self._used.pop(key.token_id, None)
 
     # --- operations
@@ -109,7 +145,7 @@ class KeyStore:
         if key.key_alias and self.by_alias(key.key_alias):
             raise ValueError("key_alias")
         yield partial(self._file.insert, key)
-        self.keys[key.token_id] = key
+        self._hold(key)
 
     def updating(self, identifier: str, changes: dict[str, Any]) -> Operation:
         """Change a key's columns and return it; None if there is no such key. ValueError if the alias is another's."""
@@ -122,12 +158,11 @@ class KeyStore:
             raise ValueError("key_alias")
         if changes:
             yield partial(self._file.update, identifier, changes)
-        for name, value in changes.items():
-            setattr(key, name, value)
-        if "budget_reset_at" in changes and identifier in self._begun:
+        self._set(key, changes)
+        if "budget_reset_at" in changes and (begun := self._begun.get(identifier)) is not None:
             # The period has begun already. Only its end changes, and that has just been written.
-            self._begun[identifier] = (changes["budget_reset_at"], changes["budget_reset_at"])
-        key.__post_init__()
+            end = changes["budget_reset_at"]
+            self._begun[identifier] = Period(end, end, fresh=begun.fresh)
         return key
 
     def renaming(self, identifier: str, secret: str) -> Operation:
@@ -140,8 +175,9 @@ class KeyStore:
         if new in self.keys:
             raise ValueError("key")
         yield partial(self._file.update, identifier, {"token_id": new, "key_name": masked(secret)})
-        self.keys[new] = self.keys.pop(identifier)
+        self._drop(identifier)
         key.token_id, key.key_name = new, masked(secret)
+        self._hold(key)
         if identifier in self._used:
             self._used[new] = self._used.pop(identifier)
         if identifier in self._begun:
@@ -154,27 +190,26 @@ class KeyStore:
         found = [identifier for identifier in identifiers if identifier in self.keys]
         yield partial(self._file.delete, found)
         for identifier in found:
-            del self.keys[identifier]
-            self._used.pop(identifier, None)
-            self._begun.pop(identifier, None)
+            self._forget(identifier)
         return found
 
     def syncing(self) -> Operation:
         """Write what was used, read what others changed, begin the budget periods that are due."""
         if not self._file.exists:
             return
-        now = time.time()
-        for key in self.keys.values():
-            self.begin_due_period(key, now)
+        self._begin_due_periods(time.time())
         used, self._used = self._used, {}
         begun, self._begun = self._begun, {}
+        failed: StoreError | None = None
         if used or begun:
             try:
                 yield partial(self._file.add, used, begun)
-            except StoreError:
+            except StoreError as error:
                 self._keep(used, begun)
-                raise
-        yield from self._loading()
+                failed = error
+        yield from self._loading()  # a key may have been blocked elsewhere, whether or not the file can be written
+        if failed is not None:
+            raise failed
 
     # --- running operations
 
@@ -206,7 +241,8 @@ class KeyStore:
                 self._thread.shutdown()
                 self._thread = None
             self._file.close()
-            self._turn = asyncio.Lock()  # for another event loop, which may use the store after this one
+            # For another event loop, which may use the store after this one.
+            self._turn, self._urgent = asyncio.Lock(), asyncio.Event()
 
     def close(self) -> None:
         """Close a store that no event loop uses."""
@@ -216,39 +252,99 @@ class KeyStore:
     # --- memory
 
     def _loading(self) -> Operation:
-        rows = yield self._file.load
-        if rows is not None:
-            self._merge(rows)
+        changes: Changes | None = yield self._file.load
+        if changes is None:
+            return
+        if changes.whole:
+            changes.gone = list(self.keys.keys() - {row["token_id"] for row in changes.rows})
+        for identifier in changes.gone:
+            if identifier in self.keys:
+                self._forget(identifier)
+        for first in range(0, len(changes.rows), BATCH):
+            if first:
+                yield _nothing  # other work of the event loop has its turn
+            for row in changes.rows[first : first + BATCH]:
+                self._merge(row)
 
-    def _merge(self, rows: list[Row]) -> None:
-        """Merge the file's rows with what is not in the file yet."""
-        keys = {}
-        for row in rows:
-            identifier = row["token_id"]
-            known = keys[identifier] = self.keys.get(identifier) or Key(identifier, row["key_name"])
-            begun = self._begun.get(identifier)
-            if begun is not None and begun[0] == row["budget_reset_at"]:
-                row.update(requests_used=0, tokens_used=0, budget_reset_at=begun[1])
-            else:  # another process has begun a period, or changed its end
-                self._begun.pop(identifier, None)
-            for name, value in row.items():
-                setattr(known, name, value)
-            requests, tokens = self._used.get(identifier, (0, 0))
-            known.requests_used += requests
-            known.tokens_used += tokens
-            known.__post_init__()
-        self.keys = keys
+    def _merge(self, row: Row) -> None:
+        """Merge a row of the file with what is not in the file yet."""
+        identifier = row["token_id"]
+        begun = self._begun.get(identifier)
+        if begun is not None and begun.before == row["budget_reset_at"]:
+            row["budget_reset_at"] = begun.end
+            if begun.fresh:
+                row["requests_used"] = row["tokens_used"] = 0
+        else:  # another process has begun a period, or changed its end
+            self._begun.pop(identifier, None)
+        requests, tokens = self._used.get(identifier, (0, 0))
+        row["requests_used"] += requests
+        row["tokens_used"] += tokens
+        known = self.keys.get(identifier)
+        if known is None:
+            self._hold(Key(**row))
+        else:
+            self._set(known, row)
 
-    def _keep(
-        self, used: dict[str, tuple[int, int]], begun: dict[str, tuple[float | None, float | None]]
-    ) -> None:
+    def _hold(self, key: Key) -> None:
+        """Take in a key that is not in memory."""
+        self.keys[key.token_id] = key
+        place = (key.created_at, key.token_id)
+        if not self._order or self._order[-1] < place:  # they come in this order from the file
+            self._order.append(place)
+        else:
+            insort(self._order, place)
+        self._set(key, {"key_alias": key.key_alias})
+
+    def _set(self, key: Key, columns: dict[str, Any]) -> None:
+        """Change columns of a key in memory."""
+        if "key_alias" in columns:
+            if key.key_alias and self._aliases.get(key.key_alias) is key:
+                del self._aliases[key.key_alias]
+            if columns["key_alias"]:
+                self._aliases[columns["key_alias"]] = key
+        for name, value in columns.items():
+            setattr(key, name, value)
+        key.__post_init__()
+        if key.budget_reset_at is not None and key.budget_reset_at < self._next_end:
+            self._next_end = key.budget_reset_at
+
+    def _drop(self, identifier: str) -> None:
+        """Take a key out of memory, but not what it has used."""
+        key = self.keys.pop(identifier)
+        del self._order[bisect_left(self._order, (key.created_at, identifier))]
+        if key.key_alias and self._aliases.get(key.key_alias) is key:
+            del self._aliases[key.key_alias]
+
+    def _forget(self, identifier: str) -> None:
+        """Take a key out of memory, and what it has used."""
+        self._drop(identifier)
+        self._used.pop(identifier, None)
+        self._begun.pop(identifier, None)
+
+    def _begin_due_periods(self, now: float) -> None:
+        """Begin the periods that are due; look at the keys only if one is, or if the clock was set back."""
+        if self._looked <= now < self._next_end:
+            self._looked = now
+            return
+        self._looked, self._next_end = now, float("inf")
+        for key in self.keys.values():
+            if key.budget_reset_at is not None:
+                self.begin_due_period(key, now)
+                self._next_end = min(self._next_end, key.budget_reset_at)
+
+    def _keep(self, used: dict[str, tuple[int, int]], begun: dict[str, Period]) -> None:
         """Keep what could not be written."""
         for identifier, (requests, tokens) in used.items():
-            if identifier not in self._begun:
+            if not (identifier in self._begun and self._begun[identifier].fresh):
                 now = self._used.get(identifier, (0, 0))
                 self._used[identifier] = (now[0] + requests, now[1] + tokens)
-        for identifier, (before, after) in begun.items():
-            self._begun[identifier] = (before, self._begun.get(identifier, (None, after))[1])
+        for identifier, period in begun.items():
+            later = self._begun.get(identifier, period)
+            self._begun[identifier] = Period(period.before, later.end, fresh=period.fresh or later.fresh)
+
+
+def _nothing() -> None:
+    """Let the event loop do other work: a call of the file that does nothing."""
 
 
 async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]]) -> Any:
