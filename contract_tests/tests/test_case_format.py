@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from triton_contract.cases.case import Case, Step
-from triton_contract.cases.encoding import request_bytes
+from triton_contract.cases.encoding import request_bytes, request_pieces
 from triton_contract.cases.load import MODELS, CaseError, load_cases, load_file
 from triton_contract.cases.operations import OPERATIONS, operation_of
 from triton_contract.cases.rpc import Rpc
@@ -143,6 +143,14 @@ def test_raw_bytes_go_out_as_they_are() -> None:
     assert request_bytes(Step.model_validate({"raw_hex": "16 03 01"})) == b"\x16\x03\x01"
 
 
+def test_head_and_body_can_be_sent_apart() -> None:
+    step = Step.model_validate({"path": "/p", "text": "ab\r\n\r\ncd", "apart": True})
+    assert request_pieces(step) == [
+        b"POST /p HTTP/1.1\r\nHost: triton\r\nContent-Length: 8\r\n\r\n",
+        b"ab\r\n\r\ncd",
+    ]
+
+
 # --- files ---
 
 
@@ -187,44 +195,44 @@ tables:
     ("text", "message"),
     [
         (
-            "cases: [{id: a/b, path: /, repository: r, colour: red}]",
+            "cases: [{id: a/b, path: /, repository: http, colour: red}]",
             "topic.yaml: case a/b: unknown field colour",
         ),
         ("cases: [{path: /}]", "topic.yaml: every case and table is a mapping with an id"),
         ("cases: [{id: a/b, path: /}]", "topic.yaml: case a/b: field repository: Field required"),
-        ("cases: [{id: A, path: /, repository: r}]", "topic.yaml: case A: field id: "),
+        ("cases: [{id: A, path: /, repository: http}]", "topic.yaml: case A: field id: "),
         (
-            "cases: [{id: a/b, path: /, repository: r, text: x, hex: '00'}]",
+            "cases: [{id: a/b, path: /, repository: http, text: x, hex: '00'}]",
             "topic.yaml: case a/b: field steps.0: Value error, a request has one body, not text and hex",
         ),
         (
-            "cases: [{id: a/b, repository: r, steps: [{method: GET}]}]",
+            "cases: [{id: a/b, repository: http, steps: [{method: GET}]}]",
             "topic.yaml: case a/b: field steps.0: Value error, a step is exactly one of: path",
         ),
         (
-            "cases: [{id: a/b, repository: r, path: /, steps: [{path: /}]}]",
+            "cases: [{id: a/b, repository: http, path: /, steps: [{path: /}]}]",
             "topic.yaml: case a/b: path next to steps; put it into a step",
         ),
         (
-            "cases: [{id: a/b, repository: r, path: /, infer: {header: {}, binary: [{int32: [1], hex: '00'}]}}]",
+            "cases: [{id: a/b, repository: http, path: /, infer: {header: {}, binary: [{int32: [1], hex: '00'}]}}]",
             "topic.yaml: case a/b: field steps.0.infer.binary.0: Value error, a binary tensor is exactly one of",
         ),
         (
-            "cases: [{id: a/b, repository: r, path: /, headers: {A: no}}]",
+            "cases: [{id: a/b, repository: http, path: /, headers: {A: no}}]",
             "topic.yaml: case a/b: field steps.0.headers: Value error, YAML takes a bare yes, no",
         ),
         ("casess: []", "topic.yaml: a case file is a mapping of cases, defaults, flags, repository, tables"),
         ("cases:\n- {id: a/b, path: /, path: /b}", "topic.yaml: line 2: key 'path' is written twice"),
         (
-            "tables: [{id: 't/$x', path: /, repository: r, columns: [x, y], rows: [[1, 2]]}]",
+            "tables: [{id: 't/$x', path: /, repository: http, columns: [x, y], rows: [[1, 2]]}]",
             "topic.yaml: table t/$x: row 1: no placeholder for y",
         ),
         (
-            "tables: [{id: 't/$x', path: /$z, repository: r, columns: [x], rows: [[1]]}]",
+            "tables: [{id: 't/$x', path: /$z, repository: http, columns: [x], rows: [[1]]}]",
             "topic.yaml: table t/$x: row 1: unknown or broken placeholder 'z'",
         ),
         (
-            "tables: [{id: 't/$x', path: /, repository: r, columns: [x], rows: [[1, 2]]}]",
+            "tables: [{id: 't/$x', path: /, repository: http, columns: [x], rows: [[1, 2]]}]",
             "topic.yaml: table t/$x: row 1 does not fit its columns",
         ),
     ],
@@ -237,7 +245,7 @@ def test_a_mistake_names_file_case_and_field(tmp_path: Path, text: str, message:
 
 def test_an_id_may_be_used_once_only(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        (tmp_path / f"{name}.yaml").write_text("cases: [{id: a/b, path: /, repository: r}]")
+        (tmp_path / f"{name}.yaml").write_text("cases: [{id: a/b, path: /, repository: http}]")
     with pytest.raises(CaseError, match=r"two.yaml: case a/b: id is already used in one.yaml"):
         load_cases(tmp_path)
 
@@ -293,6 +301,13 @@ def test_our_cases_are_sound() -> None:
                 step.payloads()
             elif step.path is not None:
                 request_bytes(step)
+
+
+def test_a_case_that_counts_queued_requests_has_a_server_with_one_http_thread() -> None:
+    # 2.51 counts a request a moment before it queues it; only the same thread reads the next one after that moment.
+    counting = [case for case in load_cases() if any(step.pending for step in case.steps)]
+    assert counting
+    assert [case.id for case in counting if "--http-thread-count=1" not in case.flags] == []
 
 
 def test_every_operation_has_cases() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from triton_contract.cases.load import MODELS
 from triton_contract.cli import main
 from triton_contract.cli.diff import reference_and_target
 from triton_contract.cli.serve import split_flags
+from triton_contract.comparing.results import load
 from triton_contract.reference.pytest_support import require_reference
+
+from .literal_server import CLOSE, literal_server
 
 CASES = """
 repository: small
@@ -86,6 +90,14 @@ def test_our_flags_are_distinguished_from_the_servers(
         (["diff", "--target", "nobody"], "unknown target 'nobody'"),
         (["run", "--target", "http://127.0.0.1:1"], "a target at a URL needs --repository"),
         (["serve"], "give --model-repository=DIR"),
+        (
+            ["run", "--target", "http://127.0.0.1:1", "--repository", "htp"],
+            "no selected case is of the repository 'htp': did you mean http?",
+        ),
+        (
+            ["run", "--target", "emulator", "--repository", "nope", "--only", "health/ready"],
+            "no selected case is of the repository 'nope': they are of http",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_reported_in_one_line(words: list[str], message: str) -> None:
@@ -99,7 +111,10 @@ def test_a_wrong_command_line_is_reported_in_one_line(words: list[str], message:
 
 def test_a_known_failure_is_one_line_and_exit_code_2(cases: Path) -> None:
     result = invoke("diff", "--target", "nobody", "--cases", cases)
-    told = "triton-contract: unknown target 'nobody'; it is triton, emulator or an http:// URL\n"
+    told = (
+        "triton-contract: unknown target 'nobody'; it is triton, triton==<version>, emulator, emulator==<version> or "
+        "an http:// URL\n"
+    )
     assert (result.exit_code, result.output) == (2, told)
 
 
@@ -144,11 +159,11 @@ def test_record_then_run_against_the_same_server(
 def test_a_case_without_a_recorded_answer_fails_the_run(cases: Path, tmp_path: Path) -> None:
     done = invoke("run", "--target", "triton", "--cases", cases, "--recordings", tmp_path)
     assert done.exit_code == 1
-    assert "4 cases have no recorded answer, left out (first: infer/adds)" in done.output
+    assert "4 cases have no recorded answer of 2.51.0, left out (first: infer/adds)" in done.output
     done = invoke(
         "run", "--target", "triton", "--cases", cases, "--recordings", tmp_path, "--only", "infer/adds"
     )
-    assert "1 case has no recorded answer, left out (first: infer/adds)" in done.output
+    assert "1 case has no recorded answer of 2.51.0, left out (first: infer/adds)" in done.output
 
 
 @pytest.mark.parametrize("topic", ["metrics/model-*", "statistics/ensemble/*"])
@@ -197,3 +212,60 @@ def test_serve_runs_until_it_is_told_to_stop() -> None:
             assert answer.status == 200
         os.kill(serving.pid, signal.SIGTERM)
         assert serving.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("from triton_contract.cli import main", "triton-contract"),
+        ("from triton_contract import run_cases", "triton_contract.extras.MissingExtra: triton_contract"),
+    ],
+    ids=["the command", "the API"],
+)
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(code: str, told: str) -> None:
+    program = f"import sys; sys.modules['pydantic'] = None; {code}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    advice = "needs pydantic, which is not installed: pip install 'triton-emulator[contract]'"
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, f"{told} {advice}")
+
+
+OWN = """
+repository: {repository}
+cases:
+  - {{id: own/is-ready, path: /v2/models/two/ready}}
+"""
+
+
+def test_own_cases_name_a_repository_beside_their_file(tmp_path: Path) -> None:
+    shutil.copytree(MODELS / "small", tmp_path / "my_models")
+    (tmp_path / "own.yaml").write_text(OWN.format(repository="my_models"))
+    json_file = tmp_path / "results.json"
+    names = ("--target", "emulator", "--target", "emulator")
+    result = invoke("diff", *names, "--cases", tmp_path / "own.yaml", "--json", json_file)
+    assert result.exit_code == 0, result.output
+    (outcome,) = load([json_file])
+    (found,) = outcome.cases
+    assert (found.case, found.outcome.value) == ("own/is-ready", "equal")
+
+
+def test_own_cases_over_a_repository_that_does_not_exist_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN.format(repository="my_models"))
+    result = invoke("diff", "--target", "emulator", "--cases", tmp_path / "own.yaml")
+    told = (
+        "triton-contract: own.yaml: case own/is-ready: repository my_models: there is no folder "
+        f"{tmp_path}/my_models, and the contract's repositories are "
+    )
+    assert (result.exit_code, result.output[: len(told)]) == (2, told)
+
+
+def test_a_server_without_the_models_of_the_cases_is_asked_no_case(tmp_path: Path) -> None:
+    index = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n[{"name":"two"}]'
+    with literal_server(index + CLOSE) as address:
+        result = invoke("run", "--target", address.url, "--repository", "http", "--only", "health/*")
+    told = (
+        f"triton-contract: target {address.url}: it has not all models of the cases; "
+        "counted, dec, echo, err, fixed and "
+    )
+    assert result.exit_code == 2
+    assert told in result.output
+    assert f"are missing: start it with --model-repository={MODELS / 'http'}" in result.output

@@ -1,6 +1,8 @@
 """The raw client reports the bytes on the wire: status line, spelling, framing, chunks, and the connection's end."""
 
 import socket
+import threading
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -162,6 +164,32 @@ def test_until_asks_again_and_keeps_the_last_answer() -> None:
     assert exchange.response.body == b"ready"
 
 
+def test_until_asks_over_another_connection_if_one_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton_contract.playing.play.UNTIL_PATIENCE", 0.1)
+    case = Case.model_validate(
+        {"id": "a/b", "repository": "r", "steps": [{"path": "/p", "until": {"contains": "ready"}}]}
+    )
+    ready = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as connections:
+
+        def converse(connection: socket.socket) -> None:
+            with suppress(OSError):
+                while connection.recv(65536):
+                    connection.sendall(ready)
+
+        def serve() -> None:
+            with suppress(OSError):
+                connections.enter_context(server.accept()[0])  # it is not answered
+                while True:
+                    connection = connections.enter_context(server.accept()[0])
+                    threading.Thread(target=converse, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        (exchange,) = play(case, Address("127.0.0.1", server.getsockname()[1])).exchanges
+    assert exchange.response is not None
+    assert exchange.response.body == b"ready"
+
+
 def test_until_may_wait_for_several_texts() -> None:
     one = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
     both = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nb a"
@@ -215,3 +243,39 @@ def test_a_url_becomes_an_address(url: str, address: Address) -> None:
 def test_only_plain_http_is_understood() -> None:
     with pytest.raises(ValueError, match="not a plain http:// address"):
         Address.of("https://h")
+
+
+HALF = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n4\r\nfg"
+
+
+def arrival(answer: bytes, *wanted: object) -> tuple[Exchange, ...]:
+    """What a case shows that waits for parts of an answer of which no more comes than `answer`."""
+    steps = [
+        {"path": "/p", "in_background": "asked", "timeout": 0.2},
+        *({"arrived": {"asked": each}} for each in wanted),
+        {"answer_of": "asked"},
+    ]
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": steps})
+    with literal_server(answer, SILENCE) as address:
+        return play(case, address).exchanges
+
+
+@pytest.mark.parametrize(("answer", "wanted"), [(HALF, "head"), (HALF, 1), (HALF, 2), (SILENCE, "nothing")])
+def test_a_part_of_an_answer_can_be_awaited(answer: bytes, wanted: object) -> None:
+    (asked,) = arrival(answer, wanted)
+    assert asked.ending == "silent"
+    assert answer is SILENCE or (asked.response is not None and asked.response.chunks == (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "text"),
+    [
+        (HALF + CLOSE, [3], "3 was to come, a head and 2 chunks had, then it was closed"),
+        (HALF[:50] + CLOSE, [1], "1 was to come, a head and 0 chunks had, then it was closed"),
+        (b"HTTP/1.1 200" + CLOSE, ["head"], "head was to come, 12 bytes of a head had, then it was closed"),
+        (HALF, [2, "nothing"], "nothing was to come, a head and 2 chunks had, then it was silent"),
+    ],
+)
+def test_what_came_instead_is_an_observation(answer: bytes, wanted: list[object], text: str) -> None:
+    missed, _ = arrival(answer, *wanted)
+    assert missed.ending == f"waited in vain: asked: {text}"

@@ -21,6 +21,7 @@ from triton_contract.comparing.compare import Outcome
 from triton_contract.fuzz.agreement import Agreement, KnownToCrash, kind_of, shape_of
 from triton_contract.fuzz.campaign import explore
 from triton_contract.fuzz.command import show
+from triton_contract.fuzz.configs import config_loads, faults_in
 from triton_contract.fuzz.infer import infer_requests
 from triton_contract.fuzz.memory import is_light
 from triton_contract.fuzz.model import Input, Model, model_of, read_models
@@ -379,3 +380,47 @@ def test_the_real_server_answers_as_the_openapi_document_says(
         return
     schema = described["content"]["application/json"]["schema"]
     jsonschema.validate(json.loads(response.body), {**document(), **schema})
+
+
+# --- texts of config.pbtxt ---------------------------------------------------------------------------------------
+
+
+def test_the_faults_of_a_text_are_found_in_the_logs_of_both_servers() -> None:
+    real = (
+        "[libprotobuf ERROR /src/google/protobuf/text_format.cc:337] Error parsing text-format inference.ModelConfig: "
+        '1:4: Message type "inference.ModelConfig" has no field named "foo".\n'
+        "E1129 13:46:38.189631 22670 model_repository_manager.cc:1460] \"Poll failed for model directory 'm'\"\n"
+    )
+    emulator = (
+        'E1129 13:46:38.189631 1 folder_reader.py:90] "Error parsing text-format inference.ModelConfig: '
+        '1:4: Message type \\"inference.ModelConfig\\" has no field named \\"foo\\"."\n'
+        "E1129 13:46:38.189631 1 folder_reader.py:112] \"Poll failed for model directory 'm'\"\n"
+    )
+    fault = '1:4: Message type "inference.ModelConfig" has no field named "foo".'
+    assert faults_in(real.encode()) == faults_in(emulator.encode()) == [fault]
+
+
+@SMALL
+@given(request=config_loads())
+def test_a_load_of_a_text_reads_the_config_and_unloads_the_model(request: Request) -> None:
+    assert request.config is not None
+    assert [each.path for each in (request, *request.after)] == [
+        "/v2/repository/models/m/load",
+        "/v2/models/m/config",
+        "/v2/repository/models/m/unload",
+    ]
+    assert shape_of(request) == repr(request.config)
+
+
+def test_texts_of_configs_are_asked_alone() -> None:
+    result = CliRunner().invoke(main, ["fuzz", "--operation", "configs", "--operation", "infer"])
+    assert result.exit_code == 2
+    assert "--operation configs stands alone: it has a repository of its own" in result.output
+
+
+def test_emulator_and_triton_agree_on_some_texts_of_configs() -> None:
+    result = CliRunner().invoke(main, ["fuzz", "--operation", "configs", "--examples", "40"])
+    if "no real tritonserver" in result.output and not in_ci():
+        pytest.skip("no real tritonserver")
+    assert result.exit_code == 0, result.output
+    assert "40 requests made" in result.output

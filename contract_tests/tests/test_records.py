@@ -15,6 +15,7 @@ from triton_contract.playing.observation import Observation
 from triton_contract.recordings import Provenance
 from triton_contract.reference import DEFAULT_VERSION
 from triton_contract.reporting import ledger
+from triton_contract.running.record import split
 
 CASE = Case.model_validate(
     {"id": "infer/a", "repository": "http", "steps": [{"path": "/v2/models/m/infer"}], "topic": "topic"}
@@ -49,6 +50,19 @@ def test_a_recording_gives_back_every_byte(tmp_path: Path) -> None:
     assert recorded(tmp_path, seen) == seen
 
 
+def test_a_recording_keeps_large_bodies_compressed(tmp_path: Path) -> None:
+    body = bytes(1 << 24)
+    assert recorded(tmp_path, Observation((Exchange(Response("gRPC", 0, "OK", (), body)),))).exchanges[
+        0
+    ].response == Response("gRPC", 0, "OK", (), body)
+    assert recordings.topic_file("2.51.0", "topic", tmp_path).stat().st_size < 30_000
+
+
+def test_no_recording_is_a_burden_to_those_who_install_the_package() -> None:
+    sizes = {path.name: path.stat().st_size for path in recordings.FOLDER.rglob("*.jsonl")}
+    assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
+
+
 def test_a_recording_keeps_no_place_of_the_recording_machine(tmp_path: Path) -> None:
     body = b'{"error":"At:\\n  /home/me/models/err/1/model.py(3): execute\\n"}'
     seen = Observation(
@@ -66,6 +80,39 @@ def test_an_answer_to_other_requests_is_no_answer(tmp_path: Path) -> None:
     renamed = CASE.model_copy(update={"note": "why", "normalise": ("decoded",)})
     assert recordings.read("2.51.0", [changed], tmp_path) == {}
     assert recordings.read("2.51.0", [renamed], tmp_path) == {CASE.id: seen}
+
+
+def answer(body: bytes) -> Observation:
+    return Observation((Exchange(Response("HTTP/1.1", 200, "OK", (), body)),))
+
+
+def test_another_version_stores_what_differs_from_its_neighbour(tmp_path: Path) -> None:
+    cases = [CASE.model_copy(update={"id": f"infer/{name}"}) for name in ("same", "other", "not-asked")]
+    for version, observations, equal in (
+        ("2.51.0", [(cases[0], answer(b"a")), (cases[1], answer(b"a")), (cases[2], answer(b"a"))], []),
+        ("2.50.0", [(cases[1], answer(b"b"))], [cases[0], cases[2]]),
+        ("2.48.0", [(cases[2], Observation((), unproven="it cannot"))], cases[:2]),
+    ):
+        origin = Provenance("triton", version, "2026-01-31", "by hand of a test")
+        path = recordings.topic_file(version, "topic", tmp_path)
+        recordings.write(path, origin, observations, equal)
+    assert recordings.read("2.48.0", cases, tmp_path) == {
+        "infer/same": answer(b"a"),
+        "infer/other": answer(b"b"),
+        "infer/not-asked": Observation((), unproven="it cannot"),
+    }
+    changed = [case.model_copy(update={"flags": ("--id=x",)}) for case in cases]
+    assert recordings.read("2.48.0", changed, tmp_path) == {}
+
+
+def test_answers_are_those_of_the_neighbour_where_only_what_is_masked_differs() -> None:
+    statistics = Case.model_validate(
+        {"id": "statistics/a", "repository": "http", "steps": [{"path": "/v2/models/m/stats"}]}
+    )
+    known = {CASE.id: answer(b"1"), statistics.id: answer(b'{"ns":1}')}
+    seen = [(CASE, answer(b"2")), (statistics, answer(b'{"ns":2}'))]
+    assert split(seen, known) == ([(CASE, answer(b"2"))], [statistics])
+    assert split(seen, {}) == (seen, [])
 
 
 def test_a_topic_that_was_never_recorded_has_no_answers(tmp_path: Path) -> None:

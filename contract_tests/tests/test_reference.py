@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from triton_contract.cases.load import MODELS
 from triton_contract.process import Ports, Reservation, ServerFailed, ServerProcess
-from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer, installation, wheel
+from triton_contract.reference import ReferenceUnavailable, TritonServer, installation, pythons, wheel
 from triton_contract.reference.pytest_support import require_reference
 
 SMALL = MODELS / "small"
@@ -200,7 +201,8 @@ def test_metrics_can_be_off() -> None:
 @pytest.mark.without_server
 def test_an_unknown_version_is_unavailable() -> None:
     with pytest.raises(
-        ReferenceUnavailable, match=rf"no wheel is known for tritonserver 1.0.0 \(known: {DEFAULT_VERSION}"
+        ReferenceUnavailable,
+        match=r"no wheel is known for tritonserver 1.0.0 \(known: 2.41.0, .*, 2.51.0, 2.72.0\)",
     ):
         TritonServer(SMALL, version="1.0.0")
 
@@ -247,16 +249,78 @@ def test_a_failed_download_is_one_line_and_leaves_no_half_folder(
 
 
 @pytest.mark.without_server
-def test_a_python_without_a_stub_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_a_python_for_the_models_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     stubs = tmp_path / "pytriton/tritonserver/python_backend_stubs"
-    for python in ("3.8", "3.13"):
+    for python in ("3.8", "3.9", "3.10"):  # numpy 1.26 does not exist for 3.8
         (stubs / python).mkdir(parents=True)
+        (stubs / python / "triton_python_backend_stub").touch()
     monkeypatch.setattr(installation, "fetch_server", lambda _: tmp_path)
-    monkeypatch.setattr("sys.version_info", type("V", (), {"major": 3, "minor": 99})())
+    monkeypatch.setattr(pythons, "find", lambda _: None)
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with pytest.raises(ReferenceUnavailable) as caught:
+        installation.install("2.44.0")
+    assert str(caught.value) == (
+        "the Python backend of tritonserver 2.44.0 needs CPython 3.10 or 3.9 with a shared libpython; "
+        f"this is Python {here}, and there is no other on PATH or where pyenv and uv keep theirs"
+    )
+
+
+@pytest.mark.without_server
+def test_a_machine_without_a_python_for_the_frontends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = installation.Installation("2.51.0", (), Path(), Path(), {}, "3.11")
+    monkeypatch.setattr(installation, "install", lambda _: core)
+    monkeypatch.setattr(pythons, "find", lambda _: None)
     with pytest.raises(
-        ReferenceUnavailable, match=r"no Python backend stub for Python 3.99 \(it has: 3.13, 3.8\)"
+        ReferenceUnavailable,
+        match=r"^the frontends of tritonserver 2.72.0 need CPython 3.12 with a shared libpython; this is Python",
     ):
-        installation.install()
+        installation._with_frontends("2.72.0", core)
+
+
+@pytest.mark.without_server
+def test_the_running_python_is_taken_where_it_fits() -> None:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = pythons.find(("3.99", here))
+    assert found is None or (found.program, found.version) == (Path(sys.executable), here)
+    assert pythons.find(("3.99",)) is None
+    assert pythons.ask(Path("/nonexistent/python3")) is None
+
+
+# --- other versions ---
+
+
+@pytest.mark.parametrize("version", ["2.41.0", "2.50.0"])
+def test_an_older_server_says_its_version(version: str) -> None:
+    require_reference(version)
+    with TritonServer(SMALL, EXPLICIT, version=version) as triton:
+        assert f'"version":"{version}"'.encode() in get(f"{triton.http_url}/v2")
+
+
+def test_frontends_run_on_the_core_of_another_version_and_leave_nothing_behind() -> None:
+    require_reference("2.72.0")
+    with TritonServer(SMALL, version="2.72.0") as triton:
+        assert b'"version":"2.51.0"' in get(f"{triton.http_url}/v2")  # the core's
+        assert b"nv_inference_count" in get(triton.metrics_url)
+        assert len(stubs_of(triton)) == len(list(SMALL.iterdir()))
+        body = b'{"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[2],"data":[1]}]}'
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{triton.http_url}/v2/models/id_fp32/infer", body)
+        assert refused.value.read() == (
+            b'{"error":"Failed to parse \'data\' field: shape does not match true shape"}'
+        )
+    assert not triton.alive()
+    assert stubs_of(triton) == []
+    assert shared_memory_of(triton) == []
+
+
+def test_frontends_that_cannot_be_given_a_flag_say_so() -> None:
+    require_reference("2.72.0")
+    with pytest.raises(
+        ServerFailed, match=r"exited with code 2(.|\n)*unrecognized arguments: --trace-config"
+    ):
+        TritonServer(SMALL, ["--trace-config=level=TIMESTAMPS"], version="2.72.0").start()
 
 
 @pytest.mark.without_server

@@ -28,6 +28,9 @@ class Side:
 
     def begin(self, repository: Path, flags: Sequence[str]) -> None: ...
 
+    def limit(self, case: Case) -> str:
+        return ""
+
     def observe(self, case: Case) -> Observation:
         self.asked += 1
         return next(self.life)
@@ -91,6 +94,43 @@ def test_an_answer_from_freed_memory_counts_as_a_death() -> None:
     pair.end()
     assert not result.failed
     assert (reference.asked, reference.renewed) == (2, [1])
+
+
+A = Case.model_validate(
+    {"id": "infer/a", "repository": "http", "steps": [{"path": "/p"}], "operation": "infer"}
+)
+
+
+def counted(before: int, after: int) -> Observation:
+    """An answer, and the requests that the server had counted before and after it."""
+    counts = {"m/1/execution_count": after - before} if after != before else {}
+    return Observation(
+        ANSWER.exchanges,
+        counts,
+        before={"m/1/execution_count": before} if before else {},
+        after={"m/1/execution_count": after} if after else {},
+    )
+
+
+@pytest.mark.parametrize("cases_between", [0, 1, 3])
+def test_a_request_that_the_reference_counts_some_cases_later_is_no_difference(cases_between: int) -> None:
+    # A case without statistics came first. The target has counted its request, the reference counts it later.
+    reference = Side(iter([*[counted(0, 0)] * cases_between, counted(0, 1)]))
+    target = Side(iter([counted(1, 1)] * (cases_between + 1)))
+    pair = Pair(reference, target)
+    results = [pair.run(A) for _ in range(cases_between + 1)]
+    pair.end()
+    assert [result.failed for result in results] == [False] * (cases_between + 1)
+
+
+def test_a_request_that_only_the_target_counts_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton_contract.running.pair.RECOUNT_SECONDS", 0.0)
+    reference = Side(iter([counted(0, 1), counted(1, 1), counted(1, 1)]))
+    target = Side(iter([counted(0, 1), counted(1, 2), counted(2, 2)]))
+    pair = Pair(reference, target)
+    results = [pair.run(A) for _ in range(3)]
+    pair.end()
+    assert [result.failed for result in results] == [False, True, False]
 
 
 def test_the_parts_of_the_proof_are_all_of_it_and_the_same_each_time() -> None:

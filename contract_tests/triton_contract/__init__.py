@@ -75,7 +75,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # imported when asked for: a program that only starts the real server should not pay for the cases' schema
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        from triton_contract.extras import needing
+
+        with needing("contract", "triton_contract"):
+            return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

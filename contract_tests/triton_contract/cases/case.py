@@ -139,6 +139,8 @@ class Step(_Strict):
     join: tuple[Part, ...] | None = None
     compress: Literal["gzip", "deflate"] | None = None
     chunked: bool | tuple[int, ...] = False
+    apart: bool = False
+    """Send the body after the head, when a health request on another connection has been answered in between."""
 
     raw: str | None = None
     raw_hex: str | None = None
@@ -155,6 +157,8 @@ class Step(_Strict):
     edit: Edit | None = None
     pending: dict[str, int] | None = None
     """Wait until so many requests of these models are queued, as the metrics port counts them."""
+    arrived: dict[str, Literal["nothing", "head"] | int] | None = None
+    """Wait until the head, or so many chunks, of these answers in the background have come, or see that nothing has."""
     cancel: str | None = None
     """Cancel the gRPC call that was started in the background under this name."""
     until: Until | None = None
@@ -187,12 +191,13 @@ class Step(_Strict):
             self.read_shared_memory,
             self.edit,
             self.pending,
+            self.arrived,
             self.cancel,
         ]
         if sum(form is not None for form in forms) != 1:
             raise ValueError(
                 "a step is exactly one of: path (a request), raw or raw_hex, answer_of, read_shared_memory, edit, "
-                "pending, cancel"
+                "pending, arrived, cancel"
             )
         if not self.path and (chosen or self.headers or self.method):
             raise ValueError("method, headers and body belong to a step with a path")
@@ -226,6 +231,8 @@ class Case(_Strict):
     """
     note: str = ""
     topic: str = ""
+    folder: str = Field(default="", exclude=True)
+    """The folder of the model repository, where it is not one of the contract's."""
 
     @property
     def edits(self) -> bool:
@@ -235,4 +242,4 @@ class Case(_Strict):
     @property
     def group(self) -> tuple[str, tuple[str, ...]]:
         """Repository and flags. Cases that have both in common share a server."""
-        return self.repository, self.flags
+        return self.folder or self.repository, self.flags

@@ -96,6 +96,15 @@ def body_bytes(step: Step) -> bytes:
     return body
 
 
+def request_pieces(step: Step, base_path: str = "") -> list[bytes]:
+    """What is sent for this step, cut where it is to arrive in pieces."""
+    data = request_bytes(step, base_path)
+    if not step.apart:
+        return [data]
+    head, blank, body = data.partition(b"\r\n\r\n")
+    return [head + blank, body]
+
+
 def request_bytes(step: Step, base_path: str = "") -> bytes:
     """All bytes that are sent for this step.
 

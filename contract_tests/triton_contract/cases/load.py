@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,7 +20,7 @@ MODELS = CASES.parent / "models"
 """The folder of all model repositories that cases name."""
 PROTOCOLS = ("http", "grpc")
 _FILE_FIELDS = {"repository", "flags", "defaults", "cases", "tables"}
-_CASE_FIELDS = set(Case.model_fields) - {"topic"}
+_CASE_FIELDS = set(Case.model_fields) - {"topic", "folder"}
 _STEP_FIELDS = {field.alias or name for kind in (Step, Rpc) for name, field in kind.model_fields.items()}
 _TABLE_FIELDS = {"rows", "columns"}
 _WHOLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))\Z")
@@ -86,6 +87,25 @@ def load_file(path: Path) -> list[Case]:
     return [_case(path, shared, node) for node in nodes]
 
 
+def _folder(repository: str, path: Path, where: str) -> str:
+    """The folder of a repository that is none of the contract's; "" for those that are. Raises CaseError."""
+    if repository in repository_names():
+        return ""
+    folder = (path.parent / repository).resolve()
+    if not folder.is_dir():
+        raise CaseError(
+            f"{where}: repository {repository}: there is no folder {folder}, and the contract's repositories are "
+            f"{', '.join(repository_names())}"
+        )
+    return str(folder)
+
+
+@cache
+def repository_names() -> tuple[str, ...]:
+    """The names of the contract's own repositories."""
+    return tuple(sorted(folder.name for folder in MODELS.iterdir() if folder.is_dir()))
+
+
 def _mapping(path: Path, node: Any) -> Node:
     if not isinstance(node, dict) or not isinstance(node.get("id"), str):
         raise CaseError(
@@ -148,6 +168,8 @@ def _case(path: Path, shared: Node, node: Node) -> Case:
             raise CaseError(f"{where}: steps is a list of mappings")
     else:
         case_part["steps"] = [step_part]
+    if isinstance(case_part.get("repository"), str):
+        case_part["folder"] = _folder(case_part["repository"], path, where)
     is_grpc = path.parent.name == "grpc"
     kind: type[Case] = GrpcCase if is_grpc else Case
     try:

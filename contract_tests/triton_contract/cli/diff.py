@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import click
 
+from triton_contract.cases.load import MODELS
+from triton_contract.reporting.terminal import Progress
 from triton_contract.running.run import live_reference
-from triton_contract.targets import target_of
+from triton_contract.targets import is_triton, target_of, version_of
 
 from .comparison import compare_and_report
 from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
@@ -19,22 +23,33 @@ from .options import ComparisonOptions, Selection, comparison_options, runnable,
     "--target",
     "names",
     multiple=True,
-    help="Twice: the two servers to compare; triton is always the reference. Once: this one against triton.",
+    help="Twice: the two servers to compare. Once: this one against triton. Each is triton or emulator, maybe with a "
+    "version (triton==2.72.0), or a URL. A triton beside another kind of server is the reference.",
 )
 @selection_options
 @comparison_options
 def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOptions) -> None:
     r"""Run the cases against two servers side by side and compare every answer.
 
-    The exit code is 1 when something differs, unless it is a known divergence.
+    The exit code is 1 when something differs, unless it is a known divergence. With --repository and a folder of your
+    own models, both servers serve that folder, and requests made from the models' metadata show what the two versions
+    do differently, by the rows of the table in docs/upgrades.md.
 
     \b
       triton-contract diff --target emulator
       triton-contract diff --target triton --target emulator --only 'infer/*' --json results.json
       triton-contract diff --target triton --target triton        (does the real server agree with itself?)
+      triton-contract diff --target triton==2.48.0 --target triton==2.72.0      (what does an upgrade change?)
+      triton-contract diff --target triton==2.72.0 --target emulator==2.72.0
+      triton-contract diff --target triton==2.48.0 --target triton==2.51.0 --repository models
     """
     expected, actual = reference_and_target(names)
+    if options.repository is not None and (folder := model_folder(options.repository)) is not None:
+        if not compare_models(expected, actual, folder, options):
+            sys.exit(1)
+        return
     cases = runnable(selection.cases(), (expected, actual), options.repository)
+    options = replace(options, version=version_of(expected) or options.version)
     reference = live_reference(partial(target_of, expected, version=options.version))
     target = partial(target_of, actual, version=options.version)
     if not compare_and_report(reference, target, cases, options):
@@ -46,9 +61,41 @@ def reference_and_target(names: tuple[str, ...]) -> tuple[str, str]:
     match names:
         case (actual,):
             return "triton", actual
-        case (expected, "triton"):
-            return "triton", expected  # the real server is the reference, in whatever order the two are named
+        case (expected, actual) if is_triton(actual) and not is_triton(expected):
+            return actual, expected  # the real server is the reference, in whatever order the two are named
         case (expected, actual):
             return expected, actual
         case _:
             return "triton", "emulator"
+
+
+def model_folder(repository: str) -> Path | None:
+    """The folder of somebody's models that --repository names; None for one of the contract's repositories."""
+    path = Path(repository)
+    return path.resolve() if not (MODELS / repository).is_dir() and path.is_dir() else None
+
+
+def compare_models(expected: str, actual: str, folder: Path, options: ComparisonOptions) -> bool:
+    """Compare two servers over the models in `folder` and print what differs. Returns whether nothing does."""
+    # Hypothesis takes long to import, and only this form of the command needs it.
+    from triton_contract.upgrades.changes import load_history
+    from triton_contract.upgrades.compare import compare_upgrade
+    from triton_contract.upgrades.page import render_upgrade
+
+    history = load_history()
+    versions = [version_of(name) or options.version for name in (expected, actual)]
+    for version in versions:
+        if version not in history.releases:
+            raise click.UsageError(f"no release {version!r} of Triton: {', '.join(history.releases)}")
+    old, new = versions
+    with Progress(0) as progress:
+        upgrade = compare_upgrade(
+            partial(target_of, expected, version=old),
+            partial(target_of, actual, version=new),
+            folder,
+            history=history,
+            versions=(old, new),
+            on_result=progress.result,
+        )
+    click.echo(render_upgrade(upgrade), nl=False)
+    return not upgrade.different

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from triton_contract.fuzz.options import OPERATIONS, FuzzOptions
+from triton_contract.fuzz.options import CONFIGS, OPERATIONS, FuzzOptions
 
 from .options import as_one_value, version_option
 
@@ -15,8 +15,18 @@ from .options import as_one_value, version_option
 @as_one_value(
     "options",
     FuzzOptions,
-    click.option("--target", default="emulator", show_default=True, help="triton, emulator or a URL."),
-    click.option("--reference", default="triton", show_default=True, help="The reference: triton, or a URL."),
+    click.option(
+        "--target",
+        default="emulator",
+        show_default=True,
+        help="triton, emulator, one of them with a version (emulator==2.72.0), or a URL.",
+    ),
+    click.option(
+        "--reference",
+        default="triton",
+        show_default=True,
+        help="The reference: triton, triton==<version> or a URL.",
+    ),
     version_option,
     click.option(
         "--repository",
@@ -28,8 +38,8 @@ from .options import as_one_value, version_option
         "--operation",
         "operations",
         multiple=True,
-        type=click.Choice(sorted(OPERATIONS)),
-        help="Only this operation; may be repeated.",
+        type=click.Choice(sorted((*OPERATIONS, CONFIGS))),
+        help="Only this operation; may be repeated. `configs` stands alone.",
     ),
     click.option(
         "--schemathesis", is_flag=True, help="Let Schemathesis make the requests, from openapi.yaml."
@@ -53,7 +63,10 @@ def fuzz(options: FuzzOptions) -> None:
       triton-contract fuzz --target emulator --examples 20000
       triton-contract fuzz --operation infer --repository datatypes --seed 7
       triton-contract fuzz --schemathesis
+      triton-contract fuzz --operation configs --examples 5000
     """
+    if CONFIGS in options.operations and len(options.operations) > 1:
+        raise click.UsageError(f"--operation {CONFIGS} stands alone: it has a repository of its own")
     # Hypothesis takes long to import, and no other command needs it.
     from triton_contract.fuzz.command import run_campaigns
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from triton_contract.cases.case import Case
 from triton_contract.cases.load import load_cases
 from triton_contract.reference import DEFAULT_VERSION
 from triton_contract.running.groups import cases_for
+from triton_contract.targets import is_url
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -132,7 +134,16 @@ def runnable(cases: list[Case], targets: Iterable[str], repository: str | None) 
         raise click.UsageError(
             "a target at a URL needs --repository: which of the contract's repositories it serves"
         ) from None
+    if not kept and repository is not None and repository not in {case.repository for case in cases}:
+        names = sorted({case.repository for case in cases})
+        near = get_close_matches(repository, names, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"they are of {', '.join(names)}"
+        raise click.UsageError(f"no selected case is of the repository '{repository}': {advice}")
     left = len(cases) - len(kept)
-    if left and any("://" in name for name in targets):
+    if not kept:
+        raise click.UsageError(
+            "no selected case can be run against this target: all need a server of their own"
+        )
+    if left and any(map(is_url, targets)):
         click.echo(f"{left} cases need another repository or a server of their own: left out", err=True)
     return kept

@@ -13,6 +13,7 @@ from triton_contract.cases.load import load_cases
 from triton_contract.recordings import Provenance
 from triton_contract.reporting.terminal import Progress
 from triton_contract.running.record import record as record_cases
+from triton_contract.running.record import split
 from triton_contract.running.run import today
 from triton_contract.targets import target_of
 
@@ -41,7 +42,13 @@ def record(version: str, jobs: int, folder: Path, selection: Selection) -> None:
     with Progress(len(cases)) as progress:
         seen = list(record_cases(cases, triton, jobs=jobs, on_case=progress.case))
     origin = Provenance("triton", version, today(), triton().how())
+    known = (
+        recordings.read(recordings.NEIGHBOURS[version], cases, folder)
+        if version in recordings.NEIGHBOURS
+        else {}
+    )
     for topic, group in groupby(seen, key=lambda pair: pair[0].topic):
         path = recordings.topic_file(version, topic, folder)
-        recordings.write(path, origin, group)
-        click.echo(path)
+        different, equal = split(group, known)
+        recordings.write(path, origin, different, equal)
+        click.echo(f"{path}: {len(different)} cases" + (f", {len(equal)} as the neighbour" if known else ""))

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from triton_contract.process import Ports
-from triton_contract.targets import EmulatorTarget, Target, TritonTarget
+from triton_contract.targets import is_url, target_of
 
 from .options import version_option
 
@@ -21,7 +21,11 @@ _ALIASES = {"--model-store": "--model-repository"}
 
 @click.command()
 @click.option(
-    "--target", "name", default="triton", show_default=True, type=click.Choice(["triton", "emulator"])
+    "--target",
+    "name",
+    default="triton",
+    show_default=True,
+    help="triton or emulator, maybe with a version: triton==2.72.0.",
 )
 @version_option
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
@@ -32,17 +36,19 @@ def serve(name: str, version: str, flags: tuple[str, ...]) -> None:
 
     \b
       triton-contract serve --target triton -- --model-repository=models --http-port=8000
-      triton-contract serve --target triton -- --model-repository=models --model-control-mode=explicit
+      triton-contract serve --target triton==2.72.0 -- --model-repository=models --model-control-mode=explicit
     """
     options, rest = split_flags(flags)
     repository = options.get("--model-repository")
     if repository is None:
         raise click.UsageError("give --model-repository=DIR after `--`")
+    if is_url(name):
+        raise click.UsageError(f"--target is triton or emulator, maybe with a version, not {name!r}")
     ports = _ports(options)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    server: Target = TritonTarget(version, ports) if name == "triton" else EmulatorTarget(ports=ports)
+    server = target_of(name, version=version, ports=ports)
     try:
         server.start(Path(repository).resolve(), rest)
         click.echo(f"{name} is ready: http 127.0.0.1:{ports.http}, grpc {ports.grpc_url}, ", nl=False)

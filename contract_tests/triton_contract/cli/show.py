@@ -14,7 +14,13 @@ from .options import Selection, repository_option, runnable, selection_options, 
 
 
 @click.command()
-@click.option("--target", "name", default="triton", show_default=True, help="triton, emulator or a URL.")
+@click.option(
+    "--target",
+    "name",
+    default="triton",
+    show_default=True,
+    help="triton, emulator, one of them with a version (triton==2.72.0), or a URL.",
+)
 @version_option
 @repository_option
 @selection_options

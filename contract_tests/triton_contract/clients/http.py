@@ -43,13 +43,15 @@ class Wire:
         return cls(sock)
 
     def send(self, data: bytes) -> None:
-        """Send the data, or the part that the server takes within PROBE_SECONDS.
+        """Send the data, up to where the server takes nothing for PROBE_SECONDS.
 
         That it did not take all of it is not an error: it may have answered before. Reading will show that.
         """
         self.sock.settimeout(PROBE_SECONDS)
+        rest = memoryview(data)
         with suppress(OSError):
-            self.sock.sendall(data)
+            while rest:
+                rest = rest[self.sock.send(rest) :]
 
     def half_close(self) -> None:
         with suppress(OSError):
@@ -58,7 +60,7 @@ class Wire:
     def close(self) -> None:
         self.sock.close()
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise _End("silent")
@@ -76,14 +78,14 @@ class Wire:
     def until(self, mark: bytes) -> bytes:
         """Read up to the mark. The mark is taken from the buffer but not returned."""
         while (at := self.buffer.find(mark)) < 0:
-            self._fill()
+            self.fill()
         data = bytes(self.buffer[:at])
         del self.buffer[: at + len(mark)]
         return data
 
     def exactly(self, size: int) -> bytes:
         while len(self.buffer) < size:
-            self._fill()
+            self.fill()
         return self.take(size)
 
     def take(self, size: int | None = None) -> bytes:
@@ -96,7 +98,7 @@ class Wire:
         self.deadline = time.monotonic() + seconds
         while True:
             try:
-                self._fill()
+                self.fill()
             except _End as end:
                 return str(end)
 
@@ -192,6 +194,58 @@ def _with(
     bare: Response, body: bytes, framing: str, *, chunks: tuple[int, ...] = (), complete: bool = True
 ) -> Response:
     return Response(bare.version, bare.status, bare.reason, bare.headers, body, framing, chunks, complete)
+
+
+def await_arrival(wire: Wire, wanted: str | int, seconds: float) -> str | None:
+    """Wait until the head of an answer has come (`head`), or so many chunks, or see that `nothing` comes.
+
+    What has come stays in the buffer. Returns None, or a text that says what had come when the time was over.
+    """
+    if wanted == "nothing":
+        end = wire.to_the_end(QUIET_SECONDS)
+        if end == "silent" and not wire.buffer:
+            return None
+        return f"nothing was to come, {_progress(wire)} had, then it was {end}"
+    wire.deadline = time.monotonic() + seconds
+    try:
+        while not wire.buffer.count(b"\r\n\r\n") or _chunks_in(wire) < (
+            wanted if isinstance(wanted, int) else 0
+        ):
+            wire.fill()
+    except _End as end:
+        return f"{wanted} was to come, {_progress(wire)} had, then it was {end}"
+    return None
+
+
+def _progress(wire: Wire) -> str:
+    if b"\r\n\r\n" not in wire.buffer:
+        return f"{len(wire.buffer)} bytes of a head"
+    return f"a head and {_chunks_in(wire)} chunks"
+
+
+def _chunks_in(wire: Wire) -> int:
+    """How many chunks of a body have come whole."""
+    body = bytes(wire.buffer).partition(b"\r\n\r\n")[2]
+    count = 0
+    while True:
+        size, line_end, rest = body.partition(b"\r\n")
+        try:
+            length = int(size.split(b";")[0], 16)
+        except ValueError:
+            return count
+        if not line_end or not length or len(rest) < length + 2:
+            return count
+        count, body = count + 1, rest[length + 2 :]
+
+
+def ask_health(address: Address) -> None:
+    """Make a health request on a connection of its own: what was sent before it has most likely been read then."""
+    wire = address.connect()
+    try:
+        wire.send(_PROBE % address.base_path.encode())
+        read_exchange(wire, PROBE_SECONDS)
+    finally:
+        wire.close()
 
 
 def promises_close(response: Response) -> bool:

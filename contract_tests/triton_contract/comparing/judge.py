@@ -13,15 +13,19 @@ from .compare import AXES, Outcome, Verdict, compare
 
 
 def judge(
-    case: Case, expected: Observation, actual: Observation, *, alike: bool = False
+    case: Case, expected: Observation, actual: Observation, *, alike: bool = False, must_crash: bool = True
 ) -> dict[str, Verdict]:
-    """The verdicts by axis. `alike`: both are the same kind of server, which may crash on the same case."""
+    """The verdicts by axis, of a case that both sides were asked.
+
+    `alike`: both are the same kind of server, which may crash on the same case. `must_crash`: a reference that answers
+    a case which says that it crashes is a difference.
+    """
     if actual.death is not None and expected.death is not None and alike:
         return everywhere(Verdict(Outcome.UNPROVEN, f"the reference crashes: {expected.death}"))
     if actual.death is not None:
         return everywhere(Verdict(Outcome.DIFFERENT, f"the target died: {actual.death}"))
     if expected.death is None:
-        if case.crashes_reference:
+        if case.crashes_reference and must_crash:
             return everywhere(
                 Verdict(Outcome.DIFFERENT, "the case says that the reference crashes; it did not")
             )
@@ -39,7 +43,7 @@ def judge(
 
 def is_sound(case: Case, seen: Observation) -> bool:
     """Whether a living reference gave the text that the case names as `sound_answer`, if it names one."""
-    if not case.sound_answer or seen.death is not None:
+    if not case.sound_answer or seen.death is not None or seen.unproven:
         return True
     text = case.sound_answer.encode()
     return any(each.response is not None and text in each.response.body for each in seen.exchanges)

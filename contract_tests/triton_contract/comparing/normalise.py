@@ -24,6 +24,8 @@ Normaliser = Callable[[Response], Response]
 _STATISTICS_TIMES = re.compile(rb'("ns"|"last_inference"):\d+')
 _DURATIONS = re.compile(rb',?"ns":\d+')
 _MODEL_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/(?=[^/\s"\\]+/(?:\d+/[^/\s"\\]+\.py\b|warmup/))')
+_BACKEND_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/triton_python_backend_utils\.py\(\d+\)')
+_BACKEND_FOLDER = re.compile(rb"(?<=', in )(?:/[^\s\"\\:;/]+)+/(?=[^/\s\"\\;]+[;\"])")
 _METRIC_TIME = re.compile(
     rb"(?m)^(nv_(?:\w+_duration_us|\w+_summary_us(?:_sum)?|cache_\w*duration\w*|cache_\w+_summary_per_model(?:_sum)?|"
     rb"cpu_\w+|pinned_memory_pool_used_bytes)"
@@ -81,6 +83,11 @@ NORMALISERS: dict[str, Normaliser] = {
     "durations": _body(lambda body: _DURATIONS.sub(b"", body)),
     "metrics-times": _body(lambda body: _METRIC_TIME.sub(rb"\1 <time>", body)),
     "repository-path": _body(lambda body: _MODEL_FILE.sub(b"/models/", body)),
+    "backend-path": _body(
+        lambda body: _BACKEND_FOLDER.sub(
+            b"/backends/", _BACKEND_FILE.sub(b"triton_python_backend_utils.py", body)
+        )
+    ),
     "decoded": _decoded,
     "index-order": _body(_sorted_index),
     "key-order": _body(_sorted_keys),
@@ -89,8 +96,9 @@ NORMALISERS: dict[str, Normaliser] = {
     "body": lambda response: replace(response, body=b"", chunks=()),
 }
 
-ALWAYS = ("repository-path",)
-"""Where a repository is depends on the machine, not on the server. Recordings do not contain the path."""
+ALWAYS = ("repository-path", "backend-path")
+"""Where a repository and the backends are depends on the machine, not on the server. Recordings do not contain these
+paths."""
 
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "statistics": ("statistics-times",),

@@ -90,6 +90,8 @@ def kind_of(request: Request, result: CaseResult) -> str:
 
 def shape_of(request: Request) -> str:
     """Method, path and the structure of the JSON: keys, names and datatypes, and the types of all other values."""
+    if request.config is not None:
+        return repr(request.config)
     body = request.body
     length = dict(request.headers).get(HEADER_LENGTH, "")
     if length.isdecimal():

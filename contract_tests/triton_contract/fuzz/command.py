@@ -10,12 +10,13 @@ from triton_contract.comparing.compare import Outcome
 from triton_contract.reporting.terminal import Progress, print_outcomes
 from triton_contract.running.pair import Pair
 from triton_contract.running.sides import LiveSide
-from triton_contract.targets import target_of
+from triton_contract.targets import Target, target_of
 
 from .agreement import Agreement, Disagreement, details
 from .campaign import Report, explore
+from .configs import EXPLICIT, ConfigAgreement, config_loads, config_repository
 from .model import read_models
-from .options import OPERATIONS, FuzzOptions
+from .options import CONFIGS, OPERATIONS, FuzzOptions
 from .request import yaml_of
 from .strategies import described_requests, requests_of
 
@@ -28,6 +29,8 @@ def run_campaigns(options: FuzzOptions) -> bool:
         LiveSide(target_of(name, version=options.version)) for name in (options.reference, options.target)
     )
     pair = Pair(reference, target, alike=options.reference == options.target)
+    if CONFIGS in options.operations:
+        return run_config_campaign(options, pair, (reference.target, target.target))
     pair.begin(options.repository, ())
     try:
         agreement = Agreement(pair, options.repository)
@@ -45,6 +48,26 @@ def run_campaigns(options: FuzzOptions) -> bool:
         pair.end()
     show(agreement, reports)
     return any(report.again for report in reports)
+
+
+def run_config_campaign(options: FuzzOptions, pair: Pair, targets: tuple[Target, Target]) -> bool:
+    """The campaign of CONFIGS: both servers load a model from the same folder, with one text after the other."""
+    with config_repository() as repository:
+        pair.begin(str(repository), EXPLICIT)
+        try:
+            agreement = ConfigAgreement(pair, repository.name, folder=repository, targets=targets)
+            with Progress(options.examples) as progress:
+                report = explore(
+                    agreement,
+                    config_loads(),
+                    examples=options.examples,
+                    start=options.seed,
+                    on_result=progress.result,
+                )
+        finally:
+            pair.end()
+    show(agreement, [report])
+    return bool(report.again)
 
 
 def show(agreement: Agreement, reports: list[Report]) -> None:
@@ -79,4 +102,6 @@ def show_disagreement(found: Disagreement, repository: str, times: int) -> None:
     for line in details(found.result).splitlines():
         click.echo(f"# {line}")
     click.echo(f"# met {times} times")
+    if found.request.config is not None:
+        click.echo(f"# with config.pbtxt {found.request.config!r}")
     click.echo(yaml_of(found.request, repository))

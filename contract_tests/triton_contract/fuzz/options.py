@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OPERATIONS = ("routes", "infer", "generate", "generate_stream")
+CONFIGS = "configs"
+"""The operation that loads texts of `config.pbtxt`. It has a repository of its own, so it is not among the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class FuzzOptions:
     version: str
     repository: str
     operations: tuple[str, ...]
-    """Some of OPERATIONS; none means all."""
+    """Some of OPERATIONS, or CONFIGS alone; none means all of OPERATIONS."""
     schemathesis: bool
     """Whether Schemathesis makes the requests, from openapi.yaml."""
     examples: int

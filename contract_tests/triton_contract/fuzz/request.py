@@ -18,13 +18,17 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without Host and Content-Length, which every case adds. `after` is sent next on the same connection."""
+    """A request without Host and Content-Length, which every case adds. `after` is sent next on the same connection.
+
+    `config` is what the model's `config.pbtxt` holds when the request is sent; None leaves it as it is.
+    """
 
     method: str
     path: str
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     after: tuple[Request, ...] = ()
+    config: bytes | None = None
 
 
 def case_of(request: Request, repository: str) -> Case:

@@ -21,7 +21,8 @@ class Observation:
     """What one server showed for one case.
 
     `counts` is what the case added to the statistics (None: they were not read). `before` and `after` are the
-    statistics themselves. `death` says how the server ended, if it did.
+    statistics themselves. `death` says how the server ended, if it did. `unproven` says why the server was not asked;
+    there are no exchanges then.
     """
 
     exchanges: tuple[Exchange, ...]
@@ -29,3 +30,4 @@ class Observation:
     death: str | None = None
     before: Counts | None = None
     after: Counts | None = None
+    unproven: str = ""

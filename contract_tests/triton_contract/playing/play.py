@@ -8,15 +8,16 @@ step reads their answers. gRPC steps go through `Calls`.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from triton_contract.cases.case import Case, Step, Until
-from triton_contract.cases.encoding import request_bytes
+from triton_contract.cases.encoding import request_pieces
 from triton_contract.cases.operations import COUNTED, operation_of
 from triton_contract.cases.rpc import Rpc
 from triton_contract.clients.exchange import Exchange
-from triton_contract.clients.http import Address, Wire, read_exchange, settle
+from triton_contract.clients.http import Address, Wire, ask_health, await_arrival, read_exchange, settle
 
 from . import repository_files, shared_memory
 from .calls import Calls
@@ -27,6 +28,8 @@ from .statistics import SETTLE_PAUSE, delta, read_counts, settled_counts
 UNTIL_SECONDS = 30.0
 """How long a case waits for what it names. Only a server that never gets there takes that long."""
 UNTIL_PAUSE = 0.02
+UNTIL_PATIENCE = 5.0
+"""Seconds for which one answer is waited for, by a step that asks until an answer holds something."""
 
 
 @dataclass(slots=True)
@@ -119,8 +122,13 @@ def _step(stage: _Stage, step: Step) -> Exchange | None:
     if step.until is None:
         return _once(stage, step)
     deadline = time.monotonic() + UNTIL_SECONDS
+    asked = step
+    if not isinstance(step, Rpc) and "timeout" not in step.model_fields_set:
+        # 2.51 answers a connection by one of its threads: one that is busy with a load answers nobody until it is done.
+        # A question that is not answered is asked again over a connection of its own.
+        asked = step.model_copy(update={"timeout": UNTIL_PATIENCE})
     while True:
-        exchange = _once(stage, step)
+        exchange = _once(stage, asked)
         if exchange is None or _satisfied(exchange, step.until) or time.monotonic() > deadline:
             return exchange
         time.sleep(UNTIL_PAUSE)
@@ -136,21 +144,19 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
         return stage.calls.call(step)
     if step.answer_of is not None and stage.calls.has(step.answer_of):
         return stage.calls.answer_of(step.answer_of)
-    if step.edit is not None or step.cancel is not None:
-        _act(stage, step)
-        return None
-    if step.pending is not None:
-        missed = await_pending(stage.metrics_address(), step.pending, UNTIL_SECONDS)
-        return None if missed is None else Exchange(None, ending=IN_VAIN + missed)
-    if step.read_shared_memory is not None:
-        data = shared_memory.contents(step.read_shared_memory)
-        return Exchange(None, ending=SHARED_MEMORY, extra=data)
+    if step.path is None and not step.is_raw and step.answer_of is None:
+        return _act(stage, step)
     try:
         if step.answer_of is not None:
             wire, sent = stage.background[step.answer_of]
             return _answer(stage, wire, sent)
         wire = stage.wire(step)
-        wire.send(request_bytes(step, stage.address(step).base_path))
+        address = stage.address(step)
+        first, *rest = request_pieces(step, address.base_path)
+        wire.send(first)
+        for piece in rest:
+            ask_health(stage.http)
+            wire.send(piece)
     except OSError as error:
         return Exchange(None, ending=f"no connection ({type(error).__name__})")
     if step.half_close:
@@ -164,12 +170,30 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
     return _answer(stage, wire, step)
 
 
-def _act(stage: _Stage, step: Step) -> None:
-    """Do what a step asks for that has no answer."""
+def _act(stage: _Stage, step: Step) -> Exchange | None:
+    """Do what a step asks for that is not a request, and return what is to be compared."""
     if step.edit is not None:
         repository_files.change(stage.repository, step.edit)
     if step.cancel is not None:
         stage.calls.cancel(step.cancel)
+    if step.read_shared_memory is not None:
+        data = shared_memory.contents(step.read_shared_memory)
+        return Exchange(None, ending=SHARED_MEMORY, extra=data)
+    missed = None
+    if step.pending is not None:
+        missed = await_pending(stage.metrics_address(), step.pending, UNTIL_SECONDS)
+    if step.arrived is not None:
+        missed = _await_arrivals(stage, step.arrived)
+    return None if missed is None else Exchange(None, ending=IN_VAIN + missed)
+
+
+def _await_arrivals(stage: _Stage, wanted: Mapping[str, str | int]) -> str | None:
+    """None where all has come that was to come, else a text that says what has not."""
+    for name, what in wanted.items():
+        missed = await_arrival(stage.background[name][0], what, UNTIL_SECONDS)
+        if missed is not None:
+            return f"{name}: {missed}"
+    return None
 
 
 def _answer(stage: _Stage, wire: Wire, step: Step) -> Exchange:

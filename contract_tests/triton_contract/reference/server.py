@@ -63,7 +63,7 @@ class TritonServer:
     def _command(self, ports: Ports) -> list[str]:
         """The whole command line. The caller's flags come last: of two equal flags tritonserver takes the last."""
         return [
-            str(self._installation.binary),
+            *self._installation.program,
             f"--model-repository={self.repository}",
             f"--backend-directory={self._installation.backends}",
             f"--cache-directory={self._installation.caches}",

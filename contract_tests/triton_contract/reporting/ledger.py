@@ -9,6 +9,7 @@ from triton_contract.cases.operations import OPERATIONS
 from triton_contract.comparing.compare import AXES, Outcome
 from triton_contract.comparing.divergences import Divergence, load_divergences
 from triton_contract.comparing.results import CaseResult, RunResult
+from triton_contract.reference.wheel import FRONTENDS
 
 _ORDER = (Outcome.EQUAL, Outcome.NORMALISED, Outcome.DIVERGENCE, Outcome.UNPROVEN, Outcome.DIFFERENT)
 _INTRODUCTION = """# Fidelity
@@ -21,7 +22,7 @@ A case is one request, or several, sent to both servers. Each axis of a case has
 - **equal**: both servers answered the same, byte for byte in the body;
 - *normalised*: equal after masking what differs between any two servers, such as times and the paths of model files;
 - *known divergence*: different, and listed below with a reason (a listed case that becomes equal fails the run);
-- *unproven*: the real server crashed, so there is no answer to compare with;
+- *unproven*: there is no answer to compare with: the real server crashed, or this reference cannot be asked the case;
 - **different**: anything else.
 
 A cell reads `equal/cases`. The other outcomes follow in brackets: `n` normalised, `k` known divergence, `u` unproven,
@@ -37,8 +38,37 @@ def render_ledger(runs: Sequence[RunResult], divergences: Iterable[Divergence] |
     """
     if divergences is None:
         divergences = load_divergences()
-    parts = [_INTRODUCTION, *(_run(run) for run in runs), _divergences(divergences), _crashes(runs)]
+    parts = [
+        _INTRODUCTION,
+        _versions(runs),
+        *(_run(run) for run in runs),
+        _divergences(divergences),
+        _not_asked(runs),
+        _crashes(runs),
+    ]
     return "\n".join(part for part in parts if part)
+
+
+def _versions(runs: Iterable[RunResult]) -> str:
+    """The first table: a row for each version."""
+    lines = [
+        "## Versions",
+        "",
+        (
+            "A reference is a whole server, or the frontends of a newer one on the core of an older one: they prove "
+            "what a frontend decides."
+        ),
+        "",
+        f"| version | reference | cases | {' | '.join(outcome.value for outcome in _ORDER)} |",
+        f"|---|---|--:|{'--:|' * len(_ORDER)}",
+    ]
+    for run in runs:
+        frontends = FRONTENDS.get(run.version)
+        reference = "whole server" if frontends is None else f"frontends, core {frontends.core}"
+        counts = Counter(result.outcome for result in run.cases)
+        cells = " | ".join(str(counts[outcome]) for outcome in _ORDER)
+        lines.append(f"| {run.version} | {reference} | {len(run.cases)} | {cells} |")
+    return "\n".join(lines) + "\n"
 
 
 def _run(run: RunResult) -> str:
@@ -81,6 +111,20 @@ def _divergences(rows: Iterable[Divergence]) -> str:
     if not lines:
         return "## Known divergences\n\nNone.\n"
     return "\n".join(["## Known divergences", "", "| case | axis | reason |", "|---|---|---|", *lines]) + "\n"
+
+
+def _not_asked(runs: Iterable[RunResult]) -> str:
+    """How many cases of each version were not asked, by reason."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        for result in run.cases:
+            if result.outcome is Outcome.UNPROVEN and not result.crash:
+                counts[run.version, next(iter(result.verdicts.values())).detail] += 1
+    lines = [f"| {version} | {count} | {reason} |" for (version, reason), count in counts.items()]
+    if not lines:
+        return ""
+    head = ["## What a reference was not asked", "", "| version | cases | reason |", "|---|--:|---|"]
+    return "\n".join([*head, *lines]) + "\n"
 
 
 def _crashes(runs: Iterable[RunResult]) -> str:

@@ -122,6 +122,8 @@ def list_cases(cases: list[tuple[Case, str]]) -> None:
 def show_observation(case: Case, seen: Observation) -> None:
     """Print what one server answered to a case: every answer, how it ended, the change of the statistics."""
     click.echo(f"== {case.id}")
+    if seen.unproven:
+        click.echo(f"-- not asked: {seen.unproven}")
     for number, exchange in enumerate(seen.exchanges, start=1):
         response = exchange.response
         interim = "".join(f"{code} then " for code in exchange.interim)

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from triton_contract.cases.case import Case
 from triton_contract.cases.rpc import Rpc
+from triton_contract.targets import is_url
 
 Group = tuple[tuple[str, tuple[str, ...]], list[Case]]
 
@@ -41,7 +42,7 @@ def cases_for(cases: Iterable[Case], targets: Iterable[str], repository: str | N
     A server at a URL serves one repository, with flags that we do not know. Raises ValueError when a target is at a
     URL and no repository is given.
     """
-    if not any("://" in name for name in targets):
+    if not any(map(is_url, targets)):
         return [case for case in cases if repository in (None, case.repository)]
     if repository is None:
         raise ValueError(

@@ -17,12 +17,13 @@ from dataclasses import replace
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS
 from triton_contract.cases.operations import operation_of
-from triton_contract.comparing.compare import EQUAL, Outcome
+from triton_contract.comparing.compare import EQUAL, Outcome, Verdict
 from triton_contract.comparing.divergences import Divergence, apply
-from triton_contract.comparing.judge import is_sound, judge
+from triton_contract.comparing.judge import everywhere, is_sound, judge
 from triton_contract.comparing.results import CaseResult
 from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
+from triton_contract.reference import DEFAULT_VERSION
 
 from .sides import Side
 
@@ -41,15 +42,26 @@ class Pair:
     """Two sides over one group of cases."""
 
     def __init__(
-        self, expected: Side, actual: Side, divergences: tuple[Divergence, ...] = (), *, alike: bool = False
+        self,
+        expected: Side,
+        actual: Side,
+        divergences: tuple[Divergence, ...] = (),
+        *,
+        alike: bool = False,
+        version: str = DEFAULT_VERSION,
     ) -> None:
-        """`alike`: both sides are the same kind of server, which may crash on the same case."""
+        """`alike`: both sides are the same kind of server, which may crash on the same case.
+
+        `version` is the reference's. What a case says of crashes holds for the default one; another may answer.
+        """
+        self._must_crash = version == DEFAULT_VERSION
         self._sides = (expected, actual)
         self._alike = alike
         self._divergences = divergences
         self._pool = ThreadPoolExecutor(2)
-        self._gap: Counts | None = None
-        """The difference between the sides' statistics at the last reading (None: not known)."""
+        self._gaps: list[Counts] = [{}]
+        """The differences between the sides' statistics that were read since both servers started, which starts with
+        none."""
 
     def __repr__(self) -> str:
         expected, actual = self._sides
@@ -70,6 +82,9 @@ class Pair:
         be equal to a death by chance, but it can be equal to the answer of a reference that stays alive. An answer that
         is not sound (`Case.sound_answer`) counts as a death.
         """
+        for side in self._sides:
+            if reason := side.limit(case):
+                return CaseResult(case.id, operation_of(case), everywhere(Verdict(Outcome.UNPROVEN, reason)))
         for _ in range(DEATHS):
             result = self._once(case)
             if case.crashes_reference or not result.crash:
@@ -80,8 +95,8 @@ class Pair:
         # One after the other: two servers would write to the same shared memory object.
         observe = map if case.shared_memory else self._pool.map
         expected, actual = observe(lambda side: side.observe(case), self._sides)
-        if case.needs_fresh_server or case.isolated:
-            self._gap = None
+        if case.needs_fresh_server or case.isolated or case.edits:
+            self._gaps = [{}]
         result = self._judge(case, expected, actual)
         deadline = time.monotonic() + RECOUNT_SECONDS
         while _miscounted(result) and time.monotonic() < deadline:
@@ -89,7 +104,8 @@ class Pair:
             expected, actual = (s.again(o) for s, o in zip(self._sides, (expected, actual), strict=True))
             result = self._judge(case, expected, actual)
         gap = _gap(expected.after, actual.after)
-        self._gap = self._gap if gap is None else gap
+        if gap is not None and gap not in self._gaps:
+            self._gaps.append(gap)
         if not is_sound(case, expected):
             result = replace(result, crash=CORRUPT)
         if case.isolated or result.crash or actual.death:
@@ -97,17 +113,18 @@ class Pair:
         return result
 
     def _judge(self, case: Case, expected: Observation, actual: Observation) -> CaseResult:
-        verdicts = judge(case, expected, actual, alike=self._alike)
+        verdicts = judge(case, expected, actual, alike=self._alike, must_crash=self._must_crash)
         after = _gap(expected.after, actual.after)
-        if after is not None and after in (self._gap, _gap(expected.before, actual.before)):
-            # A count of an earlier case came late and fell into this one, perhaps on one side only.
+        if after is not None and after in (*self._gaps, _gap(expected.before, actual.before)):
+            # A count of an earlier case came late and fell into this one, perhaps on one side only. It may come after
+            # several more cases, so each earlier gap counts. The case that opened a gap by a fault was told of it.
             verdicts["statistics"] = EQUAL
         verdicts = apply(case.id, verdicts, self._divergences)
         return CaseResult(case.id, operation_of(case), verdicts, (expected.death or "").split("\n")[0])
 
     def renew(self) -> None:
         """Use newly started servers for the next case."""
-        self._gap = None
+        self._gaps = [{}]
         for side in self._sides:
             side.renew()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS
+from triton_contract.comparing.compare import Outcome, compare
 from triton_contract.comparing.judge import is_sound
 from triton_contract.playing.observation import Observation
 from triton_contract.targets import Target
@@ -53,3 +54,24 @@ def record(
     with ThreadPoolExecutor(jobs) as pool:
         found = {case.id: (case, seen) for group in pool.map(one, groups_of(cases)) for case, seen in group}
     return iter([found[case.id] for case in cases])
+
+
+def split(
+    seen: Iterable[tuple[Case, Observation]], known: Mapping[str, Observation]
+) -> tuple[list[tuple[Case, Observation]], list[Case]]:
+    """Divide observations into those that differ from the known ones and the cases of those that are equal to them."""
+    different: list[tuple[Case, Observation]] = []
+    equal: list[Case] = []
+    for case, observation in seen:
+        if case.id in known and _alike(case, known[case.id], observation):
+            equal.append(case)
+        else:
+            different.append((case, observation))
+    return different, equal
+
+
+def _alike(case: Case, known: Observation, seen: Observation) -> bool:
+    if known.unproven or seen.unproven or known.death or seen.death:
+        return (known.unproven, known.death) == (seen.unproven, seen.death)
+    verdicts = compare(case, known, seen).values()
+    return all(verdict.outcome in (Outcome.EQUAL, Outcome.NORMALISED) for verdict in verdicts)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from triton_contract import recordings
 from triton_contract.cases.case import Case
-from triton_contract.cases.load import load_cases
+from triton_contract.cases.load import MODELS, load_cases
 from triton_contract.cases.operations import operation_of
 from triton_contract.comparing.compare import Outcome, Verdict
 from triton_contract.comparing.divergences import load_divergences
@@ -19,7 +19,7 @@ from triton_contract.playing.observation import Observation
 from triton_contract.playing.statistics import SETTLE_PAUSE
 from triton_contract.process import ServerFailed
 from triton_contract.reference import DEFAULT_VERSION
-from triton_contract.targets import Target, target_of
+from triton_contract.targets import Target, UrlTarget, target_of, version_of
 
 from .groups import Group, cases_for, groups_of
 from .pair import Pair
@@ -56,19 +56,22 @@ def run_cases(
     *,
     reference: str | MakeTarget | None = None,
     repository: str | None = None,
-    version: str = DEFAULT_VERSION,
+    version: str | None = None,
     jobs: int = 2,
 ) -> RunResult:
     """Run cases (default: all) against a target and compare every answer with a reference.
 
-    `target` is "triton", "emulator", an http:// URL, or a callable that makes a target, such as `EmulatorTarget`; every
-    group of cases gets a server of its own, `jobs` at a time. `reference` is the same, or None for the recorded answers
-    of the real server of that `version`. A target at a URL needs `repository`, the one that it serves; cases of other
+    `target` is "triton", "emulator", one of these with a version ("emulator==2.72.0"), an http:// URL, or a callable
+    that makes a target, such as `EmulatorTarget`; every group of cases gets a server of its own, `jobs` at a time.
+    `reference` is the same, or None for the recorded answers of the real server of that `version` (default: that of the
+    target's name, else 2.51.0). A target at a URL needs `repository`, the one that it serves; cases of other
     repositories are left out.
 
     Raises TargetUnavailable when a server cannot be had here, LookupError for a case without a recorded answer,
     ValueError for a URL without `repository`, CaseError and DivergenceError for broken files.
     """
+    if version is None:
+        version = (version_of(target) if isinstance(target, str) else None) or DEFAULT_VERSION
     make = _maker(target, version)
     chosen = list(load_cases() if cases is None else cases)
     if reference is None:
@@ -98,13 +101,19 @@ def compare_target(
     Known divergences excuse a target only where it is not the same kind of server as the reference.
     """
     example = target()
+    cases = list(cases)
+    if isinstance(example, UrlTarget):
+        for repository in sorted({case.group[0] for case in cases}):
+            example.require(MODELS / repository)
     alike = example.name == reference.name
     rows = () if alike else load_divergences()
     # Next to a live reference, a count that comes late shows as a difference and is read again.
     pause = SETTLE_PAUSE if reference.is_live or example.name == "emulator" else RECORD_PAUSE
 
     def pair() -> Pair:
-        return Pair(reference.side(), LiveSide(target(), settle_pause=pause), rows, alike=alike)
+        return Pair(
+            reference.side(), LiveSide(target(), settle_pause=pause), rows, alike=alike, version=version
+        )
 
     found = run_pairs(cases, pair, jobs=jobs, on_result=on_result)
     return RunResult(version, reference.how, example.how(), today(), tuple(found))

@@ -27,6 +27,9 @@ class Side(Protocol):
     """Answers the cases of one group: `begin`, then `observe` for each case, then `end`."""
 
     def begin(self, repository: Path, flags: Sequence[str]) -> None: ...
+    def limit(self, case: Case) -> str:
+        """Why the case cannot be asked of this side, which makes it unproven; "" where it can."""
+
     def observe(self, case: Case) -> Observation: ...
     def again(self, seen: Observation) -> Observation:
         """The observation with its statistics read again."""
@@ -50,14 +53,23 @@ class LiveSide:
         return f"<LiveSide {self.target!r}>"
 
     def begin(self, repository: Path, flags: Sequence[str]) -> None:
-        """Start the target; `{models}` in a flag is the folder that all repositories are in."""
+        """Start the target; `{models}` in a flag is the folder that all repositories are in.
+
+        A target that cannot be given the flags is not started: its limits cover every case of the group.
+        """
         self._repository = repository
         self._flags = [flag.replace("{models}", str(MODELS)) for flag in flags]
-        self.target.start(repository, self._flags)
-        self._started = True
         self._used = self._stale = False
+        if self.target.can_start(flags):
+            self.target.start(repository, self._flags)
+            self._started = True
+
+    def limit(self, case: Case) -> str:
+        return self.target.limit(case)
 
     def observe(self, case: Case) -> Observation:
+        if reason := self.limit(case):
+            return Observation((), unproven=reason)
         if case.edits:
             return self._observe_over_a_copy(case)
         if not self._started:
@@ -122,6 +134,10 @@ class RecordedSide:
 
     def begin(self, repository: Path, flags: Sequence[str]) -> None:
         """Do nothing: there is no server."""
+
+    def limit(self, case: Case) -> str:
+        seen = self._observations.get(case.id)
+        return "" if seen is None else seen.unproven
 
     def observe(self, case: Case) -> Observation:
         if case.id not in self._observations:

@@ -9,21 +9,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from triton_contract.cases.case import Case
 from triton_contract.clients.http import Address
 from triton_contract.process import Death, Ports, ServerProcess
+from triton_contract.reference.wheel import FRONTENDS
 
 from .target import TargetUnavailable
 
 EMULATOR_COMMAND = "triton-emulator"
 EMULATOR_VARIABLE = "TRITON_EMULATOR_COMMAND"
+#: The machine that the reference runs on has no GPU, and no backend but Python's.
+AS_THE_REFERENCE = ("--simulated-gpus=0", "--stand-ins=configured")
 
 
 class EmulatorTarget:
-    """The emulator, started by `command` (default: see `emulator_command`). Without `ports` it takes free ones."""
+    """The emulator, started by `command` (default: see `emulator_command`). Without `ports` it takes free ones.
 
-    def __init__(self, command: Sequence[str] = (), ports: Ports | None = None) -> None:
+    `version` is the version of Triton that it acts as; "" leaves that to the command.
+    """
+
+    def __init__(self, command: Sequence[str] = (), ports: Ports | None = None, version: str = "") -> None:
         self.name = "emulator"
+        self.version = version
         self._words = list(command) or emulator_command()
+        if version:
+            self._words.append(f"--triton-version={version}")
+        if version in FRONTENDS:  # as the reference, which has no core of that version
+            self._words.append(f"--triton-core-version={FRONTENDS[version].core}")
         self._ports = ports
         self._process: ServerProcess | None = None
 
@@ -55,6 +67,12 @@ class EmulatorTarget:
 
         self._process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
         self._process.start()
+
+    def can_start(self, flags: Sequence[str]) -> bool:
+        return True
+
+    def limit(self, case: Case) -> str:
+        return ""
 
     def stop(self) -> None:
         if self._process is not None:
@@ -95,12 +113,14 @@ class EmulatorTarget:
         return self.process.ports.metrics_url
 
     def how(self) -> str:
-        return f"emulator, started as {self._program}"
+        version = f" --triton-version={self.version}" if self.version else ""
+        return f"emulator, started as {self._program}{version}"
 
 
 def emulator_command() -> list[str]:
     """The emulator's command: $TRITON_EMULATOR_COMMAND, else the one next to this Python, else the one on PATH.
 
+    Without that variable it gets the flags that make it the machine of the reference, `AS_THE_REFERENCE`.
     Raises TargetUnavailable when there is none.
     """
     chosen = os.environ.get(EMULATOR_VARIABLE)
@@ -110,4 +130,4 @@ def emulator_command() -> list[str]:
     found = str(beside) if beside.is_file() else shutil.which(EMULATOR_COMMAND)
     if found is None:
         raise TargetUnavailable(f"target emulator: the command {EMULATOR_COMMAND} is not installed")
-    return [found]
+    return [found, *AS_THE_REFERENCE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from triton_contract.process import Ports
 from triton_contract.reference import DEFAULT_VERSION
 
 from .emulator import EmulatorTarget
@@ -10,15 +11,34 @@ from .triton import TritonTarget
 from .url import UrlTarget
 
 
-def target_of(name: str, *, version: str = DEFAULT_VERSION) -> Target:
-    """Make the target `triton`, `emulator`, or that of an http:// URL; `version` is the real server's.
+def is_triton(name: str) -> bool:
+    """Whether the name of a target is that of the real server, of whatever version."""
+    return name.partition("==")[0] == "triton"
 
-    Raises TargetUnavailable for any other name.
+
+def is_url(name: str) -> bool:
+    """Whether the name of a target is the URL of a server that runs already."""
+    return "://" in name
+
+
+def version_of(name: str) -> str | None:
+    """The version in the name of a target, such as `emulator==2.72.0`; None where there is none."""
+    return name.partition("==")[2] or None
+
+
+def target_of(name: str, *, version: str = DEFAULT_VERSION, ports: Ports | None = None) -> Target:
+    """Make the target `triton`, `triton==<version>`, `emulator`, `emulator==<version>`, or that of an http:// URL.
+
+    `version` is that of a real server whose name gives none; an emulator without one has its own default. `ports` are
+    those of a server that is started here; None takes free ones. Raises TargetUnavailable for any other name.
     """
-    if name == "triton":
-        return TritonTarget(version)
-    if name == "emulator":
-        return EmulatorTarget()
-    if "://" in name:
+    program, equals, asked = name.partition("==")
+    if is_triton(name):
+        return TritonTarget(asked if equals else version, ports)
+    if program == "emulator":
+        return EmulatorTarget(ports=ports, version=asked)
+    if is_url(name):
         return UrlTarget(name)
-    raise TargetUnavailable(f"unknown target {name!r}; it is triton, emulator or an http:// URL")
+    raise TargetUnavailable(
+        f"unknown target {name!r}; it is triton, triton==<version>, emulator, emulator==<version> or an http:// URL"
+    )

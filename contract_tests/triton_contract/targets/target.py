@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from triton_contract.cases.case import Case
 from triton_contract.clients.http import Address
 from triton_contract.process import Death
 
@@ -24,6 +25,12 @@ class Target(Protocol):
 
         Raises TargetUnavailable when this machine cannot run or reach it, ServerFailed when it does not start.
         """
+
+    def can_start(self, flags: Sequence[str]) -> bool:
+        """Whether the server can be given these flags at all."""
+
+    def limit(self, case: Case) -> str:
+        """Why the server cannot be asked the case, which is then unproven; "" where it can."""
 
     def stop(self) -> None: ...
     def restart(self) -> None: ...

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from triton_contract.cases.case import Case
 from triton_contract.clients.http import Address
 from triton_contract.process import Death, Ports
-from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer
+from triton_contract.reference import DEFAULT_VERSION, ReferenceUnavailable, TritonServer, limits
+from triton_contract.reference.installation import install
 
 from .target import TargetUnavailable
 
@@ -37,8 +38,14 @@ class TritonTarget:
         try:
             self._server = TritonServer(repository, flags, version=self.version, ports=self._ports)
         except ReferenceUnavailable as unavailable:
-            raise TargetUnavailable(f"target triton: {unavailable}") from None
+            raise self._unavailable(unavailable) from None
         self._server.start()
+
+    def can_start(self, flags: Sequence[str]) -> bool:
+        return limits.can_start(self.version, flags)
+
+    def limit(self, case: Case) -> str:
+        return limits.reason_against(self.version, case)
 
     def stop(self) -> None:
         if self._server is not None:
@@ -79,5 +86,12 @@ class TritonTarget:
         return self.server.metrics_url
 
     def how(self) -> str:
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return f"tritonserver {self.version} from its PyPI wheel, CPU, backend for Python {python}"
+        """One line for reports. Raises TargetUnavailable when this machine cannot have the server."""
+        try:
+            return install(self.version).how()
+        except ReferenceUnavailable as unavailable:
+            raise self._unavailable(unavailable) from None
+
+    def _unavailable(self, reason: ReferenceUnavailable) -> TargetUnavailable:
+        name = self.name if self.version == DEFAULT_VERSION else f"{self.name}=={self.version}"
+        return TargetUnavailable(f"target {name}: {reason}")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from triton_contract.clients.http import Address
+from triton_contract.cases.case import Case
+from triton_contract.clients.http import PROBE_SECONDS, Address, read_exchange
 from triton_contract.process import Death
 
 from .target import TargetUnavailable
+
+_INDEX = (
+    b"POST %s/v2/repository/index HTTP/1.1\r\nHost: triton\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 class UrlTarget:
@@ -29,6 +35,41 @@ class UrlTarget:
             self._http.connect().close()
         except OSError as error:
             raise TargetUnavailable(f"target {self.name}: {error}") from None
+
+    def require(self, repository: Path) -> None:
+        """Check that the server has the models of a repository. Raises TargetUnavailable."""
+        try:
+            served = self._models()
+        except OSError as error:
+            raise TargetUnavailable(f"target {self.name}: {error}") from None
+        wanted = {folder.name for folder in repository.iterdir() if folder.is_dir()}
+        if served is not None and (lacking := sorted(wanted - served)):
+            named = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if lacking[5:] else "")
+            raise TargetUnavailable(
+                f"target {self.name}: it has not all models of the cases; {named} are missing: start it with "
+                f"--model-repository={repository}"
+            )
+
+    def _models(self) -> set[str] | None:
+        """The names in its repository index; None if it has no index. Raises OSError if nothing answers."""
+        wire = self._http.connect()
+        try:
+            wire.send(_INDEX % self._http.base_path.encode())
+            response = read_exchange(wire, PROBE_SECONDS).response
+        finally:
+            wire.close()
+        if response is None or response.status != 200:
+            return None
+        try:
+            return {row["name"] for row in json.loads(response.body)}
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def can_start(self, flags: Sequence[str]) -> bool:
+        return True
+
+    def limit(self, case: Case) -> str:
+        return ""
 
     def stop(self) -> None:
         """Do nothing: the server belongs to whoever started it."""

@@ -1,0 +1,1 @@
+"""What an upgrade of Triton changes: the table of changes, probes for anybody's models, and the page made of both."""
