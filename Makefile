@@ -1,9 +1,11 @@
 # `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test repeat check coverage docs docs-serve format bench build release lock clean
+.PHONY: help demo install test repeat versions check coverage docs docs-serve format bench build release lock clean
 
 INSTALLED := .venv/.installed
 WITNESS := .venv-litellm/.installed
+# releases of tritonclient that are older than ours
+CLIENTS := .venv-tritonclient-2.41/.installed .venv-tritonclient-2.51/.installed
 
 help:  ## what can be done here
 	@echo 'Start here:  make demo'
@@ -15,13 +17,16 @@ help:  ## what can be done here
 demo: $(INSTALLED)  ## see a Triton serve a model, and the real server agree with it
 	@.venv/bin/python -m examples.demo
 
-install: $(INSTALLED) $(WITNESS)  ## everything a developer needs, into .venv (hash-locked)
+install: $(INSTALLED) $(WITNESS) $(CLIENTS)  ## everything a developer needs, into .venv (hash-locked)
 
-test: $(INSTALLED) $(WITNESS)  ## all tests but the examples in the documents
+test: $(INSTALLED) $(WITNESS) $(CLIENTS)  ## all tests but the examples in the documents
 	@ci/test
 
-repeat: $(INSTALLED) $(WITNESS)  ## all tests 20 times, half of them on busy cores: none fails by chance
+repeat: $(INSTALLED) $(WITNESS) $(CLIENTS)  ## all tests 20 times, half of them on busy cores: none fails by chance
 	@ci/repeat
+
+versions: $(INSTALLED)  ## the emulator beside the real server of every version that can be had (an hour)
+	@ci/versions
 
 check: $(INSTALLED)  ## lint, format, types, import rules, the documents and their examples
 	@ci/check
@@ -51,10 +56,13 @@ lock: $(INSTALLED)  ## write ci/constraints anew (ci/lock --upgrade takes newer 
 	@ci/lock
 
 clean:  ## remove what was made here
-	rm -rf .venv .venv-litellm .venv-litellm-proxy .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-litellm .venv-litellm-proxy $(dir $(CLIENTS)) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 $(INSTALLED): pyproject.toml ci/constraints/dev.txt ci/install
 	@ci/install .venv ci/constraints/dev.txt --project
+
+.venv-tritonclient-%/.installed: ci/constraints/tritonclient-%.txt ci/install
+	@ci/install .venv-tritonclient-$* ci/constraints/tritonclient-$*.txt
 
 $(WITNESS): ci/constraints/litellm.txt ci/install
 	@ci/install .venv-litellm ci/constraints/litellm.txt

@@ -57,7 +57,7 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Let one worker run a whole file, so that the file's servers start once.
 
     All documents go to one worker, because they share ports. The proof takes half of the time, so it is divided between
-    groups of cases; each group has its own servers.
+    groups of cases; each group has its own servers. The personalities are divided by version.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -65,6 +65,8 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         if path.endswith("/test_emulator_equals_triton.py"):
             case = nodeid.partition("[")[2].removesuffix("]")
             return f"{path} {proof_parts()[case]}"
+        if path.endswith("/test_personalities.py"):
+            return f"{path} {nodeid.partition('[')[2].split(' ')[0].removesuffix(']')}"
         return "documents" if path.endswith(".md") else path
 
 

@@ -1,6 +1,7 @@
-"""`python -m benchmarks [http] [scheduling] [grpc] [startup] [sdk] [proxy] [soak]`: without names, all but the last 2.
+"""`python -m benchmarks [NAME ...]`: without names, `http`, `processes`, `scheduling`, `grpc`, `startup` and `sdk`.
 
-Each writes its own table: `sdk`, `proxy` and `soak` to pages of their own in docs, the others to docs/benchmarks.md.
+Each writes its own tables: `sdk`, `proxy`, `soak`, `proxy_keys` and `proxy_soak` to pages of their own in docs, the
+others to docs/benchmarks.md.
 """
 
 import argparse
@@ -8,13 +9,18 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import grpc, http, proxy, proxy_report, report, sdk, soak, startup
+from benchmarks import grpc, http, proxy, proxy_keys, proxy_report, proxy_soak, report, sdk, soak, startup
 from benchmarks.load import Unmeasured
 from benchmarks.rows import Extent, Row
 
 
 def _http(extent: Extent, load: float) -> None:
     _rates("http", http.run(http.REQUESTS, extent), extent, load)
+
+
+def _processes(extent: Extent, load: float) -> None:
+    rows = http.run(http.IN_PROCESSES, extent, "--python-process-per-model")
+    _rates("processes", [*rows, *http.run(http.IN_THREADS, extent)], extent, load)
 
 
 def _scheduling(extent: Extent, load: float) -> None:
@@ -42,6 +48,14 @@ def _soak(_: Extent, load: float) -> None:
     soak.report(soak.run(), load)
 
 
+def _proxy_keys(_: Extent, load: float) -> None:
+    proxy_keys.report(proxy_keys.run(), load)
+
+
+def _proxy_soak(_: Extent, load: float) -> None:
+    proxy_soak.report(proxy_soak.run(), load)
+
+
 def _rates(name: str, rows: list[Row], extent: Extent, load: float) -> None:
     if not extent.only:
         report.write(name, report.rates(rows, extent, load))
@@ -49,21 +63,27 @@ def _rates(name: str, rows: list[Row], extent: Extent, load: float) -> None:
 
 PARTS: dict[str, Callable[[Extent, float], None]] = {
     "http": _http,
+    "processes": _processes,
     "scheduling": _scheduling,
     "grpc": _grpc,
     "startup": _startup,
     "sdk": _sdk,
     "proxy": _proxy,
     "soak": _soak,
+    "proxy_keys": _proxy_keys,
+    "proxy_soak": _proxy_soak,
 }
 #: the benchmarks that run if none is named
-USUAL = [part for part in PARTS if part not in {"proxy", "soak"}]
+USUAL = [part for part in PARTS if not part.startswith("proxy") and part != "soak"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", choices=[*PARTS, []], help="what to measure; all but proxy and soak, if not named"
+        "what",
+        nargs="*",
+        choices=[*PARTS, []],
+        help="what to measure; if none is named, neither proxies nor soaks",
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds per number, whose median counts")
     parser.add_argument("--seconds", type=int, default=1, help="length of a round")

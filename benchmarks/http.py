@@ -12,13 +12,6 @@ from triton_contract.targets import Target
 
 _NUMBERS = [number + 0.5 for number in range(16)]
 _INPUT = {"name": "INPUT0", "datatype": "FP32"}
-_BINARY = array("f", _NUMBERS).tobytes()
-_BINARY_HEADER = json.dumps(
-    {
-        "inputs": [{**_INPUT, "shape": [16], "parameters": {"binary_data_size": len(_BINARY)}}],
-        "parameters": {"binary_data_output": True},
-    }
-).encode()
 
 
 def _infer(model: str, *shape: int) -> Request:
@@ -26,9 +19,13 @@ def _infer(model: str, *shape: int) -> Request:
     return Request(f"/v2/models/{model}/infer", json.dumps(body).encode())
 
 
-def _infer_binary(model: str) -> Request:
-    length = {"Inference-Header-Content-Length": str(len(_BINARY_HEADER))}
-    return Request(f"/v2/models/{model}/infer", _BINARY_HEADER + _BINARY, length)
+def _infer_binary(model: str, elements: int = 16) -> Request:
+    data = array("f", [number + 0.5 for number in range(elements)]).tobytes()
+    tensor = {**_INPUT, "shape": [elements], "parameters": {"binary_data_size": len(data)}}
+    header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    return Request(
+        f"/v2/models/{model}/infer", header + data, {"Inference-Header-Content-Length": str(len(header))}
+    )
 
 
 def _generate(model: str, *, stream: bool) -> Request:
@@ -49,6 +46,16 @@ REQUESTS = {
     "generate_stream, 20 events, Python model": _generate("llm", stream=True),
     "generate_stream, 20 events, built-in behaviour": _generate("inline_llm", stream=True),
 }
+_LARGE = _infer_binary("identity", 1 << 18)
+#: what a process for each model costs: the emulator with --python-process-per-model
+IN_PROCESSES = {
+    "infer, JSON FP32[16]": _infer("identity"),
+    "infer, binary FP32[16]": _infer_binary("identity"),
+    "infer, binary FP32[262144], 1 MiB": _LARGE,
+    "generate": _generate("llm", stream=False),
+    "generate_stream, 20 events": _generate("llm", stream=True),
+}
+IN_THREADS = {"infer, binary FP32[262144], 1 MiB, in threads": _LARGE}
 #: JSON FP32[16] as well; a batch has up to eight requests
 SCHEDULED = {
     "ensemble of three steps, Python model": _infer("chain"),
@@ -58,10 +65,10 @@ SCHEDULED = {
 }
 
 
-def run(requests: Mapping[str, Request], extent: Extent) -> list[Row]:
-    """Measure both servers in turn, while both are up. Raises Unmeasured."""
+def run(requests: Mapping[str, Request], extent: Extent, *flags: str) -> list[Row]:
+    """Measure both servers in turn, while both are up; `flags` are the emulator's. Raises Unmeasured."""
     require_wrk()
-    with both() as targets:
+    with both(*flags) as targets:
         return measure_all(targets, requests, _measure, extent)
 
 

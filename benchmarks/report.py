@@ -68,12 +68,27 @@ def startup(found: Startup, extent: Extent, load: float) -> list[str]:
             _line(what, of["emulator"].resident_mib, of["triton"].resident_mib, unit, form)
             for what, of, unit, form in memory
         ),
+        _line(
+            f"to ready, {MODELS} Python models in processes",
+            found.processes.ready_s,
+            many["triton"].ready_s,
+            "s",
+            ".2f",
+        ),
+        _line(
+            f"resident memory then, {MODELS} Python models in processes",
+            found.processes.resident_mib,
+            many["triton"].resident_mib,
+            "MiB",
+            ".0f",
+        ),
         f"| a second `Emulator()` of a program, {models} models, to its answer | {took:.0f} ms | | |",
     ]
 
 
 def _line(what: str, emulator: float, triton: float, unit: str, form: str) -> str:
-    return f"| {what} | {emulator:{form}} {unit} | {triton:{form}} {unit} | {triton / emulator:.0f}x |"
+    ratio = triton / emulator
+    return f"| {what} | {emulator:{form}} {unit} | {triton:{form}} {unit} | {ratio:.{0 if ratio >= 2 else 1}f}x |"
 
 
 def conditions(load: float) -> str:

@@ -52,9 +52,9 @@ class Row:
 
 
 @contextmanager
-def both() -> Iterator[dict[str, Target]]:
-    """Both servers by name, with the models of the benchmarks."""
-    with running("emulator", REPOSITORY) as emulator, running("triton", REPOSITORY) as triton:
+def both(*flags: str) -> Iterator[dict[str, Target]]:
+    """Both servers by name, with the models of the benchmarks; `flags` are the emulator's."""
+    with running("emulator", REPOSITORY, flags) as emulator, running("triton", REPOSITORY) as triton:
         yield dict(zip(NAMES, (emulator, triton), strict=True))
 
 

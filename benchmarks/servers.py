@@ -1,7 +1,7 @@
 """The two measured servers, each in its own processes, and their memory and processor time."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +14,11 @@ MIB = 1 << 20
 
 
 @contextmanager
-def running(name: str, repository: Path) -> Iterator[Target]:
-    """Run a server and stop it at the end. Raises Unmeasured if it is not available."""
+def running(name: str, repository: Path, flags: Sequence[str] = ()) -> Iterator[Target]:
+    """Run a server and stop it at the end; `flags` are the emulator's. Raises Unmeasured if it is not available."""
     target: Target = EmulatorTarget() if name == "emulator" else TritonTarget()
     try:
-        target.start(repository, ("--log-info=false",))
+        target.start(repository, ("--log-info=false", *(flags if name == "emulator" else ())))
     except (ServerFailed, TargetUnavailable) as fault:
         raise Unmeasured(str(fault)) from None
     try:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,6 +30,8 @@ class Startup:
 
     many: Mapping[str, Start]
     one: Mapping[str, Start]
+    #: the emulator's with 28 models and a process for each
+    processes: Start
     #: from `Emulator(...)` to its first answer, for the second emulator of a Python program
     in_process_s: float
 
@@ -43,22 +45,25 @@ class Startup:
 def run(*, rounds: int) -> Startup:
     """Raises Unmeasured."""
     result = Startup(
-        _starts(MODELS, rounds), _starts(1, rounds), median(_in_process() for _ in range(rounds))
+        _starts(MODELS, rounds),
+        _starts(1, rounds),
+        _starts(MODELS, rounds, ("emulator",), "--python-process-per-model")["emulator"],
+        median(_in_process() for _ in range(rounds)),
     )
     print(f"a second emulator of a Python program answers after {1000 * result.in_process_s:.0f} ms")
     return result
 
 
-def _starts(models: int, rounds: int) -> dict[str, Start]:
-    found: dict[str, list[Start]] = {name: [] for name in NAMES}
+def _starts(models: int, rounds: int, names: Sequence[str] = NAMES, *flags: str) -> dict[str, Start]:
+    found: dict[str, list[Start]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         for number in range(models):
             shutil.copytree(REPOSITORY / "identity", repository / f"identity_{number}")
         for _ in range(rounds):
-            for name in NAMES:
+            for name in names:
                 begin = time.perf_counter()
-                with running(name, repository) as target:
+                with running(name, repository, flags) as target:
                     found[name].append(Start(time.perf_counter() - begin, resident_mib(target)))
                 start = found[name][-1]
                 print(

@@ -1,4 +1,4 @@
-"""Check that a wheel holds what git tracks of the three packages, code and data, and nothing else."""
+"""Check that a wheel holds what git tracks of the three packages, code and data, and nothing else, and is small."""
 
 import subprocess
 import sys
@@ -10,6 +10,8 @@ PACKAGES = {
     "triton_adapter": "adapter",
     "triton_contract": "contract_tests",
 }
+#: bytes of all files, unpacked; a recording once took 117 MB of every installation
+LIMIT = 15_000_000
 
 
 def tracked_files() -> set[str]:
@@ -26,14 +28,17 @@ def tracked_files() -> set[str]:
 def main(wheel: Path) -> int:
     """Print what is missing or too much; the exit code is 1 if anything is."""
     with zipfile.ZipFile(wheel) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
         packed = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES and name[-1] != "/"}
     tracked = tracked_files()
     for name in sorted(tracked - packed):
         print(f"{wheel.name}: {name} is missing")
     for name in sorted(packed - tracked):
         print(f"{wheel.name}: {name} is not tracked by git")
-    print(f"{wheel.name}: {len(packed)} files of {len(PACKAGES)} packages")
-    return int(packed != tracked)
+    print(f"{wheel.name}: {len(packed)} files of {len(PACKAGES)} packages, {size:,} bytes unpacked")
+    if size > LIMIT:
+        print(f"{wheel.name}: more than {LIMIT:,} bytes")
+    return int(packed != tracked or size > LIMIT)
 
 
 if __name__ == "__main__":

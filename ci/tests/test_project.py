@@ -29,7 +29,7 @@ def test_a_lock_holds_names_versions_markers_and_hashes_and_no_host(lock: Path) 
     assert [line for line in lock.read_text().splitlines() if not line_of_a_lock.fullmatch(line)] == []
 
 
-@pytest.mark.parametrize("name", ["build.txt", "core.txt", "test.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "core.txt", "image.txt", "test.txt"])
 def test_the_smaller_locks_have_the_versions_of_the_largest(name: str) -> None:
     part, whole = locked(ROOT / "ci/constraints" / name), locked(ROOT / "ci/constraints/dev.txt")
     assert part == {package: versions for package, versions in whole.items() if package in part}
