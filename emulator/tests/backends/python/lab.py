@@ -3,7 +3,6 @@
 import json
 import queue
 import struct
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -66,7 +65,7 @@ class Emulated:
         executor = self.executor(request.model_name)
         validate(request, executor.config, personality(DEFAULT_VERSION))
         call = Call(request, 1, receive, lambda deliver, response, final: deliver(response, final))
-        threading.Thread(target=executor.execute, args=([call], 0)).start()
+        executor.start_worker(0, lambda: executor.execute([call], 0))  # an instance has one thread for all
         return call.cancel
 
     def load(self, name: str, parameters: Mapping[str, str | bytes]) -> None:
