@@ -214,6 +214,8 @@ class Case(_Strict):
     id: str = Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.=+-]+)+$")
     repository: str
     flags: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """The models to load. By default a server loads all models of its repository, which takes most of its start."""
     steps: tuple[Step, ...] = Field(min_length=1)
     shared_memory: tuple[SharedMemory, ...] = ()
     normalise: tuple[str, ...] = ()
@@ -241,5 +243,7 @@ class Case(_Strict):
 
     @property
     def group(self) -> tuple[str, tuple[str, ...]]:
-        """Repository and flags. Cases that have both in common share a server."""
-        return self.folder or self.repository, self.flags
+        """Repository and flags of the server. Cases that have both in common share it."""
+        chosen = [f"--load-model={name}" for name in self.models]
+        explicit = ["--model-control-mode=explicit"] if chosen else []
+        return self.folder or self.repository, (*self.flags, *explicit, *chosen)

@@ -85,8 +85,10 @@ def write(
 def fingerprint(case: Case) -> str:
     """A short hash of everything that the case sends. An answer that was recorded for another hash is not used."""
     asked = case.model_dump(
-        mode="json", include={"repository", "flags", "steps", "shared_memory"}, by_alias=True
+        mode="json", include={"repository", "flags", "models", "steps", "shared_memory"}, by_alias=True
     )
+    if not case.models:
+        del asked["models"]  # newer than most recordings, too
     for step in asked["steps"]:
         # These fields are newer than most recordings, whose hashes were made without them.
         for name in ("edit", "pending", "cancel", "apart", "arrived"):

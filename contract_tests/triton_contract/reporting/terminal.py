@@ -115,7 +115,7 @@ def list_cases(cases: list[tuple[Case, str]]) -> None:
     width = max(len(case.id) for case, _ in cases)
     for case, operation in cases:
         click.echo(
-            f"{case.id:<{width}}  {operation:<20}  {case.topic:<20}  {' '.join((case.repository, *case.flags))}"
+            f"{case.id:<{width}}  {operation:<20}  {case.topic:<20}  {' '.join((case.repository, *case.group[1]))}"
         )
 
 
