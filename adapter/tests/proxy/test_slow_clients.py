@@ -110,6 +110,12 @@ def test_trailers_without_end_are_cut_off(patient: ProxyServer) -> None:
             send_for_ever(connection)
 
 
+def test_trailers_are_no_headers(patient: ProxyServer) -> None:
+    with connect(patient) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + BEARER + b"\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+
+
 def test_a_broken_body_of_a_request_that_is_answered_gets_no_second_answer(patient: ProxyServer) -> None:
     with connect(patient) as connection:
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")

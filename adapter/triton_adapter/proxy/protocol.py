@@ -234,6 +234,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._waiting, self._size, self._bare = Waiting.BODY, 0, 0
         self._left = next((int(value) for name, value in self.headers if name == b"content-length"), None)
+        self.headers = []  # trailers go there, and are no headers of the request
         self.cycle.transport = self._gathered  # type: ignore[assignment]  # all that it needs of one
 
     def on_body(self, body: bytes) -> None:
