@@ -11,6 +11,7 @@ import pytest
 from adapter.tests.proxy.serving import HELLO, MASTER, entry, get, serve
 from adapter.tests.upstream import Upstream, chunked, event
 from triton_adapter.proxy import ProxyServer
+from triton_adapter.proxy.protocol import Protocol, Waiting
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-request-id: mine\r\n"
 BEARER = b"Authorization: Bearer " + MASTER.encode() + b"\r\n"
@@ -122,6 +123,20 @@ def test_a_broken_body_of_a_request_that_is_answered_gets_no_second_answer(patie
         assert connection.recv(4096).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
         connection.sendall(b"this is no chunk\r\n")
         assert until_closed(connection) == b""
+
+
+def test_a_request_that_is_answered_before_its_body_comes_leaves_a_connection_that_is_closed_when_idle(
+    patient: ProxyServer,
+) -> None:
+    with connect(patient) as connection:
+        connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        connection.sendall(b"{}")
+        (one,) = patient._server.server_state.connections
+        assert isinstance(one, Protocol)
+        deadline = time.monotonic() + 60
+        while one._waiting is not Waiting.NOTHING or one.timeout_keep_alive_task is None:
+            assert time.monotonic() < deadline
 
 
 def test_headers_that_are_too_large_are_431(patient: ProxyServer) -> None:

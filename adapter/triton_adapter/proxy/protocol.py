@@ -246,6 +246,10 @@ class Protocol(HttpToolsProtocol):
         """Note that a request is complete."""
         self._waiting, self._size, self._bare = Waiting.NOTHING, 0, 0
         super().on_message_complete()
+        if self.cycle.response_complete:  # uvicorn forgot its timer as the body came
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         """Go on to the next request, if it has come."""
