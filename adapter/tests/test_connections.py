@@ -169,6 +169,49 @@ def test_a_head_that_does_not_end_is_a_bad_gateway() -> None:
     assert caught.value.message == "the upstream's answer begins with headers that do not end"
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        pytest.param(b"0\r\n", b"x: yyyyyy\r\n" * 1000, id="many trailers"),
+        pytest.param(b"0\r\nx: ", b"y" * 10000, id="one long trailer"),
+        pytest.param(b"5;x=", b"y" * 10000, id="one long chunk line"),
+    ],
+)
+def test_what_does_not_end_after_a_body_is_a_bad_gateway(begin: bytes, more: bytes, stream: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED + b"3\r\nabc\r\n" + begin)
+        with suppress(ConnectionError):
+            while True:
+                writer.write(more)
+                await writer.drain()
+
+    async def read(pool: Pool) -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            reply = await pool.send(get(url, stream=stream, silence=60, timeout=60))
+            while await reply.source.read():
+                pass
+
+    with pytest.raises(errors.BadGatewayError) as caught:
+        run(read)
+    assert caught.value.message == "the upstream's answer has chunk lines or trailers that do not end"
+
+
+def test_trailers_are_read_over_and_are_no_headers() -> None:
+    async def twice(pool: Pool) -> list[HttpReply]:
+        return [await pool.send(get(server.url)) for _ in range(2)]
+
+    with served([CHUNKED + b"3\r\nabc\r\n0\r\nX-Late: y\r\nConnection: x\r\n\r\n", OK]) as server:
+        first, second = run(twice)
+    assert (first.body, first.headers, second.body) == (b"abc", {"transfer-encoding": "chunked"}, b"ok")
+    assert server.accepted == 1
+
+
 def test_a_body_that_does_not_end_is_a_bad_gateway() -> None:
     async def main() -> None:
         pool = Pool(longest=1000)

@@ -27,9 +27,10 @@ One future, `_waiter`, stands for what the caller waits for: in SENT and HEAD th
 A reader that is slow stops the sender: above HIGH_WATER unread bytes the transport is paused.
 
 A stream has two limits of time in one timer: `silence` is the longest pause between two packets, and headers that
-trickle must have come within `timeout`, if that is longer. The timer is not moved with each packet; when it fires it
-looks at the time of the last packet and starts again for the rest. Other requests have one limit, `timeout`, from the
-first byte sent to the last received.
+trickle must have come within `timeout`, if that is longer. After the headers only packets with bytes of the body count,
+so trailers that trickle end too. The timer is not moved with each packet; when it fires it looks at the time of the
+last one and starts again for the rest. Other requests have one limit, `timeout`, from the first byte sent to the last
+received.
 """
 
 import asyncio
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
 KEPT = 60.0
 # Unread bytes of a stream above which the sender has to wait.
 HIGH_WATER = 1 << 18
-# Bytes of an answer's status line and headers above which they are taken to have no end.
+# Bytes of an answer's status line and headers, and of chunk lines or trailers in a row, above which they are taken to
+# have no end.
 LONGEST_HEAD = 1 << 16
 # Seconds between two looks at a stream whose reader is slow.
 _LATER = 0.05
@@ -141,12 +143,15 @@ class Connection(asyncio.Protocol):
         self.error: AdapterError | None = None
         self._streamed = False  # the request asks for a stream
         self._silence: float | None = None
-        self._heard = 0.0  # when the last packet came
+        self._heard = 0.0  # when the last packet of the head or with bytes of the body came
         self._head_by = 0.0  # when a stream's headers must have come
         self._headers = Headers()
         # What is not read yet. In one piece: an answer in chunks of one byte would take fifty times its size as a list.
         self._body: bytes | bytearray = b""
-        self._unread = 0  # bytes of the head before its end, then bytes in `_body`
+        self._unread = 0  # bytes in `_body`
+        self._bare = (
+            0  # bytes of the head before its end; after it, bytes since the last packet with some of the body
+        )
 
     def __repr__(self) -> str:
         count = f"{self.requests} request{'' if self.requests == 1 else 's'}"
@@ -162,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._streamed = wire.stream
         self._headers = Headers()
         self._body = b""
-        self._unread = 0
+        self._unread = self._bare = 0
         waiter = self._waiter = self.loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
@@ -229,20 +234,20 @@ class Connection(asyncio.Protocol):
         state = self.state
         if state is _SENT:
             state = self.state = _HEAD
-        if state is _HEAD:
-            self._unread += len(data)
-        elif state is not _STREAM and state is not _BODY:
+        elif state not in _ACTIVE:
             self._drop()
             return
-        if self._silence is not None:
-            self._heard = monotonic()
+        self._bare += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._misread()
         else:
-            if state is _HEAD and self.state is _HEAD and self._unread > LONGEST_HEAD:
-                self._fail(BadGatewayError("the upstream's answer begins with headers that do not end"))
+            if self._silence is not None and (state is _HEAD or not self._bare):
+                self._heard = monotonic()
+            if self._bare > LONGEST_HEAD and self.state in _ACTIVE:
+                endless = "begins with headers" if self.state is _HEAD else "has chunk lines or trailers"
+                self._fail(BadGatewayError(f"the upstream's answer {endless} that do not end"))
 
     def eof_received(self) -> None:
         return None
@@ -266,7 +271,7 @@ class Connection(asyncio.Protocol):
             self._drop()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.state in _ACTIVE:
+        if self.state is _HEAD:  # others are trailers
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -276,7 +281,7 @@ class Connection(asyncio.Protocol):
         if status < 200:  # 100 Continue: the headers of the answer follow
             self._headers = Headers()
             return
-        self._unread = 0
+        self._bare = 0
         if self._streamed and status == 200:
             self.state = _STREAM
             self._wake(HttpReply(200, self._headers, b"", Source(self)))
@@ -297,6 +302,7 @@ class Connection(asyncio.Protocol):
         else:
             self._body = bytearray(self._body) + body
         self._unread += len(body)
+        self._bare = 0
         if state is _STREAM:
             if self._unread > HIGH_WATER and self._transport is not None:
                 self._transport.pause_reading()
