@@ -1,6 +1,7 @@
 """Connections to Triton: which are kept, which are closed, and how answers are read. The servers are bare sockets."""
 
 import asyncio
+import gc
 import socket
 import threading
 import tracemalloc
@@ -260,6 +261,51 @@ def test_a_body_in_chunks_of_one_byte_takes_no_more_memory_than_its_size() -> No
         assert asyncio.run(main()) < 20 * size
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["read", "a stream that is left unread"])
+def test_an_idle_connection_keeps_nothing_of_its_last_answer(stream: bool) -> None:
+    size = HIGH_WATER // 2
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
+
+    async def ask(pool: Pool) -> None:
+        reply = await pool.send(get(server.url, stream=stream, silence=10))
+        if stream:
+            connection = reply.source._connection
+            while connection.state is not State.DONE:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            reply.source.close()
+
+    async def kept(pool: Pool) -> int:
+        await pool.send(get(server.url))
+        tracemalloc.start()
+        try:
+            await ask(pool)
+            await asyncio.sleep(0)
+            gc.collect()
+            assert [connection.state for connection in pool._all] == [State.IDLE]
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    with served([OK, answer]) as server:
+        assert run(kept) < size / 2
+
+
+def test_a_body_is_not_copied_when_it_is_complete() -> None:
+    size = 8_000_000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
+
+    async def most(pool: Pool) -> int:
+        tracemalloc.start()
+        try:
+            assert len((await pool.send(get(server.url))).body) == size
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    with served([answer]) as server:
+        assert run(most) < 1.5 * size
+
+
 @pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x\n": "a"}, {"x": "\0"}], ids=repr)
 def test_a_header_that_holds_a_line_break_is_not_sent(headers: dict[str, str]) -> None:
     with pytest.raises(errors.BadRequestError) as caught:
@@ -400,7 +446,7 @@ def test_a_slow_reader_makes_the_sender_wait() -> None:
         reply = await pool.send(get(server.url, stream=True, silence=10))
         first = await reply.source.read()
         connection = reply.source._connection
-        while len(connection._body) == 0 or connection._unread <= HIGH_WATER:  # noqa: ASYNC110
+        while not connection._body or connection._unread <= HIGH_WATER:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert connection._unread < size / 2
         total = len(first)

@@ -36,6 +36,7 @@ received.
 import asyncio
 from contextlib import suppress
 from enum import Enum, auto
+from io import BytesIO
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,8 @@ class Connection(asyncio.Protocol):
         self._head_by = 0.0  # when a stream's headers must have come
         self._headers = Headers()
         # What is not read yet. In one piece: an answer in chunks of one byte would take fifty times its size as a list.
-        self._body: bytes | bytearray = b""
+        # A BytesIO gives its bytes without a copy, which a bytearray does not.
+        self._body: bytes | BytesIO = b""
         self._unread = 0  # bytes in `_body`
         self._bare = (
             0  # bytes of the head before its end; after it, bytes since the last packet with some of the body
@@ -184,6 +186,9 @@ class Connection(asyncio.Protocol):
                 self.close()
                 self.give_back()  # a stream may just have ended, and will not be read
             raise
+        finally:
+            if self._waiter is waiter:  # it holds the reply
+                self._waiter = None
         return reply
 
     async def read(self) -> bytes:
@@ -195,7 +200,7 @@ class Connection(asyncio.Protocol):
                 return b""
             self._waiter = self.loop.create_future()
             await self._waiter
-        data, self._body = bytes(self._body), b""
+        data = self._take()
         if self._unread > HIGH_WATER:
             self._resume()
         self._unread = 0
@@ -213,6 +218,7 @@ class Connection(asyncio.Protocol):
             self.kept_since = monotonic()
             if self._unread > HIGH_WATER:  # a stream may be left without being read
                 self._resume()
+            self._body = b""
             self._pool.keep(self)
 
     def stale(self, now: float) -> bool:
@@ -297,10 +303,11 @@ class Connection(asyncio.Protocol):
             return
         if not self._body:
             self._body = body
-        elif isinstance(self._body, bytearray):
-            self._body += body
         else:
-            self._body = bytearray(self._body) + body
+            if isinstance(self._body, bytes):
+                first, self._body = self._body, BytesIO()
+                self._body.write(first)
+            self._body.write(body)
         self._unread += len(body)
         self._bare = 0
         if state is _STREAM:
@@ -329,8 +336,13 @@ class Connection(asyncio.Protocol):
         if streamed:
             self._wake(None)
         else:
-            self._wake(HttpReply(self._parser.get_status_code(), self._headers, bytes(self._body)))
+            self._wake(HttpReply(self._parser.get_status_code(), self._headers, self._take()))
             self.give_back()
+
+    def _take(self) -> bytes:
+        """Return what is not read yet, and keep nothing of it."""
+        body, self._body = self._body, b""
+        return body if isinstance(body, bytes) else body.getvalue()
 
     def _misread(self) -> None:
         """End what the parser cannot read."""
@@ -346,7 +358,6 @@ class Connection(asyncio.Protocol):
             self._drop()
 
     def _fail_as_too_long(self) -> None:
-        self._body = b""
         self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
 
     def _fail(self, error: AdapterError) -> None:
@@ -354,6 +365,8 @@ class Connection(asyncio.Protocol):
         streamed = self.state is _STREAM
         self._stop_timer()
         self.state, self.error = _CLOSED, error
+        if not streamed:
+            self._body = b""
         if self._waiter is not None and not self._waiter.done():
             if streamed:
                 self._waiter.set_result(None)  # `read` raises the error after what came before it
