@@ -224,6 +224,14 @@ def test_a_server_that_trickles_the_head_of_a_stream_for_ever_times_out(sdk: Sdk
     assert isinstance(error, errors.APITimeoutError)
 
 
+def test_a_server_that_trickles_the_trailers_of_a_stream_for_ever_times_out(
+    sdk: Sdk, upstream: Upstream
+) -> None:
+    upstream.answer(*chunked(ONE, end=False), b"0\r\nX: ", then="trickle")
+    _, error = sdk.collect("m", ask("x"), api_base=upstream.url, timeout=0.3, stream_timeout=0.2)
+    assert isinstance(error, errors.APITimeoutError)
+
+
 def test_an_error_inside_a_stream_carries_the_request_id(sdk: Sdk, upstream: Upstream) -> None:
     upstream.answer(*chunked(ONE, event(error="boom")))
     _, error = sdk.collect("m", ask("x"), api_base=upstream.url, request_id="req-8")

@@ -1,6 +1,7 @@
 """Connections to Triton: which are kept, which are closed, and how answers are read. The servers are bare sockets."""
 
 import asyncio
+import gc
 import socket
 import threading
 import tracemalloc
@@ -169,6 +170,49 @@ def test_a_head_that_does_not_end_is_a_bad_gateway() -> None:
     assert caught.value.message == "the upstream's answer begins with headers that do not end"
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        pytest.param(b"0\r\n", b"x: yyyyyy\r\n" * 1000, id="many trailers"),
+        pytest.param(b"0\r\nx: ", b"y" * 10000, id="one long trailer"),
+        pytest.param(b"5;x=", b"y" * 10000, id="one long chunk line"),
+    ],
+)
+def test_what_does_not_end_after_a_body_is_a_bad_gateway(begin: bytes, more: bytes, stream: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED + b"3\r\nabc\r\n" + begin)
+        with suppress(ConnectionError):
+            while True:
+                writer.write(more)
+                await writer.drain()
+
+    async def read(pool: Pool) -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            reply = await pool.send(get(url, stream=stream, silence=60, timeout=60))
+            while await reply.source.read():
+                pass
+
+    with pytest.raises(errors.BadGatewayError) as caught:
+        run(read)
+    assert caught.value.message == "the upstream's answer has chunk lines or trailers that do not end"
+
+
+def test_trailers_are_read_over_and_are_no_headers() -> None:
+    async def twice(pool: Pool) -> list[HttpReply]:
+        return [await pool.send(get(server.url)) for _ in range(2)]
+
+    with served([CHUNKED + b"3\r\nabc\r\n0\r\nX-Late: y\r\nConnection: x\r\n\r\n", OK]) as server:
+        first, second = run(twice)
+    assert (first.body, first.headers, second.body) == (b"abc", {"transfer-encoding": "chunked"}, b"ok")
+    assert server.accepted == 1
+
+
 def test_a_body_that_does_not_end_is_a_bad_gateway() -> None:
     async def main() -> None:
         pool = Pool(longest=1000)
@@ -215,6 +259,51 @@ def test_a_body_in_chunks_of_one_byte_takes_no_more_memory_than_its_size() -> No
 
     with served([chunks]) as server:
         assert asyncio.run(main()) < 20 * size
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["read", "a stream that is left unread"])
+def test_an_idle_connection_keeps_nothing_of_its_last_answer(stream: bool) -> None:
+    size = HIGH_WATER // 2
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
+
+    async def ask(pool: Pool) -> None:
+        reply = await pool.send(get(server.url, stream=stream, silence=10))
+        if stream:
+            connection = reply.source._connection
+            while connection.state is not State.DONE:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            reply.source.close()
+
+    async def kept(pool: Pool) -> int:
+        await pool.send(get(server.url))
+        tracemalloc.start()
+        try:
+            await ask(pool)
+            await asyncio.sleep(0)
+            gc.collect()
+            assert [connection.state for connection in pool._all] == [State.IDLE]
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    with served([OK, answer]) as server:
+        assert run(kept) < size / 2
+
+
+def test_a_body_is_not_copied_when_it_is_complete() -> None:
+    size = 8_000_000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
+
+    async def most(pool: Pool) -> int:
+        tracemalloc.start()
+        try:
+            assert len((await pool.send(get(server.url))).body) == size
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    with served([answer]) as server:
+        assert run(most) < 1.5 * size
 
 
 @pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x\n": "a"}, {"x": "\0"}], ids=repr)
@@ -357,7 +446,7 @@ def test_a_slow_reader_makes_the_sender_wait() -> None:
         reply = await pool.send(get(server.url, stream=True, silence=10))
         first = await reply.source.read()
         connection = reply.source._connection
-        while len(connection._body) == 0 or connection._unread <= HIGH_WATER:  # noqa: ASYNC110
+        while not connection._body or connection._unread <= HIGH_WATER:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert connection._unread < size / 2
         total = len(first)

@@ -1,10 +1,16 @@
 """A client that disconnects cancels its request: the proxy closes the connection to Triton."""
 
+import gc
 import json
 import socket
+import time
+from pathlib import Path
+
+from tokenizers import Tokenizer, models
 
 from adapter.tests.proxy.serving import MASTER, entry, get, serve
 from adapter.tests.upstream import Upstream, chunked, event
+from triton_adapter.client import AsyncChunks
 from triton_adapter.proxy import ProxyServer
 
 
@@ -47,6 +53,24 @@ def test_a_client_that_leaves_in_mid_stream_cancels_it(upstream: Upstream) -> No
             while b'"content":"a"' not in seen:
                 seen += connection.recv(4096)
         assert upstream.left.wait(60)
+
+
+def test_a_client_that_leaves_ends_its_stream_although_its_tokens_cannot_be_counted(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    tokenizer = str(tmp_path / "tokenizer.json")
+    Tokenizer(models.WordLevel({"hi": 0})).save(tokenizer)  # an error for every other word
+    upstream.answer(*chunked(*[event(text_output="x" * 65536)] * 400), then="hang")
+    with serve(entry("m", upstream.url, tokenizer=tokenizer)) as proxy:
+        with connect(proxy) as connection:
+            ask(connection, stream=True)
+            deadline = time.monotonic() + 60
+            while "client does not read" not in repr(list(proxy._server.server_state.connections)):
+                assert time.monotonic() < deadline
+            # While something refers to the stream, no finalizer closes it.
+            streams = [one for one in gc.get_objects() if isinstance(one, AsyncChunks)]
+        assert upstream.left.wait(60)
+    assert streams
 
 
 def test_a_client_that_left_is_counted_and_the_deployment_is_free_again(upstream: Upstream) -> None:

@@ -233,8 +233,8 @@ class Inference:
                 batch = await anext(chunks, [])
             await send({"type": "http.response.body", "body": DONE})
         finally:
-            usage = chunks.usage()
             await chunks.aclose()
+            usage = chunks.usage()  # a tokenizer that cannot read the text raises here
             written = usage["completion_tokens"]
             exchange.tokens = self._count_tokens(exchange, usage)
             self.metrics.first.observe((exchange.label,), first - exchange.began)

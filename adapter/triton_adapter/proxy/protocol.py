@@ -21,42 +21,49 @@ connections itself. When the timer fires:
   LATE in the scope, and the application answers. If the request is answered already, the connection is closed.
 - A client that does not read has a timer of its own, from `pause_writing` to `resume_writing`. It ends in an abort.
 
-A limit of size. `_size` counts the bytes of the part that is waited for; a head of more than LARGEST_HEAD is 431.
+One request at a time. A client may send requests before it has the answers to those before (pipelined). What comes
+while a request is answered stays in `_ahead`, and the parser gets it after the answer. So an error in one request never
+gets into the answer to another, and `cycle` is always the request that is answered, the only one that uvicorn tells
+that the client has left. Reading goes on meanwhile, as nothing else shows that a client leaves. More than AHEAD bytes
+are dropped, and the connection is closed after the answer.
+
+For that the parser gets its bytes in pieces, none of which goes beyond the end of a head or of a body. A head ends with
+an empty line, and so does a body in chunks; another body has a length. The beginning of an empty line at the end of a
+segment stays in `_ahead` until the rest has come.
+
+Limits of size. `_bare` counts the bytes since the last of a body: a head or trailers of more than LARGEST_HEAD are 431.
 
 No upgrades. The parser of httptools takes no body of a request with an Upgrade header, and Java's own client sends one
-(h2c) with the first request of every connection. So the header is renamed before the parser sees it. A segment may end
-within its name: bytes that may begin it are held back in `_held`, and `_passed` keeps the last bytes before them, in
-case the line break of the header is among those.
-
-Clients that leave. uvicorn tells only the last request of a connection that the client has left. If others were sent
-before its answer (pipelined), that is not the one that is answered. So `_unanswered` has all of them. uvicorn also
-stops reading when a second request comes, and would not see that the client leaves: AHEAD bytes are still read.
+(h2c) with the first request of every connection. So the header is renamed before the parser sees it. The beginning of
+its line at the end of a segment stays in `_ahead` too.
 
 Answers are written by `Gathered`, which sends an answer's head and body in one segment.
 """
 
 import asyncio
 import re
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from triton_adapter.errors import AdapterError, BadRequestError
 from triton_adapter.proxy.http import LATE, error_headers, new_request_id
 
-# Bytes of a request's line and headers. A later request of a connection is counted after its first segment.
+# Bytes of a request's line and headers, and of what is no body in a row after them: chunk lines, trailers.
 LARGEST_HEAD = 64 << 10
+_EMPTY_LINE = b"\r\n\r\n"
+_BREAKS = re.compile(rb"[\r\n]+")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-# The beginning of the header's name at the end of a segment.
-_CUT = re.compile(rb"(?<=\r\n)u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?\Z", re.IGNORECASE)
+# The beginning of an empty line or of the header's line at the end of the bytes, and the most bytes that it has.
+_CUT = re.compile(rb"\r(?:\n(?:\r|u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
+_LONGEST_CUT = 9
 # Bytes per second at which a body gets more time.
 SLOWEST = 16 << 10
-# Bytes of further requests that are read while one is answered.
+# Bytes that are kept of further requests while one is answered.
 AHEAD = 256 << 10
 # The most bytes of an answer that are held back.
 GATHERED = 64 << 10
@@ -129,18 +136,22 @@ class Protocol(HttpToolsProtocol):
         self._size = 0
         self._since = self.loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        # A head in several segments: the last bytes that the parser has, and those that are held back.
-        self._passed = self._held = b""
-        # The requests whose answers are not complete, in order, and the bytes that came while one is answered.
-        self._unanswered: deque[RequestResponseCycle] = deque()
-        self._ahead = 0
+        # Bytes that the parser does not have yet, and those that it has since the last of a body.
+        self._ahead = bytearray()
+        self._bare = 0
+        # Bytes of the body that have not come, None if it has no length.
+        self._left: int | None = None
         # The timer of a client that does not read.
         self._sending: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         waiting = self._waiting.name if self._begun else "FIRST REQUEST"
+        size, ahead = self._size, len(self._ahead)
+        if not self._answering():
+            size, ahead = size + ahead, 0
+        more = f", {ahead} bytes ahead" if ahead else ""
         sending = "" if self._sending is None else ", client does not read"
-        return f"<Protocol [waiting for {waiting}, {self._size} bytes of it{sending}]>"
+        return f"<Protocol [waiting for {waiting}, {size} bytes of it{more}{sending}]>"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -149,49 +160,69 @@ class Protocol(HttpToolsProtocol):
         self._time(Waiting.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers, and tell every request that its client has left."""
+        """Forget the timers, and tell the request that its client has left."""
         for timer in (self._timer, self._sending):
             if timer is not None:
                 timer.cancel()
-        self.pipeline.clear()
-        for cycle in self._unanswered:
-            if not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read data, within the limits for time and for the size of a head."""
-        self._size += len(data)
-        if self._waiting is not Waiting.BODY and (
-            self._passed or b"upgrade:" in data.lower() or b"\r\n\r\n" not in data
-        ):
-            data = self._without_upgrade(data)
-        if data:
-            super().data_received(data)
-        waiting = self._waiting
-        if waiting is not self._timed:
-            self._time(waiting)
-        if self.pipeline:
-            self._ahead += len(data)
-            if self._ahead <= AHEAD:
-                self.flow.resume_reading()
-        else:
-            self._ahead = 0
-        if waiting is Waiting.HEAD and self._size > LARGEST_HEAD:
-            self._refuse(
-                BadRequestError("The headers are too large", status_code=431, code="headers_too_large")
-            )
+        """Read data, within the limits for time and size."""
+        if self.transport.is_closing():  # TLS reads on until the connection is closed
+            return
+        self._ahead += data
+        self._parse()
+        if len(self._ahead) > AHEAD and self._answering():
+            self._ahead.clear()
+            self.cycle.keep_alive = False
 
-    def _without_upgrade(self, data: bytes) -> bytes:
-        """Return the bytes that the parser may have now, with an Upgrade header renamed."""
-        passed, held = self._passed, self._held
-        text = _UPGRADE.sub(b"\r\nIgnored:", passed + held + data)
-        cut = None if b"\r\n\r\n" in text else _CUT.search(text)
-        end = len(text) if cut is None else cut.start()
-        self._held = text[end:]
-        self._passed = b"" if b"\r\n\r\n" in text else text[:end][-3:]
-        return text[len(passed) : end]
+    def _answering(self) -> bool:
+        """Tell whether a request has come completely and its answer is not complete."""
+        return self._waiting is Waiting.NOTHING and not self.cycle.response_complete
+
+    def _parse(self) -> None:
+        """Give the parser what has come, up to the end of a request that is not answered."""
+        while self._ahead and not self._answering() and not self.transport.is_closing():
+            if not (piece := self._piece()):
+                break
+            self._size += len(piece)
+            self._bare += len(piece)
+            if self._waiting is Waiting.BODY or self._bare <= LARGEST_HEAD:
+                super().data_received(piece)
+            if self._bare > LARGEST_HEAD:
+                self._refuse(
+                    BadRequestError("The headers are too large", status_code=431, code="headers_too_large")
+                )
+        if self._waiting is not self._timed:
+            self._time(self._waiting)
+
+    def _piece(self) -> bytes:
+        """Take the bytes that the parser may have now; none of them is after the end of a head or of a body."""
+        ahead = self._ahead
+        if self._waiting is Waiting.BODY:
+            if self._left is None:
+                return self._take(self._line_end())
+            end = min(self._left, len(ahead))
+            self._left -= end
+            return self._take(end)
+        if not self._size and (breaks := _BREAKS.match(ahead)):  # they may stand before a request
+            del ahead[: breaks.end()]
+        head = self._take(self._line_end())
+        return _UPGRADE.sub(b"\r\nIgnored:", head) if b"upgrade:" in head.lower() else head
+
+    def _line_end(self) -> int:
+        """Return how many bytes there are up to the end of an empty line, or to what may be the beginning of one."""
+        ahead = self._ahead
+        empty = ahead.find(_EMPTY_LINE)
+        if empty >= 0:
+            return empty + len(_EMPTY_LINE)
+        cut = _CUT.search(ahead, max(0, len(ahead) - _LONGEST_CUT))
+        return len(ahead) if cut is None else cut.start()
+
+    def _take(self, size: int) -> bytes:
+        piece = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return piece
 
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
@@ -200,17 +231,30 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note that a head is complete."""
-        self._waiting, self._size = Waiting.BODY, 0
         super().on_headers_complete()
+        self._waiting, self._size, self._bare = Waiting.BODY, 0, 0
+        self._left = next((int(value) for name, value in self.headers if name == b"content-length"), None)
+        self.headers = []  # trailers go there, and are no headers of the request
         self.cycle.transport = self._gathered  # type: ignore[assignment]  # all that it needs of one
-        while self._unanswered and self._unanswered[0].response_complete:
-            self._unanswered.popleft()
-        self._unanswered.append(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """Note that part of a body has come."""
+        self._bare = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that a request is complete."""
-        self._waiting, self._size = Waiting.NOTHING, 0
+        self._waiting, self._size, self._bare = Waiting.NOTHING, 0, 0
         super().on_message_complete()
+        if self.cycle.response_complete:  # uvicorn forgot its timer as the body came
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, if it has come."""
+        super().on_response_complete()
+        self._parse()
 
     def shutdown(self) -> None:
         """Close, or let the answer that is under way be the last."""
@@ -254,8 +298,6 @@ class Protocol(HttpToolsProtocol):
 
     def _body_is_late(self) -> None:
         left = self._since + self._bounds.body + self._size / SLOWEST - self.loop.time()
-        if self.pipeline:  # a body is not read while the request before it is answered
-            left = self._bounds.body
         if left > 0:
             self._timer = self.loop.call_later(left, self._late)
         elif self.cycle.response_complete:
@@ -266,11 +308,9 @@ class Protocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def _refuse(self, error: AdapterError) -> None:
-        """Answer with an error, unless an answer has begun, and close the connection."""
+        """Answer with an error, unless the request that it is in has an answer already, and close the connection."""
         self._gathered.flush()
-        cycle: Any = self.cycle  # None before the first request, whatever its type says
-        answering = cycle is not None and cycle.response_started and not cycle.response_complete
-        if not answering:  # an error must not be written into the middle of an answer
+        if self._waiting is not Waiting.BODY or not self.cycle.response_started:
             body = orjson.dumps(error.to_dict())
             headers = [
                 (b"content-type", b"application/json"),

@@ -27,14 +27,16 @@ One future, `_waiter`, stands for what the caller waits for: in SENT and HEAD th
 A reader that is slow stops the sender: above HIGH_WATER unread bytes the transport is paused.
 
 A stream has two limits of time in one timer: `silence` is the longest pause between two packets, and headers that
-trickle must have come within `timeout`, if that is longer. The timer is not moved with each packet; when it fires it
-looks at the time of the last packet and starts again for the rest. Other requests have one limit, `timeout`, from the
-first byte sent to the last received.
+trickle must have come within `timeout`, if that is longer. After the headers only packets with bytes of the body count,
+so trailers that trickle end too. The timer is not moved with each packet; when it fires it looks at the time of the
+last one and starts again for the rest. Other requests have one limit, `timeout`, from the first byte sent to the last
+received.
 """
 
 import asyncio
 from contextlib import suppress
 from enum import Enum, auto
+from io import BytesIO
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
 KEPT = 60.0
 # Unread bytes of a stream above which the sender has to wait.
 HIGH_WATER = 1 << 18
-# Bytes of an answer's status line and headers above which they are taken to have no end.
+# Bytes of an answer's status line and headers, and of chunk lines or trailers in a row, above which they are taken to
+# have no end.
 LONGEST_HEAD = 1 << 16
 # Seconds between two looks at a stream whose reader is slow.
 _LATER = 0.05
@@ -141,12 +144,16 @@ class Connection(asyncio.Protocol):
         self.error: AdapterError | None = None
         self._streamed = False  # the request asks for a stream
         self._silence: float | None = None
-        self._heard = 0.0  # when the last packet came
+        self._heard = 0.0  # when the last packet of the head or with bytes of the body came
         self._head_by = 0.0  # when a stream's headers must have come
         self._headers = Headers()
         # What is not read yet. In one piece: an answer in chunks of one byte would take fifty times its size as a list.
-        self._body: bytes | bytearray = b""
-        self._unread = 0  # bytes of the head before its end, then bytes in `_body`
+        # A BytesIO gives its bytes without a copy, which a bytearray does not.
+        self._body: bytes | BytesIO = b""
+        self._unread = 0  # bytes in `_body`
+        self._bare = (
+            0  # bytes of the head before its end; after it, bytes since the last packet with some of the body
+        )
 
     def __repr__(self) -> str:
         count = f"{self.requests} request{'' if self.requests == 1 else 's'}"
@@ -162,7 +169,7 @@ class Connection(asyncio.Protocol):
         self._streamed = wire.stream
         self._headers = Headers()
         self._body = b""
-        self._unread = 0
+        self._unread = self._bare = 0
         waiter = self._waiter = self.loop.create_future()
         limit = wire.silence if wire.stream else wire.timeout
         if limit is not None:
@@ -179,6 +186,9 @@ class Connection(asyncio.Protocol):
                 self.close()
                 self.give_back()  # a stream may just have ended, and will not be read
             raise
+        finally:
+            if self._waiter is waiter:  # it holds the reply
+                self._waiter = None
         return reply
 
     async def read(self) -> bytes:
@@ -190,7 +200,7 @@ class Connection(asyncio.Protocol):
                 return b""
             self._waiter = self.loop.create_future()
             await self._waiter
-        data, self._body = bytes(self._body), b""
+        data = self._take()
         if self._unread > HIGH_WATER:
             self._resume()
         self._unread = 0
@@ -208,6 +218,7 @@ class Connection(asyncio.Protocol):
             self.kept_since = monotonic()
             if self._unread > HIGH_WATER:  # a stream may be left without being read
                 self._resume()
+            self._body = b""
             self._pool.keep(self)
 
     def stale(self, now: float) -> bool:
@@ -229,20 +240,20 @@ class Connection(asyncio.Protocol):
         state = self.state
         if state is _SENT:
             state = self.state = _HEAD
-        if state is _HEAD:
-            self._unread += len(data)
-        elif state is not _STREAM and state is not _BODY:
+        elif state not in _ACTIVE:
             self._drop()
             return
-        if self._silence is not None:
-            self._heard = monotonic()
+        self._bare += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._misread()
         else:
-            if state is _HEAD and self.state is _HEAD and self._unread > LONGEST_HEAD:
-                self._fail(BadGatewayError("the upstream's answer begins with headers that do not end"))
+            if self._silence is not None and (state is _HEAD or not self._bare):
+                self._heard = monotonic()
+            if self._bare > LONGEST_HEAD and self.state in _ACTIVE:
+                endless = "begins with headers" if self.state is _HEAD else "has chunk lines or trailers"
+                self._fail(BadGatewayError(f"the upstream's answer {endless} that do not end"))
 
     def eof_received(self) -> None:
         return None
@@ -266,7 +277,7 @@ class Connection(asyncio.Protocol):
             self._drop()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.state in _ACTIVE:
+        if self.state is _HEAD:  # others are trailers
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -276,7 +287,7 @@ class Connection(asyncio.Protocol):
         if status < 200:  # 100 Continue: the headers of the answer follow
             self._headers = Headers()
             return
-        self._unread = 0
+        self._bare = 0
         if self._streamed and status == 200:
             self.state = _STREAM
             self._wake(HttpReply(200, self._headers, b"", Source(self)))
@@ -292,11 +303,13 @@ class Connection(asyncio.Protocol):
             return
         if not self._body:
             self._body = body
-        elif isinstance(self._body, bytearray):
-            self._body += body
         else:
-            self._body = bytearray(self._body) + body
+            if isinstance(self._body, bytes):
+                first, self._body = self._body, BytesIO()
+                self._body.write(first)
+            self._body.write(body)
         self._unread += len(body)
+        self._bare = 0
         if state is _STREAM:
             if self._unread > HIGH_WATER and self._transport is not None:
                 self._transport.pause_reading()
@@ -323,8 +336,13 @@ class Connection(asyncio.Protocol):
         if streamed:
             self._wake(None)
         else:
-            self._wake(HttpReply(self._parser.get_status_code(), self._headers, bytes(self._body)))
+            self._wake(HttpReply(self._parser.get_status_code(), self._headers, self._take()))
             self.give_back()
+
+    def _take(self) -> bytes:
+        """Return what is not read yet, and keep nothing of it."""
+        body, self._body = self._body, b""
+        return body if isinstance(body, bytes) else body.getvalue()
 
     def _misread(self) -> None:
         """End what the parser cannot read."""
@@ -340,7 +358,6 @@ class Connection(asyncio.Protocol):
             self._drop()
 
     def _fail_as_too_long(self) -> None:
-        self._body = b""
         self._fail(BadGatewayError("the upstream's answer is too long to be one of Triton's"))
 
     def _fail(self, error: AdapterError) -> None:
@@ -348,6 +365,8 @@ class Connection(asyncio.Protocol):
         streamed = self.state is _STREAM
         self._stop_timer()
         self.state, self.error = _CLOSED, error
+        if not streamed:
+            self._body = b""
         if self._waiter is not None and not self._waiter.done():
             if streamed:
                 self._waiter.set_result(None)  # `read` raises the error after what came before it
