@@ -118,6 +118,7 @@ def test_only_the_keys_that_others_have_changed_are_read(store: KeyStore, path: 
     first = file.load()
     assert first is not None
     assert (len(first.rows), first.gone, first.whole) == (20, [], True)
+    file.merged(first)
     assert file.load() is None
     store.use(store.keys[token_id("sk-3")], 1, 2)
     run(store.syncing())
@@ -130,6 +131,7 @@ def test_only_the_keys_that_others_have_changed_are_read(store: KeyStore, path: 
         (token_id("sk-seven"), 0),
     ]
     assert (set(then.gone), then.whole) == ({token_id("sk-5"), token_id("sk-7")}, False)
+    file.merged(then)
     assert file.load() is None
     file.close()
 

@@ -1,26 +1,21 @@
 """The file of keys: SQLite, shared with other processes. Methods may block, so no event loop should call them."""
 
-import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from triton_adapter.jsontext import loads
-from triton_adapter.proxy.keys.key import Key, Period, seconds_of
+from triton_adapter.proxy.keys.key import Key, Period
+from triton_adapter.proxy.keys.rows import COLUMNS, Row, decoded, read, written
 
 # Seconds to wait for another process that writes.
 BUSY = 5.0
-COLUMNS = tuple(item.name for item in fields(Key) if item.name != "meter")
-# Columns that hold JSON.
-_STRUCTURED = frozenset({"models", "aliases", "metadata"})
 # The largest number that is added to a key's use: SQLite's integers have 64 bits.
 MOST_USED = 2**53
-Row = dict[str, Any]
 
 # Each row of `changes` is one key that was changed, and the larger its number, the later. So a process that shares the
 # file reads what is new, and not every key each second. Triggers see the changes of every program.
@@ -57,11 +52,16 @@ class StoreError(Exception):
 
 @dataclass(slots=True)
 class Changes:
-    """What is new in the file: rows of keys, and the ids of keys that are gone. `whole`: the rows are all keys."""
+    """What is new in the file: rows of keys, and the ids of keys that are gone. `whole`: the rows are all keys.
 
-    rows: list[Row]
-    gone: list[str]
+    `bad` has the rows that are no keys: their ids, and the column that is wrong. `position` is for `KeyFile.merged`.
+    """
+
     whole: bool
+    position: tuple[int, int]
+    rows: list[Row] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
 
 
 class KeyFile:
@@ -69,7 +69,7 @@ class KeyFile:
 
     def __init__(self, path: str | None) -> None:
         self.path = path
-        # What has been read: SQLite's number for it, -1 for nothing, and the last of `changes`.
+        # What has been merged: SQLite's number for it, -1 for nothing, and the last of `changes`.
         self._version = -1
         self._number = 0
         self._database: sqlite3.Connection | None = None
@@ -86,7 +86,7 @@ class KeyFile:
         return self._database is not None or (self.path is not None and Path(self.path).exists())
 
     def load(self) -> Changes | None:
-        """Return what has changed since the last read, by creation; None if no other process has written."""
+        """Return what is new since what was `merged`, by creation; None if no other process has written."""
         names = ",".join(f"keys.{name}" for name in COLUMNS)
         with self._opened() as database:
             database.execute("BEGIN")  # all that is read belongs to one state of the file
@@ -96,34 +96,41 @@ class KeyFile:
             whole = self._version < 0
             number = database.execute("SELECT coalesce(max(number), 0) FROM changes").fetchone()[0]
             if whole:
-                stored = database.execute(f"SELECT {names} FROM keys ORDER BY created_at, token_id")  # noqa: S608
-                changes = Changes([_row(one) for one in stored], [], whole=True)
+                stored = database.execute(
+                    f"SELECT keys.token_id, {names} FROM keys ORDER BY created_at, token_id"  # noqa: S608
+                )
             else:
                 stored = database.execute(
                     f"SELECT changes.token_id, {names} FROM changes LEFT JOIN keys USING (token_id)"  # noqa: S608
                     " WHERE number > ? ORDER BY created_at, keys.token_id",
                     (self._number,),
                 )
-                changes = Changes([], [], whole=False)
-                for identifier, *columns in stored:
-                    if columns[0] is None:
-                        changes.gone.append(identifier)
-                    else:
-                        changes.rows.append(_row(columns))
-            self._version, self._number = version, number
+            changes = Changes(whole, (version, number))
+            for identifier, *columns in stored:
+                if columns[0] is None and not whole:
+                    changes.gone.append(identifier)
+                    continue
+                try:
+                    changes.rows.append(read(columns))
+                except ValueError as error:
+                    changes.bad[identifier] = str(error)
             return changes
+
+    def merged(self, changes: Changes) -> None:
+        """Note that what `load` has returned need not be returned again."""
+        self._version, self._number = changes.position
 
     def insert(self, key: Key) -> None:
         """Write a new key."""
         marks = ",".join("?" * len(COLUMNS))
         with self._opened() as database:
-            row = [_stored(name, getattr(key, name)) for name in COLUMNS]
+            row = [written(name, getattr(key, name)) for name in COLUMNS]
             database.execute(f"INSERT INTO keys ({','.join(COLUMNS)}) VALUES ({marks})", row)  # noqa: S608
 
     def update(self, identifier: str, changes: Mapping[str, Any]) -> None:
         """Write some columns of a key."""
         assigned = ",".join(f"{name}=?" for name in changes)
-        values = [_stored(name, value) for name, value in changes.items()]
+        values = [written(name, value) for name, value in changes.items()]
         with self._opened() as database:
             database.execute(f"UPDATE keys SET {assigned} WHERE token_id=?", [*values, identifier])  # noqa: S608
 
@@ -165,13 +172,13 @@ class KeyFile:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the file if necessary, and commit at the end. StoreError for SQLite's errors and for bad content."""
+        """Open the file if necessary, and commit at the end. StoreError for SQLite's errors."""
         with self._guard:
             try:
                 database = self._database or self._open()
                 with database:
                     yield database
-            except (sqlite3.Error, TypeError, ValueError) as error:
+            except sqlite3.Error as error:
                 raise StoreError(
                     f"the key store cannot be used: {_why(error)}; see general_settings.database_url"
                     " (a SQLite file in a folder that the proxy may write)"
@@ -182,6 +189,7 @@ class KeyFile:
             with suppress(OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         database = sqlite3.connect(self.path or ":memory:", timeout=BUSY, check_same_thread=False)
+        database.text_factory = decoded
         columns = ",".join(name for name in COLUMNS if name != "token_id")
         try:
             database.execute("PRAGMA journal_mode=WAL")
@@ -198,29 +206,7 @@ class KeyFile:
         return database
 
 
-def _stored(name: str, value: Any) -> Any:
-    return json.dumps(value) if name in _STRUCTURED else value
-
-
-def _row(stored: Sequence[Any]) -> Row:
-    """Return a key's columns. TypeError or ValueError if it is none.
-
-    Checked here, where it becomes a StoreError: elsewhere it would end the task that syncs the store.
-    """
-    row: Row = dict(zip(COLUMNS, stored, strict=True))
-    for name in _STRUCTURED:
-        row[name] = loads(row[name])
-    row["blocked"] = bool(row["blocked"])
-    row["created_at"] = float(row["created_at"])
-    row["requests_used"], row["tokens_used"] = int(row["requests_used"]), int(row["tokens_used"])
-    if row["budget_duration"] is not None:
-        seconds_of(row["budget_duration"])
-    return row
-
-
-def _why(error: Exception) -> str:
-    if not isinstance(error, sqlite3.Error):
-        return "a row of it is no key"
+def _why(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     return next(
         (told for begin, told in _REASONS.items() if name.startswith(begin)), "SQLite cannot use the file"

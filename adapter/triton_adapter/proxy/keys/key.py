@@ -9,7 +9,7 @@ from triton_adapter.proxy.limits import Meter
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400}
 _DURATION = re.compile(r"(\d{1,9})(s|mo|m|h|d|w)")
-
+CENTURY = 36525 * 86400
 
 # Seconds by which a clock may be set back without a period being taken for one that cannot be.
 SET_BACK = 60.0
@@ -96,8 +96,14 @@ def masked(key: str) -> str:
 
 
 def seconds_of(duration: str) -> int:
-    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days). ValueError for other texts."""
+    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days).
+
+    ValueError for other texts and for more than a hundred years.
+    """
     found = _DURATION.fullmatch(duration)
     if found is None or int(found[1]) == 0:
         raise ValueError("a duration is a number and s, m, h, d, w or mo, such as 30d")
-    return int(found[1]) * _UNITS[found[2]]
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > CENTURY:
+        raise ValueError("a duration must be a hundred years or less")
+    return seconds

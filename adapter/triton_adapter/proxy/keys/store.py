@@ -32,6 +32,7 @@ What is lost, and when
 """
 
 import asyncio
+import logging
 import time
 from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -40,9 +41,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from triton_adapter.proxy.keys.file import Changes, KeyFile, Row, StoreError
+from triton_adapter.proxy.keys.file import Changes, KeyFile, StoreError
 from triton_adapter.proxy.keys.key import Key, Period, masked, token_id
+from triton_adapter.proxy.keys.rows import Row
 
+log = logging.getLogger("triton_proxy")
 Work = Callable[[], Any]
 Operation = Generator[Work, Any, Any]
 # The unwritten use of a key is written at once when it is more than a NEAR-th part of what is left of a budget. So each
@@ -59,6 +62,8 @@ class KeyStore:
         self.path = path
         self.keys: dict[str, Key] = {}
         self._file = KeyFile(path)
+        # The rows of the file that are no keys: their ids, and the column that is wrong.
+        self._bad: dict[str, str] = {}
         # What the file does not have yet, by token id: the requests and tokens used, and the budget periods begun (the
         # end of the period before it, and its own end).
         self._used: dict[str, tuple[int, int]] = {}
@@ -150,6 +155,7 @@ class KeyStore:
     def updating(self, identifier: str, changes: dict[str, Any]) -> Operation:
         """Change a key's columns and return it; None if there is no such key. ValueError if the alias is another's."""
         yield from self._loading()
+        self._refuse_bad(identifier)
         key = self.keys.get(identifier)
         if key is None:
             return None
@@ -168,6 +174,7 @@ class KeyStore:
     def renaming(self, identifier: str, secret: str) -> Operation:
         """Replace a key's secret; return the key, None if there is no such key. ValueError if the secret is in use."""
         yield from self.syncing()
+        self._refuse_bad(identifier)
         key = self.keys.get(identifier)
         if key is None:
             return None
@@ -187,7 +194,7 @@ class KeyStore:
     def deleting(self, identifiers: Iterable[str]) -> Operation:
         """Delete keys; return those that existed."""
         yield from self._loading()
-        found = [identifier for identifier in identifiers if identifier in self.keys]
+        found = [one for one in identifiers if one in self.keys or one in self._bad]
         yield partial(self._file.delete, found)
         for identifier in found:
             self._forget(identifier)
@@ -200,11 +207,11 @@ class KeyStore:
         self._begin_due_periods(time.time())
         used, self._used = self._used, {}
         begun, self._begun = self._begun, {}
-        failed: StoreError | None = None
+        failed: Exception | None = None
         if used or begun:
             try:
                 yield partial(self._file.add, used, begun)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the use stays noted and the file is read
                 self._keep(used, begun)
                 failed = error
         yield from self._loading()  # a key may have been blocked elsewhere, whether or not the file can be written
@@ -256,19 +263,41 @@ class KeyStore:
         if changes is None:
             return
         if changes.whole:
-            changes.gone = list(self.keys.keys() - {row["token_id"] for row in changes.rows})
+            there = {row["token_id"] for row in changes.rows} | changes.bad.keys()
+            changes.gone = [one for one in (*self.keys, *self._bad) if one not in there]
         for identifier in changes.gone:
-            if identifier in self.keys:
-                self._forget(identifier)
+            self._forget(identifier)
+        for identifier, column in changes.bad.items():
+            self._skip(identifier, column)
         for first in range(0, len(changes.rows), BATCH):
             if first:
                 yield _nothing  # other work of the event loop has its turn
             for row in changes.rows[first : first + BATCH]:
                 self._merge(row)
+        self._file.merged(changes)
+
+    def _skip(self, identifier: str, column: str) -> None:
+        """Leave out a row that is no key. A key that is in memory stays as it last was, until its row is one again."""
+        if self._bad.get(identifier) != column:
+            log.warning(
+                "a row of the key store is skipped: its %s has a value that no key can have;"
+                " mend or delete the row %.64s",
+                column,
+                identifier,
+            )
+        self._bad[identifier] = column
+
+    def _refuse_bad(self, identifier: str) -> None:
+        if (column := self._bad.get(identifier)) is not None:
+            raise StoreError(
+                f"the key store cannot be used for this key: its {column} has a value there that no key can have;"
+                " mend or delete the row"
+            )
 
     def _merge(self, row: Row) -> None:
         """Merge a row of the file with what is not in the file yet."""
         identifier = row["token_id"]
+        self._bad.pop(identifier, None)
         begun = self._begun.get(identifier)
         if begun is not None and begun.before == row["budget_reset_at"]:
             row["budget_reset_at"] = begun.end
@@ -283,6 +312,7 @@ class KeyStore:
         if known is None:
             self._hold(Key(**row))
         else:
+            row["created_at"] = known.created_at  # which `_order` has
             self._set(known, row)
 
     def _hold(self, key: Key) -> None:
@@ -316,8 +346,10 @@ class KeyStore:
             del self._aliases[key.key_alias]
 
     def _forget(self, identifier: str) -> None:
-        """Take a key out of memory, and what it has used."""
-        self._drop(identifier)
+        """Take what is known of a key out of memory."""
+        if identifier in self.keys:
+            self._drop(identifier)
+        self._bad.pop(identifier, None)
         self._used.pop(identifier, None)
         self._begun.pop(identifier, None)
 
@@ -354,7 +386,7 @@ async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]
         while True:
             try:
                 result = await perform(work)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - it is the operation's
                 work = operation.throw(error)
             else:
                 work = operation.send(result)

@@ -1,0 +1,149 @@
+"""The file of keys as other programs leave it: with wrong values, other keys, other periods, or not at all."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triton_adapter.proxy import StoreError
+from triton_adapter.proxy.keys.key import Key, token_id
+from triton_adapter.proxy.keys.store import KeyStore, run
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keys.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[KeyStore]:
+    made = KeyStore(str(path))
+    yield made
+    made.close()
+
+
+def new_key(name: str = "x", **columns: Any) -> Key:
+    return Key(token_id(f"sk-{name}"), f"sk-...{name}", **columns)
+
+
+def write(path: Path, sql: str, *values: Any) -> list[Any]:
+    """Run one statement as another program does."""
+    database = sqlite3.connect(path)
+    with database:
+        found = database.execute(sql, values).fetchall()
+    database.close()
+    return found
+
+
+# --- values that no key can have
+
+WRONG: list[tuple[str, Any]] = [
+    ("key_name", None),
+    ("key_alias", b"x"),
+    ("models", '"gpt"'),
+    ("models", "[1]"),
+    ("aliases", "[]"),
+    ("aliases", '{"a":1}'),
+    ("created_at", "2027-01-01"),
+    ("created_at", float("inf")),
+    ("expires", "2027-01-01"),
+    ("expires", 1e300),
+    ("rpm_limit", "60"),
+    ("tpm_limit", 1.5),
+    ("max_parallel_requests", b"1"),
+    ("request_budget", "100"),
+    ("token_budget", float("inf")),
+    ("budget_duration", "ever"),
+    ("budget_duration", "999999999mo"),
+    ("budget_reset_at", "2027-01-01"),
+    ("budget_reset_at", float("-inf")),
+    ("requests_used", None),
+    ("tokens_used", float("inf")),
+    ("user_id", 7),
+    ("metadata", '{"a":NaN}'),
+    ("metadata", '{"a":"\\ud800"}'),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), WRONG)
+def test_a_row_with_a_value_that_no_key_can_have_is_skipped_and_no_other(
+    store: KeyStore, path: Path, caplog: pytest.LogCaptureFixture, column: str, value: Any
+) -> None:
+    wrong = new_key("wrong", request_budget=9, budget_duration="1h", budget_reset_at=9e9, rpm_limit=3)
+    other = new_key("other")
+    run(store.creating(wrong))
+    run(store.creating(other))
+    [(right,)] = write(path, f"SELECT {column} FROM keys WHERE token_id=?", wrong.token_id)  # noqa: S608
+    write(path, f"UPDATE keys SET {column}=? WHERE token_id=?", value, wrong.token_id)  # noqa: S608
+    for _ in range(2):
+        store.use(other, 1, 5)
+        run(store.syncing())
+        write(path, "UPDATE keys SET blocked=1")
+    run(store.syncing())
+    assert other.blocked
+    assert write(path, "SELECT requests_used FROM keys WHERE token_id=?", other.token_id) == [(2,)]
+    told = f"its {column} has a value that no key can have; mend or delete the row {wrong.token_id}"
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"a row of the key store is skipped: {told}"]
+    started = KeyStore(str(path))
+    assert list(started.keys) == [other.token_id]
+    write(path, f"UPDATE keys SET {column}=? WHERE token_id=?", right, wrong.token_id)  # noqa: S608
+    for one in (store, started):
+        run(one.syncing())
+        assert one.keys[wrong.token_id].rpm_limit == 3
+        assert one.keys[wrong.token_id].blocked
+    started.close()
+
+
+def test_a_text_that_is_not_utf_8_is_a_wrong_value_like_any_other(store: KeyStore, path: Path) -> None:
+    wrong, other = new_key("wrong"), new_key("other")
+    run(store.creating(wrong))
+    run(store.creating(other))
+    write(path, "UPDATE keys SET team_id=CAST(x'ff' AS TEXT) WHERE token_id=?", wrong.token_id)
+    write(path, "UPDATE keys SET rpm_limit=4 WHERE token_id=?", other.token_id)
+    run(store.syncing())
+    assert other.rpm_limit == 4
+
+
+def test_a_row_that_is_no_key_can_be_deleted(store: KeyStore, path: Path) -> None:
+    run(store.creating(new_key()))
+    write(path, "UPDATE keys SET expires='soon'")
+    started = KeyStore(str(path))
+    assert run(started.deleting([token_id("sk-x")])) == [token_id("sk-x")]
+    assert write(path, "SELECT * FROM keys") == []
+    run(started.creating(new_key()))
+    run(started.updating(token_id("sk-x"), {"rpm_limit": 2}))
+    started.close()
+
+
+def test_a_row_that_is_no_key_cannot_be_changed_by_a_process_that_never_saw_it_right(
+    store: KeyStore, path: Path
+) -> None:
+    run(store.creating(new_key()))
+    write(path, "UPDATE keys SET expires='soon'")
+    started = KeyStore(str(path))
+    with pytest.raises(StoreError, match="its expires has a value there that no key can have"):
+        run(started.updating(token_id("sk-x"), {"rpm_limit": 9}))
+    started.close()
+
+
+def test_a_key_keeps_its_place_when_another_program_changes_its_creation(store: KeyStore, path: Path) -> None:
+    for at, name in enumerate("abc"):
+        run(store.creating(new_key(name, created_at=float(at))))
+    write(path, "UPDATE keys SET created_at=9 WHERE token_id=?", token_id("sk-a"))
+    run(store.deleting([token_id("sk-a")]))
+    assert [key.token_id for key in store.in_order()] == [token_id("sk-b"), token_id("sk-c")]
+
+
+def test_what_could_not_be_taken_in_is_read_again(store: KeyStore, path: Path) -> None:
+    run(store.creating(new_key("first")))
+    there = KeyStore(str(path))
+    run(there.creating(new_key()))
+    operation = store.syncing()
+    next(operation)()  # the file is read
+    operation.close()  # the operation ends before its keys are taken in
+    run(store.syncing())
+    assert set(store.keys) == {token_id("sk-first"), token_id("sk-x")}
+    there.close()
