@@ -316,12 +316,17 @@ def _flags(body: Json) -> tuple[bool, tuple[str, ...]]:
 
 
 def log_surprise(error: BaseException, identifier: bytes) -> None:
-    """Log an unexpected failure: its type and line, never its text, which may hold anything."""
+    """Log an unexpected failure of a request."""
+    log.error("%s: %s", place_of(error), identifier.decode())
+
+
+def place_of(error: BaseException) -> str:
+    """Return an unexpected error's type and line, never its text, which may hold anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"
-    log.error("%s at %s: %s", type(error).__name__, place, identifier.decode())
+    return f"{type(error).__name__} at {place}"
 
 
 def now_seconds() -> int:
