@@ -123,7 +123,7 @@ def test_only_the_keys_that_others_have_changed_are_read(store: KeyStore, path: 
     store.use(store.keys[token_id("sk-3")], 1, 2)
     run(store.syncing())
     run(store.deleting([token_id("sk-5")]))
-    run(store.renaming(token_id("sk-7"), "sk-seven"))
+    run(store.updating(token_id("sk-7"), {}, "sk-seven"))
     then = file.load()
     assert then is not None
     assert [(row["token_id"], row["tokens_used"]) for row in then.rows] == [
@@ -161,7 +161,7 @@ def test_an_alias_is_free_again_when_its_key_is_gone_or_has_another(store: KeySt
         run(store.creating(new_key(name, key_alias=name)))
     run(store.updating(token_id("sk-a"), {"key_alias": "z"}))
     run(store.deleting([token_id("sk-b")]))
-    run(store.renaming(token_id("sk-c"), "sk-new"))
+    run(store.updating(token_id("sk-c"), {}, "sk-new"))
     run(there.syncing())
     for one in (store, there):
         found = {alias: key and key.token_id for alias in "abcz" for key in [one.by_alias(alias)]}

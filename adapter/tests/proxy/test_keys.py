@@ -124,6 +124,19 @@ def test_a_new_secret_must_not_belong_to_another_key(keyed: ProxyServer) -> None
     assert ask(keyed, one["key"]).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "given", [{"new_key": "sk-chosen-0123456789"}, {"new_key": "sk-chosen-9876543210", "key_alias": "taken"}]
+)
+def test_a_new_secret_that_is_refused_changes_nothing(keyed: ProxyServer, given: dict[str, Any]) -> None:
+    one = generate(keyed, request_budget=9)
+    generate(keyed, key="sk-chosen-0123456789", key_alias="taken")
+    changes = {"key": one["key"], "request_budget": None, "blocked": True, **given}
+    assert error_of(post(keyed, "/key/regenerate", changes))[0] == 400
+    info = get(keyed, f"/key/info?key={one['key']}").json()["info"]
+    assert (info["request_budget"], info["blocked"]) == (9, False)
+    assert ask(keyed, one["key"]).status_code == 200
+
+
 def test_a_deleted_key_is_unknown(keyed: ProxyServer) -> None:
     one, other = generate(keyed), generate(keyed, key_alias="other")
     reply = post(keyed, "/key/delete", {"keys": [one["key"]], "key_aliases": ["other"]})

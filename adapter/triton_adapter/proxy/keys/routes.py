@@ -143,13 +143,8 @@ class KeyRoutes:
 
     async def regenerate(self, given: RenewedKey) -> Json:
         """Give a key a new secret: its permissions and use stay, the old secret is refused from now on."""
-        changes = _columns(given, time.time())
-        changed = await self._changed(given.key, changes)
         secret = given.new_key or new_secret()
-        key = await self._performed(self._store.renaming(changed["token_id"], secret))
-        if key is None:
-            raise _unknown()
-        return {"key": secret, **shown(key)}
+        return {"key": secret, **await self._changed(given.key, _columns(given, time.time()), secret)}
 
     async def block(self, given: NamedKey) -> Json:
         return await self._changed(given.key, {"blocked": True})
@@ -209,8 +204,8 @@ class KeyRoutes:
             "total_pages": -(-total // size),
         }
 
-    async def _changed(self, name: str, changes: dict[str, Any]) -> Json:
-        key = await self._performed(self._store.updating(identifier(name), changes))
+    async def _changed(self, name: str, changes: dict[str, Any], secret: str | None = None) -> Json:
+        key = await self._performed(self._store.updating(identifier(name), changes, secret))
         if key is None:
             raise _unknown()
         return shown(key)

@@ -152,8 +152,11 @@ class KeyStore:
         yield partial(self._file.insert, key)
         self._hold(key)
 
-    def updating(self, identifier: str, changes: dict[str, Any]) -> Operation:
-        """Change a key's columns and return it; None if there is no such key. ValueError if the alias is another's."""
+    def updating(self, identifier: str, changes: dict[str, Any], secret: str | None = None) -> Operation:
+        """Change a key's columns, and its secret if one is given; return the key, None if there is no such key.
+
+        ValueError if the alias or the secret is another key's.
+        """
         yield from self._loading()
         self._refuse_bad(identifier)
         key = self.keys.get(identifier)
@@ -162,33 +165,19 @@ class KeyStore:
         alias = changes.get("key_alias")
         if alias and (other := self.by_alias(alias)) and other is not key:
             raise ValueError("key_alias")
+        if secret is not None:
+            if token_id(secret) in self.keys:
+                raise ValueError("key")
+            changes = {**changes, "token_id": token_id(secret), "key_name": masked(secret)}
         if changes:
             yield partial(self._file.update, identifier, changes)
+        if secret is not None:
+            self._rename(key, token_id(secret))
         self._set(key, changes)
-        if "budget_reset_at" in changes and (begun := self._begun.get(identifier)) is not None:
+        if "budget_reset_at" in changes and (begun := self._begun.get(key.token_id)) is not None:
             # The period has begun already. Only its end changes, and that has just been written.
             end = changes["budget_reset_at"]
-            self._begun[identifier] = Period(end, end, fresh=begun.fresh)
-        return key
-
-    def renaming(self, identifier: str, secret: str) -> Operation:
-        """Replace a key's secret; return the key, None if there is no such key. ValueError if the secret is in use."""
-        yield from self.syncing()
-        self._refuse_bad(identifier)
-        key = self.keys.get(identifier)
-        if key is None:
-            return None
-        new = token_id(secret)
-        if new in self.keys:
-            raise ValueError("key")
-        yield partial(self._file.update, identifier, {"token_id": new, "key_name": masked(secret)})
-        self._drop(identifier)
-        key.token_id, key.key_name = new, masked(secret)
-        self._hold(key)
-        if identifier in self._used:
-            self._used[new] = self._used.pop(identifier)
-        if identifier in self._begun:
-            self._begun[new] = self._begun.pop(identifier)
+            self._begun[key.token_id] = Period(end, end, fresh=begun.fresh)
         return key
 
     def deleting(self, identifiers: Iterable[str]) -> Operation:
@@ -344,6 +333,17 @@ class KeyStore:
         del self._order[bisect_left(self._order, (key.created_at, identifier))]
         if key.key_alias and self._aliases.get(key.key_alias) is key:
             del self._aliases[key.key_alias]
+
+    def _rename(self, key: Key, new: str) -> None:
+        """Give a key another id, with what it has used."""
+        old = key.token_id
+        self._drop(old)
+        key.token_id = new
+        self._hold(key)
+        if old in self._used:
+            self._used[new] = self._used.pop(old)
+        if old in self._begun:
+            self._begun[new] = self._begun.pop(old)
 
     def _forget(self, identifier: str) -> None:
         """Take what is known of a key out of memory."""
