@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from triton_adapter.proxy import StoreError
+from triton_adapter.proxy.keys.file import TakenError
 from triton_adapter.proxy.keys.key import Key, token_id
 from triton_adapter.proxy.keys.store import KeyStore, run
 
@@ -147,3 +148,63 @@ def test_what_could_not_be_taken_in_is_read_again(store: KeyStore, path: Path) -
     run(store.syncing())
     assert set(store.keys) == {token_id("sk-first"), token_id("sk-x")}
     there.close()
+
+
+# --- two processes at the same time
+
+
+def up_to_the_write(operation: Any) -> Any:
+    """Run an operation until it wants to write a new key; return that call."""
+    work = next(operation)
+    while getattr(getattr(work, "func", None), "__name__", "") not in ("insert", "update"):
+        work = operation.send(work())
+    return work
+
+
+@pytest.mark.parametrize("what", ["key", "key_alias"])
+def test_of_two_processes_that_give_away_one_secret_or_alias_the_second_is_refused(
+    store: KeyStore, path: Path, what: str
+) -> None:
+    there = KeyStore(str(path))
+    run(store.creating(new_key("first")))
+    name = {"key": "same", "key_alias": "other"}[what]
+    insert = up_to_the_write(
+        store.creating(new_key("same", key_alias="team" if what == "key_alias" else "a"))
+    )
+    run(there.creating(new_key(name, key_alias="team")))
+    with pytest.raises(TakenError, match=f"^{what}$"):
+        insert()
+    run(store.syncing())
+    assert store.keys.keys() == {token_id("sk-first"), token_id(f"sk-{name}")}
+    there.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "secret", "what"), [({"key_alias": "team"}, None, "key_alias"), ({}, "sk-b", "key")]
+)
+def test_a_key_cannot_get_what_another_process_has_just_given_away(
+    store: KeyStore, path: Path, changes: dict[str, Any], secret: str | None, what: str
+) -> None:
+    there = KeyStore(str(path))
+    run(store.creating(new_key("a")))
+    update = up_to_the_write(store.updating(token_id("sk-a"), changes, secret))
+    run(there.creating(new_key("b", key_alias="team")))
+    with pytest.raises(TakenError, match=f"^{what}$"):
+        update()
+    run(store.syncing())
+    assert (len(store.keys), store.by_alias(["team"])) == (2, [store.keys[token_id("sk-b")]])
+    there.close()
+
+
+def test_a_file_that_has_an_alias_twice_still_opens(store: KeyStore, path: Path) -> None:
+    for name in "ab":
+        run(store.creating(new_key(name)))
+    write(path, "UPDATE keys SET key_alias='team'")
+    started = KeyStore(str(path))
+    assert [key.key_alias for key in started.in_order()] == ["team", "team"]
+    with pytest.raises(TakenError):
+        run(started.creating(new_key("c", key_alias="team")))
+    run(started.updating(token_id("sk-a"), {"rpm_limit": 3}))
+    run(started.updating(token_id("sk-a"), {"key_alias": "other"}))
+    assert started.by_alias(["team"]) == [started.keys[token_id("sk-b")]]
+    started.close()

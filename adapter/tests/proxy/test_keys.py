@@ -145,6 +145,12 @@ def test_a_deleted_key_is_unknown(keyed: ProxyServer) -> None:
     assert error_of(post(keyed, "/key/delete", {"keys": [one["key"]]})) == (404, "keys", "key_not_found")
 
 
+def test_a_key_that_is_named_twice_is_deleted_once(keyed: ProxyServer) -> None:
+    one = generate(keyed, key_alias="one")
+    given = {"keys": [one["key"], one["token_id"]], "key_aliases": ["one"]}
+    assert post(keyed, "/key/delete", given).json() == {"deleted_keys": [one["token_id"]]}
+
+
 def test_an_expired_key_is_refused(keyed: ProxyServer) -> None:
     made = generate(keyed, duration="1s")
     keyed.proxy.store.keys[made["token_id"]].expires = time.time() - 1

@@ -21,6 +21,7 @@ MOST_USED = 2**53
 # file reads what is new, and not every key each second. Triggers see the changes of every program.
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS keys (token_id TEXT PRIMARY KEY, {columns});
+    CREATE INDEX IF NOT EXISTS key_aliases ON keys (key_alias) WHERE key_alias IS NOT NULL;
     CREATE TABLE IF NOT EXISTS changes (number INTEGER PRIMARY KEY AUTOINCREMENT, token_id TEXT NOT NULL UNIQUE);
     CREATE TRIGGER IF NOT EXISTS key_inserted AFTER INSERT ON keys BEGIN
         INSERT OR REPLACE INTO changes (token_id) VALUES (NEW.token_id);
@@ -48,6 +49,10 @@ _REASONS = {
 
 class StoreError(Exception):
     """The key store cannot be read or written; the message says why, without a path."""
+
+
+class TakenError(ValueError):
+    """Another key has this secret or this alias. Its text is `key` or `key_alias`."""
 
 
 @dataclass(slots=True)
@@ -121,17 +126,19 @@ class KeyFile:
         self._version, self._number = changes.position
 
     def insert(self, key: Key) -> None:
-        """Write a new key."""
+        """Write a new key. TakenError if its secret or alias is another's."""
         marks = ",".join("?" * len(COLUMNS))
+        row = [written(name, getattr(key, name)) for name in COLUMNS]
         with self._opened() as database:
-            row = [written(name, getattr(key, name)) for name in COLUMNS]
+            _check_free(database, None, {"token_id": key.token_id, "key_alias": key.key_alias})
             database.execute(f"INSERT INTO keys ({','.join(COLUMNS)}) VALUES ({marks})", row)  # noqa: S608
 
     def update(self, identifier: str, changes: Mapping[str, Any]) -> None:
-        """Write some columns of a key."""
+        """Write some columns of a key. TakenError if the new secret or alias is another's."""
         assigned = ",".join(f"{name}=?" for name in changes)
         values = [written(name, value) for name, value in changes.items()]
         with self._opened() as database:
+            _check_free(database, identifier, changes)
             database.execute(f"UPDATE keys SET {assigned} WHERE token_id=?", [*values, identifier])  # noqa: S608
 
     def delete(self, identifiers: Iterable[str]) -> None:
@@ -204,6 +211,18 @@ class KeyFile:
             self._version = -1
         self._database = database
         return database
+
+
+def _check_free(database: sqlite3.Connection, own: str | None, columns: Mapping[str, Any]) -> None:
+    """Begin to write. TakenError if a key other than `own` has the secret or the alias of these columns.
+
+    No constraint does this for aliases: a file that two older versions wrote may have one twice, and must open.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    for name, what in (("token_id", "key"), ("key_alias", "key_alias")):
+        query = f"SELECT 1 FROM keys WHERE {name}=? AND token_id IS NOT ?"  # noqa: S608
+        if columns.get(name) and database.execute(query, (columns[name], own)).fetchone():
+            raise TakenError(what)
 
 
 def _why(error: sqlite3.Error) -> str:

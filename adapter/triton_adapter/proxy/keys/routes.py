@@ -17,7 +17,7 @@ from triton_adapter.errors import (
     PermissionDeniedError,
 )
 from triton_adapter.proxy.keys.auth import Principal, require_admin
-from triton_adapter.proxy.keys.file import StoreError
+from triton_adapter.proxy.keys.file import StoreError, TakenError
 from triton_adapter.proxy.keys.key import Key, masked, seconds_of, token_id
 from triton_adapter.proxy.keys.store import KeyStore, Operation
 
@@ -155,8 +155,8 @@ class KeyRoutes:
     async def delete(self, given: NamedKeys) -> Json:
         if not given.keys and not given.key_aliases:
             raise BadRequestError("'keys' or 'key_aliases' must name a key", param="keys")
-        aliased = [self._store.by_alias(alias) for alias in given.key_aliases]
-        found = [*map(identifier, given.keys), *(key.token_id for key in aliased if key is not None)]
+        aliased = self._store.by_alias(given.key_aliases) if given.key_aliases else []
+        found = [*map(identifier, given.keys), *(key.token_id for key in aliased)]
         deleted = await self._performed(self._store.deleting(found))
         if not deleted:
             raise NotFoundError("There is no such key", param="keys", code="key_not_found")
@@ -213,7 +213,7 @@ class KeyRoutes:
     async def _performed(self, operation: Operation) -> Any:
         try:
             return await self._store.perform(operation)
-        except (ValueError, StoreError) as error:
+        except (TakenError, StoreError) as error:
             raise _told(error) from error
 
 

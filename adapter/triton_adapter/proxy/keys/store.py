@@ -41,7 +41,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from triton_adapter.proxy.keys.file import Changes, KeyFile, StoreError
+from triton_adapter.proxy.keys.file import Changes, KeyFile, StoreError, TakenError
 from triton_adapter.proxy.keys.key import Key, Period, masked, token_id
 from triton_adapter.proxy.keys.rows import Row
 
@@ -68,9 +68,8 @@ class KeyStore:
         # end of the period before it, and its own end).
         self._used: dict[str, tuple[int, int]] = {}
         self._begun: dict[str, Period] = {}
-        # The creation and the id of each key, in order; the keys that have an alias.
+        # The creation and the id of each key, in order.
         self._order: list[tuple[float, str]] = []
-        self._aliases: dict[str, Key] = {}
         # The earliest end of a budget period, and when periods were last looked at: seconds since 1970.
         self._next_end = float("-inf")
         self._looked = float("-inf")
@@ -98,9 +97,10 @@ class KeyStore:
 
     # --- for requests
 
-    def by_alias(self, alias: str) -> Key | None:
-        """Return the key of an alias."""
-        return self._aliases.get(alias)
+    def by_alias(self, aliases: Iterable[str]) -> list[Key]:
+        """Return the keys that have one of these aliases, in the order of their creation."""
+        wanted = set(aliases)
+        return [key for key in self.in_order() if key.key_alias in wanted]
 
     def page(self, first: int, size: int) -> list[Key]:
         """Return some of the keys, in the order of their creation."""
@@ -143,31 +143,26 @@ class KeyStore:
     # --- operations
 
     def creating(self, key: Key) -> Operation:
-        """Store a new key. ValueError if it, or its alias, is there already."""
+        """Store a new key. TakenError if it, or its alias, is there already."""
         yield from self._loading()
         if key.token_id in self.keys:
-            raise ValueError("key")
-        if key.key_alias and self.by_alias(key.key_alias):
-            raise ValueError("key_alias")
+            raise TakenError("key")
         yield partial(self._file.insert, key)
         self._hold(key)
 
     def updating(self, identifier: str, changes: dict[str, Any], secret: str | None = None) -> Operation:
         """Change a key's columns, and its secret if one is given; return the key, None if there is no such key.
 
-        ValueError if the alias or the secret is another key's.
+        TakenError if the secret is in use or the alias is another key's.
         """
         yield from self._loading()
         self._refuse_bad(identifier)
         key = self.keys.get(identifier)
         if key is None:
             return None
-        alias = changes.get("key_alias")
-        if alias and (other := self.by_alias(alias)) and other is not key:
-            raise ValueError("key_alias")
         if secret is not None:
             if token_id(secret) in self.keys:
-                raise ValueError("key")
+                raise TakenError("key")
             changes = {**changes, "token_id": token_id(secret), "key_name": masked(secret)}
         if changes:
             yield partial(self._file.update, identifier, changes)
@@ -183,7 +178,7 @@ class KeyStore:
     def deleting(self, identifiers: Iterable[str]) -> Operation:
         """Delete keys; return those that existed."""
         yield from self._loading()
-        found = [one for one in identifiers if one in self.keys or one in self._bad]
+        found = [one for one in dict.fromkeys(identifiers) if one in self.keys or one in self._bad]
         yield partial(self._file.delete, found)
         for identifier in found:
             self._forget(identifier)
@@ -312,15 +307,10 @@ class KeyStore:
             self._order.append(place)
         else:
             insort(self._order, place)
-        self._set(key, {"key_alias": key.key_alias})
+        self._set(key, {})
 
     def _set(self, key: Key, columns: dict[str, Any]) -> None:
         """Change columns of a key in memory."""
-        if "key_alias" in columns:
-            if key.key_alias and self._aliases.get(key.key_alias) is key:
-                del self._aliases[key.key_alias]
-            if columns["key_alias"]:
-                self._aliases[columns["key_alias"]] = key
         for name, value in columns.items():
             setattr(key, name, value)
         key.__post_init__()
@@ -331,8 +321,6 @@ class KeyStore:
         """Take a key out of memory, but not what it has used."""
         key = self.keys.pop(identifier)
         del self._order[bisect_left(self._order, (key.created_at, identifier))]
-        if key.key_alias and self._aliases.get(key.key_alias) is key:
-            del self._aliases[key.key_alias]
 
     def _rename(self, key: Key, new: str) -> None:
         """Give a key another id, with what it has used."""
