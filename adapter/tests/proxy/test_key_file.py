@@ -1,12 +1,13 @@
 """The file of keys as other programs leave it: with wrong values, other keys, other periods, or not at all."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapter.tests.proxy.serving import MASTER, entry, error_of, get, post, serve
 from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys.file import TakenError
 from triton_adapter.proxy.keys.key import Key, token_id
@@ -208,3 +209,74 @@ def test_a_file_that_has_an_alias_twice_still_opens(store: KeyStore, path: Path)
     run(started.updating(token_id("sk-a"), {"key_alias": "other"}))
     assert started.by_alias(["team"]) == [started.keys[token_id("sk-b")]]
     started.close()
+
+
+# --- a file that is no longer there
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    other = KeyStore(str(path.with_name("other.db")))
+    run(other.creating(new_key("other")))
+    other.close()
+    path.with_name("other.db").replace(path)
+
+
+@pytest.mark.parametrize("vanish", [remove, replace])
+def test_a_file_that_vanishes_is_told_until_it_is_put_back_and_costs_no_use(
+    store: KeyStore, path: Path, vanish: Callable[[Path], None]
+) -> None:
+    key = new_key()
+    run(store.creating(key))
+    run(store.syncing())
+    kept = path.with_name("kept.db")
+    kept.hardlink_to(path)
+    vanish(path)
+    store.use(key, 1, 2)
+    for operation in (
+        store.syncing(),
+        store.creating(new_key("new")),
+        store.updating(key.token_id, {"rpm_limit": 1}),
+        store.deleting([key.token_id]),
+    ):
+        with pytest.raises(
+            StoreError, match="was removed, replaced or moved while the proxy ran; put it back"
+        ):
+            run(operation)
+        assert not store.connected
+    assert store.keys == {key.token_id: key}
+    kept.replace(path)
+    run(store.syncing())
+    assert store.connected
+    assert write(path, "SELECT requests_used, tokens_used, rpm_limit FROM keys") == [(1, 2, None)]
+
+
+def test_a_proxy_whose_file_is_removed_makes_no_key_and_says_that_it_is_not_connected(path: Path) -> None:
+    general = {"master_key": MASTER, "database_url": f"sqlite:///{path}"}
+    with serve(entry("m", "http://127.0.0.1:9"), general_settings=general) as proxy:
+        assert post(proxy, "/key/generate", {}).status_code == 200
+        assert get(proxy, "/health/readiness").json()["db"] == "connected"
+        remove(path)
+        reply = post(proxy, "/key/generate", {})
+        assert error_of(reply)[0] == 500
+        assert "restart the proxy" in reply.json()["error"]["message"]
+        assert str(path) not in reply.text
+        assert get(proxy, "/health/readiness").json()["db"] == "Not connected"
+    assert not path.exists()
+
+
+def test_a_store_says_that_its_file_cannot_be_used_and_that_it_can_be_used_again(store: KeyStore) -> None:
+    run(store.creating(new_key()))
+    database = store._file._database
+    assert database is not None
+    database.execute("PRAGMA query_only=1")
+    with pytest.raises(StoreError):
+        run(store.creating(new_key("new")))
+    assert not store.connected
+    assert "[OPEN" in repr(store)
+    database.execute("PRAGMA query_only=0")
+    run(store.syncing())
+    assert store.connected

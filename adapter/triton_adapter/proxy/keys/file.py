@@ -36,6 +36,10 @@ _SCHEMA = """
 """
 # What the beginning of SQLite's name of an error means for whoever runs the proxy.
 _REASONS = {
+    "SQLITE_READONLY_DBMOVED": (
+        "the file was removed, replaced or moved while the proxy ran; put it back,"
+        " or restart the proxy to use what is there now"
+    ),
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the file or its folder may not be written",
     "SQLITE_BUSY": "another program holds the file",
@@ -78,10 +82,18 @@ class KeyFile:
         self._version = -1
         self._number = 0
         self._database: sqlite3.Connection | None = None
+        # The file that is open, and whether the last use of it succeeded.
+        self._identity: tuple[int, int] | None = None
+        self._works = False
         self._guard = threading.Lock()
 
     @property
     def connected(self) -> bool:
+        """Whether the file is open and could be used the last time."""
+        return self._works and self._database is not None
+
+    @property
+    def open(self) -> bool:
         """Whether the file is open."""
         return self._database is not None
 
@@ -183,9 +195,13 @@ class KeyFile:
         with self._guard:
             try:
                 database = self._database or self._open()
+                if self._identity != _identity(self.path):
+                    raise _moved()
                 with database:
                     yield database
+                self._works = True
             except sqlite3.Error as error:
+                self._works = False
                 raise StoreError(
                     f"the key store cannot be used: {_why(error)}; see general_settings.database_url"
                     " (a SQLite file in a folder that the proxy may write)"
@@ -195,6 +211,7 @@ class KeyFile:
         if self.path is not None:  # made here, so that other users of the machine cannot read it
             with suppress(OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._identity = _identity(self.path)
         database = sqlite3.connect(self.path or ":memory:", timeout=BUSY, check_same_thread=False)
         database.text_factory = decoded
         columns = ",".join(name for name in COLUMNS if name != "token_id")
@@ -211,6 +228,24 @@ class KeyFile:
             self._version = -1
         self._database = database
         return database
+
+
+def _identity(path: str | None) -> tuple[int, int] | None:
+    """Return which file is at a path, None if none is."""
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a str is what SQLite takes
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _moved() -> sqlite3.Error:
+    """Return SQLite's error for a file that is no longer at its path. With a write-ahead log SQLite does not look."""
+    error = sqlite3.OperationalError()
+    error.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
+    return error
 
 
 def _check_free(database: sqlite3.Connection, own: str | None, columns: Mapping[str, Any]) -> None:

@@ -85,14 +85,14 @@ class KeyStore:
                 raise
 
     def __repr__(self) -> str:
-        state = "OPEN" if self.connected else "CLOSED"
+        state = "OPEN" if self._file.open else "CLOSED"
         unwritten = len(self._used.keys() | self._begun.keys())
         count = f"{len(self.keys)} key{'' if len(self.keys) == 1 else 's'}, {unwritten} with unwritten use"
         return f"<KeyStore {self.path or 'in memory'} [{state}, {count}, {len(self._tasks)} operations]>"
 
     @property
     def connected(self) -> bool:
-        """Whether the file is open."""
+        """Whether the file is open and could be used the last time."""
         return self._file.connected
 
     # --- for requests
