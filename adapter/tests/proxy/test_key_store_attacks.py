@@ -261,10 +261,13 @@ NOW = 1_000_000.0
 CLOCKS = {
     "it goes on": (NOW, None),
     "it is set back a little": (NOW - SET_BACK / 2, None),
-    "it is set back by more than the period": (NOW - 2 * HOUR, Period(NOW + HOUR, NOW - HOUR, fresh=False)),
+    "it is set back by more than the period": (NOW - 2 * HOUR, Period(NOW + HOUR, NOW - HOUR, None)),
     "it is set forward within the period": (NOW + HOUR / 2, None),
-    "it is set forward over the end": (NOW + HOUR, Period(NOW + HOUR, NOW + 2 * HOUR, fresh=True)),
-    "it is set forward by a year": (NOW + 8760 * HOUR, Period(NOW + HOUR, NOW + 8761 * HOUR, fresh=True)),
+    "it is set forward over the end": (NOW + HOUR, Period(NOW + HOUR, NOW + 2 * HOUR, NOW + HOUR)),
+    "it is set forward by a year": (
+        NOW + 8760 * HOUR,
+        Period(NOW + HOUR, NOW + 8761 * HOUR, NOW + 8760 * HOUR),
+    ),
 }
 
 

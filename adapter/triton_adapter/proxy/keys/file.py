@@ -161,15 +161,16 @@ class KeyFile:
     def add(self, used: Mapping[str, tuple[int, int]], begun: Mapping[str, Period]) -> None:
         """Begin budget periods, then add the requests and tokens that keys have used.
 
-        If another process has begun a period already, the end in the file is another, and the row is left as it is.
+        If another process has begun a period already, the end in the file says so, and the row is left as it is: see
+        `Period.follows`.
         """
         with self._opened() as database:
             for fresh in (True, False):
                 database.executemany(
                     f"UPDATE keys SET {'requests_used=0, tokens_used=0, ' if fresh else ''}budget_reset_at=?"  # noqa: S608
-                    " WHERE token_id=? AND budget_reset_at IS ?",
+                    " WHERE token_id=? AND (budget_reset_at=? OR budget_reset_at<=?)",
                     [
-                        (period.end, identifier, period.before)
+                        (period.end, identifier, period.before, period.began)
                         for identifier, period in begun.items()
                         if period.fresh is fresh
                     ],

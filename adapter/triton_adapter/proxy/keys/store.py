@@ -135,7 +135,7 @@ class KeyStore:
             return
         noted = self._begun.get(key.token_id)
         if noted is not None:
-            period = Period(noted.before, period.end, fresh=noted.fresh or period.fresh)
+            period = noted.then(period)
         self._begun[key.token_id] = period
         if period.fresh and key.requests_used == key.tokens_used == 0:
             self._used.pop(key.token_id, None)
@@ -164,15 +164,18 @@ class KeyStore:
             if token_id(secret) in self.keys:
                 raise TakenError("key")
             changes = {**changes, "token_id": token_id(secret), "key_name": masked(secret)}
+        columns = changes
+        if "budget_reset_at" in changes:
+            self.begin_due_period(key, time.time())
+            if (begun := self._begun.get(identifier)) is not None and begun.fresh:
+                columns = {**changes, "requests_used": 0, "tokens_used": 0}  # in the file
         if changes:
-            yield partial(self._file.update, identifier, changes)
+            yield partial(self._file.update, identifier, columns)
+        if "budget_reset_at" in changes:
+            self._begun.pop(identifier, None)
         if secret is not None:
             self._rename(key, token_id(secret))
         self._set(key, changes)
-        if "budget_reset_at" in changes and (begun := self._begun.get(key.token_id)) is not None:
-            # The period has begun already. Only its end changes, and that has just been written.
-            end = changes["budget_reset_at"]
-            self._begun[key.token_id] = Period(end, end, fresh=begun.fresh)
         return key
 
     def deleting(self, identifiers: Iterable[str]) -> Operation:
@@ -283,11 +286,11 @@ class KeyStore:
         identifier = row["token_id"]
         self._bad.pop(identifier, None)
         begun = self._begun.get(identifier)
-        if begun is not None and begun.before == row["budget_reset_at"]:
+        if begun is not None and begun.follows(row["budget_reset_at"]):
             row["budget_reset_at"] = begun.end
             if begun.fresh:
                 row["requests_used"] = row["tokens_used"] = 0
-        else:  # another process has begun a period, or changed its end
+        else:  # another process has begun this period, or changed its end
             self._begun.pop(identifier, None)
         requests, tokens = self._used.get(identifier, (0, 0))
         row["requests_used"] += requests
@@ -359,8 +362,7 @@ class KeyStore:
                 now = self._used.get(identifier, (0, 0))
                 self._used[identifier] = (now[0] + requests, now[1] + tokens)
         for identifier, period in begun.items():
-            later = self._begun.get(identifier, period)
-            self._begun[identifier] = Period(period.before, later.end, fresh=period.fresh or later.fresh)
+            self._begun[identifier] = period.then(self._begun.get(identifier, period))
 
 
 def _nothing() -> None:
