@@ -9,7 +9,7 @@ import pytest
 
 from adapter.tests.proxy.serving import MASTER, entry, error_of, get, post, serve
 from triton_adapter.proxy import StoreError
-from triton_adapter.proxy.keys.file import TakenError
+from triton_adapter.proxy.keys.file import KEPT, KeyFile, TakenError
 from triton_adapter.proxy.keys.key import Key, token_id
 from triton_adapter.proxy.keys.store import KeyStore, run
 
@@ -280,3 +280,43 @@ def test_a_store_says_that_its_file_cannot_be_used_and_that_it_can_be_used_again
     database.execute("PRAGMA query_only=0")
     run(store.syncing())
     assert store.connected
+
+
+# --- keys that were deleted
+
+
+def test_deleted_keys_are_forgotten_and_who_is_far_behind_still_learns_of_them(
+    store: KeyStore, path: Path
+) -> None:
+    stays, goes = new_key("stays"), new_key("goes")
+    run(store.creating(stays))
+    run(store.creating(goes))
+    behind = KeyStore(str(path))
+    near, far = KeyFile(str(path)), KeyFile(str(path))
+    run(store.deleting([goes.token_id]))
+    database = sqlite3.connect(path)
+    with database:
+        for at in range(KEPT):
+            database.execute("INSERT INTO changes (token_id) VALUES (?)", (f"deleted {at}",))
+    for file in (near, far):
+        read = file.load()
+        assert read is not None
+        file.merged(read)
+    with database:
+        for at in range(KEPT):
+            database.execute("INSERT OR REPLACE INTO changes (token_id) VALUES (?)", (f"deleted {at % 5}",))
+    read = near.load()
+    assert read is not None
+    near.merged(read)
+    run(store.creating(new_key("late")))
+    run(store.deleting([token_id("sk-late")]))
+    assert database.execute("SELECT count(*) FROM changes").fetchone()[0] < 10
+    database.close()
+    for file, whole in ((near, False), (far, True)):
+        read = file.load()
+        assert read is not None
+        assert read.whole is whole
+        file.close()
+    run(behind.syncing())
+    assert list(behind.keys) == [stays.token_id]
+    behind.close()

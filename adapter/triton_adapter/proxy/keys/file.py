@@ -17,12 +17,17 @@ BUSY = 5.0
 # The largest number that is added to a key's use: SQLite's integers have 64 bits.
 MOST_USED = 2**53
 
+# The numbers of `changes` for which deleted keys are remembered at least. A process that is further behind reads all.
+KEPT = 10_000
+
 # Each row of `changes` is one key that was changed, and the larger its number, the later. So a process that shares the
-# file reads what is new, and not every key each second. Triggers see the changes of every program.
+# file reads what is new, and not every key each second. Triggers see the changes of every program. `pruned` has the
+# number up to which deleted keys were forgotten.
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS keys (token_id TEXT PRIMARY KEY, {columns});
     CREATE INDEX IF NOT EXISTS key_aliases ON keys (key_alias) WHERE key_alias IS NOT NULL;
     CREATE TABLE IF NOT EXISTS changes (number INTEGER PRIMARY KEY AUTOINCREMENT, token_id TEXT NOT NULL UNIQUE);
+    CREATE TABLE IF NOT EXISTS pruned (one INTEGER PRIMARY KEY, number INTEGER NOT NULL);
     CREATE TRIGGER IF NOT EXISTS key_inserted AFTER INSERT ON keys BEGIN
         INSERT OR REPLACE INTO changes (token_id) VALUES (NEW.token_id);
     END;
@@ -110,8 +115,8 @@ class KeyFile:
             version = database.execute("PRAGMA data_version").fetchone()[0]
             if version == self._version:
                 return None
-            whole = self._version < 0
-            number = database.execute("SELECT coalesce(max(number), 0) FROM changes").fetchone()[0]
+            number, pruned = _numbers(database)
+            whole = self._version < 0 or self._number < pruned
             if whole:
                 stored = database.execute(
                     f"SELECT keys.token_id, {names} FROM keys ORDER BY created_at, token_id"  # noqa: S608
@@ -152,11 +157,14 @@ class KeyFile:
         with self._opened() as database:
             _check_free(database, identifier, changes)
             database.execute(f"UPDATE keys SET {assigned} WHERE token_id=?", [*values, identifier])  # noqa: S608
+            if "token_id" in changes:
+                _prune(database)
 
     def delete(self, identifiers: Iterable[str]) -> None:
         """Delete keys."""
         with self._opened() as database:
             database.executemany("DELETE FROM keys WHERE token_id=?", [(one,) for one in identifiers])
+            _prune(database)
 
     def add(self, used: Mapping[str, tuple[int, int]], begun: Mapping[str, Period]) -> None:
         """Begin budget periods, then add the requests and tokens that keys have used.
@@ -259,6 +267,24 @@ def _check_free(database: sqlite3.Connection, own: str | None, columns: Mapping[
         query = f"SELECT 1 FROM keys WHERE {name}=? AND token_id IS NOT ?"  # noqa: S608
         if columns.get(name) and database.execute(query, (columns[name], own)).fetchone():
             raise TakenError(what)
+
+
+def _numbers(database: sqlite3.Connection) -> tuple[int, int]:
+    """Return the last number of `changes` and the last one that was pruned."""
+    last, pruned = database.execute(
+        "SELECT (SELECT max(number) FROM changes), (SELECT number FROM pruned)"
+    ).fetchone()
+    return last or 0, pruned or 0
+
+
+def _prune(database: sqlite3.Connection) -> None:
+    """Forget keys that were deleted long ago. This reads all of `changes`, so it is done once in KEPT numbers."""
+    last, pruned = _numbers(database)
+    if last - pruned < 2 * KEPT:
+        return
+    gone = "NOT EXISTS (SELECT 1 FROM keys WHERE keys.token_id = changes.token_id)"
+    database.execute(f"DELETE FROM changes WHERE number<=? AND {gone}", (last - KEPT,))  # noqa: S608
+    database.execute("INSERT OR REPLACE INTO pruned VALUES (1, ?)", (last - KEPT,))
 
 
 def _why(error: sqlite3.Error) -> str:
