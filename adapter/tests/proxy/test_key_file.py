@@ -11,7 +11,8 @@ from adapter.tests.proxy.serving import MASTER, entry, error_of, get, post, serv
 from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys.file import KEPT, KeyFile, TakenError
 from triton_adapter.proxy.keys.key import Key, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from triton_adapter.proxy.keys.auth import check_budget
 from triton_adapter.proxy.keys.key import Key, Period, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 HOUR = 3600.0
 

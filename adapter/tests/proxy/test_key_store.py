@@ -19,7 +19,8 @@ from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys import file as key_file
 from triton_adapter.proxy.keys.auth import QuotaError, check_budget
 from triton_adapter.proxy.keys.key import Key, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 

@@ -16,7 +16,8 @@ from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys.auth import QuotaError, check_budget
 from triton_adapter.proxy.keys.file import KeyFile
 from triton_adapter.proxy.keys.key import SET_BACK, Key, Period, token_id
-from triton_adapter.proxy.keys.store import BATCH, NEAR, KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import BATCH, NEAR, KeyStore
 
 HOUR = 3600.0
 
@@ -174,7 +175,8 @@ def test_an_alias_is_free_again_when_its_key_is_gone_or_has_another(store: KeySt
 CREATING = """
 import sys
 from triton_adapter.proxy.keys.key import Key, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 store = KeyStore(sys.argv[1])
 for at in range(100_000):
     run(store.creating(Key(token_id(str(at)), "x", metadata={"filled": "x" * 5000})))

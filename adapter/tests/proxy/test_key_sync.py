@@ -9,7 +9,8 @@ from adapter.tests.proxy.serving import MASTER
 from triton_adapter.proxy import read_config
 from triton_adapter.proxy.app import Proxy
 from triton_adapter.proxy.keys.key import Key, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 CONFIG = """\
 model_list: [{{model_name: m, litellm_params: {{model: triton/m, api_base: "http://127.0.0.1:9"}}}}]

@@ -13,7 +13,8 @@ from adapter.tests.proxy.serving import MASTER, chat, entry, error_of, get, post
 from adapter.tests.upstream import Upstream, http
 from triton_adapter.proxy import ProxyServer
 from triton_adapter.proxy.keys.key import seconds_of, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 

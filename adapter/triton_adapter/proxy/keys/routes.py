@@ -19,7 +19,8 @@ from triton_adapter.errors import (
 from triton_adapter.proxy.keys.auth import Principal, require_admin
 from triton_adapter.proxy.keys.file import StoreError, TakenError
 from triton_adapter.proxy.keys.key import Key, masked, seconds_of, token_id
-from triton_adapter.proxy.keys.store import KeyStore, Operation
+from triton_adapter.proxy.keys.operations import Operation
+from triton_adapter.proxy.keys.store import KeyStore
 
 Json = dict[str, Any]
 DEEPEST = 32

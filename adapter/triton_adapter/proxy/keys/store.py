@@ -14,6 +14,12 @@ memory after it, so that an operation that fails changes neither.
 The queue. Operations run one at a time, in the order in which they were asked for: each is a task that waits for
 `_turn`. A client that leaves does not stop its operation, which would leave the file and memory different.
 
+Rows. Other programs may write the file too. A row that is no key is left out and logged. If its key is in memory, the
+key stays as it last was.
+
+Periods. A budget period is noted with its end before, so that of several processes the first begins it in the file and
+the others find it begun: `Period.follows`.
+
 Use. `use` and `begin_due_period` change the key in memory and note the change in `_used` and `_begun`. `syncing`, which
 the proxy performs every second, takes these notes and adds them to the file ("used + 3", never "used = 7"), so that the
 use in several processes adds up. Then it reads the file, if another process has written to it since, and adds to
@@ -24,9 +30,13 @@ What is lost, and when
 
 - The process is killed: the use since the last `syncing`. A stop in good order writes it.
 - The file cannot be written: nothing. The notes are kept for the next `syncing`; changes of keys are refused. What
-  others have changed is still read.
+  others have changed is still read. If it still cannot be written when the process stops, because another program holds
+  it for longer than `BUSY` or because the disk is full: the use that is noted. The log says so.
+- The file is removed, replaced or moved: all that it held, unless it is put back. It is not written where it is now,
+  and what is there instead is not read before the next start.
 - The power fails: SQLite may lose the last transactions, but the file stays consistent (WAL, synchronous=NORMAL).
 - Another process deletes or renames a key: the use of it that is noted here.
+- A row's use is no number: the use of that key until the row is mended.
 - Several processes: a change is seen elsewhere after the next `syncing`. Until then each process checks a budget
   without the others' use. So a budget can be exceeded: `NEAR` says by how much.
 """
@@ -35,7 +45,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left, insort
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -43,11 +53,10 @@ from typing import Any
 
 from triton_adapter.proxy.keys.file import Changes, KeyFile, StoreError, TakenError
 from triton_adapter.proxy.keys.key import Key, Period, masked, token_id
+from triton_adapter.proxy.keys.operations import Operation, driven, run
 from triton_adapter.proxy.keys.rows import Row
 
 log = logging.getLogger("triton_proxy")
-Work = Callable[[], Any]
-Operation = Generator[Work, Any, Any]
 # The unwritten use of a key is written at once when it is more than a NEAR-th part of what is left of a budget. So each
 # further process can exceed a budget by such a part of it, and by what it uses while the others write.
 NEAR = 16
@@ -219,7 +228,7 @@ class KeyStore:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "triton-proxy-keys")
             loop = asyncio.get_running_loop()
-            return await _driven(operation, partial(loop.run_in_executor, self._thread))
+            return await driven(operation, partial(loop.run_in_executor, self._thread))
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -240,8 +249,10 @@ class KeyStore:
 
     def close(self) -> None:
         """Close a store that no event loop uses."""
-        run(self.syncing())
-        self._file.close()
+        try:
+            run(self.syncing())
+        finally:
+            self._file.close()
 
     # --- memory
 
@@ -367,31 +378,3 @@ class KeyStore:
 
 def _nothing() -> None:
     """Let the event loop do other work: a call of the file that does nothing."""
-
-
-async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]]) -> Any:
-    """Return an operation's result; `perform` makes the calls of the file that it yields."""
-    try:
-        work = next(operation)
-        while True:
-            try:
-                result = await perform(work)
-            except Exception as error:  # noqa: BLE001 - it is the operation's
-                work = operation.throw(error)
-            else:
-                work = operation.send(result)
-    except StopIteration as done:
-        return done.value
-
-
-def run(operation: Operation) -> Any:
-    """Run an operation in this thread."""
-
-    async def here(work: Work) -> Any:
-        return work()
-
-    try:
-        _driven(operation, here).send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("an operation that is run in this thread has waited")
