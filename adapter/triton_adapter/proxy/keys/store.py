@@ -107,9 +107,9 @@ class KeyStore:
     # --- for requests
 
     def by_alias(self, aliases: Iterable[str]) -> list[Key]:
-        """Return the keys that have one of these aliases, in the order of their creation."""
+        """Return the keys that have one of these aliases."""
         wanted = set(aliases)
-        return [key for key in self.in_order() if key.key_alias in wanted]
+        return [key for key in self.keys.values() if key.key_alias in wanted]
 
     def page(self, first: int, size: int) -> list[Key]:
         """Return some of the keys, in the order of their creation."""
