@@ -85,7 +85,7 @@ def test_a_row_with_a_value_that_no_key_can_have_is_skipped_and_no_other(
         run(store.syncing())
         write(path, "UPDATE keys SET blocked=1")
     run(store.syncing())
-    assert other.blocked
+    assert (other.blocked, wrong.blocked) == (True, True)
     assert write(path, "SELECT requests_used FROM keys WHERE token_id=?", other.token_id) == [(2,)]
     told = f"its {column} has a value that no key can have; mend or delete the row {wrong.token_id}"
     lines = [record.getMessage() for record in caplog.records]

@@ -68,14 +68,15 @@ class TakenError(ValueError):
 class Changes:
     """What is new in the file: rows of keys, and the ids of keys that are gone. `whole`: the rows are all keys.
 
-    `bad` has the rows that are no keys: their ids, and the column that is wrong. `position` is for `KeyFile.merged`.
+    `bad` has the rows that are no keys: their ids, the column that is wrong, and whether they are blocked.
+    `position` is for `KeyFile.merged`.
     """
 
     whole: bool
     position: tuple[int, int]
     rows: list[Row] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    bad: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 class KeyFile:
@@ -135,7 +136,7 @@ class KeyFile:
                 try:
                     changes.rows.append(read(columns))
                 except ValueError as error:
-                    changes.bad[identifier] = str(error)
+                    changes.bad[identifier] = str(error), bool(columns[COLUMNS.index("blocked")])
             return changes
 
     def merged(self, changes: Changes) -> None:

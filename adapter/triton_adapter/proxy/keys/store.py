@@ -15,7 +15,7 @@ The queue. Operations run one at a time, in the order in which they were asked f
 `_turn`. A client that leaves does not stop its operation, which would leave the file and memory different.
 
 Rows. Other programs may write the file too. A row that is no key is left out and logged. If its key is in memory, the
-key stays as it last was.
+key stays as it last was, unless the row blocks it.
 
 Periods. A budget period is noted with its end before, so that of several processes the first begins it in the file and
 the others find it begun: `Period.follows`.
@@ -265,8 +265,8 @@ class KeyStore:
             changes.gone = [one for one in (*self.keys, *self._bad) if one not in there]
         for identifier in changes.gone:
             self._forget(identifier)
-        for identifier, column in changes.bad.items():
-            self._skip(identifier, column)
+        for identifier, (column, blocked) in changes.bad.items():
+            self._skip(identifier, column, blocked=blocked)
         for first in range(0, len(changes.rows), BATCH):
             if first:
                 yield _nothing  # other work of the event loop has its turn
@@ -274,8 +274,10 @@ class KeyStore:
                 self._merge(row)
         self._file.merged(changes)
 
-    def _skip(self, identifier: str, column: str) -> None:
-        """Leave out a row that is no key. A key that is in memory stays as it last was, until its row is one again."""
+    def _skip(self, identifier: str, column: str, *, blocked: bool) -> None:
+        """Leave out a row that is no key. A key that is in memory stays as it last was, but a block counts."""
+        if blocked and (known := self.keys.get(identifier)) is not None:
+            known.blocked = True
         if self._bad.get(identifier) != column:
             log.warning(
                 "a row of the key store is skipped: its %s has a value that no key can have;"
