@@ -21,7 +21,8 @@ Send = Callable[[Target, HttpRequest, "Call"], Steps]
 class Call:
     """What a call brings in addition to its body. `model` is the name that the reply carries.
 
-    `dropped` is filled in while the call is answered: the parameters left out because of `drop_params`.
+    Two fields are filled in while the call is answered. `dropped` has the parameters left out because of `drop_params`.
+    `usage` returns the usage object of what has come so far; it is None until Triton is asked.
     """
 
     model: str = ""
@@ -29,6 +30,7 @@ class Call:
     drop_params: bool = False
     allowed_params: tuple[str, ...] = ()
     dropped: list[str] = field(default_factory=list)
+    usage: Callable[[], dict[str, Any]] | None = None
 
 
 def answer(

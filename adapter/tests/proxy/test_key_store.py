@@ -19,7 +19,8 @@ from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys import file as key_file
 from triton_adapter.proxy.keys.auth import QuotaError, check_budget
 from triton_adapter.proxy.keys.key import Key, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 
@@ -294,7 +295,7 @@ def test_a_period_that_no_longer_ends_does_not_bring_its_past_back(store: KeySto
     "column, broken, whole",
     [("metadata", None, "{}"), ("models", "[", "[]"), ("requests_used", None, 1), ("budget_duration", "ever", None)],
 )  # fmt: skip
-def test_a_row_that_is_no_key_is_reported_as_the_files_mistake(
+def test_a_row_that_is_no_key_cannot_be_changed_and_costs_no_use(
     store: KeyStore, path: Path, column: str, broken: Any, whole: Any
 ) -> None:
     key = new_key(budget_reset_at=1.0)
@@ -302,8 +303,9 @@ def test_a_row_that_is_no_key_is_reported_as_the_files_mistake(
     store.use(key, 1, 2)
     with written_elsewhere(path) as other:
         other.execute(f"UPDATE keys SET {column}=?", (broken,))  # noqa: S608
-    with pytest.raises(StoreError):
-        run(store.syncing())
+    run(store.syncing())
+    with pytest.raises(StoreError, match=f"its {column} has a value there that no key can have"):
+        run(store.updating(key.token_id, {"rpm_limit": 9}))
     with written_elsewhere(path) as other:
         other.execute(f"UPDATE keys SET {column}=?", (whole,))  # noqa: S608
     run(store.syncing())

@@ -13,7 +13,8 @@ from adapter.tests.proxy.serving import MASTER, chat, entry, error_of, get, post
 from adapter.tests.upstream import Upstream, http
 from triton_adapter.proxy import ProxyServer
 from triton_adapter.proxy.keys.key import seconds_of, token_id
-from triton_adapter.proxy.keys.store import KeyStore, run
+from triton_adapter.proxy.keys.operations import run
+from triton_adapter.proxy.keys.store import KeyStore
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 
@@ -124,12 +125,31 @@ def test_a_new_secret_must_not_belong_to_another_key(keyed: ProxyServer) -> None
     assert ask(keyed, one["key"]).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "given", [{"new_key": "sk-chosen-0123456789"}, {"new_key": "sk-chosen-9876543210", "key_alias": "taken"}]
+)
+def test_a_new_secret_that_is_refused_changes_nothing(keyed: ProxyServer, given: dict[str, Any]) -> None:
+    one = generate(keyed, request_budget=9)
+    generate(keyed, key="sk-chosen-0123456789", key_alias="taken")
+    changes = {"key": one["key"], "request_budget": None, "blocked": True, **given}
+    assert error_of(post(keyed, "/key/regenerate", changes))[0] == 400
+    info = get(keyed, f"/key/info?key={one['key']}").json()["info"]
+    assert (info["request_budget"], info["blocked"]) == (9, False)
+    assert ask(keyed, one["key"]).status_code == 200
+
+
 def test_a_deleted_key_is_unknown(keyed: ProxyServer) -> None:
     one, other = generate(keyed), generate(keyed, key_alias="other")
     reply = post(keyed, "/key/delete", {"keys": [one["key"]], "key_aliases": ["other"]})
     assert reply.json() == {"deleted_keys": [one["token_id"], other["token_id"]]}
     assert error_of(ask(keyed, one["key"])) == (401, None, "invalid_api_key")
     assert error_of(post(keyed, "/key/delete", {"keys": [one["key"]]})) == (404, "keys", "key_not_found")
+
+
+def test_a_key_that_is_named_twice_is_deleted_once(keyed: ProxyServer) -> None:
+    one = generate(keyed, key_alias="one")
+    given = {"keys": [one["key"], one["token_id"]], "key_aliases": ["one"]}
+    assert post(keyed, "/key/delete", given).json() == {"deleted_keys": [one["token_id"]]}
 
 
 def test_an_expired_key_is_refused(keyed: ProxyServer) -> None:

@@ -215,8 +215,13 @@ PHASES: dict[str, Callable[[Scene], None]] = {
 }
 
 
-# The phases in which an answer has begun: only these count against the key's budget.
-ANSWERED = {
+# The phases in which Triton was asked: only these count against the key's budget.
+COUNTED = {
+    "while the answer is waited for",
+    "while a stream's head is waited for",
+    "while a stream's first text is waited for",
+    "while several answers are waited for",
+    "between two attempts",
     "in a stream",
     "in a stream with another request behind it",
     "in a stream of a text completion",
@@ -236,4 +241,4 @@ def test_nothing_is_kept_of_a_client_that_leaves(scene: Scene, phase: str) -> No
         leave(scene)
     scene.wait(lambda: not any(scene.held().values()))
     scene.wait(lambda: scene.tasks() <= tasks and scene.descriptors() <= descriptors)
-    assert scene.key.requests_used - used == (TIMES if phase in ANSWERED else 0)
+    assert scene.key.requests_used - used == (TIMES if phase in COUNTED else 0)

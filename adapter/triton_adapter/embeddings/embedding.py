@@ -7,6 +7,7 @@ client's default, is cheap.
 
 from array import array
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from triton_adapter.call import Call, answer, check_requests, send_all
@@ -45,6 +46,7 @@ def _attempt(target: Target, request: EmbeddingRequest, call: Call) -> Steps:
         rows = inputs[start : start + plan.rows]
         sizes.append(len(rows))
         wires.append(encode(target, plan, rows, extra, request, call))
+    call.usage = partial(_usage, request, None, target.settings)
     replies = yield from send_all(target, wires, call)
     vectors: list[Any] = []
     told: int | None = 0

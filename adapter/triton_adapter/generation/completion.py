@@ -79,6 +79,7 @@ def _attempt(form: Form, target: Target, request: Generation, call: Call) -> Ste
         identifier = form.prefix + identifier
     head = {"id": identifier, "object": "", "created": int(time.time()), "model": call.model or target.model}
     answer = Answer(binding, request, lanes, shared.max_tokens, make_parser)
+    call.usage = answer.usage
     flow = Flow(form, answer, request, head, prompts, target, call.request_id)
     if streaming:
         opened = yield from _send(target, wires[0], call)

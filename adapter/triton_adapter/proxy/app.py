@@ -31,7 +31,16 @@ from triton_adapter.proxy.http import (
     request_id,
     respond,
 )
-from triton_adapter.proxy.inference import CHAT, EMBED, TEXT, Inference, Operation, log_surprise, now_seconds
+from triton_adapter.proxy.inference import (
+    CHAT,
+    EMBED,
+    TEXT,
+    Inference,
+    Operation,
+    log_surprise,
+    now_seconds,
+    place_of,
+)
 from triton_adapter.proxy.keys.auth import Authenticator
 from triton_adapter.proxy.keys.file import StoreError
 from triton_adapter.proxy.keys.store import KeyStore
@@ -145,8 +154,8 @@ class Proxy:
                 await self._health.close()
                 try:
                     await self.store.aclose()
-                except StoreError as error:
-                    log.warning("the last uses of keys were not saved: %s", error)
+                except Exception as error:  # noqa: BLE001 - the proxy stops, whatever it is
+                    log.warning("the last uses of keys were not saved: %s", _reason(error))
 
     @property
     def health(self) -> HealthCheck:
@@ -161,10 +170,10 @@ class Proxy:
             await self.store.due(SYNC)
             try:
                 await self.store.perform(self.store.syncing())
-            except StoreError as error:
-                if str(error) != told:  # a disk may be full for days
-                    told = str(error)
-                    log.warning("%s", error)
+            except Exception as error:  # noqa: BLE001 - the next sync may succeed
+                if _reason(error) != told:  # a disk may be full for days
+                    told = _reason(error)
+                    log.warning("%s", told)
                 await asyncio.sleep(SYNC)
             else:
                 if told:
@@ -179,6 +188,10 @@ class Proxy:
         if self.inference is not None:
             self.metrics.in_flight.values[()] = self.inference.running
         return self.metrics.text()
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreError) else f"the key store failed: {place_of(error)}"
 
 
 def tidy(path: str) -> str:

@@ -87,6 +87,8 @@ class Exchange:
     principal: Principal | None = None
     label: str = ""
     model: str = ""
+    # The last call of a deployment.
+    call: Call | None = None
     outcome: Outcome[Opened] | None = None
     started: bool = False
     left: bool = False
@@ -201,7 +203,7 @@ class Inference:
     ) -> Opened:
         """Ask one deployment. A stream's first chunks are awaited, as another one can answer until then."""
         entry = deployment.entry
-        call = Call(
+        call = exchange.call = Call(
             exchange.model,
             exchange.id.decode(),
             drop or entry.drop_params,
@@ -284,6 +286,15 @@ class Inference:
         total: int = prompt + written
         return total
 
+    def _left_asked(self, exchange: Exchange) -> bool:
+        """Tell whether the client left after Triton was asked and before its answer; count the tokens until then."""
+        if exchange.outcome is not None or exchange.status != 200 or exchange.call is None:
+            return False
+        if exchange.call.usage is None:
+            return False
+        exchange.tokens = self._count_tokens(exchange, exchange.call.usage())
+        return True
+
     def _count(self, exchange: Exchange) -> None:
         metrics, route = self.metrics, exchange.operation.route
         status = "499" if exchange.left else str(exchange.status)
@@ -293,12 +304,13 @@ class Inference:
         if log.isEnabledFor(logging.INFO):
             model, identifier = exchange.label or "?", exchange.id.decode()
             log.info("%s %s %s in %.1f ms: %s", status, route, model, 1000 * spent, identifier)
+        used = exchange.outcome is not None or self._left_asked(exchange)
         if exchange.outcome is not None:
             self.router.done(exchange.outcome, exchange.tokens)
         if (key := exchange.metered) is not None:
             key.meter.end(exchange.tokens)
-            # A request that was not answered does not count against the budget.
-            self.auth.store.use(key, 0 if exchange.outcome else -1, exchange.tokens)
+            # A request that failed does not count against the budget. One whose client left made Triton work.
+            self.auth.store.use(key, 0 if used else -1, exchange.tokens)
 
 
 def _flags(body: Json) -> tuple[bool, tuple[str, ...]]:
@@ -316,12 +328,17 @@ def _flags(body: Json) -> tuple[bool, tuple[str, ...]]:
 
 
 def log_surprise(error: BaseException, identifier: bytes) -> None:
-    """Log an unexpected failure: its type and line, never its text, which may hold anything."""
+    """Log an unexpected failure of a request."""
+    log.error("%s: %s", place_of(error), identifier.decode())
+
+
+def place_of(error: BaseException) -> str:
+    """Return an unexpected error's type and line, never its text, which may hold anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"
-    log.error("%s at %s: %s", type(error).__name__, place, identifier.decode())
+    return f"{type(error).__name__} at {place}"
 
 
 def now_seconds() -> int:

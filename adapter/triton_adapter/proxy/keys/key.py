@@ -9,7 +9,7 @@ from triton_adapter.proxy.limits import Meter
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400}
 _DURATION = re.compile(r"(\d{1,9})(s|mo|m|h|d|w)")
-
+CENTURY = 36525 * 86400
 
 # Seconds by which a clock may be set back without a period being taken for one that cannot be.
 SET_BACK = 60.0
@@ -17,11 +17,31 @@ SET_BACK = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A change of a budget period: its end before and now, seconds since 1970. `fresh`: nothing is used of it yet."""
+    """A change of a budget period: its end before and now, and when it began. In seconds since 1970.
 
-    before: float | None
-    end: float | None
-    fresh: bool
+    `began` is None if no period has begun and only the end has moved.
+    """
+
+    before: float
+    end: float
+    began: float | None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing is used of it yet."""
+        return self.began is not None
+
+    def follows(self, end: float | None) -> bool:
+        """Tell whether a row of the file with this end still needs the change.
+
+        It does not if another process has begun this period or has set another end. It does if another process has
+        begun an earlier period.
+        """
+        return end is not None and (end == self.before or (self.began is not None and end <= self.began))
+
+    def then(self, later: "Period") -> "Period":
+        """Return this change and a later one as one."""
+        return Period(self.before, later.end, self.began if later.began is None else later.began)
 
 
 @dataclass(slots=True)
@@ -65,12 +85,13 @@ class Key:
             return None
         length = seconds_of(self.budget_duration)
         if now >= before:
-            self.budget_reset_at = before + (int((now - before) // length) + 1) * length
+            began = before + int((now - before) // length) * length
+            self.budget_reset_at = began + length
             self.requests_used = self.tokens_used = 0
-            return Period(before, self.budget_reset_at, fresh=True)
+            return Period(before, self.budget_reset_at, began)
         if before - now > length + SET_BACK:
             self.budget_reset_at = now + length
-            return Period(before, self.budget_reset_at, fresh=False)
+            return Period(before, self.budget_reset_at, None)
         return None
 
     def allows(self, *names: str) -> bool:
@@ -96,8 +117,14 @@ def masked(key: str) -> str:
 
 
 def seconds_of(duration: str) -> int:
-    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days). ValueError for other texts."""
+    """Return the seconds of `30s`, `15m`, `12h`, `30d`, `2w` or `1mo` (30 days).
+
+    ValueError for other texts and for more than a hundred years.
+    """
     found = _DURATION.fullmatch(duration)
     if found is None or int(found[1]) == 0:
         raise ValueError("a duration is a number and s, m, h, d, w or mo, such as 30d")
-    return int(found[1]) * _UNITS[found[2]]
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > CENTURY:
+        raise ValueError("a duration must be a hundred years or less")
+    return seconds

@@ -14,6 +14,12 @@ memory after it, so that an operation that fails changes neither.
 The queue. Operations run one at a time, in the order in which they were asked for: each is a task that waits for
 `_turn`. A client that leaves does not stop its operation, which would leave the file and memory different.
 
+Rows. Other programs may write the file too. A row that is no key is left out and logged. If its key is in memory, the
+key stays as it last was, unless the row blocks it.
+
+Periods. A budget period is noted with its end before, so that of several processes the first begins it in the file and
+the others find it begun: `Period.follows`.
+
 Use. `use` and `begin_due_period` change the key in memory and note the change in `_used` and `_begun`. `syncing`, which
 the proxy performs every second, takes these notes and adds them to the file ("used + 3", never "used = 7"), so that the
 use in several processes adds up. Then it reads the file, if another process has written to it since, and adds to
@@ -24,27 +30,33 @@ What is lost, and when
 
 - The process is killed: the use since the last `syncing`. A stop in good order writes it.
 - The file cannot be written: nothing. The notes are kept for the next `syncing`; changes of keys are refused. What
-  others have changed is still read.
+  others have changed is still read. If it still cannot be written when the process stops, because another program holds
+  it for longer than `BUSY` or because the disk is full: the use that is noted. The log says so.
+- The file is removed, replaced or moved: all that it held, unless it is put back. It is not written where it is now,
+  and what is there instead is not read before the next start.
 - The power fails: SQLite may lose the last transactions, but the file stays consistent (WAL, synchronous=NORMAL).
 - Another process deletes or renames a key: the use of it that is noted here.
+- A row's use is no number: the use of that key until the row is mended.
 - Several processes: a change is seen elsewhere after the next `syncing`. Until then each process checks a budget
   without the others' use. So a budget can be exceeded: `NEAR` says by how much.
 """
 
 import asyncio
+import logging
 import time
 from bisect import bisect_left, insort
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from triton_adapter.proxy.keys.file import Changes, KeyFile, Row, StoreError
+from triton_adapter.proxy.keys.file import Changes, KeyFile, StoreError, TakenError
 from triton_adapter.proxy.keys.key import Key, Period, masked, token_id
+from triton_adapter.proxy.keys.operations import Operation, driven, run
+from triton_adapter.proxy.keys.rows import Row
 
-Work = Callable[[], Any]
-Operation = Generator[Work, Any, Any]
+log = logging.getLogger("triton_proxy")
 # The unwritten use of a key is written at once when it is more than a NEAR-th part of what is left of a budget. So each
 # further process can exceed a budget by such a part of it, and by what it uses while the others write.
 NEAR = 16
@@ -59,13 +71,14 @@ class KeyStore:
         self.path = path
         self.keys: dict[str, Key] = {}
         self._file = KeyFile(path)
+        # The rows of the file that are no keys: their ids, and the column that is wrong.
+        self._bad: dict[str, str] = {}
         # What the file does not have yet, by token id: the requests and tokens used, and the budget periods begun (the
         # end of the period before it, and its own end).
         self._used: dict[str, tuple[int, int]] = {}
         self._begun: dict[str, Period] = {}
-        # The creation and the id of each key, in order; the keys that have an alias.
+        # The creation and the id of each key, in order.
         self._order: list[tuple[float, str]] = []
-        self._aliases: dict[str, Key] = {}
         # The earliest end of a budget period, and when periods were last looked at: seconds since 1970.
         self._next_end = float("-inf")
         self._looked = float("-inf")
@@ -81,21 +94,22 @@ class KeyStore:
                 raise
 
     def __repr__(self) -> str:
-        state = "OPEN" if self.connected else "CLOSED"
+        state = "OPEN" if self._file.open else "CLOSED"
         unwritten = len(self._used.keys() | self._begun.keys())
         count = f"{len(self.keys)} key{'' if len(self.keys) == 1 else 's'}, {unwritten} with unwritten use"
         return f"<KeyStore {self.path or 'in memory'} [{state}, {count}, {len(self._tasks)} operations]>"
 
     @property
     def connected(self) -> bool:
-        """Whether the file is open."""
+        """Whether the file is open and could be used the last time."""
         return self._file.connected
 
     # --- for requests
 
-    def by_alias(self, alias: str) -> Key | None:
-        """Return the key of an alias."""
-        return self._aliases.get(alias)
+    def by_alias(self, aliases: Iterable[str]) -> list[Key]:
+        """Return the keys that have one of these aliases."""
+        wanted = set(aliases)
+        return [key for key in self.keys.values() if key.key_alias in wanted]
 
     def page(self, first: int, size: int) -> list[Key]:
         """Return some of the keys, in the order of their creation."""
@@ -130,7 +144,7 @@ class KeyStore:
             return
         noted = self._begun.get(key.token_id)
         if noted is not None:
-            period = Period(noted.before, period.end, fresh=noted.fresh or period.fresh)
+            period = noted.then(period)
         self._begun[key.token_id] = period
         if period.fresh and key.requests_used == key.tokens_used == 0:
             self._used.pop(key.token_id, None)
@@ -138,56 +152,45 @@ class KeyStore:
     # --- operations
 
     def creating(self, key: Key) -> Operation:
-        """Store a new key. ValueError if it, or its alias, is there already."""
+        """Store a new key. TakenError if it, or its alias, is there already."""
         yield from self._loading()
         if key.token_id in self.keys:
-            raise ValueError("key")
-        if key.key_alias and self.by_alias(key.key_alias):
-            raise ValueError("key_alias")
+            raise TakenError("key")
         yield partial(self._file.insert, key)
         self._hold(key)
 
-    def updating(self, identifier: str, changes: dict[str, Any]) -> Operation:
-        """Change a key's columns and return it; None if there is no such key. ValueError if the alias is another's."""
-        yield from self._loading()
-        key = self.keys.get(identifier)
-        if key is None:
-            return None
-        alias = changes.get("key_alias")
-        if alias and (other := self.by_alias(alias)) and other is not key:
-            raise ValueError("key_alias")
-        if changes:
-            yield partial(self._file.update, identifier, changes)
-        self._set(key, changes)
-        if "budget_reset_at" in changes and (begun := self._begun.get(identifier)) is not None:
-            # The period has begun already. Only its end changes, and that has just been written.
-            end = changes["budget_reset_at"]
-            self._begun[identifier] = Period(end, end, fresh=begun.fresh)
-        return key
+    def updating(self, identifier: str, changes: dict[str, Any], secret: str | None = None) -> Operation:
+        """Change a key's columns, and its secret if one is given; return the key, None if there is no such key.
 
-    def renaming(self, identifier: str, secret: str) -> Operation:
-        """Replace a key's secret; return the key, None if there is no such key. ValueError if the secret is in use."""
-        yield from self.syncing()
+        TakenError if the secret is in use or the alias is another key's.
+        """
+        yield from self._loading()
+        self._refuse_bad(identifier)
         key = self.keys.get(identifier)
         if key is None:
             return None
-        new = token_id(secret)
-        if new in self.keys:
-            raise ValueError("key")
-        yield partial(self._file.update, identifier, {"token_id": new, "key_name": masked(secret)})
-        self._drop(identifier)
-        key.token_id, key.key_name = new, masked(secret)
-        self._hold(key)
-        if identifier in self._used:
-            self._used[new] = self._used.pop(identifier)
-        if identifier in self._begun:
-            self._begun[new] = self._begun.pop(identifier)
+        if secret is not None:
+            if token_id(secret) in self.keys:
+                raise TakenError("key")
+            changes = {**changes, "token_id": token_id(secret), "key_name": masked(secret)}
+        columns = changes
+        if "budget_reset_at" in changes:
+            self.begin_due_period(key, time.time())
+            if (begun := self._begun.get(identifier)) is not None and begun.fresh:
+                columns = {**changes, "requests_used": 0, "tokens_used": 0}  # in the file
+        if changes:
+            yield partial(self._file.update, identifier, columns)
+        if "budget_reset_at" in changes:
+            self._begun.pop(identifier, None)
+        if secret is not None:
+            self._rename(key, token_id(secret))
+        self._set(key, changes)
         return key
 
     def deleting(self, identifiers: Iterable[str]) -> Operation:
         """Delete keys; return those that existed."""
         yield from self._loading()
-        found = [identifier for identifier in identifiers if identifier in self.keys]
+        found = [one for one in dict.fromkeys(identifiers) if one in self.keys or one in self._bad]
         yield partial(self._file.delete, found)
         for identifier in found:
             self._forget(identifier)
@@ -200,11 +203,11 @@ class KeyStore:
         self._begin_due_periods(time.time())
         used, self._used = self._used, {}
         begun, self._begun = self._begun, {}
-        failed: StoreError | None = None
+        failed: Exception | None = None
         if used or begun:
             try:
                 yield partial(self._file.add, used, begun)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the use stays noted and the file is read
                 self._keep(used, begun)
                 failed = error
         yield from self._loading()  # a key may have been blocked elsewhere, whether or not the file can be written
@@ -225,7 +228,7 @@ class KeyStore:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "triton-proxy-keys")
             loop = asyncio.get_running_loop()
-            return await _driven(operation, partial(loop.run_in_executor, self._thread))
+            return await driven(operation, partial(loop.run_in_executor, self._thread))
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -246,8 +249,10 @@ class KeyStore:
 
     def close(self) -> None:
         """Close a store that no event loop uses."""
-        run(self.syncing())
-        self._file.close()
+        try:
+            run(self.syncing())
+        finally:
+            self._file.close()
 
     # --- memory
 
@@ -256,25 +261,49 @@ class KeyStore:
         if changes is None:
             return
         if changes.whole:
-            changes.gone = list(self.keys.keys() - {row["token_id"] for row in changes.rows})
+            there = {row["token_id"] for row in changes.rows} | changes.bad.keys()
+            changes.gone = [one for one in (*self.keys, *self._bad) if one not in there]
         for identifier in changes.gone:
-            if identifier in self.keys:
-                self._forget(identifier)
+            self._forget(identifier)
+        for identifier, (column, blocked) in changes.bad.items():
+            self._skip(identifier, column, blocked=blocked)
         for first in range(0, len(changes.rows), BATCH):
             if first:
                 yield _nothing  # other work of the event loop has its turn
             for row in changes.rows[first : first + BATCH]:
                 self._merge(row)
+        self._file.merged(changes)
+
+    def _skip(self, identifier: str, column: str, *, blocked: bool) -> None:
+        """Leave out a row that is no key. A key that is in memory stays as it last was, but a block counts."""
+        if blocked and (known := self.keys.get(identifier)) is not None:
+            known.blocked = True
+        if self._bad.get(identifier) != column:
+            log.warning(
+                "a row of the key store is skipped: its %s has a value that no key can have;"
+                " mend or delete the row %.64s",
+                column,
+                identifier,
+            )
+        self._bad[identifier] = column
+
+    def _refuse_bad(self, identifier: str) -> None:
+        if (column := self._bad.get(identifier)) is not None:
+            raise StoreError(
+                f"the key store cannot be used for this key: its {column} has a value there that no key can have;"
+                " mend or delete the row"
+            )
 
     def _merge(self, row: Row) -> None:
         """Merge a row of the file with what is not in the file yet."""
         identifier = row["token_id"]
+        self._bad.pop(identifier, None)
         begun = self._begun.get(identifier)
-        if begun is not None and begun.before == row["budget_reset_at"]:
+        if begun is not None and begun.follows(row["budget_reset_at"]):
             row["budget_reset_at"] = begun.end
             if begun.fresh:
                 row["requests_used"] = row["tokens_used"] = 0
-        else:  # another process has begun a period, or changed its end
+        else:  # another process has begun this period, or changed its end
             self._begun.pop(identifier, None)
         requests, tokens = self._used.get(identifier, (0, 0))
         row["requests_used"] += requests
@@ -283,6 +312,7 @@ class KeyStore:
         if known is None:
             self._hold(Key(**row))
         else:
+            row["created_at"] = known.created_at  # which `_order` has
             self._set(known, row)
 
     def _hold(self, key: Key) -> None:
@@ -293,15 +323,10 @@ class KeyStore:
             self._order.append(place)
         else:
             insort(self._order, place)
-        self._set(key, {"key_alias": key.key_alias})
+        self._set(key, {})
 
     def _set(self, key: Key, columns: dict[str, Any]) -> None:
         """Change columns of a key in memory."""
-        if "key_alias" in columns:
-            if key.key_alias and self._aliases.get(key.key_alias) is key:
-                del self._aliases[key.key_alias]
-            if columns["key_alias"]:
-                self._aliases[columns["key_alias"]] = key
         for name, value in columns.items():
             setattr(key, name, value)
         key.__post_init__()
@@ -312,12 +337,23 @@ class KeyStore:
         """Take a key out of memory, but not what it has used."""
         key = self.keys.pop(identifier)
         del self._order[bisect_left(self._order, (key.created_at, identifier))]
-        if key.key_alias and self._aliases.get(key.key_alias) is key:
-            del self._aliases[key.key_alias]
+
+    def _rename(self, key: Key, new: str) -> None:
+        """Give a key another id, with what it has used."""
+        old = key.token_id
+        self._drop(old)
+        key.token_id = new
+        self._hold(key)
+        if old in self._used:
+            self._used[new] = self._used.pop(old)
+        if old in self._begun:
+            self._begun[new] = self._begun.pop(old)
 
     def _forget(self, identifier: str) -> None:
-        """Take a key out of memory, and what it has used."""
-        self._drop(identifier)
+        """Take what is known of a key out of memory."""
+        if identifier in self.keys:
+            self._drop(identifier)
+        self._bad.pop(identifier, None)
         self._used.pop(identifier, None)
         self._begun.pop(identifier, None)
 
@@ -339,37 +375,8 @@ class KeyStore:
                 now = self._used.get(identifier, (0, 0))
                 self._used[identifier] = (now[0] + requests, now[1] + tokens)
         for identifier, period in begun.items():
-            later = self._begun.get(identifier, period)
-            self._begun[identifier] = Period(period.before, later.end, fresh=period.fresh or later.fresh)
+            self._begun[identifier] = period.then(self._begun.get(identifier, period))
 
 
 def _nothing() -> None:
     """Let the event loop do other work: a call of the file that does nothing."""
-
-
-async def _driven(operation: Operation, perform: Callable[[Work], Awaitable[Any]]) -> Any:
-    """Return an operation's result; `perform` makes the calls of the file that it yields."""
-    try:
-        work = next(operation)
-        while True:
-            try:
-                result = await perform(work)
-            except StoreError as error:
-                work = operation.throw(error)
-            else:
-                work = operation.send(result)
-    except StopIteration as done:
-        return done.value
-
-
-def run(operation: Operation) -> Any:
-    """Run an operation in this thread."""
-
-    async def here(work: Work) -> Any:
-        return work()
-
-    try:
-        _driven(operation, here).send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("an operation that is run in this thread has waited")
