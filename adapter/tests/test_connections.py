@@ -229,6 +229,16 @@ def test_a_body_that_does_not_end_is_a_bad_gateway() -> None:
         asyncio.run(main())
 
 
+@pytest.mark.parametrize("body", [b"", bytes(1 << 20) + b"!"], ids=["before it comes", "when it has come"])
+def test_the_body_of_an_error_may_not_be_longer_than_a_mebibyte(body: bytes) -> None:
+    length = b"" if body else b"Content-Length: 1048577\r\n"
+    with (
+        served([b"HTTP/1.1 500 Internal Server Error\r\n" + length + b"\r\n" + body]) as server,
+        pytest.raises(errors.BadGatewayError, match="too long"),
+    ):
+        run(lambda pool: pool.send(get(server.url)))
+
+
 def test_a_body_whose_length_is_too_long_is_refused_before_it_comes() -> None:
     async def main() -> None:
         pool = Pool(longest=1000)

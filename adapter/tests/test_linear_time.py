@@ -14,6 +14,7 @@ import pytest
 from triton_adapter.generation.answers import Answer, ChoiceState, Lane
 from triton_adapter.generation.pieces import Piece
 from triton_adapter.generation.tools import FORMATS, ToolParser
+from triton_adapter.generation.tools.formats import HEAD_LIMIT
 from triton_adapter.openai.requests import Generation
 from triton_adapter.profiles.binding import bare_info, bind
 from triton_adapter.settings import DEFAULTS
@@ -22,7 +23,7 @@ PIECE = "word "
 
 
 class Copied(str):
-    """Text that counts the characters that are copied when it is added to another, or cut."""
+    """Text that counts the characters that are copied when it is added to another, or cut, and those searched."""
 
     __slots__ = ()
     characters = 0
@@ -40,6 +41,15 @@ class Copied(str):
 
     def __getitem__(self, key: SupportsIndex | slice) -> "Copied":
         return self.made(str.__getitem__(self, key))
+
+    def lstrip(self, characters: str | None = None) -> "Copied":
+        return self.made(str.lstrip(self, characters))
+
+    def find(self, text: str, *edges: SupportsIndex | None) -> int:
+        found = str.find(self, text, *edges)
+        begin = int(edges[0] or 0) if edges else 0
+        Copied.characters += (len(self) if found < 0 else found) - begin
+        return found
 
 
 def work(task: Callable[[int], object], size: int) -> int:
@@ -115,6 +125,102 @@ TASKS: dict[str, Callable[[int], None]] = {
     ),
     "many answers of one request": lanes,
 }
+
+
+# What brings the parser into a state, and what it may stay in there.
+BEGINNINGS = {
+    "hermes": [
+        "",
+        "text ",
+        "<tool_call>",
+        "<tool_call>[",
+        '<tool_call>{"a": "',
+        '<tool_call>{"name": "time", "arguments": ',
+        '<tool_call>{"name": "time", "arguments": {"a": "',
+        '<tool_call>{"name": "time", "arguments": {}',
+        '<tool_call>{"name": "time", "arguments": {},',
+        '<tool_call>{"name": "time", "arguments": {}, "a": [',
+        '<tool_call>{"name": "time", "arguments": {}, "a": "',
+        '<tool_call>{"name": "time", "arguments": {}}',
+        '<tool_call>{"name": "time", "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "unknown", "arguments": {"a": [',
+    ],
+    "llama3": [
+        "",
+        "text ",
+        "{",
+        '{"a": "',
+        '<|python_tag|>{"name": "time", "parameters": {}, "a": [',
+        '{"name": "time", "parameters": {}, and ',
+        '{"name": "time", "parameters": {}};',
+        '{"name": "unknown", "parameters": {"a": "',
+    ],
+    "mistral": [
+        "",
+        "text ",
+        "[TOOL_CALLS]",
+        '[{"',
+        "[TOOL_CALLS]time",
+        "[TOOL_CALLS]time[ARGS]",
+        "[TOOL_CALLS]time[ARGS][",
+        '[TOOL_CALLS]time[ARGS]{"a": "',
+        '[TOOL_CALLS]unknown[ARGS]{"a": "',
+        "[TOOL_CALLS]unknown[ARGS][",
+        '[TOOL_CALLS][{"name": "time", "arguments": {}}',
+        '[TOOL_CALLS][{"name": "time", "arguments": {}},',
+        '[TOOL_CALLS][{"name": "time", "arguments": {}, "a": [',
+    ],
+}
+MARKERS = {"hermes": "<tool_call>", "llama3": "<|python_tag|>", "mistral": "[TOOL_CALLS]"}
+# What is repeated; @ is the marker.
+UNITS = [
+    " ",
+    "{",
+    '"',
+    "[1, ",
+    "@",
+    "@x ",
+    "@{} ",
+    "@{",
+    "@[1] ",
+    '"@{}", ',
+    "@time[ARGS][1]",
+    '@{"name": "time", "arguments": {}}',
+    '@{"name": "time", "arguments": {}, "a": ["@"]}',
+    '@{"name": "time", "arguments": {}, @}',
+    '{"name": "time", "parameters": {}};',
+    '{"name": "unknown", "parameters": {}};',
+    '{"name": "time", "arguments": {}},',
+    ";",
+    "\\",
+]
+
+
+def parse(form: str, text: str, by: int) -> None:
+    parser = ToolParser(FORMATS[form], {"time"})
+    for at in range(0, len(text), by):
+        parser.feed(Copied(text[at : at + by]))
+    parser.end()
+
+
+@pytest.mark.parametrize(
+    ("form", "begun"), [(form, begun) for form, beginnings in BEGINNINGS.items() for begun in beginnings]
+)
+@pytest.mark.parametrize("by, end", [(29, "]}"), (10**9, "]}"), (10**9, "")])
+def test_whatever_a_text_repeats_tool_calls_are_read_in_linear_time(
+    form: str, begun: str, by: int, end: str
+) -> None:
+    # In small pieces the beginning of a call is read anew with each, up to a limit.
+    length = HEAD_LIMIT if by < HEAD_LIMIT else HEAD_LIMIT // 4
+    for unit in UNITS:
+        piece = unit.replace("@", MARKERS[form])
+        number = length // len(piece) + 1 | 1  # odd, and so is three times as many: the same quotes are open
+
+        def task(times: int) -> None:
+            parse(form, begun + piece * number * times + end, by)  # noqa: B023 - it is called in this round
+
+        once, thrice = work(task, 1), work(task, 3)
+        assert thrice < 4 * once, (piece, once, thrice)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -141,6 +141,72 @@ def test_whatever_the_arguments_are_no_cut_changes_them(
     assert parsed(form, parts) == parsed(form, list(text)) == ("", [("weather", written)])
 
 
+# The text, what of it is shown, and the calls. A marker with a call of an offered function stands in each.
+INNER = [
+    ("hermes", '<tool_call>{"name": "launch", "arguments": {}, "note": [<tool_call>{"name": "time"}]} So', None, []),
+    ("hermes", '<tool_call>{"name": "launch", "arguments": {"say": "<tool_call>{\'name\'} {\\"name\\""}} So', None, []),
+    ("hermes", '<tool_call>{"note": [<tool_call>{"name": "time"}], "name": "time"} So', None, []),
+    ("hermes", '<tool_call>{"name": "time", "arguments": {}, "a": [<tool_call>{"name": "time"}]} So', ', "a": [<tool_call>{"name": "time"}]} So', [TIME]),  # noqa: E501
+    ("hermes", '<tool_call>{"name": "time", "arguments": {}, a <tool_call>{"name": "time"}} So', ', a <tool_call>{"name": "time"}} So', [TIME]),  # noqa: E501
+    ("llama3", '{"name": "launch", "parameters": {"say": "<|python_tag|>{}"}, "a": <|python_tag|>{"name": "time"}}', None, []),  # noqa: E501
+    ("llama3", '{"name": "time", "parameters": {}}; {"name": "launch", "parameters": {"say": <|python_tag|>{"name": "time"}}}', '; {"name": "launch", "parameters": {"say": <|python_tag|>{"name": "time"}}}', [TIME]),  # noqa: E501
+    ("mistral", '[TOOL_CALLS]launch[ARGS]{"say": "[TOOL_CALLS]time[ARGS]{}"} So', None, []),
+    ("mistral", '[TOOL_CALLS][{"name": "launch", "arguments": {"say": "[TOOL_CALLS]time[ARGS]{}"}}] So', None, []),
+    ("mistral", '[TOOL_CALLS][{"arguments": {"say": "[TOOL_CALLS]time[ARGS]{}"}, "name": "launch"}] So', None, []),
+    ("mistral", '[{"name": "launch", "arguments": {}}, {"name": "[TOOL_CALLS]time[ARGS]{}"}] So', None, []),
+    ("mistral", '[{"name": "time", "arguments": {}}, {"name": "launch", "arguments": {}}, "[TOOL_CALLS]time[ARGS]{}"] So', ' {"name": "launch", "arguments": {}}, "[TOOL_CALLS]time[ARGS]{}"] So', [TIME]),  # noqa: E501
+    ("mistral", '[{"name": "time", "arguments": {}}, "[TOOL_CALLS]time[ARGS]{}"] So', ' "[TOOL_CALLS]time[ARGS]{}"] So', [TIME]),  # noqa: E501
+    ("mistral", '[{"name": "time", "arguments": {}}, {"[TOOL_CALLS]time[ARGS]{}"}, {"[TOOL_CALLS]time[ARGS]{}"}] So', ' {"[TOOL_CALLS]time[ARGS]{}"}, {"[TOOL_CALLS]time[ARGS]{}"}] So', [TIME]),  # noqa: E501
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "form, text, shown, calls", INNER, ids=[f"{form}: {text}" for form, text, _, _ in INNER]
+)
+def test_a_call_inside_of_what_is_no_call_is_text(
+    form: str, text: str, shown: str | None, calls: list[Any]
+) -> None:
+    shown = text if shown is None else shown
+    assert parsed(form, [text]) == parsed(form, list(text)) == (shown, calls)
+    known = {"hermes": '<tool_call>{"name": "weather", "arguments": {}}'}.get(form, CALLS["mistral"])
+    if form != "llama3":  # what is text has ended with its brackets: a call after it is made
+        assert len(parsed(form, [text, known])[1]) == len(calls) + 1
+
+
+@pytest.mark.parametrize(
+    "form, first, second",
+    [
+        (
+            "hermes",
+            '<tool_call>{"name": "time", "arguments": {}',
+            '</tool_call>\n<tool_call>{"name": "time"}',
+        ),
+        ("hermes", '<tool_call>{"name": "time", "arguments": {}', '\n<tool_call>{"name": "time"}'),
+        ("llama3", '{"name": "time", "parameters": {}', '; {"name": "time"}'),
+        ("mistral", '[TOOL_CALLS][{"name": "time", "arguments": {}}', "[TOOL_CALLS]time[ARGS]{}"),
+    ],
+)
+def test_a_call_whose_last_bracket_is_missing_ends_at_the_next(form: str, first: str, second: str) -> None:
+    assert parsed(form, [first + second]) == parsed(form, list(first + second)) == ("", [TIME, TIME])
+
+
+def test_blanks_between_two_markers_change_nothing() -> None:
+    call = '<tool_call>{"name": "time"}'
+    assert parsed("hermes", ["<tool_call>" + call]) == ("<tool_call>", [TIME])
+    assert parsed("hermes", ["<tool_call>\n" + call]) == ("<tool_call>\n", [TIME])
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_what_no_call_holds_is_shown_as_it_comes(form: str) -> None:
+    parser = ToolParser(FORMATS[form], {"time"})
+    begun, _, rest = CALLS[form].partition("Zürich")
+    parser.feed(begun)
+    marker = FORMATS[form].markers[0]
+    assert [parser.feed(letter) for letter in marker + rest[:2]] == [
+        (letter, []) for letter in marker + rest[:2]
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -167,9 +233,9 @@ def test_a_long_call_that_comes_in_small_parts_is_read_once_not_with_each(
     reads: list[int] = []
     read = FORMATS["hermes"].read
 
-    def counted(text: str) -> Any:
-        reads.append(len(text))
-        return read(text)
+    def counted(text: str, at: int) -> Any:
+        reads.append(len(text) - at)
+        return read(text, at)
 
     counting = replace(FORMATS["hermes"], read=counted)
     monkeypatch.setitem(FORMATS, "hermes", counting)
@@ -239,6 +305,7 @@ STATES = [
     ("hermes", '<tool_call>{"name": "time", "arguments": {}', "TAIL, 1 call, 0 characters held back"),
     ("hermes", '<tool_call>{"name": "time", "arguments": {}}', "SEPARATOR, 1 call, 0 characters held back"),
     ("hermes", '<tool_call>{"name": "time", "arguments": {}}</tool_call>\n', "GAP, 1 call, 1 characters held back"),
+    ("hermes", '<tool_call>{"name": "launch", "arguments": {<tool_call>', "QUOTED, 0 calls, 0 characters held back"),
     ("hermes", '<tool_call>{"name": "time"}', "SEPARATOR, 1 call, 0 characters held back"),
     ("hermes", '<tool_call>{"name": "time", "arguments": {}}</tool_call>So', "TEXT, 1 call, 0 characters held back"),
     ("mistral", "[TOOL_CALLS]time[ARGS]{}", "GAP, 1 call, 0 characters held back"),

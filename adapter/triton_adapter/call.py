@@ -70,16 +70,14 @@ def answer(
 
 
 def labelled(error: AdapterError, request_id: str | None, target: Target) -> AdapterError:
-    """Return the error with the id and the server of the call that it belongs to, and without the server's secrets.
+    """Return the error with the id and the server of the call that it belongs to, and without the server's credentials.
 
     A gateway in front of Triton may quote the key that it refuses. That key is not the caller's.
     """
     error.request_id = error.request_id or request_id
     error.upstream = target.api_base.server
-    for secret in target.secrets:
-        if secret in error.message:
-            error.message = error.message.replace(secret, "***")
-            error.args = (error.message,)
+    error.message = target.hide(error.message)
+    error.args = (error.message,)
     return error
 
 

@@ -6,16 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from triton_adapter.extras import MissingExtra, needing
 
-try:
-    with needing("proxy", "triton-proxy", "fastapi"):
-        from triton_adapter.proxy.config.reader import read_file
-        from triton_adapter.proxy.config.values import Config, ConfigError
-        from triton_adapter.proxy.keys.auth import check_master_key
-except MissingExtra as error:
-    sys.exit(str(error))
+if TYPE_CHECKING:
+    from triton_adapter.proxy.config.values import Config
 
 ALLOW_WEAK = ("TRITON_PROXY_ALLOW_WEAK_MASTER_KEY", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - what LiteLLM listens on
@@ -53,12 +49,23 @@ def _port(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0, 1 for a config that cannot be used, 2 for a wrong command line."""
+    """Run the command; return its exit code.
+
+    0; 1 for a config that cannot be used, or a package that is missing; 2 for a wrong command line.
+    """
     made = parser()
     given = made.parse_args(argv)
     file = given.check or given.config
     if file is None:
         made.error("--config FILE is required (or --check FILE)")
+    try:
+        with needing("proxy", "triton-proxy", "fastapi"):
+            from triton_adapter.proxy.config.reader import read_file
+            from triton_adapter.proxy.config.values import ConfigError
+            from triton_adapter.proxy.keys.auth import check_master_key
+    except MissingExtra as error:
+        print(error, file=sys.stderr)
+        return 1
     weak = given.allow_weak_master_key or any(
         os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ALLOW_WEAK
     )
@@ -112,7 +119,7 @@ def _tls_mistake(certificate: str | None, key: str | None) -> str | None:
     return None
 
 
-def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
+def _serve(config: "Config", host: str, given: argparse.Namespace) -> int:
     from triton_adapter.proxy.keys.file import StoreError
     from triton_adapter.proxy.server import serve
 
@@ -138,7 +145,7 @@ def _serve(config: Config, host: str, given: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(config: Config) -> str:
+def _summary(config: "Config") -> str:
     count = len({entry.name for entry in config.models})
     access = "keys are required" if config.master_key else "no master key: anybody may call"
     return f"{count} model{'s' * (count != 1)}, {access}"

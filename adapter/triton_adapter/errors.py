@@ -1,8 +1,9 @@
 """The errors, as one tree: RequestError is the caller's fault, ServerError is not.
 
 Every error carries what an OpenAI error object needs (`message`, `type`, `param`, `code`, `status_code`) and
-what an operator needs (`request_id`, `retry_after` in seconds). `message` is Triton's own sentence if there
-is one; it never holds a URL, a key or a traceback. `upstream` (the Triton base URL) is for logs, and no answer has it.
+what an operator needs (`request_id`, `retry_after` in seconds). `message` is the sentence of Triton, or of a gateway
+in front of it, if there is one; the module `credentials` says which keys are taken out of it. A sentence of ours holds
+no URL of a server, no key and no traceback. `upstream` (the Triton base URL) is for logs, and no answer has it.
 """
 
 from typing import Any

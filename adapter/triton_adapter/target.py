@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl
 
+from triton_adapter.credentials import credentials
 from triton_adapter.errors import (
     AdapterError,
     APIConnectionError,
@@ -31,10 +31,8 @@ _MISMATCH = re.compile(
 # Characters that every gateway leaves as they are in a path. A client may have chosen the name (a wildcard).
 _NAME = re.compile(r"[^\x00-\x20/\\?#%\"'<>\x7f]+")
 _DECOUPLED = re.compile(r"decoupled transaction policy|exactly 1 response")
+_NOTHING = re.compile(r"(?!)")
 LONGEST_WAIT = 60.0
-SHORTEST_SECRET = 8
-# Names of headers and of query parameters that hold a credential.
-_SECRET = re.compile(r"auth|key|token|secret|passw|cookie|credential", re.IGNORECASE)
 _OURS = {name.lower(): name for name in ("Authorization", "Content-Type", "Host", "User-Agent")}
 
 
@@ -60,6 +58,8 @@ class Target:
     info: ModelInfo | None = None
     unknown: AdapterError | None = None
     urls: dict[str, str] = field(default_factory=dict)
+    #: finds the credentials that requests carry; made when the first error is told
+    hidden: re.Pattern[str] | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -96,16 +96,11 @@ class Target:
         """The model version that is asked for, if one is."""
         return self.settings.model_version or self.api_base.version
 
-    @property
-    def secrets(self) -> list[str]:
-        """The credentials that requests carry, the longest first: no error may show them."""
-        named = [*self.headers.items(), *parse_qsl(self.api_base.query.lstrip("?"))]
-        texts = [text for name, text in named if _SECRET.search(name)]
-        # `Bearer KEY` is quoted with and without its first word. A short text is a word of other sentences too.
-        found = {
-            part for text in texts for part in (text, text.partition(" ")[2]) if len(part) >= SHORTEST_SECRET
-        }
-        return sorted(found, key=len, reverse=True)
+    def hide(self, text: str) -> str:
+        """Return a text with `***` in the place of the credentials that requests carry; see `credentials`."""
+        if self.hidden is None:
+            self.hidden = credentials(self.api_base.query, self.headers) or _NOTHING
+        return self.hidden.sub("***", text)
 
     def url(self, operation: str) -> str:
         """Return the URL of an operation of the model: infer, generate or generate_stream."""

@@ -10,8 +10,9 @@ Each stage may hold text back until it is sure of it: text that might be the beg
 or of a tool call is shown later, or at the end. Log probabilities wait until the text of their tokens is shown.
 Whole replies go through the same code as streams, so the two cannot differ.
 
-The time for a piece does not depend on how much has come before it, and a stream keeps nothing of what it has passed on
-but numbers, unless a tokenizer has to count its tokens at the end.
+The time for a whole answer is linear in its length. The time for a piece does not depend on the text that has been
+passed on. Text that is held back is read a fixed number of times, when the piece comes that decides about it. A stream
+keeps nothing of what it has passed on but numbers, unless a tokenizer has to count its tokens at the end.
 """
 
 from collections import deque

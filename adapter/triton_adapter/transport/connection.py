@@ -56,6 +56,8 @@ HIGH_WATER = 1 << 18
 # Bytes of an answer's status line and headers, and of chunk lines or trailers in a row, above which they are taken to
 # have no end.
 LONGEST_HEAD = 1 << 16
+# Bytes of the body of an error, which is a sentence or a page.
+LONGEST_ERROR = 1 << 20
 # Seconds between two looks at a stream whose reader is slow.
 _LATER = 0.05
 
@@ -147,6 +149,7 @@ class Connection(asyncio.Protocol):
         self._heard = 0.0  # when the last packet of the head or with bytes of the body came
         self._head_by = 0.0  # when a stream's headers must have come
         self._headers = Headers()
+        self._longest = 0  # bytes of the body, unless it is a stream
         # What is not read yet. In one piece: an answer in chunks of one byte would take fifty times its size as a list.
         # A BytesIO gives its bytes without a copy, which a bytearray does not.
         self._body: bytes | BytesIO = b""
@@ -294,7 +297,8 @@ class Connection(asyncio.Protocol):
         else:
             self.state = _BODY
             self._silence = None
-            if int(self._headers.get("content-length", 0)) > self._pool.longest:
+            self._longest = self._pool.longest if status == 200 else LONGEST_ERROR
+            if int(self._headers.get("content-length", 0)) > self._longest:
                 self._fail_as_too_long()
 
     def on_body(self, body: bytes) -> None:
@@ -314,7 +318,7 @@ class Connection(asyncio.Protocol):
             if self._unread > HIGH_WATER and self._transport is not None:
                 self._transport.pause_reading()
             self._wake(None)
-        elif self._unread > self._pool.longest:
+        elif self._unread > self._longest:
             self._fail_as_too_long()
 
     def on_message_complete(self) -> None:

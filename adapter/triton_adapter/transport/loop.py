@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from triton_adapter.errors import AdapterError
 from triton_adapter.generation.flow import Flow
-from triton_adapter.steps import HttpRequest, Sleep, Steps, Together
+from triton_adapter.steps import HttpReply, HttpRequest, Sleep, Steps, Together
 from triton_adapter.transport.pool import Pool
 
 # Requests of one call that are under way at a time.
@@ -15,6 +16,8 @@ CONCURRENT = 16
 STREAMS = 128
 # Packets of these streams that wait to be read by the caller.
 QUEUED = 16
+# Bytes of a body above which a reply is read in a thread. It takes long: up to half a second for each MiB.
+LARGE = 1 << 18
 
 
 class LoopTransport:
@@ -43,11 +46,17 @@ class LoopTransport:
                 except AdapterError as error:
                     effect = steps.throw(error)
                 else:
-                    effect = steps.send(result)
+                    if not _is_large(result):
+                        effect = steps.send(result)
+                        continue
+                    effect, ended = await asyncio.to_thread(_resumed, steps, result)
+                    if ended:
+                        return effect
         except StopIteration as done:
             return done.value
         finally:
-            steps.close()
+            with suppress(ValueError):  # the task was cancelled, and a thread is still in the steps
+                steps.close()
 
     def batches(self, flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield a streamed answer's chunks, as many at a time as have come."""
@@ -148,9 +157,25 @@ class LoopTransport:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _is_large(result: Any) -> bool:
+    """Tell whether reading a reply, or the replies of steps side by side, would hold up the loop's other tasks."""
+    if isinstance(result, HttpReply):
+        return len(result.body) > LARGE
+    return isinstance(result, list) and sum(len(reply.body) for reply in result) > LARGE
+
+
+def _resumed(steps: Steps, result: Any) -> tuple[Any, bool]:
+    """Send a result to steps. Return what they ask for next, or, with True, their own result."""
+    try:
+        return steps.send(result), False
+    except StopIteration as done:  # a future cannot hold it
+        return done.value, True
+
+
 async def _complete(flow: Flow) -> AsyncIterator[list[dict[str, Any]]]:
-    """Give an answer that is here already in the form of a stream."""
+    """Give an answer that is here already, and may be large, in the form of a stream."""
     for lane, pieces in zip(flow.lanes, flow.whole, strict=False):
-        yield [*flow.take(lane, pieces), *flow.end(lane)]
+        chunks = await asyncio.to_thread(flow.take, lane, pieces)
+        yield [*chunks, *flow.end(lane)]
     if last := flow.close():
         yield last

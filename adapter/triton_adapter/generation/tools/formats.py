@@ -2,7 +2,7 @@
 
 A format says where calls begin: after one of its `markers`, or with one of its `openings` at the very start of the
 text. The openings are needed because a detokenizer that skips special tokens removes some markers. The format's
-reader reads one call from the start of a text.
+reader reads one call from an index of a text. All readers take the text and an index: a slice would copy the text.
 """
 
 import json
@@ -66,17 +66,16 @@ Found = tuple[
 
 
 class Brackets:
-    """Counts the open brackets of JSON text as it comes (`depth`). Brackets in strings do not count."""
+    """Counts the open brackets of JSON text as it comes: `depth`. Brackets in strings do not count."""
 
     __slots__ = ("_escaped", "_inside", "depth")
 
-    def __init__(self) -> None:
-        self.depth = 0
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
         self._inside = self._escaped = False
 
-    def close(self, text: str) -> int:
+    def close(self, text: str, at: int = 0) -> int:
         """Read text to where every bracket is closed again. Return the index after it, or -1 if there is none."""
-        at = 0
         while at < len(text):
             if self._escaped:
                 self._escaped = False
@@ -111,7 +110,7 @@ class Format:
     markers: tuple[str, ...]
     openings: tuple[str, ...]
     between: str
-    read: Callable[[str], Head | Found | str]
+    read: Callable[[str, int], Head | Found | str]
     closing: str = ""
     id_length: int = 24
 
@@ -122,7 +121,7 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
     Once its brackets are closed, no more text can make it valid. If it is not, its value is BROKEN: it has an end too,
     so that nobody reads it again from one of its inner brackets.
     """
-    at = _skip(text, at)
+    at = skip(text, at)
     if at >= len(text):
         return WAIT
     if text[at] not in "{[":
@@ -133,8 +132,8 @@ def read_json(text: str, at: int) -> tuple[int, Any] | str:
         ValueError,
         RecursionError,
     ):  # also an integer of thousands of digits, or thousands of nested brackets
-        length = Brackets().close(text[at:])
-        return WAIT if length < 0 else (at + length, BROKEN)
+        end = Brackets().close(text, at)
+        return WAIT if end < 0 else (end, BROKEN)
     return end, value
 
 
@@ -157,9 +156,9 @@ def _written(arguments: Any) -> str:
         return json.dumps(arguments, separators=(",", ":"))
 
 
-def read_object(text: str, at: int = 0) -> Head | Found | str:
+def read_object(text: str, at: int) -> Head | Found | str:
     """Read `{"name": ..., "arguments" or "parameters": {...}}`, or its beginning up to the arguments."""
-    at = _skip(text, at)
+    at = skip(text, at)
     head = _HEAD.match(text, at, at + HEAD_LIMIT)
     if head is not None:
         return Head(head.end(), head[1])
@@ -170,41 +169,49 @@ def read_object(text: str, at: int = 0) -> Head | Found | str:
     return found[0], [call] if call else []
 
 
-def read_rest(text: str) -> int | str:
-    """Find the end of a call's object after its arguments: other members may follow them."""
-    at = _skip(text, 0)
+def read_rest(text: str, at: int) -> int | str | None:
+    """Find the end of a call's object after its arguments: other members may follow them.
+
+    NONE: there is no comma, so the object does not go on, and its last bracket is missing. BROKEN: it goes on, and not
+    as JSON.
+    """
+    at = skip(text, at)
     if at >= len(text):
         return WAIT
-    if text[at] == "}":
-        return at + 1
-    member = _skip(text, at + 1)
-    if text[at] != "," or not '"'.startswith(text[member : member + 1]):
-        return NONE
-    found = read_json("{" + text[at + 1 :], 0)
-    if isinstance(found, str):
-        return found
-    return NONE if found[1] is BROKEN else found[0] + at
+    if text[at] != ",":
+        return at + 1 if text[at] == "}" else NONE
+    at = skip(text, at + 1)
+    if at >= len(text):
+        return WAIT
+    if text[at] != '"':
+        return BROKEN
+    end = Brackets(1).close(text, at)
+    if end < 0:
+        return WAIT
+    members = read_json("{" + text[at:end], 0)
+    return BROKEN if isinstance(members, str) or members[1] is BROKEN else end
 
 
-def read_separator(text: str, closing: str, *, listed: bool) -> tuple[int, bool] | str:
+def read_separator(text: str, at: int, closing: str, *, listed: bool) -> tuple[int, bool] | str:
     """Find where the next call may begin, and whether it is the next item of a list."""
-    at = _skip(text, 0)
+    begin, at = at, skip(text, at)
     if listed:
         if at >= len(text):
             return WAIT
-        return (at + 1, text[at] == ",") if text[at] in ",]" else (0, False)
+        return (at + 1, text[at] == ",") if text[at] in ",]" else (begin, False)
     if closing and text.startswith(closing, at):
         return at + len(closing), False
-    return WAIT if closing.startswith(text[at:]) and closing else (0, False)
+    cut_off = len(text) - at < len(closing) and closing.startswith(text[at:])
+    return WAIT if cut_off else (begin, False)
 
 
-def _mistral_calls(text: str) -> Head | Found | str:
+def _mistral_calls(text: str, at: int) -> Head | Found | str:
     """Read `[{...}, {...}]`, or the newer `name[ARGS]{...}`. A detokenizer may have removed `[ARGS]`."""
-    at = _skip(text, 0)
+    at = skip(text, at)
     if at >= len(text):
         return WAIT
     if text[at] == "[":
-        first = _skip(text, at + 1)
+        first = skip(text, at + 1)
         head = _HEAD.match(text, first, first + HEAD_LIMIT)
         if head is not None:
             return Head(head.end(), head[1], listed=True)
@@ -218,10 +225,10 @@ def _mistral_calls(text: str) -> Head | Found | str:
     if named is None or named.end() - at > HEAD_LIMIT:
         return NONE
     end = named.end()
-    if "[ARGS]".startswith(text[end:]) and len(text) - end < len("[ARGS]"):
+    if len(text) - end < len("[ARGS]") and "[ARGS]".startswith(text[end:]):
         return WAIT
     end += len("[ARGS]") if text.startswith("[ARGS]", end) else 0
-    end = _skip(text, end)
+    end = skip(text, end)
     if text.startswith("{", end):
         return Head(end, named[0], bare=True)
     found = read_json(text, end)
@@ -230,7 +237,8 @@ def _mistral_calls(text: str) -> Head | Found | str:
     return found[0], [] if found[1] is BROKEN else [ToolCall(named[0], _written(found[1]))]
 
 
-def _skip(text: str, at: int) -> int:
+def skip(text: str, at: int) -> int:
+    """Return the index of the first character from `at` on that is no blank."""
     match = _SPACE.match(text, at)
     return match.end() if match else at
 

@@ -8,6 +8,10 @@ model writes them. Text that turns out before that to be no call (an unknown fun
 shown as text. So no text is lost, and nothing that was passed on is taken back. How the text is cut into pieces
 changes nothing: every cut gives the same text and the same calls.
 
+What begins with a bracket as a call does, and is none, is text to its last bracket: a marker inside of it begins no
+call. The same holds for what follows the arguments of a call after a comma and is no JSON, and for what follows the
+comma of a list of calls and is no call. If no comma follows, the call has ended there, and its bracket is missing.
+
 Theory of operation
 -------------------
 
@@ -21,46 +25,35 @@ Reading the buffer anew with every token would take time that grows with the squ
 needs a certain thing (a closing bracket, anything but blanks) leaves a test for it in `_awaited`. Text that does not
 pass the test is put aside in `_pieces`, and is neither joined nor read until some text does.
 
-For the same reason no text is read twice as a call. What looks like a call from its first bracket to its last, and is
-none, is text as a whole; a marker inside of it begins no call.
+For the same reason `_at` says how far the buffer has been read, and what has been read is cut off only once, at the end
+of `_read`. A reader that looks far ahead either takes all that it has looked at, or waits for more text.
 """
 
+import re
 import secrets
 import string
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Callable, Collection, Mapping
 from typing import ClassVar
 
 from triton_adapter.generation.tools.formats import (
+    BROKEN,
     HEAD_LIMIT,
-    NONE,
     WAIT,
     Brackets,
     Format,
     Head,
-    ToolCall,
     read_object,
     read_rest,
     read_separator,
+    skip,
 )
+from triton_adapter.generation.tools.parts import CallPart, merged
 from triton_adapter.generation.tools.states import TRANSITIONS, Event, State
 
 _ALPHABET = string.ascii_letters + string.digits
 _BETWEEN = "; \t\r\n"  # what may stand between two calls
-# Longer text is read in pieces of so many characters: what a reader takes is cut off the rest by a copy of the rest.
-PIECE = 4096
-
-
-@dataclass(slots=True)
-class CallPart:
-    """What is new of the call at `index`: its beginning, which has a name and an id, or more of its arguments."""
-
-    index: int
-    arguments: str
-    name: str = ""
-    id: str = ""
+_JOINING = ", \t\r\n"  # what may stand between two members
+_SEPARATORS = re.compile(f"[{_BETWEEN}]*")
 
 
 Parsed = tuple[str, list[CallPart]]
@@ -74,9 +67,10 @@ class ToolParser:
     """
 
     __slots__ = (
-        "_arguments",
+        "_at",
         "_awaited",
         "_bare",
+        "_brackets",
         "_buffer",
         "_final",
         "_format",
@@ -100,17 +94,19 @@ class ToolParser:
         self.state = State.START
         self.calls = 0
         self.cut = False
-        # Text that has not been taken: what the readers have seen, what came after it, and what they wait for.
+        # Text that has not been taken: what the readers have seen, from `_at` on; what came after it, and what they
+        # wait for.
         self._buffer = ""
+        self._at = 0
         self._pieces: list[str] = []
         self._awaited: Callable[[str], bool] | None = None
         self._final = False  # the text has ended
         # The call that is being read.
-        self._open = ""  # the marker that began it, to be shown if it turns out to be none
+        self._open = ""  # the marker that began it and blanks, to be shown if it turns out to be none
         self._listed = False  # it is an item of a JSON list
         self._bare = False  # nothing of it follows its arguments
         self._muted = False  # it is one too many: read, but not passed on
-        self._arguments = Brackets()
+        self._brackets = Brackets()  # those of its arguments, or of what is no call
         # What the next return of `feed` or `end` passes on.
         self._texts: list[str] = []
         self._parts: list[CallPart] = []
@@ -122,11 +118,7 @@ class ToolParser:
 
     def feed(self, text: str) -> Parsed:
         """Take text; return the text to show and what is new of the calls."""
-        if len(text) <= PIECE:
-            self._read(text)
-        else:
-            for at in range(0, len(text), PIECE):
-                self._read(text[at : at + PIECE])
+        self._read(text)
         return self._passed_on()
 
     def end(self) -> Parsed:
@@ -153,6 +145,8 @@ class ToolParser:
         self._buffer += text
         while (event := self.READERS[self.state](self)) is not None:
             self.state = TRANSITIONS[self.state][event]
+        if self._at:
+            self._buffer, self._at = self._buffer[self._at :], 0
 
     def _passed_on(self) -> Parsed:
         parsed = "".join(self._texts), self._parts if len(self._parts) < 2 else merged(self._parts)
@@ -162,90 +156,101 @@ class ToolParser:
     # --- the readers of the states
 
     def _read_start(self) -> Event | None:
-        start = self._buffer.lstrip()
-        blanks = len(self._buffer) - len(start)
-        if any(start.startswith(opening) for opening in self._format.openings):
-            return self._opening(blanks)
-        if any(opening.startswith(start) for opening in self._format.openings):
-            self._awaited = None if start else _is_text
+        start = skip(self._buffer, self._at)
+        if any(self._buffer.startswith(opening, start) for opening in self._format.openings):
+            return self._opening(start)
+        rest = self._buffer[start:]
+        if any(opening.startswith(rest) for opening in self._format.openings):
+            self._awaited = None if rest else _is_text
             return None
         return self._read_gap()
 
     def _read_next(self) -> Event | None:
-        rest = self._buffer.lstrip(_BETWEEN)
-        if not rest:
+        between = _SEPARATORS.match(self._buffer, self._at)
+        assert between is not None  # noqa: S101 - it matches nothing, too
+        end = between.end()
+        if end == len(self._buffer):
             self._awaited = _is_more
             return None
-        between = len(self._buffer) - len(rest)
-        if rest[0] == "{" or ";" in self._buffer[:between]:
-            return self._opening(between)
-        return Event.OTHER
+        return self._opening(end) if self._buffer[end] == "{" or ";" in between[0] else Event.OTHER
 
     def _read_gap(self) -> Event | None:
-        before, end, held = self._marker()
-        if before.strip():
+        end, after = self._marker()
+        if self._buffer[self._at : end].strip():
             return Event.OTHER
-        if end:
-            return self._opening(end)
-        self._awaited = None if held else _is_text
+        if after:
+            return self._opening(after)
+        self._awaited = _is_text if end == len(self._buffer) else None
         return None
 
     def _read_text(self) -> Event | None:
-        before, end, _ = self._marker()
-        self._texts.append(before)
-        self._buffer = self._buffer[len(before) :]
-        return self._opening(end - len(before)) if end else None
+        end, after = self._marker()
+        self._show(end)
+        return self._opening(after) if after else None
 
     def _read_head(self) -> Event | None:
         """Read up to the arguments of a call, or all of it where they come first, or are no object."""
-        found = read_object(self._buffer) if self._listed else self._format.read(self._buffer)
-        if isinstance(found, str):
-            if found == NONE:
-                return self._no_call(1)  # its first letter is text; a later marker may still begin a call
-            if len(self._buffer) > HEAD_LIMIT:
-                self._wait_for_brackets(self._buffer)
+        start = skip(self._buffer, self._at)
+        self._open += self._buffer[self._at : start]
+        self._at = start
+        if start == len(self._buffer):
+            self._awaited = _is_text
             return None
+        read = read_object if self._listed else self._format.read
+        found = read(self._buffer, start)
+        if found == WAIT:
+            if len(self._buffer) - start > HEAD_LIMIT:
+                self._wait_for_brackets()
+            return None
+        if isinstance(found, str):  # there is no call
+            return self._no_call(start, self._listed)
         if isinstance(found, Head):
             if found.name not in self._names:
-                return self._no_call(found.end)
+                opened = (1 if found.bare else 2) + (found.listed or self._listed)
+                return self._no_call(found.end + 1, opened)
             self._take(found.end)
             self._begin(found.name, "")
             self._listed |= found.listed
             self.cut = not self._muted
-            self._bare, self._arguments = found.bare, Brackets()
+            self._bare, self._brackets = found.bare, Brackets()
             return Event.NAMED
         end, calls = found
         if not calls or any(call.name not in self._names for call in calls):
-            return self._no_call(end)
+            return self._no_call(end, self._listed)
         self._take(end)
         for call in calls:
             self._begin(call.name, call.arguments)
         return Event.WHOLE
 
     def _read_arguments(self) -> Event | None:
-        end = self._arguments.close(self._buffer)
-        written = self._buffer if end < 0 else self._buffer[:end]
-        self._buffer = self._buffer[len(written) :]
+        written, closed = self._bracketed()
         if written:
             self._add(CallPart(self.calls - 1, written))
-        if end < 0:
+        if not closed:
             return None
         self.cut = False
         return Event.ENDED if self._bare else Event.CLOSED
 
     def _read_tail(self) -> Event | None:
-        end = read_rest(self._buffer)
+        end = read_rest(self._buffer, self._at)
         if end == WAIT:
-            self._drop_or_wait("{" + self._buffer)
+            self._drop_or_wait(1)
             return None
+        if end is BROKEN:
+            return self._no_call(self._at, 1 + self._listed)
         if isinstance(end, int):
             self._take(end)
         return Event.ENDED
 
+    def _read_quoted(self) -> Event | None:
+        text, closed = self._bracketed()
+        self._texts.append(text)
+        return Event.NO_CALL if closed else None
+
     def _read_separator(self) -> Event | None:
-        found = read_separator(self._buffer, self._format.closing, listed=self._listed)
+        found = read_separator(self._buffer, self._at, self._format.closing, listed=self._listed)
         if isinstance(found, str):
-            self._drop_or_wait("")
+            self._drop_or_wait(0)
             return None
         end, self._listed = found
         self._take(end)
@@ -262,58 +267,72 @@ class ToolParser:
         State.HEAD: _read_head,
         State.ARGUMENTS: _read_arguments,
         State.TAIL: _read_tail,
+        State.QUOTED: _read_quoted,
         State.SEPARATOR: _read_separator,
     }
 
     # --- what the readers have in common
 
-    def _marker(self) -> tuple[str, int, int]:
-        """Find the first marker: return the text before it, and where it ends.
+    def _marker(self) -> tuple[int, int]:
+        """Find the first marker: return where the text before it ends, and where the marker ends.
 
-        If there is none, the end is 0, and the third value counts the last letters that may begin a marker: they do
-        not belong to the text before it.
+        If there is none, the second is 0. The last letters, if they may begin a marker, are not of the text before it.
         """
         text = self._buffer
         for marker in self._format.markers:
-            at = text.find(marker)
-            if at >= 0:
-                return text[:at], at + len(marker), 0
-        held = max((_overlap(text, marker) for marker in self._format.markers), default=0)
-        return text[: len(text) - held], 0, held
+            found = text.find(marker, self._at)
+            if found >= 0:
+                return found, found + len(marker)
+        held = max((_overlap(text, self._at, marker) for marker in self._format.markers), default=0)
+        return len(text) - held, 0
 
     def _opening(self, end: int) -> Event:
         """Keep what may begin a call, to show it if it does not."""
-        self._open, self._buffer = self._buffer[:end], self._buffer[end:]
+        self._open, self._at = self._buffer[self._at : end], end
         return Event.OPENING
 
-    def _no_call(self, length: int) -> Event:
-        """Show what looked like the beginning of a call."""
-        self._texts.append(self._open + self._buffer[:length])
-        self._take(length)
-        self._listed = False
-        return Event.NO_CALL
+    def _show(self, end: int) -> None:
+        """Take text up to an index, and show it."""
+        self._texts.append(self._open + self._buffer[self._at : end])
+        self._take(end)
 
-    def _take(self, length: int) -> None:
+    def _take(self, end: int) -> None:
         """Drop what has been read, and the marker before it."""
-        self._buffer, self._open = self._buffer[length:], ""
+        self._at, self._open = end, ""
 
-    def _wait_for_brackets(self, text: str) -> None:
-        """Wait until the brackets that `text` leaves open are closed, or for more than blanks after a blank."""
-        brackets = Brackets()
-        brackets.close(text)
+    def _no_call(self, end: int, depth: int) -> Event:
+        """Show what looked like the beginning of a call, up to an index where `depth` of its brackets are open."""
+        self._show(end)
+        self._listed, self._brackets = False, Brackets(depth)
+        return Event.UNCLOSED if depth else Event.NO_CALL
+
+    def _bracketed(self) -> tuple[str, bool]:
+        """Take text up to where all brackets are closed; return it, and whether they are."""
+        begin, end = self._at, self._brackets.close(self._buffer, self._at)
+        self._at = len(self._buffer) if end < 0 else end
+        return self._buffer[begin : self._at], end >= 0
+
+    def _wait_for_brackets(self, depth: int = 0) -> None:
+        """Wait until the brackets that the text leaves open are closed, or for more than blanks after a blank.
+
+        `depth` counts the brackets that were open before the text.
+        """
+        brackets, at = Brackets(depth), self._at
+        while at >= 0:
+            at = brackets.close(self._buffer, at)
         if brackets.depth:
             self._awaited = lambda more: brackets.close(more) >= 0
-        elif text[-1:].isspace():
+        elif self._buffer[-1:].isspace():
             self._awaited = _is_text
 
-    def _drop_or_wait(self, unclosed: str) -> None:
+    def _drop_or_wait(self, depth: int) -> None:
         """Wait for the end of a call whose arguments are complete, or drop what came of it if the text is over."""
         if self._final:
-            self._buffer = ""
-        elif not self._buffer.strip():
+            self._at = len(self._buffer)
+        elif not self._buffer[self._at :].strip(_JOINING):
             self._awaited = _is_text
-        else:
-            self._wait_for_brackets(unclosed)
+        elif depth:
+            self._wait_for_brackets(depth)
 
     def _begin(self, name: str, arguments: str) -> None:
         self._muted = self._single and self.calls > 0
@@ -336,24 +355,9 @@ def _is_more(text: str) -> bool:
     return bool(text.strip(_BETWEEN))
 
 
-def _overlap(text: str, marker: str) -> int:
-    """Return the length of the longest end of `text` that begins `marker`, which is short, without being all of it."""
-    for length in range(min(len(text), len(marker) - 1), 0, -1):
-        if marker.startswith(text[-length:]):
+def _overlap(text: str, at: int, marker: str) -> int:
+    """Return the length of the longest end of `text` from `at` on that begins `marker`, without being all of it."""
+    for length in range(min(len(text) - at, len(marker) - 1), 0, -1):
+        if text.endswith(marker[:length]):
             return length
     return 0
-
-
-def merged(parts: Iterable[CallPart]) -> list[CallPart]:
-    """Return one part for each call instead of several; they come in the order of the calls."""
-    found = []
-    for index, of in groupby(parts, attrgetter("index")):
-        first, *rest = of
-        arguments = "".join((first.arguments, *(part.arguments for part in rest)))
-        found.append(CallPart(index, arguments, first.name, first.id))
-    return found
-
-
-def joined(parts: Iterable[CallPart]) -> list[ToolCall]:
-    """Return the calls of all the parts of one choice."""
-    return [ToolCall(call.name, call.arguments, call.id) for call in merged(parts)]

@@ -22,6 +22,11 @@ Four states are inside of a call, in this order:
 - ARGUMENTS: the function is known. Its arguments are passed on until their brackets are closed.
 - TAIL: other members of the call's JSON object may follow the arguments.
 - SEPARATOR: the end tag of the call, or the comma of a list of calls, may follow.
+
+One state is inside of what is no call:
+
+- QUOTED: HEAD or TAIL has read text that is no call, and brackets of it are still open. All up to the last of them is
+  shown as it comes. A marker in it begins no call: a model may quote one in an argument of a function that is unknown.
 """
 
 from collections.abc import Mapping
@@ -39,6 +44,7 @@ class State(Enum):
     ARGUMENTS = auto()
     TAIL = auto()
     SEPARATOR = auto()
+    QUOTED = auto()
 
     __hash__ = object.__hash__  # Enum's own is a Python function, and every token looks states up
 
@@ -51,6 +57,7 @@ class Event(Enum):
     NAMED = auto()  # the name of an offered function; its arguments follow
     WHOLE = auto()  # one or more calls with their arguments
     NO_CALL = auto()  # text that looked like a call and is none
+    UNCLOSED = auto()  # the beginning of such text, with brackets that are still open
     CLOSED = auto()  # the end of the arguments, but not of the call
     ENDED = auto()  # the end of a call
     CHAINED = auto()  # the end of a call that another may follow without a marker
@@ -63,8 +70,14 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.TEXT: {Event.OPENING: State.HEAD},
     State.NEXT: {Event.OPENING: State.HEAD, Event.OTHER: State.GAP},
     State.GAP: {Event.OPENING: State.HEAD, Event.OTHER: State.TEXT},
-    State.HEAD: {Event.NAMED: State.ARGUMENTS, Event.WHOLE: State.SEPARATOR, Event.NO_CALL: State.TEXT},
+    State.HEAD: {
+        Event.NAMED: State.ARGUMENTS,
+        Event.WHOLE: State.SEPARATOR,
+        Event.NO_CALL: State.TEXT,
+        Event.UNCLOSED: State.QUOTED,
+    },
     State.ARGUMENTS: {Event.CLOSED: State.TAIL, Event.ENDED: State.SEPARATOR},
-    State.TAIL: {Event.ENDED: State.SEPARATOR},
+    State.TAIL: {Event.ENDED: State.SEPARATOR, Event.UNCLOSED: State.QUOTED},
     State.SEPARATOR: {Event.OPENING: State.HEAD, Event.CHAINED: State.NEXT, Event.ENDED: State.GAP},
+    State.QUOTED: {Event.NO_CALL: State.TEXT},
 }
