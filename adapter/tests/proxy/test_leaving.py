@@ -6,9 +6,8 @@ import socket
 import time
 from pathlib import Path
 
-from tokenizers import Tokenizer, models
-
 import pytest
+from tokenizers import Tokenizer, models
 
 from adapter.tests.proxy.serving import MASTER, entry, get, post, serve
 from adapter.tests.upstream import Upstream, chunked, event
