@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -188,6 +188,53 @@ def test_a_chosen_port_where_another_server_answers_is_an_error() -> None:
     finally:
         second.stop()
         first.stop()
+
+
+FAILS_AT_FIRST = """
+import os, sys
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+seen, port, starts_to_fail = sys.argv[1:]
+with open(seen, "a") as file:
+    file.write("x")
+if os.path.getsize(seen) <= int(starts_to_fail):
+    sys.exit("terminate called: unlucky_exception")
+HTTPServer(("127.0.0.1", int(port)), SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def fails_at_first(
+    seen: Path, starts: int, *, chance: Sequence[str], ports: Ports | None = None
+) -> ServerProcess:
+    """A server whose first `starts` starts fail; `seen` has a letter for each start."""
+
+    def command(ports: Ports) -> list[str]:
+        return [sys.executable, "-c", FAILS_AT_FIRST, str(seen), str(ports.http), str(starts)]
+
+    return ServerProcess("server", command, has_metrics=False, chance=chance, ports=ports)
+
+
+@pytest.mark.without_server
+@pytest.mark.parametrize("ports", [None, "chosen"], ids=["free ports", "chosen ports"])
+def test_a_start_that_fails_by_chance_is_tried_again(tmp_path: Path, ports: str | None) -> None:
+    chosen = Ports.free() if ports else None
+    server = fails_at_first(tmp_path / "seen", 3, chance=["unlucky_exception"], ports=chosen)
+    server.start()
+    server.stop()
+    assert (tmp_path / "seen").read_text() == "xxxx"
+
+
+@pytest.mark.without_server
+@pytest.mark.parametrize(
+    ("chance", "starts"),
+    [(["unlucky_exception"], "xxxx"), (["another_exception"], "x")],
+    ids=["by chance, four times", "not by chance"],
+)
+def test_a_start_that_fails_otherwise_or_too_often_is_an_error(
+    tmp_path: Path, chance: list[str], starts: str
+) -> None:
+    with pytest.raises(ServerFailed, match="unlucky_exception"):
+        fails_at_first(tmp_path / "seen", 9, chance=chance).start()
+    assert (tmp_path / "seen").read_text() == starts
 
 
 def test_metrics_can_be_off() -> None:

@@ -26,7 +26,7 @@ _LINES_SHOWN, _LINE_SHOWN = 5, 200
 _COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal")
 """How the lines of a log begin that say why a server ended (tritonserver's errors begin with E and the month)."""
 POLL_SECONDS = 0.02
-BIND_ATTEMPTS = 4
+START_ATTEMPTS = 4
 _BIND_FAILURES = ("address already in use", "failed to bind", "' already in use")
 
 
@@ -114,6 +114,7 @@ class ServerProcess:
     """One server process. `command` makes the argument list when the ports are known; without `ports` free ones.
 
     `cleanup` is called after every stop and removes what the server leaves (child processes, shared memory).
+    A start that ends with one of the texts `chance` in the log's last lines is tried again.
     If our own process is killed, the server is killed too, and files whose path begins with `leftovers` are removed.
     Timeouts are in seconds.
     """
@@ -129,6 +130,7 @@ class ServerProcess:
         start_timeout: float = 300.0,
         stop_timeout: float = 15.0,
         has_metrics: bool = True,
+        chance: Sequence[str] = (),
         leftovers: str = "",
         cleanup: Callable[[], None] = lambda: None,
     ) -> None:
@@ -140,6 +142,7 @@ class ServerProcess:
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._has_metrics = has_metrics
+        self._chance = tuple(chance)
         self._leftovers = leftovers
         self._cleanup = cleanup
         self._watchdog: _Watchdog | None = None
@@ -174,18 +177,20 @@ class ServerProcess:
     def start(self) -> None:
         """Start and wait until HTTP (and metrics) answer. Raises ServerFailed when they do not.
 
-        When another program has taken a free port in the meantime, other free ports are tried.
+        When another program has taken a free port in the meantime, other free ports are tried. A start that failed by
+        chance is tried again too.
         """
         if self._fixed_ports is not None:
             self._check_free(self._fixed_ports)
-        for attempt in range(BIND_ATTEMPTS):
+        by_chance = self._chance if self._fixed_ports else (*self._chance, *_BIND_FAILURES)
+        for attempt in range(START_ATTEMPTS):
             self.ports = self._fixed_ports or self._reserve()
             try:
                 self._start_once()
                 return
             except ServerFailed as failure:
-                lost_port = any(text in str(failure).lower() for text in _BIND_FAILURES)
-                if self._fixed_ports or not lost_port or attempt == BIND_ATTEMPTS - 1:
+                told = str(failure).lower()
+                if not any(text in told for text in by_chance) or attempt == START_ATTEMPTS - 1:
                     raise
 
     def _check_free(self, ports: Ports) -> None:
