@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,20 +45,39 @@ def serve(name: str, version: str, flags: tuple[str, ...]) -> None:
     if is_url(name):
         raise click.UsageError(f"--target is triton or emulator, maybe with a version, not {name!r}")
     ports = _ports(options)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    ends = queue_of_ends()
     server = target_of(name, version=version, ports=ports)
     try:
         server.start(Path(repository).resolve(), rest)
         click.echo(f"{name} is ready: http 127.0.0.1:{ports.http}, grpc {ports.grpc_url}, ", nl=False)
         click.echo(f"metrics {ports.metrics_url}")
         sys.stdout.flush()
-        while not stopped.wait(0.2):
+        while not ended(ends, within=0.2):
             if death := server.death():
                 raise click.ClickException(f"{name} ended: {death}")
     finally:
         server.stop()
+
+
+def queue_of_ends() -> queue.SimpleQueue[int]:
+    """Let SIGINT and SIGTERM no longer end the process, and return the queue that gets their numbers.
+
+    A handler runs in the middle of other code, which may hold a lock. `SimpleQueue.put` may be called there.
+    `threading.Event.set` waits for ever if the signal comes in the middle of a `wait`.
+    """
+    ends: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: ends.put(number))
+    return ends
+
+
+def ended(ends: queue.SimpleQueue[int], *, within: float) -> bool:
+    """Whether a signal has come, waiting up to `within` seconds for one."""
+    try:
+        ends.get(timeout=within)
+    except queue.Empty:
+        return False
+    return True
 
 
 def _ports(options: dict[str, str]) -> Ports:

@@ -18,9 +18,9 @@ import argparse
 import ctypes
 import json
 import os
+import queue
 import signal
 import sys
-import threading
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import Any
@@ -251,13 +251,28 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
+def queue_of_ends() -> queue.SimpleQueue[int]:
+    """Let SIGINT and SIGTERM put their numbers into a queue. See the function of this name in `cli/serve.py`."""
+    ends: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: ends.put(number))
+    return ends
+
+
+def ended(ends: queue.SimpleQueue[int], *, within: float) -> bool:
+    """Whether a signal has come, waiting up to `within` seconds for one."""
+    try:
+        ends.get(timeout=within)
+    except queue.Empty:
+        return False
+    return True
+
+
 def main() -> int:
     flags = parser().parse_args()
     # The stub processes of the Python backend inherit the environment: with the core's library they die.
     os.environ.pop("LD_PRELOAD", None)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ends = queue_of_ends()
     core = Core(flags.core)
     try:
         configure(core, flags)
@@ -267,7 +282,7 @@ def main() -> int:
         return 1
     started = frontends(flags, server.value or 0)
     wait = flags.repository_poll_secs if flags.model_control_mode == "poll" else _FOREVER
-    while not ended.wait(wait):
+    while not ended(ends, within=wait):
         if flags.model_control_mode == "poll":
             try:
                 core.call("ServerPollModelRepository", server)
