@@ -125,7 +125,6 @@ class ServerProcess:
         command: Callable[[Ports], Sequence[str]],
         *,
         env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
         ports: Ports | None = None,
         start_timeout: float = 300.0,
         stop_timeout: float = 15.0,
@@ -137,7 +136,6 @@ class ServerProcess:
         self.name = name
         self._command = command
         self._env = None if env is None else dict(env)
-        self._cwd = cwd
         self._fixed_ports = ports
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
@@ -220,7 +218,6 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 command,
                 env=self._env,
-                cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
