@@ -1,5 +1,6 @@
 """Fixtures and hooks of all test folders: anyio's backend, and the documents whose examples are tests."""
 
+import gc
 import inspect
 import os
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ from docs.console_examples import Terminal, files_of, on_terminal, scratch_check
 # A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
 for _limit in ("connect", "read", "write", "pool"):
     setattr(inspect.signature(httpx.get).parameters["timeout"].default, _limit, 60.0)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector, and tests that look through all objects, from walking through thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -56,8 +63,9 @@ pytest_collect_file = Sybil(
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Let one worker run a whole file, so that the file's servers start once.
 
-    All documents go to one worker, because they share ports. The proof takes half of the time, so it is divided between
-    groups of cases; each group has its own servers. The personalities are divided by version.
+    All documents go to one worker, because they share ports. So do the adapter's tests against the real server, which
+    starts 17 models. The proof takes half of the time, so it is divided between groups of cases; each group has its own
+    servers. The personalities are divided by version.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -67,7 +75,15 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
             return f"{path} {proof_parts()[case]}"
         if path.endswith("/test_personalities.py"):
             return f"{path} {nodeid.partition('[')[2].split(' ')[0].removesuffix(']')}"
+        if path.startswith("adapter/") and "triton: str" in text_of(path):
+            return "the adapter with the real server"
         return "documents" if path.endswith(".md") else path
+
+
+@cache
+def text_of(path: str) -> str:
+    """The text of a test file."""
+    return (Path(__file__).parent / path).read_text(encoding="utf-8")
 
 
 @cache
