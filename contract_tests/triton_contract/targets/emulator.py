@@ -65,8 +65,9 @@ class EmulatorTarget:
                 *flags,
             ]
 
-        self._process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
-        self._process.start()
+        process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
+        self._process = process  # another thread may stop it, and forget it, while it starts
+        process.start()
 
     def can_start(self, flags: Sequence[str]) -> bool:
         return True
@@ -75,9 +76,9 @@ class EmulatorTarget:
         return ""
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
 
     def restart(self) -> None:
         self.process.restart()
