@@ -117,6 +117,11 @@ class ServerProcess:
     A start that ends with one of the texts `chance` in the log's last lines is tried again.
     If our own process is killed, the server is killed too, and files whose path begins with `leftovers` are removed.
     Timeouts are in seconds.
+
+    Any thread may call `stop`, also while another one is in `start` or `restart`: these raise ServerFailed then. There
+    is no lock, because a signal handler may call `stop` too. `stop` replaces `_wanted` and then ends the process; a
+    start notes `_wanted` first and looks, after it has made the process, whether it is still the same. So one of the
+    two ends the process. If both do, that does no harm.
     """
 
     def __init__(
@@ -145,6 +150,9 @@ class ServerProcess:
         self._cleanup = cleanup
         self._watchdog: _Watchdog | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._wanted = object()
+        self._first: object | None = self._wanted
+        """What the first start notes: a stop that came before it ends it too."""
         self._reservation: Reservation | None = None
         self.ports = ports or Ports(0, 0, 0)
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log")
@@ -176,15 +184,21 @@ class ServerProcess:
         """Start and wait until HTTP (and metrics) answer. Raises ServerFailed when they do not.
 
         When another program has taken a free port in the meantime, other free ports are tried. A start that failed by
-        chance is tried again too.
+        chance is tried again too. ServerFailed is also raised when `stop` is called meanwhile, or was called before the
+        first start.
         """
+        first, self._first = self._first, None
+        self._start(first or self._wanted)
+
+    def _start(self, wanted: object) -> None:
         if self._fixed_ports is not None:
             self._check_free(self._fixed_ports)
         by_chance = self._chance if self._fixed_ports else (*self._chance, *_BIND_FAILURES)
         for attempt in range(START_ATTEMPTS):
+            self._check_wanted(wanted)
             self.ports = self._fixed_ports or self._reserve()
             try:
-                self._start_once()
+                self._start_once(wanted)
                 return
             except ServerFailed as failure:
                 told = str(failure).lower()
@@ -212,31 +226,41 @@ class ServerProcess:
         if reservation is not None:
             reservation.close()
 
-    def _start_once(self) -> None:
+    def _start_once(self, wanted: object) -> None:
         command = [str(word) for word in self._command(self.ports)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        _RUNNING.add(self)
-        self._watchdog = _Watchdog(self._process.pid, self._leftovers)
-        deadline = time.monotonic() + self._start_timeout
-        awaited = [self.ports.http, self.ports.metrics] if self._has_metrics else [self.ports.http]
         try:
-            for port in awaited:
-                while not answers_http(port):
-                    self._check_start(deadline)
+            with self.log.open("ab") as log:
+                process = self._process = subprocess.Popen(
+                    command,
+                    env=self._env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            _RUNNING.add(self)
+            self._watchdog = _Watchdog(process.pid, self._leftovers)
+            self._await_answers(process, wanted)
         except BaseException:
-            self.stop(gently=False)
+            self._end(gently=False)
             raise
 
-    def _check_start(self, deadline: float) -> None:
-        death = self.death()
+    def _await_answers(self, process: subprocess.Popen[bytes], wanted: object) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        self._check_wanted(wanted)
+        for port in [self.ports.http, self.ports.metrics] if self._has_metrics else [self.ports.http]:
+            while not answers_http(port):
+                self._check_start(process, wanted, deadline)
+        self._check_wanted(wanted)
+
+    def _check_wanted(self, wanted: object) -> None:
+        if self._wanted is not wanted:
+            raise ServerFailed(f"{self.name} was stopped while it started")
+
+    def _check_start(self, process: subprocess.Popen[bytes], wanted: object, deadline: float) -> None:
+        self._check_wanted(wanted)
+        death = self._death_of(process, 0.0)
+        self._check_wanted(wanted)  # it was stopped in between, and did not die by itself
         if death is not None:
             raise ServerFailed(f"{self.name} did not start: {death}")
         if time.monotonic() > deadline:
@@ -246,14 +270,17 @@ class ServerProcess:
 
     def alive(self) -> bool:
         """Whether the process that was started last is still running."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process
+        return process is not None and process.poll() is None
 
     def death(self, within: float = 0.0) -> Death | None:
         """How the process ended, waiting up to `within` seconds for it to end; None while it runs."""
-        if self._process is None:
-            return None
+        process = self._process
+        return None if process is None else self._death_of(process, within)
+
+    def _death_of(self, process: subprocess.Popen[bytes], within: float) -> Death | None:
         try:
-            code = self._process.wait(timeout=within)
+            code = process.wait(timeout=within)
         except subprocess.TimeoutExpired:
             return None
         name = signal.Signals(-code).name if code < 0 else None
@@ -264,12 +291,20 @@ class ServerProcess:
         return self.log.read_text(errors="replace").splitlines()[-count:]
 
     def restart(self) -> None:
-        """Stop the server if it is running, and start it again: on the ports that were given, else on free ones."""
-        self.stop(gently=False)
-        self.start()
+        """Stop the server if it is running, and start it again: on the ports that were given, else on free ones.
+
+        Raises ServerFailed as `start` does.
+        """
+        wanted, self._first = self._wanted, None
+        self._end(gently=False)
+        self._start(wanted)
 
     def stop(self, *, gently: bool = True) -> None:
         """End the process with SIGTERM; with SIGKILL when not `gently`, or when it does not end in time."""
+        self._wanted = object()
+        self._end(gently=gently)
+
+    def _end(self, *, gently: bool) -> None:
         process, self._process = self._process, None
         watchdog, self._watchdog = self._watchdog, None
         _RUNNING.discard(self)
@@ -285,7 +320,9 @@ class ServerProcess:
                     process.wait(timeout=self._stop_timeout)
             if process.poll() is None:
                 # We have not yet waited for the group's leader, so the group id cannot belong to other processes.
-                os.killpg(process.pid, signal.SIGKILL)
+                # Another thread may wait for it just now: then there is no such group.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._release()
         self._cleanup()

@@ -10,9 +10,17 @@ from pathlib import Path
 import click
 
 from triton_contract.cases.load import MODELS
+from triton_contract.process import ServerFailed
 from triton_contract.reporting.terminal import Progress
-from triton_contract.running.run import live_reference
-from triton_contract.targets import is_triton, target_of, version_of
+from triton_contract.running.run import MakeTarget, live_reference
+from triton_contract.targets import (
+    EmulatorTarget,
+    emulator_command,
+    is_emulator,
+    is_triton,
+    target_of,
+    version_of,
+)
 
 from .comparison import compare_and_report
 from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
@@ -72,7 +80,24 @@ def reference_and_target(names: tuple[str, ...]) -> tuple[str, str]:
 def model_folder(repository: str) -> Path | None:
     """The folder of somebody's models that --repository names; None for one of the contract's repositories."""
     path = Path(repository)
-    return path.resolve() if not (MODELS / repository).is_dir() and path.is_dir() else None
+    ours = {folder.name for folder in MODELS.iterdir()}
+    return path.resolve() if repository not in ours and path.is_dir() else None
+
+
+def upgrade_targets(names: tuple[str, str], versions: tuple[str, str]) -> tuple[MakeTarget, MakeTarget]:
+    """What makes the two servers that are compared over somebody's models.
+
+    Two emulators are started as users start them: they load models that need a GPU or a backend that is not there. Next
+    to another server, an emulator is the machine of the reference.
+    """
+    as_users_do = all(map(is_emulator, names))
+
+    def maker(name: str, version: str) -> MakeTarget:
+        if as_users_do:
+            return lambda: EmulatorTarget([*emulator_command(flags=()), f"--triton-version={version}"])
+        return partial(target_of, name, version=version)
+
+    return maker(names[0], versions[0]), maker(names[1], versions[1])
 
 
 def compare_models(expected: str, actual: str, folder: Path, options: ComparisonOptions) -> bool:
@@ -83,19 +108,26 @@ def compare_models(expected: str, actual: str, folder: Path, options: Comparison
     from triton_contract.upgrades.page import render_upgrade
 
     history = load_history()
-    versions = [version_of(name) or options.version for name in (expected, actual)]
+    names = (expected, actual)
+    old, new = versions = version_of(expected) or options.version, version_of(actual) or options.version
     for version in versions:
         if version not in history.releases:
             raise click.UsageError(f"no release {version!r} of Triton: {', '.join(history.releases)}")
-    old, new = versions
     with Progress(0) as progress:
-        upgrade = compare_upgrade(
-            partial(target_of, expected, version=old),
-            partial(target_of, actual, version=new),
-            folder,
-            history=history,
-            versions=(old, new),
-            on_result=progress.result,
-        )
+        try:
+            upgrade = compare_upgrade(
+                *upgrade_targets(names, versions),
+                folder,
+                history=history,
+                versions=versions,
+                on_result=progress.result,
+            )
+        except ServerFailed as failure:
+            if all(map(is_emulator, names)):
+                raise
+            raise ServerFailed(
+                f"{failure}\n  If the models need a GPU or a backend that is not there, compare two emulators: "
+                f"--target emulator=={old} --target emulator=={new}"
+            ) from None
     click.echo(render_upgrade(upgrade), nl=False)
     return not upgrade.different

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from triton_contract.cases.case import Case
@@ -23,6 +23,7 @@ from triton_contract.comparing.judge import everywhere, is_sound, judge
 from triton_contract.comparing.results import CaseResult
 from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
+from triton_contract.process import POLL_SECONDS
 from triton_contract.reference import DEFAULT_VERSION
 
 from .sides import Side
@@ -68,10 +69,18 @@ class Pair:
         return f"<Pair expected={expected!r} actual={actual!r}>"
 
     def begin(self, repository: str, flags: Sequence[str]) -> None:
-        """Start both sides. Raises ServerFailed or TargetUnavailable when one of them does not start."""
+        """Start both sides. Raises ServerFailed or TargetUnavailable as soon as one of them does not start."""
+        starts = [self._pool.submit(side.begin, MODELS / repository, flags) for side in self._sides]
         try:
-            list(self._pool.map(lambda side: side.begin(MODELS / repository, flags), self._sides))
+            wait(starts, return_when=FIRST_EXCEPTION)
+            for start in starts:
+                if start.done():
+                    start.result()
         except BaseException:
+            # A side that has not yet made its process does not notice an end, so it is ended until its start is over.
+            while wait(starts, timeout=POLL_SECONDS).not_done:
+                for side in self._sides:
+                    side.end()
             self.end()
             raise
 

@@ -1,7 +1,7 @@
 """Targets: the servers that cases run against. The real Triton, the emulator, or any server at a URL."""
 
 from .emulator import EmulatorTarget, emulator_command
-from .named import is_triton, is_url, target_of, version_of
+from .named import is_emulator, is_triton, is_url, target_of, version_of
 from .target import Target, TargetUnavailable
 from .triton import TritonTarget
 from .url import UrlTarget
@@ -13,6 +13,7 @@ __all__ = [
     "TritonTarget",
     "UrlTarget",
     "emulator_command",
+    "is_emulator",
     "is_triton",
     "is_url",
     "target_of",

@@ -65,8 +65,9 @@ class EmulatorTarget:
                 *flags,
             ]
 
-        self._process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
-        self._process.start()
+        process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
+        self._process = process  # another thread may stop it, and forget it, while it starts
+        process.start()
 
     def can_start(self, flags: Sequence[str]) -> bool:
         return True
@@ -75,9 +76,9 @@ class EmulatorTarget:
         return ""
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
 
     def restart(self) -> None:
         self.process.restart()
@@ -117,11 +118,11 @@ class EmulatorTarget:
         return f"emulator, started as {self._program}{version}"
 
 
-def emulator_command() -> list[str]:
+def emulator_command(flags: Sequence[str] = AS_THE_REFERENCE) -> list[str]:
     """The emulator's command: $TRITON_EMULATOR_COMMAND, else the one next to this Python, else the one on PATH.
 
-    Without that variable it gets the flags that make it the machine of the reference, `AS_THE_REFERENCE`.
-    Raises TargetUnavailable when there is none.
+    Without that variable it gets `flags`, by default those that make it the machine of the reference; without flags it
+    is the emulator that a user starts, with simulated GPUs and stand-ins. Raises TargetUnavailable when there is none.
     """
     chosen = os.environ.get(EMULATOR_VARIABLE)
     if chosen:
@@ -130,4 +131,4 @@ def emulator_command() -> list[str]:
     found = str(beside) if beside.is_file() else shutil.which(EMULATOR_COMMAND)
     if found is None:
         raise TargetUnavailable(f"target emulator: the command {EMULATOR_COMMAND} is not installed")
-    return [found, *AS_THE_REFERENCE]
+    return [found, *flags]

@@ -16,6 +16,11 @@ def is_triton(name: str) -> bool:
     return name.partition("==")[0] == "triton"
 
 
+def is_emulator(name: str) -> bool:
+    """Whether the name of a target is that of the emulator, of whatever version."""
+    return name.partition("==")[0] == "emulator"
+
+
 def is_url(name: str) -> bool:
     """Whether the name of a target is the URL of a server that runs already."""
     return "://" in name
@@ -32,10 +37,10 @@ def target_of(name: str, *, version: str = DEFAULT_VERSION, ports: Ports | None 
     `version` is that of a real server whose name gives none; an emulator without one has its own default. `ports` are
     those of a server that is started here; None takes free ones. Raises TargetUnavailable for any other name.
     """
-    program, equals, asked = name.partition("==")
+    _, equals, asked = name.partition("==")
     if is_triton(name):
         return TritonTarget(asked if equals else version, ports)
-    if program == "emulator":
+    if is_emulator(name):
         return EmulatorTarget(ports=ports, version=asked)
     if is_url(name):
         return UrlTarget(name)

@@ -36,10 +36,11 @@ class TritonTarget:
 
     def start(self, repository: Path, flags: Sequence[str]) -> None:
         try:
-            self._server = TritonServer(repository, flags, version=self.version, ports=self._ports)
+            server = TritonServer(repository, flags, version=self.version, ports=self._ports)
         except ReferenceUnavailable as unavailable:
             raise self._unavailable(unavailable) from None
-        self._server.start()
+        self._server = server  # another thread may stop it, and forget it, while it starts
+        server.start()
 
     def can_start(self, flags: Sequence[str]) -> bool:
         return limits.can_start(self.version, flags)
@@ -48,9 +49,9 @@ class TritonTarget:
         return limits.reason_against(self.version, case)
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
 
     def restart(self) -> None:
         self.server.restart()

@@ -1,7 +1,8 @@
 """Probes: requests to any model that show what versions do differently, made from the model's own metadata.
 
 A probe belongs to the rows of the table of changes that it can show (`shows`, names of fields); one that shows none
-asks what no version should change. Pure: models in, cases out.
+asks what no version should change. A difference is told under every row of its probe, so a probe names only the rows
+that it shows by itself. Pure: models in, cases out.
 """
 
 from __future__ import annotations
@@ -135,7 +136,19 @@ def _generate_body(model: Model) -> Node:
     }
 
 
+def _has_a_list_of_numbers(model: Model) -> bool:
+    return any(spec.datatype != "BYTES" and prod(shape_of(spec)) != 1 for spec in needed(model))
+
+
 def _generate(model: Model) -> list[Node]:
+    return [] if _has_a_list_of_numbers(model) else _generate_any(model)
+
+
+def _generate_list(model: Model) -> list[Node]:
+    return _generate_any(model) if _has_a_list_of_numbers(model) else []
+
+
+def _generate_any(model: Model) -> list[Node]:
     return [{"path": f"/v2/models/{model.name}/generate", "json": _generate_body(model)}]
 
 
@@ -198,23 +211,28 @@ PROBES: tuple[Probe, ...] = (
     Probe("metadata", _asked("/v2/models/{name}")),
     Probe("config", _asked("/v2/models/{name}/config"), ("unknown_config_fields",)),
     Probe("ready", _asked("/v2/models/{name}/ready")),
-    Probe("a-valid-request", _valid),
+    Probe("a-valid-request", _valid, ("status_by_code",)),
     Probe("a-valid-request-over-grpc", _grpc),
     Probe("a-valid-generate", _generate, ("generate_head",)),
+    Probe("generate-with-a-list", _generate_list, ("generate_arrays", "generate_head")),
     Probe("generate-with-no-elements", _generate_empty, ("generate_checks_size", "generate_head")),
-    Probe(
-        "generate-nested-too-deep", _generate_deep, ("json_nesting_limit", "iterative_json", "generate_head")
-    ),
+    Probe("generate-nested-too-deep", _generate_deep, ("json_nesting_limit", "generate_head")),
     Probe("an-input-too-few", _without_an_input, ("missing_inputs_named",)),
     Probe(
-        "an-element-too-few", _faulty(lambda node: node | {"data": node["data"][:-1]}), ("too_few_elements",)
+        "an-element-too-few",
+        _faulty(lambda node: node | {"data": node["data"][:-1]}),
+        ("too_few_elements", "status_by_code"),
     ),
-    Probe("an-element-too-many", _faulty(lambda node: node | {"data": [*node["data"], 1]})),
+    Probe(
+        "an-element-too-many",
+        _faulty(lambda node: node | {"data": [*node["data"], 1]}),
+        ("status_by_code",),
+    ),
     Probe("ragged-lists", _faulty(lambda node: node | {"data": [node["data"], []]})),
     Probe(
         "a-shape-that-overflows", _faulty(lambda node: node | {"shape": [2**40, 2**40]}), ("checks_shapes",)
     ),
-    Probe("a-shape-below-zero", _faulty(lambda node: node | {"shape": [-1]}), ("checks_shapes",)),
+    Probe("a-shape-below-zero", _faulty(lambda node: node | {"shape": [-1]}), ("status_by_code",)),
     Probe("an-output-twice", _http_decoupled(_outputs_twice), ("duplicate_outputs",)),
     Probe("a-header-length-that-is-no-number", _no_number, ("numeric_header_length",)),
     Probe("the-server", _asked("/v2"), once=True),
@@ -228,13 +246,19 @@ PROBES: tuple[Probe, ...] = (
     Probe(
         "the-index-with-a-text-as-ready",
         _asked("/v2/repository/index", json={"ready": "yes"}),
-        ("index_ready_no_boolean",),
+        ("index_ready_no_boolean", "status_by_code"),
+        once=True,
+    ),
+    Probe(
+        "the-index-with-a-comma-as-body",
+        _asked("/v2/repository/index", text=","),
+        ("iterative_json",),
         once=True,
     ),
     Probe(
         "a-region-of-shared-memory",
         _asked("/v2/systemsharedmemory/region/mine/register", json=_REGION),
-        ("allows_client_shared_memory",),
+        ("allows_client_shared_memory", "status_by_code"),
         once=True,
     ),
 )
