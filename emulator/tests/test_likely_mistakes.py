@@ -116,6 +116,20 @@ def test_keys_that_mean_nothing_for_the_models_behaviour_are_told(
     ]
 
 
+def test_names_that_are_no_outputs_of_the_model_are_told_with_those_that_it_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "yolo", 'backend: "onnxruntime"')
+    (tmp_path / "emulator.yaml").write_text(
+        "default: {values: {Z: [1]}}\n"
+        "models:\n  'y*':\n    values: {Y: [1], y: [1]}\n    dims:\n      outputX: [1]\n"
+    )
+    assert sorted(lines(tmp_path, caplog)) == [
+        f"{tmp_path}/emulator.yaml:4: 'values': model 'yolo' has no output 'y'; it has Y",
+        f"{tmp_path}/emulator.yaml:5: 'dims': model 'yolo' has no output 'outputX'; it has Y",
+    ]
+
+
 def test_the_behaviour_python_runs_the_model_py_of_a_model_of_another_backend(tmp_path: Path) -> None:
     write(tmp_path, "m", 'backend: "onnxruntime"', MODEL_PY)
     (tmp_path / "emulator.yaml").write_text("models: {m: {behaviour: python}}")

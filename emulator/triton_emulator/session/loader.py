@@ -115,6 +115,7 @@ class Loader:
             executor = standins.load(definition, self._standin_hooks)
             _warn_of_unknown_backend(definition)
             self._settings.tell_meaningless(name, directory, standins.behaviour(definition))
+            self._settings.tell_unknown_outputs(definition)
         elif config.is_ensemble:
             executor = EnsembleExecutor(definition, self._server)
             self._settings.tell_meaningless(name, directory, "python")
@@ -237,6 +238,13 @@ class _RepositorySettings:
         """Warn of keys that the model's behaviour does not know. That is no error: the model answers without them."""
         if (source := self._source(directory)) is not None:
             for text in source.without_meaning(name, behaviour):
+                _LOG.warning("%s", text)
+
+    def tell_unknown_outputs(self, definition: ModelDefinition) -> None:
+        """Warn of names that are no outputs of a stand-in. That is no error: the model answers without them."""
+        if (source := self._source(definition.directory)) is not None:
+            outputs = [spec.name for spec in definition.config.outputs]
+            for text in source.without_an_output(definition.name, outputs):
                 _LOG.warning("%s", text)
 
 
