@@ -14,7 +14,15 @@ from types import UnionType
 from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
-from triton_emulator.settings import MOST_GPUS, RestrictedApis, TraceLevel, TritonVersion
+from triton_emulator.protocol.personality import personality
+from triton_emulator.settings import (
+    MOST_GPUS,
+    RestrictedApis,
+    Settings,
+    TraceLevel,
+    TritonVersion,
+    in_two_groups,
+)
 
 
 class SessionOptions(TypedDict, total=False):
@@ -130,6 +138,25 @@ def check_session_options(given: Mapping[str, object]) -> None:
             raise ValueError(f"{name} is an option of the whole emulator, not of a session")
     _refuse_unknown(given, _SESSION)
     _check_values(given)
+
+
+def check_together(settings: Settings, given: Mapping[str, object]) -> None:
+    """Raise ValueError if options contradict each other, as the command line refuses their flags.
+
+    `settings` are the whole ones; `given` are the options that a caller has written.
+    """
+    rules = personality(settings.triton_version, settings.triton_core_version)
+    if "load_models" in given and settings.loads_in_vain and rules.load_model_needs_explicit:
+        raise ValueError(
+            f"load_models needs model_control_mode='explicit', not {settings.model_control_mode!r}"
+        )
+    if shared := settings.on_one_port():
+        raise ValueError(
+            f"{shared[0]} and {shared[1]} cannot listen at the same address and port {shared[2]}"
+        )
+    for name in ("http_restricted_apis", "grpc_restricted_protocols"):
+        if api := in_two_groups(getattr(settings, name)):
+            raise ValueError(f"{name} holds {api!r} in more than one group")
 
 
 #: The least and the largest value of an integer; those that are not here have 32 bits, as the flags.
