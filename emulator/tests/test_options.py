@@ -140,6 +140,14 @@ def test_a_number_that_the_flag_cannot_hold_is_refused(
         make(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["http_port", "grpc_port", "metrics_port"])
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_refused(name: str, port: int) -> None:
+    options: Any = {name: port}
+    with pytest.raises(ValueError, match=f"^{name} is a number from 0 to 65535, not {port}$"):
+        Emulator(**options)
+
+
 @pytest.mark.parametrize("make", [Emulator, open_session], ids=["an emulator", "a session"])
 @pytest.mark.parametrize("mode", ["none", "poll"])
 def test_models_to_load_are_refused_in_a_mode_that_does_not_look_at_them(

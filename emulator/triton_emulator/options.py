@@ -159,9 +159,13 @@ def check_together(settings: Settings, given: Mapping[str, object]) -> None:
             raise ValueError(f"{name} holds {api!r} in more than one group")
 
 
+_PORT = (0, 65535)
 #: The least and the largest value of an integer; those that are not here have 32 bits, as the flags.
 _BOUNDS = {
     "http_max_input_size": (0, INT64_MAX),
+    "http_port": _PORT,
+    "grpc_port": _PORT,
+    "metrics_port": _PORT,
     "seed": (INT64_MIN, INT64_MAX),
     "simulated_gpus": (0, MOST_GPUS),
 }
