@@ -188,6 +188,23 @@ def test_an_api_in_two_groups_is_refused(make: Callable[..., object], name: str)
         make(**{name: groups})
 
 
+@pytest.mark.parametrize("make", [Emulator, Emulator().session], ids=["an emulator", "a session"])
+@pytest.mark.parametrize(
+    "wrong, text",
+    [
+        (["a", "b"], "not ['a', 'b']; give several repositories as several arguments"),
+        (("a",), "not ('a',); give several repositories as several arguments"),
+        (3, "not 3"),
+        (None, "not None"),
+        (b"models", "not b'models'"),
+    ],
+)
+def test_a_repository_that_is_no_path_is_refused(make: Callable[..., object], wrong: Any, text: str) -> None:
+    with pytest.raises(TypeError) as refused:
+        make(wrong)
+    assert str(refused.value) == f"a model repository is a str or a Path, {text}"
+
+
 def test_apis_that_are_restricted_are_a_set_of_names_that_exist() -> None:
     wrong: Any = "health"
     with pytest.raises(TypeError, match=r"^apis is a frozenset, for example .*, not 'health'$"):

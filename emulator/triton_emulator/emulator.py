@@ -15,6 +15,7 @@ from triton_emulator.options import (
     check_emulator_options,
     check_session_options,
     check_together,
+    repository_path,
 )
 from triton_emulator.server import FINALIZE_SECONDS, Address, Server, State, host_and_port, new_loop, no_grpc
 from triton_emulator.settings import Settings
@@ -125,7 +126,7 @@ class Emulator:
 
     def __init__(self, *model_repository: str | Path, **options: Unpack[EmulatorOptions]) -> None:
         check_emulator_options(options)
-        paths = tuple(str(path) for path in model_repository)
+        paths = tuple(map(repository_path, model_repository))
         self.settings = replace(_DEFAULTS, model_repositories=paths, **options)
         check_together(self.settings, options)
         self._server = Server(self.settings)
@@ -205,7 +206,7 @@ class Emulator:
         `start` raises if the models do not load.
         """
         check_session_options(options)
-        paths = tuple(str(path) for path in model_repository) or self.settings.model_repositories
+        paths = tuple(map(repository_path, model_repository)) or self.settings.model_repositories
         settings = replace(self.settings, model_repositories=paths, **options)
         check_together(settings, options)
         return Session(self, self._run(self._server.open_session(settings)))

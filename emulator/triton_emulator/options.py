@@ -8,7 +8,8 @@ TypedDicts and not eighty keyword parameters: the parameters of `session` would 
 would be written in three places.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike, fsdecode
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypedDict, get_args, get_origin
@@ -138,6 +139,15 @@ def check_session_options(given: Mapping[str, object]) -> None:
             raise ValueError(f"{name} is an option of the whole emulator, not of a session")
     _refuse_unknown(given, _SESSION)
     _check_values(given)
+
+
+def repository_path(given: object) -> str:
+    """The path of a model repository. Raises TypeError for what is neither a text nor a path."""
+    if isinstance(given, str | PathLike):
+        return fsdecode(given)
+    several = isinstance(given, Iterable) and not isinstance(given, bytes | bytearray)
+    advice = "; give several repositories as several arguments" if several else ""
+    raise TypeError(f"a model repository is a str or a Path, not {given!r}{advice}")
 
 
 def check_together(settings: Settings, given: Mapping[str, object]) -> None:
