@@ -64,6 +64,24 @@ def test_a_versions_folder_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
     ) in lines(tmp_path / "m" / "1", caplog, logging.ERROR)
 
 
+def test_the_folder_above_the_repository_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "repo", "yolo", 'backend: "onnxruntime"')
+    (tmp_path / "docs").mkdir()
+    assert (
+        f"'{tmp_path}/repo' looks like a model repository, as it holds the model yolo: --model-repository takes this "
+        f"folder, not '{tmp_path}'"
+    ) in lines(tmp_path, caplog, logging.ERROR)
+
+
+def test_a_folder_of_models_beside_a_model_is_not_taken_for_the_repository(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "yolo", 'backend: "onnxruntime"')
+    write(tmp_path / "old", "yolo", 'backend: "onnxruntime"')
+    told = lines(tmp_path, caplog, logging.ERROR)
+    assert [line for line in told if "looks like a model repository" in line] == []
+
+
 @pytest.mark.parametrize("name", ["m", "1"])
 def test_a_repository_is_none_of_these(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, name, 'backend: "onnxruntime"')
