@@ -1,6 +1,7 @@
 """Mistakes of people who try the emulator: one line of the log names the likely cause."""
 
 import logging
+import sys
 from pathlib import Path
 
 import httpx
@@ -87,6 +88,26 @@ def test_a_repository_is_none_of_these(tmp_path: Path, name: str, caplog: pytest
     write(tmp_path, name, 'backend: "onnxruntime"')
     (tmp_path / "model.txt").touch()
     assert lines(tmp_path, caplog, logging.ERROR) == []
+
+
+# --- model.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own_process", [False, True], ids=["in a thread", "in a process"])
+def test_an_import_that_fails_is_told_with_the_interpreter_and_tritons_text_stays(
+    tmp_path: Path, own_process: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "m", 'backend: "python"', "import not_installed_here")
+    with Emulator(tmp_path, exit_on_error=False, python_process_per_model=own_process) as triton:
+        [row] = httpx.post(f"{triton.http_url}/v2/repository/index").json()
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        (
+            f"model 'm' imports what the Python that runs it, {sys.executable}, does not find; a package must be "
+            "installed there"
+        )
+    ]
+    assert "No module named 'not_installed_here'" in row["reason"]
+    assert sys.executable not in row["reason"]
 
 
 # --- emulator.yaml ------------------------------------------------------------------------------------------------
