@@ -169,6 +169,35 @@ def test_names_that_are_no_outputs_of_the_model_are_told_with_those_that_it_has(
     ]
 
 
+LLM = """
+backend: "vllm"
+input { name: "text_input" data_type: TYPE_STRING dims: 1 }
+output { name: "text_output" data_type: TYPE_STRING dims: 1 }
+output { name: "latency" data_type: TYPE_FP32 dims: 1 }
+"""
+EMBEDDER = """
+backend: "onnxruntime"
+input { name: "text" data_type: TYPE_STRING dims: 1 }
+output { name: "embedding" data_type: TYPE_FP32 dims: 4 }
+output { name: "count" data_type: TYPE_INT32 dims: 1 }
+"""
+
+
+@pytest.mark.parametrize(
+    "config, filled, made_up",
+    [(LLM, "text_output", "latency"), (EMBEDDER, "embedding", "count")],
+    ids=["a text", "a vector"],
+)
+def test_values_of_an_output_that_the_behaviour_fills_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, config: str, filled: str, made_up: str
+) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "config.pbtxt").write_text(config)
+    (tmp_path / "emulator.yaml").write_text(f"models: {{m: {{values: {{{filled}: 1, {made_up}: 1}}}}}}")
+    told = f"'values' means nothing for output '{filled}' of model 'm', whose values are not made up"
+    assert lines(tmp_path, caplog) == [f"{tmp_path}/emulator.yaml:1: {told}"]
+
+
 def test_the_behaviour_python_runs_the_model_py_of_a_model_of_another_backend(tmp_path: Path) -> None:
     write(tmp_path, "m", 'backend: "onnxruntime"', MODEL_PY)
     (tmp_path / "emulator.yaml").write_text("models: {m: {behaviour: python}}")

@@ -16,7 +16,7 @@ from triton_emulator.backends.standins.settings import (
     number,
 )
 from triton_emulator.backends.standins.synthetic import IdentityExecutor, SyntheticExecutor, unmatched_outputs
-from triton_emulator.engine.executor import Executor, LoadError, ModelDefinition
+from triton_emulator.engine.executor import LoadError, ModelDefinition
 from triton_emulator.protocol.errors import internal
 from triton_emulator.repository.schema import Proto
 
@@ -51,7 +51,7 @@ def stands_in(definition: ModelDefinition, *, unasked: bool = True) -> bool:
     return unasked and not (config.is_ensemble or config.backend == "python")
 
 
-def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
+def load(definition: ModelDefinition, hooks: Hooks | None = None) -> InlineExecutor:
     """Make the executor that answers for a model on the event loop.
 
     Raises LoadError if the settings do not fit the model's configuration, TritonError if the model's file does not.

@@ -103,15 +103,20 @@ class ModelSettings:
             if behaviour not in KEYS[key][0]
         ]
 
-    def without_an_output(self, name: str, outputs: Collection[str]) -> list[str]:
-        """What to say of names in a model's own entry that are none of its outputs."""
+    def without_an_output(self, name: str, outputs: Collection[str], made_up: Collection[str]) -> list[str]:
+        """What to say of names in a model's own entry that are none of its outputs, or none with made-up values."""
         pattern, entry = self._entry(name)
         return [
-            f"{self.path}:{self.lines[pattern, key]}: '{key}': {no_tensor(name, 'output', given, outputs)}"
+            f"{self.path}:{self.lines[pattern, key]}: "
+            + (
+                f"'{key}' means nothing for output '{given}' of model '{name}', whose values are not made up"
+                if given in outputs
+                else f"'{key}': {no_tensor(name, 'output', given, outputs)}"
+            )
             for key in entry
             if key in _OF_OUTPUTS
             for given in cast(Mapping[str, object], entry[key])
-            if given not in outputs
+            if given not in made_up
         ]
 
 
