@@ -140,6 +140,71 @@ def test_a_number_that_the_flag_cannot_hold_is_refused(
         make(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["http_port", "grpc_port", "metrics_port"])
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_refused(name: str, port: int) -> None:
+    options: Any = {name: port}
+    with pytest.raises(ValueError, match=f"^{name} is a number from 0 to 65535, not {port}$"):
+        Emulator(**options)
+
+
+@pytest.mark.parametrize("make", [Emulator, open_session], ids=["an emulator", "a session"])
+@pytest.mark.parametrize("mode", ["none", "poll"])
+def test_models_to_load_are_refused_in_a_mode_that_does_not_look_at_them(
+    make: Callable[..., object], mode: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^load_models needs model_control_mode='explicit', not '{mode}'$"):
+        make(load_models=("simple",), model_control_mode=mode)
+
+
+def test_a_version_that_takes_models_to_load_in_every_mode_does_so() -> None:
+    Emulator(load_models=("simple",), triton_version="2.46.0")
+
+
+def test_a_session_of_another_mode_leaves_the_emulators_models_to_load_alone() -> None:
+    with (
+        Emulator(allow_grpc=False, model_control_mode="explicit", load_models=("simple",)) as triton,
+        triton.session(model_control_mode="none") as session,
+    ):
+        assert httpx.get(f"{session.http_url}/v2/models/trtllm/ready").status_code == 200
+
+
+def test_two_listeners_at_one_port_are_refused_where_the_emulator_is_made() -> None:
+    with pytest.raises(
+        ValueError, match=r"^HTTP and metrics cannot listen at the same address and port 127\.0\.0\.1:8000$"
+    ):
+        Emulator(http_port=8000, metrics_port=8000)
+    Emulator(http_port=8000, grpc_port=8000, allow_grpc=False)
+
+
+@pytest.mark.parametrize("make", [Emulator, open_session], ids=["an emulator", "a session"])
+@pytest.mark.parametrize("name", ["http_restricted_apis", "grpc_restricted_protocols"])
+def test_an_api_in_two_groups_is_refused(make: Callable[..., object], name: str) -> None:
+    groups = (
+        RestrictedApis(frozenset({"health", "trace"}), "a", "1"),
+        RestrictedApis(frozenset({"trace"}), "b", "2"),
+    )
+    with pytest.raises(ValueError, match=f"^{name} holds 'trace' in more than one group$"):
+        make(**{name: groups})
+
+
+@pytest.mark.parametrize("make", [Emulator, Emulator().session], ids=["an emulator", "a session"])
+@pytest.mark.parametrize(
+    "wrong, text",
+    [
+        (["a", "b"], "not ['a', 'b']; give several repositories as several arguments"),
+        (("a",), "not ('a',); give several repositories as several arguments"),
+        (3, "not 3"),
+        (None, "not None"),
+        (b"models", "not b'models'"),
+    ],
+)
+def test_a_repository_that_is_no_path_is_refused(make: Callable[..., object], wrong: Any, text: str) -> None:
+    with pytest.raises(TypeError) as refused:
+        make(wrong)
+    assert str(refused.value) == f"a model repository is a str or a Path, {text}"
+
+
 def test_apis_that_are_restricted_are_a_set_of_names_that_exist() -> None:
     wrong: Any = "health"
     with pytest.raises(TypeError, match=r"^apis is a frozenset, for example .*, not 'health'$"):

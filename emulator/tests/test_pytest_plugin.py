@@ -40,3 +40,29 @@ def test_the_repository_is_an_ini_setting(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    "ini, options, text",
+    [
+        (
+            "",
+            ["--triton-model-repository=nope"],
+            "--triton-model-repository names 'nope', which is no folder",
+        ),
+        (
+            "triton_model_repository = nope",
+            [],
+            "the ini setting triton_model_repository names '*/nope', which is no folder",
+        ),
+    ],
+    ids=["the option", "the ini setting"],
+)
+def test_a_repository_that_is_no_folder_is_told_with_what_names_it(
+    pytester: pytest.Pytester, ini: str, options: list[str], text: str
+) -> None:
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    pytester.makepyfile("def test_it(triton): pass")
+    result = pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([text])

@@ -14,6 +14,8 @@ from triton_emulator.options import (
     SessionOptions,
     check_emulator_options,
     check_session_options,
+    check_together,
+    repository_path,
 )
 from triton_emulator.server import FINALIZE_SECONDS, Address, Server, State, host_and_port, new_loop, no_grpc
 from triton_emulator.settings import Settings
@@ -117,14 +119,16 @@ class Emulator:
     types than their flags. Flags of tritonserver that set nothing here are no options.
 
     Raises TypeError for an unknown option and for a value of another type, ValueError for a word or a number that an
-    option does not have. `start` raises PortInUse if a port is taken, SettingsError if an `emulator.yaml` cannot be
-    used, StartupError if a model does not load, and TritonError if an option's value cannot be used.
+    option does not have, and for options that contradict each other. `start` raises PortInUse if a port is taken,
+    SettingsError if an `emulator.yaml` cannot be used, StartupError if a model does not load, and TritonError if an
+    option's value cannot be used.
     """
 
     def __init__(self, *model_repository: str | Path, **options: Unpack[EmulatorOptions]) -> None:
         check_emulator_options(options)
-        paths = tuple(str(path) for path in model_repository)
+        paths = tuple(map(repository_path, model_repository))
         self.settings = replace(_DEFAULTS, model_repositories=paths, **options)
+        check_together(self.settings, options)
         self._server = Server(self.settings)
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
@@ -202,8 +206,9 @@ class Emulator:
         `start` raises if the models do not load.
         """
         check_session_options(options)
-        paths = tuple(str(path) for path in model_repository) or self.settings.model_repositories
+        paths = tuple(map(repository_path, model_repository)) or self.settings.model_repositories
         settings = replace(self.settings, model_repositories=paths, **options)
+        check_together(settings, options)
         return Session(self, self._run(self._server.open_session(settings)))
 
     def close_session(self, identifier: str) -> None:

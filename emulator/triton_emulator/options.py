@@ -8,13 +8,22 @@ TypedDicts and not eighty keyword parameters: the parameters of `session` would 
 would be written in three places.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike, fsdecode
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
-from triton_emulator.settings import MOST_GPUS, RestrictedApis, TraceLevel, TritonVersion
+from triton_emulator.protocol.personality import personality
+from triton_emulator.settings import (
+    MOST_GPUS,
+    RestrictedApis,
+    Settings,
+    TraceLevel,
+    TritonVersion,
+    in_two_groups,
+)
 
 
 class SessionOptions(TypedDict, total=False):
@@ -132,9 +141,41 @@ def check_session_options(given: Mapping[str, object]) -> None:
     _check_values(given)
 
 
+def repository_path(given: object) -> str:
+    """The path of a model repository. Raises TypeError for what is neither a text nor a path."""
+    if isinstance(given, str | PathLike):
+        return fsdecode(given)
+    several = isinstance(given, Iterable) and not isinstance(given, bytes | bytearray)
+    advice = "; give several repositories as several arguments" if several else ""
+    raise TypeError(f"a model repository is a str or a Path, not {given!r}{advice}")
+
+
+def check_together(settings: Settings, given: Mapping[str, object]) -> None:
+    """Raise ValueError if options contradict each other, as the command line refuses their flags.
+
+    `settings` are the whole ones; `given` are the options that a caller has written.
+    """
+    rules = personality(settings.triton_version, settings.triton_core_version)
+    if "load_models" in given and settings.loads_in_vain and rules.load_model_needs_explicit:
+        raise ValueError(
+            f"load_models needs model_control_mode='explicit', not {settings.model_control_mode!r}"
+        )
+    if shared := settings.on_one_port():
+        raise ValueError(
+            f"{shared[0]} and {shared[1]} cannot listen at the same address and port {shared[2]}"
+        )
+    for name in ("http_restricted_apis", "grpc_restricted_protocols"):
+        if api := in_two_groups(getattr(settings, name)):
+            raise ValueError(f"{name} holds {api!r} in more than one group")
+
+
+_PORT = (0, 65535)
 #: The least and the largest value of an integer; those that are not here have 32 bits, as the flags.
 _BOUNDS = {
     "http_max_input_size": (0, INT64_MAX),
+    "http_port": _PORT,
+    "grpc_port": _PORT,
+    "metrics_port": _PORT,
     "seed": (INT64_MIN, INT64_MAX),
     "simulated_gpus": (0, MOST_GPUS),
 }

@@ -7,7 +7,8 @@ The option `--triton-model-repository` or the ini setting `triton_model_reposito
 without it, they serve the built-in ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,15 +25,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("triton_model_repository", _HELP.partition(";")[0], type="paths", default=[])
 
 
+def _repositories(config: pytest.Config) -> Sequence[str | Path]:
+    """The folders of the option, else of the ini setting. Fails the test if one is no folder."""
+    for name, paths in (
+        ("--triton-model-repository", config.getoption("--triton-model-repository")),
+        ("the ini setting triton_model_repository", config.getini("triton_model_repository")),
+    ):
+        for path in paths:
+            if not Path(path).is_dir():
+                pytest.fail(f"{name} names '{path}', which is no folder", pytrace=False)
+        if paths:
+            return list(paths)
+    return []
+
+
 @pytest.fixture(scope="session")
 def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
     """One emulator for the whole run. All tests share it, so what one test changes the next one sees."""
     # imported here, so that a run that does not use it does not pay
     from triton_emulator.emulator import Emulator
 
-    config = request.config
-    paths = config.getoption("--triton-model-repository") or config.getini("triton_model_repository")
-    with Emulator(*paths) as emulator:
+    with Emulator(*_repositories(request.config)) as emulator:
         yield emulator
 
 

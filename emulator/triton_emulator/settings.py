@@ -1,5 +1,7 @@
 """The settings of a server as one value, made from a command line or from the options of `Emulator`."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -199,3 +201,30 @@ class Settings:
     def core_version(self) -> str:
         """The version of the core, which is the one that a server reports as its own."""
         return self.triton_core_version or self.triton_version
+
+    @property
+    def loads_in_vain(self) -> bool:
+        """Whether it names models to load in a mode that does not look at them."""
+        return bool(self.load_models) and self.model_control_mode != "explicit"
+
+    def on_one_port(self) -> tuple[str, str, str] | None:
+        """Two listeners at the same address and port, as (listener, listener, "address:port"); None without such."""
+        metrics_address = self.metrics_address or self.http_address
+        taken: dict[tuple[str, int], str] = {}
+        for listener, allowed, address, port in (
+            ("HTTP", self.allow_http, self.http_address, self.http_port),
+            ("GRPC", self.allow_grpc, self.grpc_address, self.grpc_port),
+            ("metrics", self.allow_metrics, metrics_address, self.metrics_port),
+        ):
+            if not allowed or port == 0:  # 0 means a free port here, another one for each listener
+                continue
+            first = taken.setdefault((address, port), listener)
+            if first != listener:
+                return first, listener, f"{address}:{port}"
+        return None
+
+
+def in_two_groups(groups: Iterable[RestrictedApis]) -> str:
+    """The first API in alphabetical order that more than one group holds; "" without such."""
+    counts = Counter(api for group in groups for api in group.apis)
+    return min((api for api, count in counts.items() if count > 1), default="")

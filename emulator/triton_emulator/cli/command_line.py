@@ -179,13 +179,13 @@ def _cache_note(size: int) -> str:
 
 def _settings(found: dict[str, Any], rules: Personality) -> Settings:
     """Make the settings, after the checks that follow the last flag, in tritonserver's order."""
-    needs_explicit = rules.load_model_needs_explicit and found.get("load_models")
-    if needs_explicit and found.get("model_control_mode") != "explicit":
+    settings = _of(found)
+    if rules.load_model_needs_explicit and settings.loads_in_vain:
         raise _Refused(
             "Error: Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
         )
     _fold_trace(found)
-    settings = Settings(**{name: _frozen(value) for name, value in found.items() if name in _FIELDS})
+    settings = _of(found)
     _check_ports(settings)
     if "response_cache_byte_size" in found:
         if settings.cache_config:
@@ -194,8 +194,12 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
                 "Please provide one or the other."
             )
         found["cache_config"] = [("local", "size", str(found["response_cache_byte_size"]))]
-        settings = Settings(**{name: _frozen(value) for name, value in found.items() if name in _FIELDS})
+        settings = _of(found)
     return settings
+
+
+def _of(found: dict[str, Any]) -> Settings:
+    return Settings(**{name: _frozen(value) for name, value in found.items() if name in _FIELDS})
 
 
 def _frozen(value: Any) -> Any:
@@ -234,24 +238,9 @@ def _fold_trace(found: dict[str, Any]) -> None:
 
 
 def _check_ports(settings: Settings) -> None:
-    listeners = [
-        (what, address, port)
-        for what, allowed, address, port in (
-            ("HTTP", settings.allow_http, settings.http_address, settings.http_port),
-            ("GRPC", settings.allow_grpc, settings.grpc_address, settings.grpc_port),
-            (
-                "metrics",
-                settings.allow_metrics,
-                settings.metrics_address or settings.http_address,
-                settings.metrics_port,
-            ),
+    if shared := settings.on_one_port():
+        what, other, where = shared
+        raise _Refused(
+            f"The server cannot listen to {what} requests and {other} requests "
+            f"at the same address and port {where}\n"
         )
-        if allowed and port != 0  # 0 means a free port here, another one for each listener
-    ]
-    for index, (what, address, port) in enumerate(listeners):
-        for other, other_address, other_port in listeners[index + 1 :]:
-            if (address, port) == (other_address, other_port):
-                raise _Refused(
-                    f"The server cannot listen to {what} requests and {other} requests "
-                    f"at the same address and port {address}:{port}\n"
-                )

@@ -402,7 +402,7 @@ _OURS = (
         "",
         bool,
         "Run each instance of a Python model in a process of its own, as Triton does. The default is a thread for "
-        "each. It loads faster and needs less memory. The key own_process of emulator.yaml says it for one model.",
+        "each. Threads load faster and need less memory. The key own_process of emulator.yaml says it for one model.",
     ),
     Flag(
         "http-max-input-size",

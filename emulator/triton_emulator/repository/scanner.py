@@ -145,7 +145,7 @@ def poll_error(error: Exception) -> str:
 
 
 def misplaced(repository: Path) -> str:
-    """Why a path is no repository but a model's folder, or a version's; "" where it may be a repository."""
+    """Why a path is no repository but a folder in it or above it; "" where it may be a repository."""
     try:
         entries = sorted(repository.iterdir())
     except OSError:
@@ -165,11 +165,29 @@ def misplaced(repository: Path) -> str:
             f"'{repository}' is a version's folder, as it holds {file.name}: --model-repository takes the folder above "
             f"the model's, '{repository.parent.parent}'"
         )
+    if any(map(_is_model, folders)):
+        return ""
+    for folder in folders:
+        if model := _model_in(folder):
+            return (
+                f"'{folder}' looks like a model repository, as it holds the model {model}: --model-repository takes "
+                f"this folder, not '{repository}'"
+            )
     return ""
 
 
+def _model_in(folder: Path) -> str:
+    """The name of the first model in a folder; "" for a folder without one, or that cannot be read."""
+    try:
+        return min(
+            (entry.name for entry in folder.iterdir() if entry.is_dir() and _is_model(entry)), default=""
+        )
+    except OSError:
+        return ""
+
+
 def _is_model(folder: Path) -> bool:
-    """Whether a folder with a number for a name is a model all the same."""
+    """Whether a folder is a model's by what it holds, whatever its name is."""
     try:
         return any(entry.name == CONFIG_FILE or entry.name.isdecimal() for entry in folder.iterdir())
     except OSError:

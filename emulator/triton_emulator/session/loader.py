@@ -112,9 +112,10 @@ class Loader:
         executor: Executor
         start = monotonic()
         if self._stands_in(definition):
-            executor = standins.load(definition, self._standin_hooks)
+            executor = stand_in = standins.load(definition, self._standin_hooks)
             _warn_of_unknown_backend(definition)
             self._settings.tell_meaningless(name, directory, standins.behaviour(definition))
+            self._settings.tell_unused_outputs(definition, stand_in.made_up)
         elif config.is_ensemble:
             executor = EnsembleExecutor(definition, self._server)
             self._settings.tell_meaningless(name, directory, "python")
@@ -237,6 +238,13 @@ class _RepositorySettings:
         """Warn of keys that the model's behaviour does not know. That is no error: the model answers without them."""
         if (source := self._source(directory)) is not None:
             for text in source.without_meaning(name, behaviour):
+                _LOG.warning("%s", text)
+
+    def tell_unused_outputs(self, definition: ModelDefinition, made_up: frozenset[str]) -> None:
+        """Warn of names in an entry that are none of `made_up`. That is no error: the model answers without them."""
+        if (source := self._source(definition.directory)) is not None:
+            outputs = [spec.name for spec in definition.config.outputs]
+            for text in source.without_an_output(definition.name, outputs, made_up):
                 _LOG.warning("%s", text)
 
 

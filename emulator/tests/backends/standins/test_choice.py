@@ -5,7 +5,7 @@ import pytest
 from emulator.tests.backends.standins.driving import Model
 from triton_emulator.backends import standins
 from triton_emulator.backends.standins.choice import fit
-from triton_emulator.engine.executor import ThreadedExecutor
+from triton_emulator.engine.executor import LoadError, ThreadedExecutor
 
 Tensors = list[tuple[str, str]]
 
@@ -109,3 +109,16 @@ def test_stand_ins_run_on_the_event_loop() -> None:
     assert not isinstance(executor, ThreadedExecutor)
     assert executor.instances == 1
     executor.finalize()
+
+
+@pytest.mark.parametrize("behaviour", ["text", "embedding"])
+@pytest.mark.parametrize("side, known", [("input", "prompt, ids"), ("output", "text, vector")])
+def test_a_named_tensor_that_the_model_does_not_have_keeps_it_from_loading(
+    behaviour: str, side: str, known: str
+) -> None:
+    inputs, outputs = [("prompt", "STRING"), ("ids", "INT64")], [("text", "STRING"), ("vector", "FP32")]
+    with pytest.raises(LoadError) as refused:
+        Model(config(TENSORRT, inputs, outputs), f"{{behaviour: {behaviour}, {side}: txet}}")
+    assert str(refused.value) == (
+        f"Invalid argument: '{side}' in emulator.yaml: model 'm' has no {side} 'txet'; it has {known}"
+    )

@@ -125,8 +125,9 @@ def test_settings_name_the_axis_that_a_dim_follows() -> None:
         ("[5]", r"'dims' \[5\] of output 'Y' do not fit \[-1, 4\]"),
         ("[1, 5]", r"'dims' \[1, 5\] of output 'Y' do not fit"),
         ('["W[0]", 4]', r"dim 'W\[0\]' of model 'm' is neither a number nor INPUT\[axis\]"),
+        ('["X[2]", 4]', r"dim 'X\[2\]' of model 'm': input 'X' has dims \[.*\], and the first axis is 0$"),
     ],
-    ids=["another rank", "another fixed dim", "an unknown input"],
+    ids=["another rank", "another fixed dim", "an unknown input", "an axis that the input does not have"],
 )
 def test_dims_that_do_not_fit_the_config_keep_the_model_from_loading(dims: str, complaint: str) -> None:
     with pytest.raises(LoadError, match=complaint):

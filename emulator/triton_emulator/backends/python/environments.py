@@ -86,6 +86,21 @@ class Environments:
 
 
 @contextmanager
+def told_where_to_install(definition: ModelDefinition, python: str) -> Iterator[None]:
+    """Load a model in the interpreter `python`. If an import fails the log names it, as Triton's text does not."""
+    try:
+        yield
+    except LoadError as error:
+        if str(error).startswith(_NOT_IMPORTED):
+            _LOG.warning(
+                "model '%s' imports what the Python that runs it, %s, does not find; a package must be installed there",
+                definition.name,
+                python,
+            )
+        raise
+
+
+@contextmanager
 def without_environment(definition: ModelDefinition) -> Iterator[None]:
     """Load a model in this interpreter: an import that fails is explained by the environment that is not used."""
     environment = _environment(definition)

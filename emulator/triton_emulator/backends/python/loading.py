@@ -1,5 +1,6 @@
 """Loads a version of a Python model: finds its file, completes its configuration and starts its instances."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triton_emulator.backends.python.binding import as_python
-from triton_emulator.backends.python.environments import Environments, tell, without_environment
+from triton_emulator.backends.python.environments import (
+    Environments,
+    tell,
+    told_where_to_install,
+    without_environment,
+)
 from triton_emulator.backends.python.executor import InstanceThread, ModelInstance, PythonExecutor
 from triton_emulator.backends.python.instance import Instance
 from triton_emulator.backends.python.metrics import MetricRegistry
@@ -82,9 +88,10 @@ def _maker(definition: ModelDefinition, hooks: Hooks) -> Iterator[Callable[[Inst
     """What makes the instances of a model."""
     if _has_process(definition, hooks):
         interpreter = hooks.environments.interpreter(definition)
-        yield lambda plan: StubInstance(plan, *interpreter, hooks.server, hooks.metrics)
+        with told_where_to_install(definition, interpreter.python):
+            yield lambda plan: StubInstance(plan, *interpreter, hooks.server, hooks.metrics)
     else:
-        with without_environment(definition):
+        with without_environment(definition), told_where_to_install(definition, sys.executable):
             yield lambda plan: Instance(plan, hooks.server, hooks.metrics, told=hooks.told)
 
 

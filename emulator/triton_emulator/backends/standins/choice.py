@@ -6,9 +6,17 @@ from collections.abc import Callable
 from triton_emulator.backends.standins import embedding, llm_tensors, text
 from triton_emulator.backends.standins.completion import check_against_file, unknown_tensors
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor
-from triton_emulator.backends.standins.settings import behaviour_of, drawing_of, embedding_of, number
+from triton_emulator.backends.standins.settings import (
+    FILE_NAME,
+    NAMED,
+    behaviour_of,
+    drawing_of,
+    embedding_of,
+    no_tensor,
+    number,
+)
 from triton_emulator.backends.standins.synthetic import IdentityExecutor, SyntheticExecutor, unmatched_outputs
-from triton_emulator.engine.executor import Executor, LoadError, ModelDefinition
+from triton_emulator.engine.executor import LoadError, ModelDefinition
 from triton_emulator.protocol.errors import internal
 from triton_emulator.repository.schema import Proto
 
@@ -43,7 +51,7 @@ def stands_in(definition: ModelDefinition, *, unasked: bool = True) -> bool:
     return unasked and not (config.is_ensemble or config.backend == "python")
 
 
-def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
+def load(definition: ModelDefinition, hooks: Hooks | None = None) -> InlineExecutor:
     """Make the executor that answers for a model on the event loop.
 
     Raises LoadError if the settings do not fit the model's configuration, TritonError if the model's file does not.
@@ -51,7 +59,20 @@ def load(definition: ModelDefinition, hooks: Hooks | None = None) -> Executor:
     if text := unknown_tensors(definition.config.proto, definition):
         raise LoadError(f"Invalid argument: {text}")
     check_against_file(definition)
+    _check_names(definition)
     return _EXECUTORS[behaviour(definition)](definition, hooks or Hooks())
+
+
+def _check_names(definition: ModelDefinition) -> None:
+    """Raise LoadError if 'input' or 'output' of the settings names a tensor that the model does not have."""
+    if behaviour(definition) not in NAMED:
+        return
+    config = definition.config
+    for side, specs in (("input", config.inputs), ("output", config.outputs)):
+        given, known = definition.settings.get(side), [spec.name for spec in specs]
+        if given and given not in known:
+            text = no_tensor(definition.name, side, str(given), known)
+            raise LoadError(f"Invalid argument: '{side}' in {FILE_NAME}: {text}")
 
 
 def behaviour(definition: ModelDefinition) -> str:

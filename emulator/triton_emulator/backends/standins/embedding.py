@@ -92,6 +92,7 @@ class EmbeddingExecutor(InlineExecutor):
             )
         self.input = source.name
         names = {spec.name for spec in chosen}
+        self.made_up -= names
         self.fillers = [
             None if spec.name in names else Filler(spec, config, drawing) for spec in config.outputs
         ]

@@ -42,7 +42,8 @@ class Hooks:
 class InlineExecutor:
     """An executor that runs on the event loop; subclasses implement `answer`.
 
-    `answer` sends responses with `respond`. It may raise TritonError before the last response.
+    `answer` sends responses with `respond`. It may raise TritonError before the last response. `made_up` names the
+    outputs that `values` and `dims` of `emulator.yaml` apply to.
     """
 
     instances: ClassVar[int] = 1
@@ -53,6 +54,7 @@ class InlineExecutor:
         self.config = definition.config
         self.batched = definition.config.max_batch_size > 0
         self.schedule = hooks.schedule
+        self.made_up = frozenset(spec.name for spec in definition.config.outputs)
 
     def answer(self, call: Call) -> None:
         raise NotImplementedError

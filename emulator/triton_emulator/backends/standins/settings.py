@@ -5,12 +5,12 @@ reader, and the functions that turn a model's settings into those of each stand-
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -102,6 +102,27 @@ class ModelSettings:
             for key in entry
             if behaviour not in KEYS[key][0]
         ]
+
+    def without_an_output(self, name: str, outputs: Collection[str], made_up: Collection[str]) -> list[str]:
+        """What to say of names in a model's own entry that are none of its outputs, or none with made-up values."""
+        pattern, entry = self._entry(name)
+        return [
+            f"{self.path}:{self.lines[pattern, key]}: "
+            + (
+                f"'{key}' means nothing for output '{given}' of model '{name}', whose values are not made up"
+                if given in outputs
+                else f"'{key}': {no_tensor(name, 'output', given, outputs)}"
+            )
+            for key in entry
+            if key in _OF_OUTPUTS
+            for given in cast(Mapping[str, object], entry[key])
+            if given not in made_up
+        ]
+
+
+def no_tensor(model: str, side: str, given: str, known: Collection[str]) -> str:
+    """What to say of a name that is no input or output (`side`) of a model, whose names are `known`."""
+    return f"model '{model}' has no {side} '{given}'; it has {', '.join(known)}"
 
 
 # --- the schema: key -> the behaviours that know it, and what its value must be -----------------------------------
@@ -245,8 +266,11 @@ _ALL = frozenset(BEHAVIOURS)
 _TEXT = frozenset({"text"})
 _SEEDED = frozenset({"text", "embedding", "synthetic"})
 _AT_ONCE = frozenset({"embedding", "synthetic", "identity"})
-_NAMED = frozenset({"text", "embedding"})
+#: the behaviours that know `input` and `output`
+NAMED = frozenset({"text", "embedding"})
 _STAND_INS = _ALL - {"python"}
+#: the keys that map outputs by name
+_OF_OUTPUTS = ("values", "dims")
 
 KEYS: dict[str, tuple[frozenset[str], Callable[[Any], object]]] = {
     "behaviour": (_ALL, _behaviour),
@@ -255,8 +279,8 @@ KEYS: dict[str, tuple[frozenset[str], Callable[[Any], object]]] = {
     "max_batch_size": (_STAND_INS, _batch_size),
     "own_process": (frozenset({"python"}), _boolean),
     "seed": (_SEEDED, _integer),
-    "input": (_NAMED, _text),
-    "output": (_NAMED, _text),
+    "input": (NAMED, _text),
+    "output": (NAMED, _text),
     "echo": (_TEXT, _boolean),
     "reply": (_TEXT, _texts),
     "replies": (_TEXT, _replies),

@@ -251,11 +251,18 @@ def _reference(dim: int | str, config: ModelConfig) -> Dim:
     if isinstance(dim, int):
         return dim
     found = _REFERENCE.fullmatch(dim)
-    if found is None or config.input(found["input"]) is None:
+    source = config.input(found["input"]) if found else None
+    if found is None or source is None:
         raise LoadError(
             f"Invalid argument: dim '{dim}' of model '{config.name}' is neither a number nor INPUT[axis]"
         )
-    return found["input"], int(found["axis"])
+    axis = int(found["axis"])
+    if axis >= max(len(source.dims), len(source.reshape or ())):
+        raise LoadError(
+            f"Invalid argument: dim '{dim}' of model '{config.name}': input '{source.name}' has dims "
+            f"{list(source.dims)}, and the first axis is 0"
+        )
+    return source.name, axis
 
 
 def _constant(spec: TensorSpec, values: Sequence[Any] | None) -> Array | None:

@@ -114,6 +114,7 @@ class TextExecutor(InlineExecutor):
             (spec, _gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
             for spec in config.outputs
         ]
+        self.made_up = frozenset(spec.name for spec, _, make in self.outputs if isinstance(make, Filler))
 
     def answer(self, call: Call) -> None:
         request = call.request
