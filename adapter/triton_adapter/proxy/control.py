@@ -40,24 +40,24 @@ class ControlRoutes:
     def __init__(self, proxy: Served) -> None:
         self._proxy = proxy
 
-    def principal(self, request: Request) -> Principal:
+    async def principal(self, request: Request) -> Principal:
         """Return who is asking."""
-        return self._proxy.auth.principal(read_headers(request.scope))
+        return await self._proxy.auth.principal(read_headers(request.scope))
 
-    def require_admin(self, request: Request) -> None:
+    async def require_admin(self, request: Request) -> None:
         """Let the master key's holder pass, and anyone if there is no master key."""
         if not self._proxy.auth.open:
-            require_admin(self.principal(request))
+            require_admin(await self.principal(request))
 
     async def models(self, request: Request) -> Any:
-        return models.list_models(self._proxy.catalog, self.principal(request), self._proxy.created)
+        return models.list_models(self._proxy.catalog, await self.principal(request), self._proxy.created)
 
     async def model(self, request: Request, name: str) -> Any:
-        who = self.principal(request)
+        who = await self.principal(request)
         return models.find_model(self._proxy.catalog, who, name, self._proxy.created)
 
     async def model_info(self, request: Request) -> Any:
-        return models.model_info(self._proxy.catalog, self.principal(request))
+        return models.model_info(self._proxy.catalog, await self.principal(request))
 
     async def alive(self) -> Any:
         return JSONResponse("I'm alive!")
@@ -69,12 +69,12 @@ class ControlRoutes:
         return found
 
     async def health(self, request: Request, model: str | None = None) -> Any:
-        self.require_admin(request)
+        await self.require_admin(request)
         return health.report(await self._proxy.health.deployments(), model)
 
     async def metrics(self, request: Request) -> Response:
         if not self._proxy.config.open_metrics:
-            self.require_admin(request)
+            await self.require_admin(request)
         return Response(self._proxy.metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

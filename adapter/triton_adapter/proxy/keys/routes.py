@@ -1,7 +1,7 @@
 """Key management: LiteLLM's `/key/*`, with budgets in requests and tokens."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from secrets import token_urlsafe
 from typing import Annotated, Any
@@ -106,7 +106,7 @@ class NamedKeys(BaseModel):
 class KeyRoutes:
     """The handlers under `/key`. All but `info` need the master key."""
 
-    def __init__(self, store: KeyStore, principal: Callable[[Request], Principal]) -> None:
+    def __init__(self, store: KeyStore, principal: Callable[[Request], Awaitable[Principal]]) -> None:
         self._store = store
         self._principal = principal
 
@@ -125,8 +125,8 @@ class KeyRoutes:
             app.add_api_route(f"/key/{name}", getattr(self, name), methods=[method], dependencies=managed)
         app.add_api_route("/key/info", self.info, methods=["GET"])
 
-    def _admin(self, request: Request) -> None:
-        require_admin(self._principal(request))
+    async def _admin(self, request: Request) -> None:
+        require_admin(await self._principal(request))
 
     async def generate(self, given: NewKey) -> Json:
         secret = given.key or new_secret()
@@ -156,16 +156,15 @@ class KeyRoutes:
     async def delete(self, given: NamedKeys) -> Json:
         if not given.keys and not given.key_aliases:
             raise BadRequestError("'keys' or 'key_aliases' must name a key", param="keys")
-        aliased = self._store.by_alias(given.key_aliases) if given.key_aliases else []
-        found = [*map(identifier, given.keys), *(key.token_id for key in aliased)]
-        deleted = await self._performed(self._store.deleting(found))
+        deleting = self._store.deleting(map(identifier, given.keys), given.key_aliases)
+        deleted = await self._performed(deleting)
         if not deleted:
             raise NotFoundError("There is no such key", param="keys", code="key_not_found")
         return {"deleted_keys": deleted}
 
     async def info(self, request: Request, key: str | None = None) -> Json:
         """Describe a key; without a name, the one that asks."""
-        who = self._principal(request)
+        who = await self._principal(request)
         own = who.key.token_id if who.key is not None else None
         wanted = own if key is None else identifier(key)
         if wanted is None or wanted != own:
@@ -174,6 +173,8 @@ class KeyRoutes:
             require_admin(who)
         if wanted is None:
             raise BadRequestError("'key' must name a key", param="key", code="missing_required_parameter")
+        if wanted not in self._store.keys:
+            await self._store.look()
         found = self._store.keys.get(wanted)
         if found is None:
             raise _unknown()
