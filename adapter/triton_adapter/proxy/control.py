@@ -15,7 +15,7 @@ from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.http import error_headers, read_headers
 from triton_adapter.proxy.keys.auth import Authenticator, Principal, require_admin
-from triton_adapter.proxy.keys.routes import KeyRoutes
+from triton_adapter.proxy.keys.routes import INSTEAD, KeyRoutes
 from triton_adapter.proxy.keys.store import KeyStore
 
 
@@ -155,7 +155,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     name = ".".join(where)[:100]
     code = _CODES.get(kind, "invalid_value")
     message = {
-        "unsupported_parameter": f"'{name}' is not supported here",
+        "unsupported_parameter": f"'{name}' is not supported here{INSTEAD.get(name, '')}",
         "missing_required_parameter": f"Missing required parameter: '{name}'",
-    }.get(code, f"'{name}': {first['msg']}")
+    }.get(code, f"'{name}': {first['msg'].removeprefix('Value error, ')}")
     return _shown(BadRequestError(message, param=name, code=code))

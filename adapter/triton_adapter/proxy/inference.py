@@ -265,7 +265,7 @@ class Inference:
             log.warning(
                 "%s %s for model %s: %s",
                 error.status_code,
-                error.code,
+                error.code or error.type,
                 exchange.label or "?",
                 exchange.id.decode(),
             )

@@ -31,6 +31,12 @@ def _bounded(duration: str) -> str:
     return duration
 
 
+def _visible(secret: str) -> str:
+    if not all("!" <= character <= "~" for character in secret):
+        raise ValueError("a key holds ASCII letters, digits and signs, and no blanks")
+    return secret
+
+
 def _shallow(value: Any, left: int = DEEPEST) -> Any:
     if isinstance(value, (dict, list)):
         if left == 0:
@@ -43,10 +49,15 @@ def _shallow(value: Any, left: int = DEEPEST) -> Any:
 # The largest integer that every JSON reader keeps exact.
 Positive = Annotated[int, Field(ge=1, le=2**53, strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(s|m|h|d|w|mo)$"), AfterValidator(_bounded)]
+Duration = Annotated[str, AfterValidator(_bounded)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
 # A key chosen by a person must be hard to guess.
-Secret = Annotated[str, Field(min_length=16, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+Secret = Annotated[str, Field(min_length=16, max_length=200), AfterValidator(_visible)]
+# Fields of LiteLLM's keys that are counted in dollars, and what to write instead.
+INSTEAD = dict.fromkeys(
+    ("max_budget", "soft_budget", "budget", "spend"),
+    ": costs in dollars are not counted; write request_budget or token_budget",
+)
 
 
 class Limits(BaseModel):
