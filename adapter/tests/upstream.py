@@ -70,6 +70,10 @@ class Upstream:
         # Makes an answer from the number of rows in an inference request.
         self.answer_rows: Callable[[int], bytes] | None = None
         self.on_post: Callable[[], None] = lambda: None
+        # What is answered if there is no metadata.
+        self.refusal = http(
+            b'{"error":"Request for unknown model: \'m\' is not found"}', status="404 Not Found"
+        )
         self.metadata: Json | None = {
             "name": "m",
             "versions": ["1"],
@@ -132,8 +136,7 @@ class Upstream:
                 elif self.command == "GET" and upstream.metadata is not None:
                     self.wfile.write(http(json.dumps(upstream.metadata).encode()))
                 elif self.command == "GET":
-                    unknown = b'{"error":"Request for unknown model: \'m\' is not found"}'
-                    self.wfile.write(http(unknown, status="404 Not Found"))
+                    self.wfile.write(upstream.refusal)
                 elif upstream.answer_rows is not None:
                     rows = json.loads(body)["inputs"][0]["shape"][0]
                     self.send(Answer([upstream.answer_rows(rows)], "keep"))

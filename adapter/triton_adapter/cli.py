@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from triton_adapter.extras import MissingExtra, needing
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--detailed_debug", action="store_true", help="log more; never a key, message or address"
     )
+    made.add_argument("--version", action="store_true", help="print the version and exit")
     return made
 
 
@@ -55,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     made = parser()
     given = made.parse_args(argv)
+    if given.version:
+        print(f"triton-proxy {version('triton-emulator')}")
+        return 0
     file = given.check or given.config
     if file is None:
         made.error("--config FILE is required (or --check FILE)")

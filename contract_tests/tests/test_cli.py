@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def cases(tmp_path: Path) -> Path:
 
 def invoke(*words: str | Path) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_it_tells_its_version() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.output) == (0, f"triton-contract {version('triton-emulator')}\n")
 
 
 @pytest.mark.parametrize(

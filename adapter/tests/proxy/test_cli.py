@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -58,6 +59,11 @@ def running(config: Path, *flags: str, scheme: str = "http") -> Iterator[tuple[s
     finally:
         process.kill()
         process.communicate()
+
+
+def test_it_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"triton-proxy {version('triton-emulator')}\n"
 
 
 def test_a_config_that_is_right_is_said_to_be(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,12 @@
 """Health: the proxy requests Triton's readiness, and its answers hold no address."""
 
+from typing import Any
+
 import httpx
 import pytest
 
 from adapter.tests.proxy.serving import entry, get, serve
-from adapter.tests.upstream import Upstream
+from adapter.tests.upstream import Upstream, http
 from triton_adapter.proxy import ProxyServer, health
 
 
@@ -58,7 +60,7 @@ def test_a_model_that_triton_has_not_loaded_is_not_ready_and_the_rest_is(triton:
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert ready.json()["deployments"] == {"ready": 1, "not_ready": 1}
     assert [one["model_name"] for one in found["unhealthy_endpoints"]] == ["gone"]
-    assert found["unhealthy_endpoints"][0]["error"] == "Triton says that it is not ready"
+    assert found["unhealthy_endpoints"][0]["error"] == "Request for unknown model: 'nobody' is not found"
 
 
 def test_it_is_not_ready_when_no_triton_is() -> None:
@@ -89,3 +91,34 @@ def test_a_gateway_without_v2_is_ready_if_it_answers(upstream: Upstream) -> None
     upstream.metadata = None
     with serve(entry("m", f"{upstream.url}/triton/generate")) as proxy:
         assert httpx.get(f"{proxy.url}/health/readiness").json()["status"] == "healthy"
+
+
+def reasons(*entries: dict[str, Any]) -> list[str]:
+    with serve(*entries) as proxy:
+        return [one["error"] for one in get(proxy, "/health").json()["unhealthy_endpoints"]]
+
+
+def test_a_wrong_path_in_api_base_is_told(triton: str) -> None:
+    base = f"{triton}/wrong/path"
+    assert reasons(entry("m", base, "flat"), entry("w/*", base, "*")) == [
+        "no /v2/models is served there: is the path of api_base right?",
+        "no /v2/health is served there: is the path of api_base right?",
+    ]
+
+
+def test_a_server_that_is_no_triton_is_told_apart_from_one_that_is_not_ready(upstream: Upstream) -> None:
+    upstream.metadata = None
+    upstream.refusal = http(b"<html>nothing here</html>", status="404 Not Found", kind="text/html")
+    assert reasons(entry("m", upstream.url)) == ["the upstream answered 404 without an error from Triton"]
+
+
+def test_the_reason_hides_the_credentials_that_triton_quotes(upstream: Upstream) -> None:
+    upstream.metadata = None
+    upstream.refusal = http(b'{"error":"nobody has the key k3y-0123456789"}', status="400 Bad Request")
+    assert reasons(entry("m", upstream.url, api_key="k3y-0123456789")) == ["nobody has the key ***"]
+
+
+def test_the_version_of_the_config_is_asked_about(triton: str) -> None:
+    assert reasons(entry("m", triton, "flat", model_version="9")) == [
+        "Request for unknown model: 'flat' version 9 is not found"
+    ]

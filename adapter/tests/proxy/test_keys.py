@@ -16,6 +16,7 @@ from triton_adapter.proxy.keys.key import seconds_of, token_id
 from triton_adapter.proxy.keys.operations import run
 from triton_adapter.proxy.keys.store import KeyStore
 
+DOLLARS = "costs in dollars are not counted; write request_budget or token_budget"
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
 
 
@@ -288,6 +289,22 @@ def test_a_key_that_makes_no_sense_is_a_bad_request(
     keyed: ProxyServer, given: Any, param: str | None, code: str
 ) -> None:
     assert error_of(post(keyed, "/key/generate", given)) == (400, param, code)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_budget": 10}, f"'max_budget' is not supported here: {DOLLARS}"),
+        ({"budget": 10}, f"'budget' is not supported here: {DOLLARS}"),
+        ({"duration": "3 days"}, "'duration': a duration is a number and s, m, h, d, w or mo, such as 30d"),
+        (
+            {"key": "sk-with blanks 0123456789"},
+            "'key': a key holds ASCII letters, digits and signs, and no blanks",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(keyed: ProxyServer, given: Any, message: str) -> None:
+    assert post(keyed, "/key/generate", given).json()["error"]["message"] == message
 
 
 @pytest.mark.parametrize("path", ["update", "regenerate", "block", "unblock", "info"])

@@ -346,3 +346,13 @@ def test_a_deployment_and_its_router_say_how_they_are_without_addresses_and_keys
     one.fails, one.cooled_until = 4, float("inf")
     assert repr(one) == f"<Deployment {one.id} of m [COOLING DOWN, 1 running, 4 failed in a row, 12 ms]>"
     assert repr(router) == "<Router least-busy [2 deployments, 1 cooling down, 1 requests running]>"
+
+
+def test_the_log_names_the_kind_of_an_error_without_a_code(
+    whole_upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole_upstream.answer(http(b'{"error":"the model refuses this"}', status="400 Bad Request"))
+    with caplog.at_level("DEBUG", "triton_proxy"), serve(entry("m", whole_upstream.url)) as proxy:
+        assert chat(proxy).status_code == 400
+    lines = [record.getMessage().partition(" at deployment ")[0] for record in caplog.records]
+    assert "400 invalid_request_error" in lines

@@ -312,7 +312,8 @@ class Answer:
         tokenizer = self.binding.settings.tokenizer
         if tokenizer:
             return count(f"{choice.text}{choice.arguments}", tokenizer)
-        return estimate_size(choice.text.size + choice.arguments.size), True
+        estimated = estimate_size(choice.text.size + choice.arguments.size)
+        return (estimated if self._max_tokens is None else min(estimated, self._max_tokens)), True
 
     def _open(self, index: int, lane: Lane) -> ChoiceState:
         echo = lane.prompt if self.binding.strip_prompt else None

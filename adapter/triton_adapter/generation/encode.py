@@ -167,7 +167,12 @@ def _limit(binding: Binding, out: Sampling, request: Generation) -> None:
         slot = binding.slots.get("max_tokens")
         if slot is None or slot.name not in out.values:
             _place(binding, out, "max_tokens", limit)
-    out.max_tokens = limit
+    # The caller may have given the input itself, which says something else.
+    given = request.extra.keys() | request.body_extra.keys()
+    itself = any(
+        one is not None and one.name in given for one in (binding.slots.get("max_tokens"), binding.packed)
+    )
+    out.max_tokens = None if itself or "max_tokens" in out.dropped else limit
 
 
 def _logprobs(binding: Binding, out: Sampling, request: Generation, *, drop: bool) -> None:

@@ -127,7 +127,7 @@ class Proxy:
         scope["path"] = tidy(scope["path"])
         try:
             if scope["method"] not in ("GET", "HEAD"):
-                self.auth.principal(headers)  # before the body is read
+                await self.auth.principal(headers)  # before the body is read
                 receive = await _buffered(scope, receive, headers)
             await self._control(scope, receive, send_labelled)
         except ClientLeft:

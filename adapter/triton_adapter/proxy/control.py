@@ -15,7 +15,7 @@ from triton_adapter.proxy.config.values import Config
 from triton_adapter.proxy.deployments import Catalog
 from triton_adapter.proxy.http import error_headers, read_headers
 from triton_adapter.proxy.keys.auth import Authenticator, Principal, require_admin
-from triton_adapter.proxy.keys.routes import KeyRoutes
+from triton_adapter.proxy.keys.routes import INSTEAD, KeyRoutes
 from triton_adapter.proxy.keys.store import KeyStore
 
 
@@ -40,24 +40,24 @@ class ControlRoutes:
     def __init__(self, proxy: Served) -> None:
         self._proxy = proxy
 
-    def principal(self, request: Request) -> Principal:
+    async def principal(self, request: Request) -> Principal:
         """Return who is asking."""
-        return self._proxy.auth.principal(read_headers(request.scope))
+        return await self._proxy.auth.principal(read_headers(request.scope))
 
-    def require_admin(self, request: Request) -> None:
+    async def require_admin(self, request: Request) -> None:
         """Let the master key's holder pass, and anyone if there is no master key."""
         if not self._proxy.auth.open:
-            require_admin(self.principal(request))
+            require_admin(await self.principal(request))
 
     async def models(self, request: Request) -> Any:
-        return models.list_models(self._proxy.catalog, self.principal(request), self._proxy.created)
+        return models.list_models(self._proxy.catalog, await self.principal(request), self._proxy.created)
 
     async def model(self, request: Request, name: str) -> Any:
-        who = self.principal(request)
+        who = await self.principal(request)
         return models.find_model(self._proxy.catalog, who, name, self._proxy.created)
 
     async def model_info(self, request: Request) -> Any:
-        return models.model_info(self._proxy.catalog, self.principal(request))
+        return models.model_info(self._proxy.catalog, await self.principal(request))
 
     async def alive(self) -> Any:
         return JSONResponse("I'm alive!")
@@ -69,12 +69,12 @@ class ControlRoutes:
         return found
 
     async def health(self, request: Request, model: str | None = None) -> Any:
-        self.require_admin(request)
+        await self.require_admin(request)
         return health.report(await self._proxy.health.deployments(), model)
 
     async def metrics(self, request: Request) -> Response:
         if not self._proxy.config.open_metrics:
-            self.require_admin(request)
+            await self.require_admin(request)
         return Response(self._proxy.metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -155,7 +155,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     name = ".".join(where)[:100]
     code = _CODES.get(kind, "invalid_value")
     message = {
-        "unsupported_parameter": f"'{name}' is not supported here",
+        "unsupported_parameter": f"'{name}' is not supported here{INSTEAD.get(name, '')}",
         "missing_required_parameter": f"Missing required parameter: '{name}'",
-    }.get(code, f"'{name}': {first['msg']}")
+    }.get(code, f"'{name}': {first['msg'].removeprefix('Value error, ')}")
     return _shown(BadRequestError(message, param=name, code=code))

@@ -1,6 +1,7 @@
 """Health: alive, ready, and how each deployment is. Triton is asked whether it is ready; nothing is ever generated."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -9,7 +10,9 @@ from triton_adapter.client import AsyncClient
 from triton_adapter.errors import AdapterError
 from triton_adapter.proxy.config.values import ModelEntry
 from triton_adapter.proxy.deployments import Catalog
+from triton_adapter.steps import HttpReply
 from triton_adapter.target import Target
+from triton_adapter.triton.discovery import model_path, read_document
 
 Json = dict[str, Any]
 # Seconds to wait for Triton's answer.
@@ -60,27 +63,51 @@ class HealthCheck:
             (entry, entry.make_target(entry.model.replace("*", "x"))) for entry in self._catalog.wildcards()
         ]
         return await asyncio.gather(
-            *(self._ask(entry, target, f"/v2/models/{target.model}/ready") for entry, target in pairs),
-            *(self._ask(entry, target, "/v2/health/ready") for entry, target in servers),
+            *(self._ask(entry, target, self._model) for entry, target in pairs),
+            *(self._ask(entry, target, self._server) for entry, target in servers),
         )
 
-    async def _ask(self, entry: ModelEntry, target: Target, path: str) -> Health:
+    async def _ask(
+        self, entry: ModelEntry, target: Target, ask: Callable[[Target], Awaitable[str | None]]
+    ) -> Health:
         try:
-            status = await self._status(target, path)
-            # With a bare /generate the model may have another name on the server, or there is no /v2.
-            if status != 200 and target.api_base.bare is not None:
-                status = await self._status(target, "/v2/health/ready")
-                status = 200 if status in (404, 405) else status
+            return Health(entry, await ask(target))
         except AdapterError as error:
-            return Health(entry, error.message)
-        if status == 200:
-            return Health(entry)
-        if status in (401, 403):
-            return Health(entry, "Triton refuses the credentials")
-        return Health(entry, "Triton says that it is not ready")
+            return Health(entry, target.hide(error.message))
 
-    async def _status(self, target: Target, path: str) -> int:
-        return (await self._client.fetch(replace(target.get(path), timeout=PATIENCE))).status
+    async def _model(self, target: Target) -> str | None:
+        path = model_path(target.model, target.version)
+        status = (await self._fetch(target, f"{path}/ready")).status
+        if status == 200:
+            return None
+        # With a bare /generate the model may have another name on the server, or there is no /v2.
+        if target.api_base.bare is not None:
+            status = (await self._fetch(target, "/v2/health/ready")).status
+            return None if status in (404, 405) else _reason(status)
+        if status not in (401, 403):
+            read_document(
+                await self._fetch(target, path), target.api_base.server
+            )  # raises what a call would raise
+        return _reason(status)
+
+    async def _server(self, target: Target) -> str | None:
+        status = (await self._fetch(target, "/v2/health/ready")).status
+        if status in (404, 405):
+            bare = target.api_base.bare is not None
+            return None if bare else "no /v2/health is served there: is the path of api_base right?"
+        return _reason(status)
+
+    async def _fetch(self, target: Target, path: str) -> HttpReply:
+        return await self._client.fetch(replace(target.get(path), timeout=PATIENCE))
+
+
+def _reason(status: int) -> str | None:
+    """Return why what answers a question for readiness with this status is not ready, or None if it is."""
+    if status == 200:
+        return None
+    if status in (401, 403):
+        return "Triton refuses the credentials"
+    return "Triton says that it is not ready"
 
 
 def readiness(health: list[Health], *, keys: bool) -> Json:

@@ -127,7 +127,7 @@ class Inference:
         self.running += 1
         watch: Watch | None = None
         try:
-            exchange.principal = self.auth.principal(headers)
+            exchange.principal = await self.auth.principal(headers)
             body = parse_object(await read_body(scope, receive, headers, self.config.max_body))
             group = self._admit(exchange, body, named)
             watch = Watch(exchange.leave, receive)
@@ -265,7 +265,7 @@ class Inference:
             log.warning(
                 "%s %s for model %s: %s",
                 error.status_code,
-                error.code,
+                error.code or error.type,
                 exchange.label or "?",
                 exchange.id.decode(),
             )

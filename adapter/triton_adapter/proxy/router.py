@@ -191,7 +191,7 @@ class Router:
         if isinstance(error, RequestError) and error.upstream is None:
             return  # refused by the adapter itself: no deployment was asked
         self.metrics.upstream_error(group.label, deployment.id, error)
-        log.debug("%s %s at deployment %s", error.status_code, error.code, deployment.id)
+        log.debug("%s %s at deployment %s", error.status_code, error.code or error.type, deployment.id)
         if isinstance(error, RequestError) and error.status_code not in (401, 403, 429):
             return
         deployment.fails += 1

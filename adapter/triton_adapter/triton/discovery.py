@@ -48,9 +48,9 @@ def discover(
 ) -> Generator[HttpRequest, HttpReply, ModelInfo]:
     """Read a model from its server, as steps; `get` makes a request. NotFoundError if the server has no such model."""
     path = model_path(model, version)
-    metadata = _document((yield get(path)), upstream)
+    metadata = read_document((yield get(path)), upstream)
     try:
-        config = _document((yield get(f"{path}/config")), upstream)
+        config = read_document((yield get(f"{path}/config")), upstream)
     except AdapterError as error:
         if error.retryable:
             raise
@@ -90,7 +90,8 @@ def _specs(items: Any, batch: int, optional: Any) -> dict[str, TensorSpec]:
     return specs
 
 
-def _document(reply: HttpReply, upstream: str) -> dict[str, Any]:
+def read_document(reply: HttpReply, upstream: str) -> dict[str, Any]:
+    """Return a model's metadata or config. An AdapterError says why the reply is neither."""
     if reply.status != 200:
         error = read_error(reply, upstream=upstream)
         if (

@@ -48,6 +48,7 @@ class Program(click.Group):
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="triton-emulator", message="triton-contract %(version)s")
 def main() -> None:
     r"""Compare a Triton server with the real one.
 

@@ -73,8 +73,11 @@ class Authenticator:
         """Whether requests need no key."""
         return self._master is None
 
-    def principal(self, headers: Mapping[bytes, bytes]) -> Principal:
-        """Return who is asking. AuthenticationError if the key is missing, unknown, blocked or expired."""
+    async def principal(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """Return who is asking. AuthenticationError if the key is missing, unknown, blocked or expired.
+
+        The file is looked at before a key is refused: another process may have made, unblocked or prolonged it.
+        """
         if self._master is None:
             return ANYBODY
         given = headers.get(b"authorization")
@@ -91,13 +94,22 @@ class Authenticator:
         if digest == self._master:
             return MASTER
         key = self.store.keys.get(digest)
+        if key is None or _refusal(key) is not None:
+            await self.store.look()
+            key = self.store.keys.get(digest)
         if key is None:
             raise AuthenticationError("Incorrect API key provided")
-        if key.blocked:
-            raise AuthenticationError("This API key is blocked", code="key_blocked")
-        if key.expires is not None and time.time() >= key.expires:
-            raise AuthenticationError("This API key has expired", code="expired_key")
+        if (refusal := _refusal(key)) is not None:
+            raise refusal
         return Principal(key)
+
+
+def _refusal(key: Key) -> AuthenticationError | None:
+    if key.blocked:
+        return AuthenticationError("This API key is blocked", code="key_blocked")
+    if key.expires is not None and time.time() >= key.expires:
+        return AuthenticationError("This API key has expired", code="expired_key")
+    return None
 
 
 def require_admin(principal: Principal) -> None:

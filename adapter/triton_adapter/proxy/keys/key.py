@@ -8,7 +8,7 @@ from typing import Any
 from triton_adapter.proxy.limits import Meter
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400}
-_DURATION = re.compile(r"(\d{1,9})(s|mo|m|h|d|w)")
+_DURATION = re.compile(r"(\d{1,9})(s|mo|m|h|d|w)", re.ASCII)
 CENTURY = 36525 * 86400
 
 # Seconds by which a clock may be set back without a period being taken for one that cannot be.

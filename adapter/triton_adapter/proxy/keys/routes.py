@@ -1,7 +1,7 @@
 """Key management: LiteLLM's `/key/*`, with budgets in requests and tokens."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from secrets import token_urlsafe
 from typing import Annotated, Any
@@ -31,6 +31,12 @@ def _bounded(duration: str) -> str:
     return duration
 
 
+def _visible(secret: str) -> str:
+    if not all("!" <= character <= "~" for character in secret):
+        raise ValueError("a key holds ASCII letters, digits and signs, and no blanks")
+    return secret
+
+
 def _shallow(value: Any, left: int = DEEPEST) -> Any:
     if isinstance(value, (dict, list)):
         if left == 0:
@@ -43,10 +49,15 @@ def _shallow(value: Any, left: int = DEEPEST) -> Any:
 # The largest integer that every JSON reader keeps exact.
 Positive = Annotated[int, Field(ge=1, le=2**53, strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(s|m|h|d|w|mo)$"), AfterValidator(_bounded)]
+Duration = Annotated[str, AfterValidator(_bounded)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
 # A key chosen by a person must be hard to guess.
-Secret = Annotated[str, Field(min_length=16, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+Secret = Annotated[str, Field(min_length=16, max_length=200), AfterValidator(_visible)]
+# Fields of LiteLLM's keys that are counted in dollars, and what to write instead.
+INSTEAD = dict.fromkeys(
+    ("max_budget", "soft_budget", "budget", "spend"),
+    ": costs in dollars are not counted; write request_budget or token_budget",
+)
 
 
 class Limits(BaseModel):
@@ -106,7 +117,7 @@ class NamedKeys(BaseModel):
 class KeyRoutes:
     """The handlers under `/key`. All but `info` need the master key."""
 
-    def __init__(self, store: KeyStore, principal: Callable[[Request], Principal]) -> None:
+    def __init__(self, store: KeyStore, principal: Callable[[Request], Awaitable[Principal]]) -> None:
         self._store = store
         self._principal = principal
 
@@ -125,8 +136,8 @@ class KeyRoutes:
             app.add_api_route(f"/key/{name}", getattr(self, name), methods=[method], dependencies=managed)
         app.add_api_route("/key/info", self.info, methods=["GET"])
 
-    def _admin(self, request: Request) -> None:
-        require_admin(self._principal(request))
+    async def _admin(self, request: Request) -> None:
+        require_admin(await self._principal(request))
 
     async def generate(self, given: NewKey) -> Json:
         secret = given.key or new_secret()
@@ -156,16 +167,15 @@ class KeyRoutes:
     async def delete(self, given: NamedKeys) -> Json:
         if not given.keys and not given.key_aliases:
             raise BadRequestError("'keys' or 'key_aliases' must name a key", param="keys")
-        aliased = self._store.by_alias(given.key_aliases) if given.key_aliases else []
-        found = [*map(identifier, given.keys), *(key.token_id for key in aliased)]
-        deleted = await self._performed(self._store.deleting(found))
+        deleting = self._store.deleting(map(identifier, given.keys), given.key_aliases)
+        deleted = await self._performed(deleting)
         if not deleted:
             raise NotFoundError("There is no such key", param="keys", code="key_not_found")
         return {"deleted_keys": deleted}
 
     async def info(self, request: Request, key: str | None = None) -> Json:
         """Describe a key; without a name, the one that asks."""
-        who = self._principal(request)
+        who = await self._principal(request)
         own = who.key.token_id if who.key is not None else None
         wanted = own if key is None else identifier(key)
         if wanted is None or wanted != own:
@@ -174,6 +184,8 @@ class KeyRoutes:
             require_admin(who)
         if wanted is None:
             raise BadRequestError("'key' must name a key", param="key", code="missing_required_parameter")
+        if wanted not in self._store.keys:
+            await self._store.look()
         found = self._store.keys.get(wanted)
         if found is None:
             raise _unknown()

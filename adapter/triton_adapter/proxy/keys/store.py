@@ -1,10 +1,11 @@
-"""The key store: every key in memory, so that no request waits for a database, and a file that keeps them.
+"""The key store: every key in memory, so that no valid request waits for a database, and a file that keeps them.
 
 Theory of operation
 -------------------
 
 Memory. `keys` has every key by its token id. Requests read and count there, on the event loop, without a lock and
-without waiting. The file is SQLite; several proxies may share it.
+without waiting. Only a secret that would be refused waits for a `look` into the file. The file is SQLite; several
+proxies may share it.
 
 Operations. What touches the file is an operation: a generator that yields calls of `KeyFile` and does the rest itself.
 `perform` makes these calls in the store's one thread, because another process may hold the file's lock for seconds, and
@@ -37,15 +38,16 @@ What is lost, and when
 - The power fails: SQLite may lose the last transactions, but the file stays consistent (WAL, synchronous=NORMAL).
 - Another process deletes or renames a key: the use of it that is noted here.
 - A row's use is no number: the use of that key until the row is mended.
-- Several processes: a change is seen elsewhere after the next `syncing`. Until then each process checks a budget
-  without the others' use. So a budget can be exceeded: `NEAR` says by how much.
+- Several processes: a change is seen elsewhere after the next `syncing`, or after a `look`, which comes before a secret
+  is refused. Until then each process checks a budget without the others' use. So a budget can be exceeded: `NEAR` says
+  by how much.
 """
 
 import asyncio
 import logging
 import time
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -86,6 +88,8 @@ class KeyStore:
         self._thread: ThreadPoolExecutor | None = None
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
+        # The look into the file that has not begun yet.
+        self._look: asyncio.Task[Any] | None = None
         if path is None or self._file.exists:
             try:
                 run(self._loading())
@@ -110,6 +114,18 @@ class KeyStore:
         """Return the keys that have one of these aliases."""
         wanted = set(aliases)
         return [key for key in self.keys.values() if key.key_alias in wanted]
+
+    async def look(self) -> None:
+        """Read what other processes have changed until now. If the file cannot be read, `keys` stays as it is.
+
+        However many callers wait, one look runs and one waits for its turn. A look at an unchanged file reads SQLite's
+        number of its state and no row.
+        """
+        if self.path is None:
+            return
+        if self._look is None:
+            self._look = asyncio.create_task(self.perform(self._looking()))
+        await asyncio.shield(self._look)
 
     def page(self, first: int, size: int) -> list[Key]:
         """Return some of the keys, in the order of their creation."""
@@ -187,10 +203,12 @@ class KeyStore:
         self._set(key, changes)
         return key
 
-    def deleting(self, identifiers: Iterable[str]) -> Operation:
-        """Delete keys; return those that existed."""
+    def deleting(self, identifiers: Iterable[str], aliases: Collection[str] = ()) -> Operation:
+        """Delete the keys that have one of these ids or aliases; return the ids of those that existed."""
         yield from self._loading()
-        found = [one for one in dict.fromkeys(identifiers) if one in self.keys or one in self._bad]
+        aliased = (key.token_id for key in self.by_alias(aliases)) if aliases else ()
+        wanted = dict.fromkeys((*identifiers, *aliased))
+        found = [one for one in wanted if one in self.keys or one in self._bad]
         yield partial(self._file.delete, found)
         for identifier in found:
             self._forget(identifier)
@@ -213,6 +231,12 @@ class KeyStore:
         yield from self._loading()  # a key may have been blocked elsewhere, whether or not the file can be written
         if failed is not None:
             raise failed
+
+    def _looking(self) -> Operation:
+        self._look = None  # who comes from now on needs another look: the file may change after this one
+        if self._file.exists:
+            with suppress(StoreError):  # `syncing` logs it
+                yield from self._loading()
 
     # --- running operations
 
@@ -245,7 +269,7 @@ class KeyStore:
                 self._thread = None
             self._file.close()
             # For another event loop, which may use the store after this one.
-            self._turn, self._urgent = asyncio.Lock(), asyncio.Event()
+            self._turn, self._urgent, self._look = asyncio.Lock(), asyncio.Event(), None
 
     def close(self) -> None:
         """Close a store that no event loop uses."""
