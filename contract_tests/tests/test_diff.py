@@ -54,6 +54,22 @@ def test_next_to_another_server_such_models_do_not_load_and_the_error_names_the_
 
 
 @pytest.mark.parametrize(
+    ("name", "advice"),
+    [("htp", "did you mean http?"), ("./nope", "the contract's repositories are batching, broken, ")],
+)
+def test_a_misspelt_folder_is_neither_a_folder_nor_a_repository(name: str, advice: str) -> None:
+    result = diff(name, "emulator==2.51.0", "emulator==2.72.0")
+    told = f"there is no folder '{name}', and no repository of the contract has that name: {advice}"
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_the_help_says_that_a_repository_may_be_a_folder_of_own_models() -> None:
+    words = CliRunner().invoke(main, ["diff", "--help"]).output.split()
+    assert "Or a folder of your own models: both servers serve it" in " ".join(words)
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [("2.41.0", "2.42.0"), ("2.57.0", "2.58.0"), ("2.68.0", "2.69.0")],
     ids=["2.42", "2.58", "2.69"],

@@ -23,7 +23,7 @@ from triton_contract.targets import (
 )
 
 from .comparison import compare_and_report
-from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
+from .options import ComparisonOptions, Selection, diff_options, nearest, runnable, selection_options
 
 
 @click.command()
@@ -35,7 +35,7 @@ from .options import ComparisonOptions, Selection, comparison_options, runnable,
     "version (triton==2.72.0), or a URL. A triton beside another kind of server is the reference.",
 )
 @selection_options
-@comparison_options
+@diff_options
 def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOptions) -> None:
     r"""Run the cases against two servers side by side and compare every answer.
 
@@ -56,7 +56,10 @@ def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOption
         if not compare_models(expected, actual, folder, options):
             sys.exit(1)
         return
-    cases = runnable(selection.cases(), (expected, actual), options.repository)
+    chosen = selection.cases()
+    if options.repository is not None:
+        check_repository(options.repository, {case.repository for case in chosen})
+    cases = runnable(chosen, (expected, actual), options.repository)
     options = replace(options, version=version_of(expected) or options.version)
     reference = live_reference(partial(target_of, expected, version=options.version))
     target = partial(target_of, actual, version=options.version)
@@ -80,8 +83,22 @@ def reference_and_target(names: tuple[str, ...]) -> tuple[str, str]:
 def model_folder(repository: str) -> Path | None:
     """The folder of somebody's models that --repository names; None for one of the contract's repositories."""
     path = Path(repository)
-    ours = {folder.name for folder in MODELS.iterdir()}
-    return path.resolve() if repository not in ours and path.is_dir() else None
+    return path.resolve() if repository not in our_repositories() and path.is_dir() else None
+
+
+def our_repositories() -> set[str]:
+    """The names of the contract's repositories."""
+    return {folder.name for folder in MODELS.iterdir()}
+
+
+def check_repository(repository: str, chosen: set[str]) -> None:
+    """Raise UsageError for a name that is no repository, neither of the contract nor of the `chosen` cases."""
+    known = our_repositories() | chosen
+    if repository not in known:
+        advice = nearest(repository, known, "the contract's repositories are")
+        raise click.UsageError(
+            f"there is no folder '{repository}', and no repository of the contract has that name: {advice}"
+        )
 
 
 def upgrade_targets(names: tuple[str, str], versions: tuple[str, str]) -> tuple[MakeTarget, MakeTarget]:

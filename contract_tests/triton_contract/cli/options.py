@@ -107,22 +107,33 @@ version_option = click.option(
 jobs_option = click.option(
     "--jobs", default=2, show_default=True, help="How many groups of cases to run at a time."
 )
-repository_option = click.option(
-    "--repository", help="The repository that a server at a URL serves; only its cases are run."
+_REPOSITORY = "One of the contract's repositories: only its cases are run. A server at a URL must serve it."
+repository_option = click.option("--repository", help=_REPOSITORY)
+folder_option = click.option(
+    "--repository",
+    help=f"{_REPOSITORY} Or a folder of your own models: both servers serve it, and are asked what their versions do "
+    "differently.",
 )
-comparison_options = as_one_value(
-    "options",
-    ComparisonOptions,
-    repository_option,
-    version_option,
-    click.option(
-        "--details/--no-details", default=True, help="Show the first difference of every failing case."
-    ),
-    click.option(
-        "--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file."
-    ),
-    jobs_option,
-)
+
+
+def _comparison_options(repository: Decorator) -> Decorator:
+    return as_one_value(
+        "options",
+        ComparisonOptions,
+        repository,
+        version_option,
+        click.option(
+            "--details/--no-details", default=True, help="Show the first difference of every failing case."
+        ),
+        click.option(
+            "--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file."
+        ),
+        jobs_option,
+    )
+
+
+comparison_options = _comparison_options(repository_option)
+diff_options = _comparison_options(folder_option)
 
 
 def runnable(cases: list[Case], targets: Iterable[str], repository: str | None) -> list[Case]:
@@ -135,9 +146,7 @@ def runnable(cases: list[Case], targets: Iterable[str], repository: str | None) 
             "a target at a URL needs --repository: which of the contract's repositories it serves"
         ) from None
     if not kept and repository is not None and repository not in {case.repository for case in cases}:
-        names = sorted({case.repository for case in cases})
-        near = get_close_matches(repository, names, n=1)
-        advice = f"did you mean {near[0]}?" if near else f"they are of {', '.join(names)}"
+        advice = nearest(repository, {case.repository for case in cases}, "they are of")
         raise click.UsageError(f"no selected case is of the repository '{repository}': {advice}")
     left = len(cases) - len(kept)
     if not kept:
@@ -147,3 +156,9 @@ def runnable(cases: list[Case], targets: Iterable[str], repository: str | None) 
     if left and any(map(is_url, targets)):
         click.echo(f"{left} cases need another repository or a server of their own: left out", err=True)
     return kept
+
+
+def nearest(name: str, names: set[str], begin: str) -> str:
+    """Advice for a name that is not one of `names`: the one that is like it, else all of them after `begin`."""
+    near = get_close_matches(name, sorted(names), n=1)
+    return f"did you mean {near[0]}?" if near else f"{begin} {', '.join(sorted(names))}"
