@@ -1,5 +1,6 @@
 """`triton-contract diff` over a folder of somebody's own models."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -37,7 +38,19 @@ def diff(repository: Path | str, *targets: str) -> Result:
 def test_two_emulators_load_models_that_need_a_gpu(repository: Path) -> None:
     result = diff(repository, "emulator==2.70.0", "emulator==2.71.0")
     assert result.output.startswith("From 2.70.0 to 2.71.0: 1 model (plan), 21 requests.\n")
-    assert "expected HTTP/1.1 400 Bad Request\ngot      HTTP/1.1 404 Not Found\n" in result.output
+    assert "status: 2.70.0: HTTP/1.1 400 Bad Request\n2.71.0: HTTP/1.1 404 Not Found\n" in result.output
+
+
+def test_a_terminal_shows_how_many_requests_were_compared_while_their_number_is_not_known(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)  # stderr counts as a terminal
+    shown = re.sub(
+        r"\x1b\[[0-9;?]*[A-Za-z]", "", diff(repository, "emulator==2.70.0", "emulator==2.71.0").stderr
+    )
+    assert "21/?" in shown
+    assert "/0" not in shown
 
 
 def test_next_to_another_server_such_models_do_not_load_and_the_error_names_the_way_out(

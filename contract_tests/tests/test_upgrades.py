@@ -82,9 +82,9 @@ def shown(name: str, *changes: Change, different: str = "") -> Shown:
 
 def test_what_differs_is_told_by_row_with_the_request_that_shows_it() -> None:
     results = (
-        shown("m/few", FEW, different="expected a\ngot b"),
-        shown("n/few", FEW, different="expected a\ngot b"),
-        shown("m/odd", different="expected c\ngot d"),
+        shown("m/few", FEW, different="at byte 0\nexpected a\ngot      b"),
+        shown("n/few", FEW, different="at byte 0\nexpected a\ngot      b"),
+        shown("m/odd", different="expected c\ngot      d"),
         shown("m/valid"),
     )
     upgrade = Upgrade("2.48.0", "2.51.0", (Model("m", (), ()), Model("n", (), ())), results, (FLAG, FEW))
@@ -97,22 +97,36 @@ From 2.48.0 to 2.51.0: 2 models (m, n), 4 requests.
 
 upgrade/m/few:
 GET /v2/m/few HTTP/1.1
-  body: expected a
-got b
+  body: at byte 0
+2.48.0: a
+2.51.0: b
   also: n/few
 
 ## Different, and no row of the table says why
 
 upgrade/m/odd:
 GET /v2/m/odd HTTP/1.1
-  body: expected c
-got d
+  body: 2.48.0: c
+2.51.0: d
 
 ## Changes that these requests did not show
 
 - 2.49.0: A flag has gone.
 """
     )
+
+
+def test_counts_are_told_by_version_and_an_answer_that_says_expected_is_left_as_it_is() -> None:
+    details = (
+        "expected {'x': 'expected 1'}\ngot      {'x': 'expected 2'}",
+        "m/1/count: expected +1, got +0\nm/1/failures: expected +0, got +-1",
+    )
+    upgrade = Upgrade("2.48.0", "2.51.0", (), (shown("m/a", FEW, different=details[0]),), (FEW,))
+    counted = Upgrade("2.48.0", "2.51.0", (), (shown("m/a", FEW, different=details[1]),), (FEW,))
+    same = Upgrade("2.51.0", "2.51.0", (), (shown("m/a", FEW, different=details[1]),), (FEW,))
+    assert "body: 2.48.0: {'x': 'expected 1'}\n2.51.0: {'x': 'expected 2'}\n" in render_upgrade(upgrade)
+    assert "m/1/count: 2.48.0 +1, 2.51.0 +0\nm/1/failures: 2.48.0 +0, 2.51.0 +-1\n" in render_upgrade(counted)
+    assert details[1] in render_upgrade(same)
 
 
 def test_no_difference_is_said() -> None:

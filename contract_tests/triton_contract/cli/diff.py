@@ -130,7 +130,7 @@ def compare_models(expected: str, actual: str, folder: Path, options: Comparison
     for version in versions:
         if version not in history.releases:
             raise click.UsageError(f"no release {version!r} of Triton: {', '.join(history.releases)}")
-    with Progress(0) as progress:
+    with Progress(None) as progress:
         try:
             upgrade = compare_upgrade(
                 *upgrade_targets(names, versions),

@@ -26,9 +26,12 @@ _COLUMNS = (Outcome.EQUAL, Outcome.NORMALISED, Outcome.DIVERGENCE, Outcome.UNPRO
 
 
 class Progress:
-    """A progress bar on stderr, which counts the differences. Nothing is shown when stderr is not a terminal."""
+    """A progress bar on stderr, which counts the differences. Nothing is shown when stderr is not a terminal.
 
-    def __init__(self, total: int) -> None:
+    `total` is the number of cases; None where it is not known at the start.
+    """
+
+    def __init__(self, total: int | None) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         console = Console(stderr=True)
         self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
