@@ -1,44 +1,19 @@
 """The file of keys as other programs leave it: with wrong values, other keys, other periods, or not at all."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapter.tests.proxy.key_files import new_key, write
 from adapter.tests.proxy.serving import MASTER, entry, error_of, get, post, serve
 from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys.file import KEPT, KeyFile, TakenError
-from triton_adapter.proxy.keys.key import Key, token_id
+from triton_adapter.proxy.keys.key import token_id
 from triton_adapter.proxy.keys.operations import run
 from triton_adapter.proxy.keys.store import KeyStore
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[KeyStore]:
-    made = KeyStore(str(path))
-    yield made
-    made.close()
-
-
-def new_key(name: str = "x", **columns: Any) -> Key:
-    return Key(token_id(f"sk-{name}"), f"sk-...{name}", **columns)
-
-
-def write(path: Path, sql: str, *values: Any) -> list[Any]:
-    """Run one statement as another program does."""
-    database = sqlite3.connect(path)
-    with database:
-        found = database.execute(sql, values).fetchall()
-    database.close()
-    return found
-
 
 # --- values that no key can have
 

@@ -1,13 +1,14 @@
 """Budget periods that end while a process does not write, and while a key is changed."""
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapter.tests.proxy import key_files
+from adapter.tests.proxy.key_files import write
 from triton_adapter.proxy.keys.auth import check_budget
 from triton_adapter.proxy.keys.key import Key, Period, token_id
 from triton_adapter.proxy.keys.operations import run
@@ -16,29 +17,8 @@ from triton_adapter.proxy.keys.store import KeyStore
 HOUR = 3600.0
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[KeyStore]:
-    made = KeyStore(str(path))
-    yield made
-    made.close()
-
-
 def new_key(**columns: Any) -> Key:
-    return Key(token_id("sk-x"), "sk-...x", budget_duration="1h", request_budget=1000, **columns)
-
-
-def write(path: Path, sql: str, *values: Any) -> list[Any]:
-    """Run one statement as another process does."""
-    database = sqlite3.connect(path)
-    with database:
-        found = database.execute(sql, values).fetchall()
-    database.close()
-    return found
+    return key_files.new_key(budget_duration="1h", request_budget=1000, **columns)
 
 
 LATER = time.time() + HOUR

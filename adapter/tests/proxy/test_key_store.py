@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapter.tests.proxy.key_files import new_key
 from adapter.tests.proxy.serving import BEARER, MASTER, entry, post, serve
 from adapter.tests.upstream import Upstream, http
 from triton_adapter.proxy import StoreError
@@ -23,18 +24,6 @@ from triton_adapter.proxy.keys.operations import run
 from triton_adapter.proxy.keys.store import KeyStore
 
 ANSWER = http(b'{"model_name":"m","model_version":"1","text_output":"one two three"}')
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[KeyStore]:
-    made = KeyStore(str(path))
-    yield made
-    made.close()
 
 
 @contextmanager
@@ -57,10 +46,6 @@ def stored(path: Path, key: Key, *columns: str) -> Any:
         ).fetchone()
     database.close()
     return found
-
-
-def new_key(**columns: Any) -> Key:
-    return Key(token_id("sk-x"), "sk-...x", **columns)
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

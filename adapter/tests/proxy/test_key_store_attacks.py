@@ -6,36 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapter.tests.proxy.key_files import new_key
 from triton_adapter.proxy import StoreError
 from triton_adapter.proxy.keys.auth import QuotaError, check_budget
 from triton_adapter.proxy.keys.file import KeyFile
-from triton_adapter.proxy.keys.key import SET_BACK, Key, Period, token_id
+from triton_adapter.proxy.keys.key import SET_BACK, Period, token_id
 from triton_adapter.proxy.keys.operations import run
 from triton_adapter.proxy.keys.store import BATCH, NEAR, KeyStore
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[KeyStore]:
-    made = KeyStore(str(path))
-    yield made
-    made.close()
-
-
-def new_key(name: str = "x", **columns: Any) -> Key:
-    return Key(token_id(f"sk-{name}"), f"sk-...{name}", **columns)
 
 
 def stored(path: Path, *columns: str) -> Any:

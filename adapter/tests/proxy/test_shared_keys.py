@@ -19,11 +19,6 @@ Pair = tuple[ProxyServer, ProxyServer]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.db"
-
-
-@pytest.fixture
 def pair(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     """Two proxies that do not sync by themselves while a test runs."""
     monkeypatch.setattr(app, "SYNC", 3600.0)
