@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import click
 
 from triton_contract.process import Ports
+from triton_contract.reference.frontends import ended, queue_of_ends
 from triton_contract.targets import is_url, target_of
 
 from .options import version_option
@@ -57,27 +56,6 @@ def serve(name: str, version: str, flags: tuple[str, ...]) -> None:
                 raise click.ClickException(f"{name} ended: {death}")
     finally:
         server.stop()
-
-
-def queue_of_ends() -> queue.SimpleQueue[int]:
-    """Let SIGINT and SIGTERM no longer end the process, and return the queue that gets their numbers.
-
-    A handler runs in the middle of other code, which may hold a lock. `SimpleQueue.put` may be called there.
-    `threading.Event.set` waits for ever if the signal comes in the middle of a `wait`.
-    """
-    ends: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, _: ends.put(number))
-    return ends
-
-
-def ended(ends: queue.SimpleQueue[int], *, within: float) -> bool:
-    """Whether a signal has come, waiting up to `within` seconds for one."""
-    try:
-        ends.get(timeout=within)
-    except queue.Empty:
-        return False
-    return True
 
 
 def _ports(options: dict[str, str]) -> Ports:

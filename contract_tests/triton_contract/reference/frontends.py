@@ -252,7 +252,11 @@ def complain(text: str) -> None:
 
 
 def queue_of_ends() -> queue.SimpleQueue[int]:
-    """Let SIGINT and SIGTERM put their numbers into a queue. See the function of this name in `cli/serve.py`."""
+    """Let SIGINT and SIGTERM no longer end the process, and return the queue that gets their numbers.
+
+    A handler runs in the middle of other code, which may hold a lock. `SimpleQueue.put` may be called there.
+    `threading.Event.set` waits for ever if the signal comes in the middle of a `wait`.
+    """
     ends: queue.SimpleQueue[int] = queue.SimpleQueue()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, _: ends.put(number))
