@@ -70,7 +70,7 @@ class Upstream:
         # Makes an answer from the number of rows in an inference request.
         self.answer_rows: Callable[[int], bytes] | None = None
         self.on_post: Callable[[], None] = lambda: None
-        # What is answered if there is no metadata.
+        # The answer when `metadata` is None.
         self.refusal = http(
             b'{"error":"Request for unknown model: \'m\' is not found"}', status="404 Not Found"
         )

@@ -172,8 +172,8 @@ def read_object(text: str, at: int) -> Head | Found | str:
 def read_rest(text: str, at: int) -> int | str | None:
     """Find the end of a call's object after its arguments: other members may follow them.
 
-    NONE: there is no comma, so the object does not go on, and its last bracket is missing. BROKEN: it goes on, and not
-    as JSON.
+    NONE: no comma follows. The call has ended, and its last bracket is missing. BROKEN: a comma follows, and what comes
+    after it is not JSON.
     """
     at = skip(text, at)
     if at >= len(text):
@@ -238,7 +238,7 @@ def _mistral_calls(text: str, at: int) -> Head | Found | str:
 
 
 def skip(text: str, at: int) -> int:
-    """Return the index of the first character from `at` on that is no blank."""
+    """Return the index of the first character that is not blank, from `at` on."""
     match = _SPACE.match(text, at)
     return match.end() if match else at
 

@@ -8,9 +8,10 @@ model writes them. Text that turns out before that to be no call (an unknown fun
 shown as text. So no text is lost, and nothing that was passed on is taken back. How the text is cut into pieces
 changes nothing: every cut gives the same text and the same calls.
 
-What begins with a bracket as a call does, and is none, is text to its last bracket: a marker inside of it begins no
-call. The same holds for what follows the arguments of a call after a comma and is no JSON, and for what follows the
-comma of a list of calls and is no call. If no comma follows, the call has ended there, and its bracket is missing.
+What begins as a call does, with a bracket, may turn out to be none. Then all of it is text, up to its last bracket. A
+marker inside of it begins no call. The same holds in two more places: after the arguments of a call, if a comma follows
+and then no JSON; and in a list of calls, if a comma follows and then no call. If no comma follows the arguments, the
+call has ended there. Its bracket is missing.
 
 Theory of operation
 -------------------

@@ -25,8 +25,8 @@ Four states are inside of a call, in this order:
 
 One state is inside of what is no call:
 
-- QUOTED: HEAD or TAIL has read text that is no call, and brackets of it are still open. All up to the last of them is
-  shown as it comes. A marker in it begins no call: a model may quote one in an argument of a function that is unknown.
+- QUOTED: HEAD or TAIL has read text that is not a call. Some of its brackets are still open. The text up to the last of
+  them is shown as it comes. A marker in it begins no call: a model may quote one in an argument of an unknown function.
 """
 
 from collections.abc import Mapping
