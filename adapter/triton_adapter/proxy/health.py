@@ -85,9 +85,8 @@ class HealthCheck:
             status = (await self._fetch(target, "/v2/health/ready")).status
             return None if status in (404, 405) else _reason(status)
         if status not in (401, 403):
-            read_document(
-                await self._fetch(target, path), target.api_base.server
-            )  # raises what a call would raise
+            # Raises what a call would raise.
+            read_document(await self._fetch(target, path), target.api_base.server)
         return _reason(status)
 
     async def _server(self, target: Target) -> str | None:
