@@ -21,8 +21,7 @@ from benchmarks.proxy import KEY
 from benchmarks.proxy_keys import PAGE, proxy
 from benchmarks.proxy_upstream import CONFIG, METADATA
 from benchmarks.report import conditions, write
-from benchmarks.servers import MIB
-from benchmarks.soak import TOLERATED_MIB, Grown, Reading, _reading
+from benchmarks.soak import Reading, _reading, check_flat
 
 REQUESTS = 10_000
 CLIENTS = 16
@@ -150,18 +149,7 @@ class Client:
 def run(requests: int = REQUESTS) -> list[Reading]:
     """Return the readings: one at the start, and one after every tenth of the requests. Raises Grown."""
     readings = asyncio.run(_soak(requests))
-    _, warm, *_, last = readings
-    grown = last.resident_mib - warm.resident_mib
-    print(
-        f"memory since the warm-up: {grown:+.1f} MiB, {grown * MIB / (last.requests - warm.requests):+.0f} bytes each"
-    )
-    for what, growth, tolerated in (
-        ("MiB resident", grown, TOLERATED_MIB),
-        ("descriptors", last.descriptors - warm.descriptors, 0),
-        ("threads", last.threads - warm.threads, 0),
-    ):
-        if growth > tolerated:
-            raise Grown(f"it has grown by {growth:.1f} {what} since the warm-up")
+    check_flat(readings)
     return readings
 
 

@@ -63,6 +63,13 @@ def run(requests: int = REQUESTS) -> list[Reading]:
             readings = asyncio.run(_soak(target, requests))
         except (Unexpected, OSError, EOFError) as fault:
             raise Unmeasured(f"{type(fault).__name__}: {fault}") from None
+    check_flat(readings)
+    print("flat")
+    return readings
+
+
+def check_flat(readings: list[Reading]) -> None:
+    """Print what the memory has grown by since the second reading, the warm-up. Raises Grown if anything has grown."""
     _, warm, *_, last = readings
     grown = last.resident_mib - warm.resident_mib
     each = grown * MIB / (last.requests - warm.requests)
@@ -74,8 +81,6 @@ def run(requests: int = REQUESTS) -> list[Reading]:
     ):
         if growth > tolerated:
             raise Grown(f"it has grown by {growth:.1f} {what} since the warm-up")
-    print("flat")
-    return readings
 
 
 def report(readings: list[Reading], load: float) -> None:
