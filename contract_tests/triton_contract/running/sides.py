@@ -21,8 +21,9 @@ RECORD_PAUSE = 0.1
 counts its first decoupled request some 40 ms after its answer."""
 DEATH_SECONDS = 5.0
 """How long (seconds) to wait for a server's end after it cut a connection."""
-SILENCE_SECONDS = 5.0
-"""How long (seconds) to wait for an answer that a recorded reference never gave."""
+SILENCE_SECONDS = 8.0
+"""How long (seconds) to wait for an answer that a recorded reference never gave. Models that wait for idle sequences do
+so for five seconds, and that must have happened by then."""
 _HARMLESS = ("silent", SHARED_MEMORY)
 
 
