@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
-from triton_emulator.engine.first_responses import FirstResponses
+from triton_emulator.engine.first_responses import FirstResponses, bounds_of
 from triton_emulator.engine.in_flight import InFlight
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reshape import reshape_inputs, reshapes_inputs, reshapes_outputs, reshaping
@@ -45,7 +45,7 @@ class Surroundings:
 class LoadedModel:
     """One loaded version of a model.
 
-    Raises TritonError where its warm-up fails.
+    Raises TritonError where its warm-up fails, and where its histogram cannot be.
     """
 
     def __init__(
@@ -76,11 +76,7 @@ class LoadedModel:
             if surroundings.summarizes
             else None
         )
-        self.first_responses = (
-            FirstResponses()
-            if surroundings.histograms and (self.config.decoupled or self._rules.times_every_first_response)
-            else None
-        )
+        self.first_responses = self._first_responses()
         self._warm_up()
         self.scheduler = self._scheduler()
         self.stands_in = not (definition.config.is_ensemble or isinstance(executor, ThreadedExecutor))
@@ -88,6 +84,17 @@ class LoadedModel:
         self.reshapes_inputs = not self.stands_in and reshapes_inputs(definition.config)
         self.reshapes_outputs = not self.stands_in and reshapes_outputs(definition.config)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
+
+    def _first_responses(self) -> FirstResponses | None:
+        bounds = bounds_of(self.config.proto)
+        shown = self.config.decoupled or self._rules.times_every_first_response
+        if not (self._surroundings.histograms and shown):
+            return None
+        try:
+            return FirstResponses(bounds)
+        except TritonError:
+            self.executor.finalize()
+            raise
 
     def _scheduler(self) -> Scheduler:
         surroundings = self._surroundings

@@ -125,7 +125,9 @@ class Personality:
         "/opt/tritonserver/backends/{backend}"
     )
     tensors_named: bool = False
-    unknown_config_fields: frozenset[str] = frozenset({"runtime", "is_non_linear_format_io"})
+    unknown_config_fields: frozenset[str] = frozenset(
+        {"runtime", "is_non_linear_format_io", "model_metrics", "max_inflight_requests"}
+    )
     versions_reload_alone: bool = False
     allows_dots_in_model_names: bool = False
     empty_model_name: str = ""
@@ -282,7 +284,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         "unknown_config_fields",
         "2.42.0",
-        frozenset({"is_non_linear_format_io"}),
+        frozenset({"is_non_linear_format_io", "model_metrics", "max_inflight_requests"}),
         "A model's configuration has the field `runtime`.",
         "model_config/two",
     ),
@@ -521,7 +523,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         "unknown_config_fields",
         "2.49.0",
-        frozenset(),
+        frozenset({"model_metrics", "max_inflight_requests"}),
         "An input or output of a model's configuration has the field `is_non_linear_format_io`.",
         "model_config/two",
     ),
@@ -623,6 +625,14 @@ CHANGES: tuple[Change, ...] = (
         "With `--metrics-config histogram_latencies=true`, the metrics show how long requests to decoupled models "
         "waited for their first response: `nv_inference_first_response_histogram_ms`.",
         "source: core r24.11, src/metric_model_reporter.cc",
+    ),
+    Change(
+        "unknown_config_fields",
+        "2.52.0",
+        frozenset({"max_inflight_requests"}),
+        "A model's configuration may have `model_metrics`: the buckets of its histogram of first responses. Before, it "
+        "is an unknown field, and the configuration is refused.",
+        "source: core r24.11, src/model_config_utils.cc",
     ),
     Change(
         "max_file_text",
