@@ -113,6 +113,7 @@ class Personality:
     late_requests_refused_at_once: bool = False
     ensembles_cached: bool = False
     ensemble_outputs_optional: bool = False
+    ensemble_errors_wait: bool = False
     checks_element_counts: bool = False
     checks_sequence_id_types: bool = False
     compares_whole_batch_sizes: bool = False
@@ -837,6 +838,15 @@ CHANGES: tuple[Change, ...] = (
         1_000_000,
         "The classification of an output of more than a million elements is refused.",
         "infer/versions/classification/*",
+    ),
+    Change(
+        "ensemble_errors_wait",
+        "2.66.0",
+        True,
+        "An ensemble sends the error of a step when no other step is at work any more. The error names the ensemble "
+        "once more for each response that came meanwhile. Before, the error is sent at once. But if a step is refused, "
+        "as by a full queue, while others are at work, the request is never answered.",
+        "source: core r26.02, src/ensemble_scheduler/ensemble_scheduler.cc",
     ),
     Change(
         "checks_element_counts",

@@ -9,6 +9,10 @@ when no step is running any more.
     `_advance`: fresh values                  ->  steps that are ready now, prepared as calls of their members
     `_answer`: fresh values                   ->  a response, if the requested outputs have that number too
     nothing runs any more                     ->  the final flag, or a deadlock error if nothing was answered
+    an error                                  ->  no step is started any more; the error is the answer
+
+Since 2.66 the error is sent when nothing runs any more. Before, it is sent at once; but if a member refuses a step, as
+one with a full queue does, while others run, the request is never answered.
 
 All of it happens on the event loop, so nothing here needs a lock.
 """
@@ -70,6 +74,8 @@ class _Run:
         "_call",
         "_config",
         "_ended",
+        "_error",
+        "_errors_wait",
         "_executor",
         "_infer_ns",
         "_input_ns",
@@ -103,6 +109,9 @@ class _Run:
         self._at_work: set[Call] = set()
         self._answered = False
         self._ended = False
+        self._errors_wait = executor.definition.rules.ensemble_errors_wait
+        #: the last error, as far as it waits for the steps that run
+        self._error: TritonError | None = None
         self._sequence = _sequence_parameters(call.request)
         self._input_ns = self._infer_ns = self._output_ns = 0
 
@@ -158,14 +167,27 @@ class _Run:
         for at, (member, call) in enumerate(prepared):
             if self._ended:
                 return
+            if self._error is not None:
+                self._drop(len(prepared) - at, self._error)
+                return
             call.cancelled = self._call.cancelled
             if self._call.on_cancel is not None:
                 self._at_work.add(call)
             try:
                 member.submit(call)
             except TritonError as error:
-                self._running -= len(prepared) - at  # neither this step nor those after it will run
-                self._fail(error)
+                self._drop(len(prepared) - at, error)
+                return
+
+    def _drop(self, steps: int, error: TritonError) -> None:
+        """Go on after an error, with so many prepared steps that will not run."""
+        self._running -= steps
+        if self._running == 0:
+            self._fail(error)
+        elif self._errors_wait:
+            self._error = error
+        else:
+            self._ended = True  # 2.51: what the running steps answer is ignored, so nothing ends the request
 
     def _prepare(self, step: Step, number: int) -> tuple[LoadedModel, Call]:
         member = self._members[step.member]
@@ -221,6 +243,9 @@ class _Run:
             return
         if final:
             self._running -= 1
+        if self._error is not None:
+            self._fail(self._error if response is None or response.error is None else response.error)
+            return
         fresh: list[tuple[str, int]] = []
         if response is not None:
             if response.error is not None:
@@ -306,7 +331,12 @@ class _Run:
         call.times.took(self._input_ns, self._infer_ns, self._output_ns)
 
     def _fail(self, error: TritonError) -> None:
+        """Send the error, or let it wait. Each time that it waits, the ensemble's name is put before it once more."""
         if self._ended:
+            return
+        message = f"in ensemble '{self._executor.definition.name}', {error.message}"
+        self._error = error = TritonError(error.code, message)
+        if self._running and self._errors_wait:
             return
         self._ended = True
         call = self._call
@@ -315,8 +345,7 @@ class _Run:
         # step still runs
         call.failures = ("OTHER",) if self._running else ("OTHER", "OTHER")
         response = InferResponse(call.request.model_name, str(call.version), call.request.id)
-        message = f"in ensemble '{self._executor.definition.name}', {error.message}"
-        response.error = TritonError(error.code, message)
+        response.error = error
         call.respond(response, final=True)
 
 
