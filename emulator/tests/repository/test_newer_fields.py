@@ -33,6 +33,7 @@ def parsed(version: str, text: str) -> Proto:
     "before, first, field",
     [
         ("2.51.0", "2.52.0", "model_metrics { }"),
+        ("2.62.0", "2.63.0", "ensemble_scheduling { max_inflight_requests: 1 }"),
     ],
 )
 def test_a_field_is_unknown_before_its_version(before: str, first: str, field: str) -> None:

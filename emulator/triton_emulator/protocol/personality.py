@@ -114,6 +114,7 @@ class Personality:
     ensembles_cached: bool = False
     ensemble_outputs_optional: bool = False
     ensemble_errors_wait: bool = False
+    ensemble_limits_shared: bool = False
     checks_element_counts: bool = False
     checks_sequence_id_types: bool = False
     compares_whole_batch_sizes: bool = False
@@ -812,6 +813,14 @@ CHANGES: tuple[Change, ...] = (
         "source: server r25.10, src/http_server.cc",
     ),
     Change(
+        "unknown_config_fields",
+        "2.63.0",
+        frozenset(),
+        "An ensemble's configuration may have `max_inflight_requests`: how many requests of one step may be in flight "
+        "for one request to the ensemble. Before, it is an unknown field, and the configuration is refused.",
+        "source: core r25.11, src/ensemble_scheduler/ensemble_scheduler.cc",
+    ),
+    Change(
         "asks_models_whether_ready",
         "2.64.0",
         True,
@@ -914,6 +923,13 @@ CHANGES: tuple[Change, ...] = (
         True,
         "A model whose name has two dots in it can be loaded, unless its name is two dots. In 2.67 it could not.",
         "source: core r26.04, src/model_repository_manager/model_repository_manager.cc",
+    ),
+    Change(
+        "ensemble_limits_shared",
+        "2.68.0",
+        True,
+        "`max_inflight_requests` limits the requests of one step for all requests to the ensemble together.",
+        "source: core r26.04, src/ensemble_scheduler/ensemble_scheduler.cc",
     ),
     Change(
         "allows_client_shared_memory",
