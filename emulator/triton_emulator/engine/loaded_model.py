@@ -133,8 +133,13 @@ class LoadedModel:
 
     @property
     def healthy(self) -> bool:
-        """Whether its backend says that it can answer. Only Python models may not."""
+        """Whether its backend says that it can answer. Only Python models may not. If it `asks_model`, it may block."""
         return bool(getattr(self.executor, "healthy", True))
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether `healthy` runs the model's own code."""
+        return bool(getattr(self.executor, "asks_model", False))
 
     def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.

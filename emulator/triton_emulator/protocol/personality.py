@@ -196,6 +196,8 @@ class Personality:
     has_load_duration: bool = False
     times_every_first_response: bool = False
     asks_models_whether_ready: bool = False
+    asks_is_ready: bool = False
+    server_asks_models: bool = False
     # The Python backend
     iterators_cancel: bool = False
     keeps_codes_of_inner_errors: bool = False
@@ -824,7 +826,7 @@ CHANGES: tuple[Change, ...] = (
         "asks_models_whether_ready",
         "2.64.0",
         True,
-        "A Python model whose process has ended is not ready, and neither is the server with strict readiness.",
+        "A Python model whose process has ended is not ready.",
         "source: core r25.12, src/server.cc",
     ),
     Change(
@@ -856,6 +858,15 @@ CHANGES: tuple[Change, ...] = (
         "once more for each response that came meanwhile. Before, the error is sent at once. But if a step is refused, "
         "as by a full queue, while others are at work, the request is never answered.",
         "source: core r26.02, src/ensemble_scheduler/ensemble_scheduler.cc",
+    ),
+    Change(
+        "asks_is_ready",
+        "2.67.0",
+        True,
+        "A Python model may have the function `is_ready`, which may be a coroutine. The model is ready if it returns "
+        "True within five seconds. All that asks whether the model is ready calls it, and so does a request of another "
+        "Python model to it.",
+        "source: python_backend r26.03, src/pb_stub.cc",
     ),
     Change(
         "checks_element_counts",
@@ -923,6 +934,14 @@ CHANGES: tuple[Change, ...] = (
         True,
         "A model whose name has two dots in it can be loaded, unless its name is two dots. In 2.67 it could not.",
         "source: core r26.04, src/model_repository_manager/model_repository_manager.cc",
+    ),
+    Change(
+        "server_asks_models",
+        "2.68.0",
+        True,
+        "With strict readiness the server is not ready while a Python model is not: its process has ended, or its "
+        "`is_ready` says so.",
+        "source: core r26.04, src/server.cc",
     ),
     Change(
         "ensemble_limits_shared",

@@ -62,6 +62,8 @@ class Loader:
         self._rules = rules
         self._backend_config = settings.backend_config
         self._surroundings = surroundings
+        #: whether a model has been loaded whose own code is asked whether it is ready
+        self.asks_models = False
         self._failures = counts.failures
         self.repository: Repository[LoadedModel] = Repository(
             _options(settings, paths, rules),
@@ -124,7 +126,9 @@ class Loader:
             executor = python_backend.load(definition, self._python_hooks)
             self._settings.tell_meaningless(name, directory, "python")
         seconds = 0 if config.is_ensemble else monotonic() - start
-        return LoadedModel(definition, executor, labels, self._surroundings, seconds)
+        model = LoadedModel(definition, executor, labels, self._surroundings, seconds)
+        self.asks_models = self.asks_models or model.asks_model
+        return model
 
     def _default_max_batch_size(self, backend: str) -> int:
         """The backend's setting of that name, which `--backend-config` may change for one backend or for all."""
