@@ -190,6 +190,9 @@ class LoadedModel:
 
 
 def metric_labels(definition: ModelDefinition) -> dict[str, str]:
-    """The labels of a model's metrics: its tags after an underscore each, its name and its version."""
+    """The labels of a model's metrics: its tags after an underscore each, its name, its version, its namespace."""
     tags = {f"_{to_text(key)}": to_text(value) for key, value in definition.config.proto.metric_tags.items()}
-    return {**tags, "model": definition.name, "version": str(definition.version)}
+    labels = {**tags, "model": definition.name, "version": str(definition.version)}
+    if definition.namespace and definition.rules.namespaces_in_metrics:
+        labels["namespace"] = definition.namespace
+    return labels

@@ -158,6 +158,7 @@ class Personality:
     failure_reasons: bool = False
     fixed_files: bool = False
     other_metrics_paths: int = 400
+    namespaces_in_metrics: bool = False
     pinned_memory_metrics: bool = False
     response_statistics: bool = False
     trace_mode_shown: bool = False
@@ -404,6 +405,13 @@ CHANGES: tuple[Change, ...] = (
         True,
         "The response cache serves ensembles whose configuration enables it.",
         "infer/cache/ensemble",
+    ),
+    Change(
+        "namespaces_in_metrics",
+        "2.46.0",
+        True,
+        "With `--model-namespacing` the metrics of a model have the label `namespace`, the path of its repository.",
+        "metrics/namespacing/on",
     ),
     Change(
         "has_model_config_name",

@@ -7,6 +7,7 @@ repository, and hands it what it needs of them.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from time import monotonic
@@ -107,9 +108,9 @@ class Loader:
         return _runs_model_py(definition) or self._stands_in(definition)
 
     def _load_version(
-        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels, namespace: str
     ) -> LoadedModel:
-        definition = self._definition(name, version, config, directory)
+        definition = replace(self._definition(name, version, config, directory), namespace=namespace)
         self._failures.open(metric_labels(definition))
         executor: Executor
         start = monotonic()
