@@ -76,6 +76,7 @@ class Personality:
     json_too_large: str = ""
     limits_decompressed: bool = False
     http_max_chunks: int = NO_LIMIT
+    drains_connections: bool = False
     numeric_header_length: bool = False
     reserved_headers: frozenset[str] = frozenset()
     load_metrics_header: bool = False
@@ -356,6 +357,14 @@ CHANGES: tuple[Change, ...] = (
         True,
         "A client can change neither the trace file nor the log file.",
         "trace/trace_file/refused/*",
+    ),
+    Change(
+        "drains_connections",
+        "2.45.0",
+        True,
+        "A stopping server answers all requests on open HTTP connections, as long as one is at work, and resets new "
+        "connections. Before, it takes new connections, but refuses requests as it is exiting.",
+        "source: server r24.04, src/http_server.cc",
     ),
     Change(
         "trace_mode_shown",

@@ -52,6 +52,17 @@ HANDLERS: dict[str, Handler] = {
     "repository_unload": replying(repository.unload, blocks=True),
 }
 
+#: the same while a server stops that takes connections until its end (2.44)
+STOPPING = HANDLERS | {
+    "server_live": replying(models.exiting),
+    "server_ready": replying(models.exiting),
+    "model_ready": replying(models.model_not_ready),
+    "model_statistics": replying(models.not_ready),
+    "repository_index": replying(models.not_ready),
+    "repository_load": replying(models.not_ready),
+    "repository_unload": replying(models.not_ready),
+}
+
 #: more digits than any limit has
 _DIGITS = 20
 _match = lru_cache(maxsize=4096)(routes.match)
@@ -67,6 +78,11 @@ class HttpApp:
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
         self._root = root
         self._sessions = sessions
+        self._handlers = HANDLERS
+
+    def stop(self) -> None:
+        """Say from now on that the server exits."""
+        self._handlers = STOPPING
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,7 +119,7 @@ class HttpApp:
             await send_reply(send, untyped_error(too_large(limit), session.personality))
         else:
             request = Request(session, method, captures, headers, body, send, receive, dropped)
-            await HANDLERS[route.operation](request)
+            await self._handlers[route.operation](request)
 
 
 def _kept(session: SessionState, headers: Iterable[tuple[bytes, bytes]]) -> int:
