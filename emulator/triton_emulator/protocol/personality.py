@@ -127,6 +127,8 @@ class Personality:
         "unable to find 'libtriton_{backend}.so' or '{backend}/model.py' for model '{model}', in "
         "/opt/tritonserver/backends/{backend}"
     )
+    label_files_inside: bool = False
+    label_paths_exact: bool = False
     tensors_named: bool = False
     unknown_config_fields: frozenset[str] = frozenset(
         {"runtime", "is_non_linear_format_io", "model_metrics", "max_inflight_requests"}
@@ -138,6 +140,7 @@ class Personality:
     tells_why_no_model_is_ready: bool = False
 
     # Python models
+    stub_names_checked: bool = False
     text_sequence_ids: bool = False
     trace_contexts: bool = False
     decoupled_coroutines: bool = False
@@ -801,6 +804,14 @@ CHANGES: tuple[Change, ...] = (
         "source: server r25.07, src/shared_memory_manager.cc",
     ),
     Change(
+        "stub_names_checked",
+        "2.60.0",
+        True,
+        "A Python model does not load if its name, or the name of an instance, has a character that means something to "
+        "a shell, such as `;`, `$`, a quote or a bracket.",
+        "source: python_backend r25.08, src/stub_launcher.cc",
+    ),
+    Change(
         "skips_slashes_of_shared_keys",
         "2.60.0",
         True,
@@ -866,6 +877,13 @@ CHANGES: tuple[Change, ...] = (
         1_000_000,
         "The classification of an output of more than a million elements is refused.",
         "infer/versions/classification/*",
+    ),
+    Change(
+        "label_files_inside",
+        "2.66.0",
+        True,
+        "A model whose `label_filename` leads out of its folder does not load.",
+        "source: core r26.02, src/model.cc",
     ),
     Change(
         "ensemble_errors_wait",
@@ -1048,6 +1066,13 @@ CHANGES: tuple[Change, ...] = (
         True,
         "Two regions can be registered of one shared memory object by the same key.",
         "source: server r26.05, src/shared_memory_manager.cc",
+    ),
+    Change(
+        "label_paths_exact",
+        "2.70.0",
+        True,
+        "A `label_filename` that leads to a folder whose name only begins as the model's is refused too.",
+        "source: core r26.06, src/filesystem/api.cc",
     ),
     Change(
         "numeric_header_length",

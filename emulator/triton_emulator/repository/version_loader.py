@@ -52,7 +52,7 @@ class VersionLoader(Generic[LoadedT]):
             strict=self._strict_config,
             rules=self._rules,
         )
-        own_labels = read_labels(config.proto, model.directory)
+        own_labels = read_labels(config.proto, model.directory, self._rules)
         labels = with_member_labels(own_labels, config.proto, self._labels_of_step)
         loaded = self._load_and_retry(model, version, config, labels)
         return Served(model.name, version, config, loaded, model, labels)
