@@ -35,18 +35,20 @@ _UNIMPLEMENTED = 12
 class Method(NamedTuple):
     """A method that takes one message and returns one.
 
-    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread.
+    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread. One that
+    `asks_models` whether they are ready does so where that may block.
     """
 
     handler: Handler
     category: str
     blocks: bool = False
+    asks_models: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ServerLive": Method(models.server_live, "health"),
-    "ServerReady": Method(models.server_ready, "health"),
-    "ModelReady": Method(models.model_ready, "health"),
+    "ServerReady": Method(models.server_ready, "health", asks_models=True),
+    "ModelReady": Method(models.model_ready, "health", asks_models=True),
     "ServerMetadata": Method(models.server_metadata, "metadata"),
     "ModelMetadata": Method(models.model_metadata, "metadata"),
     "ModelConfig": Method(models.model_config, "model-config"),
@@ -60,7 +62,7 @@ METHODS: dict[str, Method] = {
     "CudaSharedMemoryStatus": Method(shared_memory.cuda_status, "shared-memory"),
     "CudaSharedMemoryRegister": Method(shared_memory.cuda_register, "shared-memory"),
     "CudaSharedMemoryUnregister": Method(shared_memory.cuda_unregister, "shared-memory"),
-    "TraceSetting": Method(trace.setting, "trace"),
+    "TraceSetting": Method(trace.setting, "trace", asks_models=True),
     "LogSettings": Method(logging.settings, "logging"),
 }
 
@@ -85,7 +87,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             f"/{SERVICE}/{name}": self._unary(method, parser(message_class(f"{name}Request")))
             for name, method in METHODS.items()
         }
-        check = Method(health.check, "health")
+        check = Method(health.check, "health", asks_models=True)
         self._handlers[f"/{HEALTH}/Check"] = self._unary(check, parser(health_class("HealthCheckRequest")))
         self._handlers[f"/{SERVICE}/ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer)
         self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
@@ -117,15 +119,16 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     def _unary(self, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
         gate = self._gate
-        handler, category, blocks = method
+        handler, category, blocks, asks_models = method
 
         async def serve(_: Any, context: Any) -> bytes:
             try:
                 message = parse(await self._read(context))
                 session = gate.admit(category, context)
-                reply = (
-                    await run_in_thread(handler, session, message) if blocks else handler(session, message)
-                )
+                if blocks or (asks_models and session.readiness_blocks):
+                    reply = await run_in_thread(handler, session, message)
+                else:
+                    reply = handler(session, message)
             except (TritonError, asyncio.CancelledError) as fault:
                 refusal = self._refusal(fault)
             else:

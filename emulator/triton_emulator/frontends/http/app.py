@@ -33,13 +33,13 @@ HANDLERS: dict[str, Handler] = {
     "generate": generate,
     "generate_stream": generate_stream,
     "server_live": replying(models.server_live),
-    "server_ready": replying(models.server_ready),
+    "server_ready": replying(models.server_ready, asks_models=True),
     "server_metadata": replying(models.server_metadata),
-    "model_ready": replying(models.model_ready),
+    "model_ready": replying(models.model_ready, asks_models=True),
     "model_metadata": replying(models.model_metadata),
     "model_config": replying(models.model_config),
     "model_statistics": replying(models.model_statistics),
-    "trace_setting": replying(trace.setting),
+    "trace_setting": replying(trace.setting, asks_models=True),
     "logging": replying(logging.settings),
     "system_shared_memory_status": replying(shared_memory.system_status),
     "system_shared_memory_register": replying(shared_memory.system_register),
@@ -50,6 +50,17 @@ HANDLERS: dict[str, Handler] = {
     "repository_index": replying(repository.index, blocks=True),
     "repository_load": replying(repository.load, blocks=True),
     "repository_unload": replying(repository.unload, blocks=True),
+}
+
+#: the same while a server stops that takes connections until its end (2.44)
+STOPPING = HANDLERS | {
+    "server_live": replying(models.exiting),
+    "server_ready": replying(models.exiting),
+    "model_ready": replying(models.model_not_ready),
+    "model_statistics": replying(models.not_ready),
+    "repository_index": replying(models.not_ready),
+    "repository_load": replying(models.not_ready),
+    "repository_unload": replying(models.not_ready),
 }
 
 #: more digits than any limit has
@@ -67,6 +78,11 @@ class HttpApp:
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
         self._root = root
         self._sessions = sessions
+        self._handlers = HANDLERS
+
+    def stop(self) -> None:
+        """Say from now on that the server exits."""
+        self._handlers = STOPPING
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,7 +119,7 @@ class HttpApp:
             await send_reply(send, untyped_error(too_large(limit), session.personality))
         else:
             request = Request(session, method, captures, headers, body, send, receive, dropped)
-            await HANDLERS[route.operation](request)
+            await self._handlers[route.operation](request)
 
 
 def _kept(session: SessionState, headers: Iterable[tuple[bytes, bytes]]) -> int:
