@@ -228,7 +228,7 @@ class ErrorEvent(Alter):
                 return
             if left:
                 left -= response is not None
-                if left or final:
+                if left:
                     yield response, final
                     return
                 yield response, False

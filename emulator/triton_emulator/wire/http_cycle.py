@@ -30,7 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 #: the type of a message to `send` with a whole answer: its "reply" is a `Reply`. ASGI has no such message.
 WHOLE = "triton.reply"
-#: the type of a message to `send` whose "operation" no lawful answer has: `Pause`, `Hang`, `Raw`, `Close`, `Reset`
+#: the type of a message to `send` whose "operation" no lawful answer has: `Pause`, `Hang`, `Raw`, `Close`, `Reset`.
+#: After it is sent, its "gone" says whether the client has disconnected.
 UNLAWFUL = "triton.unlawful"
 #: how often, in seconds, a pause looks whether the client has gone
 _LOOK_S = 0.05
@@ -246,6 +247,7 @@ class TritonCycle:
             return
         elif kind == UNLAWFUL:
             await self._perform(message["operation"])
+            message["gone"] = self.disconnected
             return
         else:
             body, more = message.get("body", b""), message.get("more_body", False)

@@ -17,8 +17,8 @@ from triton_emulator.wire.reply import Reply, json_reply, untyped
 
 async def answers(entry: HttpEntry, script: Script, session: SessionState, send: Send) -> bool:
     """Do what the fault does before the request is looked at; returns whether that was the whole answer."""
-    if script.waits:
-        await perform(Pause(script.waits), send)
+    if script.waits and await perform(Pause(script.waits), send):
+        return True
     script.note(Wait)
     answer = script.answer
     if isinstance(answer, Break):
@@ -68,10 +68,13 @@ def shaping(script: Script, send: Send) -> Send:
     if not script.shapes:
         return send
 
+    gone = False
+
     async def shaped(message: dict[str, Any]) -> None:
+        nonlocal gone
         for operation in _operations(message):
             for after in script.shaped(operation):
-                await perform(after, send)
+                gone = gone or await perform(after, send)
 
     return shaped
 
@@ -99,8 +102,8 @@ def _operations(message: dict[str, Any]) -> list[Operation]:
     return [*([Body(body)] if body else []), *([] if message.get("more_body", False) else [End()])]
 
 
-async def perform(operation: Operation, send: Send) -> None:
-    """Do one wire operation."""
+async def perform(operation: Operation, send: Send) -> bool:
+    """Do one wire operation; returns whether the client was seen to have gone meanwhile."""
     match operation:
         case Head(status, headers):
             await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -109,4 +112,7 @@ async def perform(operation: Operation, send: Send) -> None:
         case End():
             await send({"type": "http.response.body", "body": b""})
         case _:
-            await send({"type": UNLAWFUL, "operation": operation})
+            message = {"type": UNLAWFUL, "operation": operation}
+            await send(message)
+            return bool(message.get("gone"))
+    return False
