@@ -2,6 +2,8 @@
 
 import pytest
 
+from triton_emulator import Emulator
+
 pytest_plugins = ["pytester"]
 
 TEST = """
@@ -11,6 +13,13 @@ TEST = """
 
     pytestmark = pytest.mark.triton(model_control_mode="explicit", load_models=("simple",))
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Import now what a server needs: pytester forgets the modules that a run within this process imports."""
+    with Emulator(model_control_mode="explicit"):
+        pass
 
 
 def run(pytester: pytest.Pytester, body: str, ini: str = "") -> pytest.RunResult:
@@ -41,8 +50,8 @@ INCOMPLETE = """
         (
             UNFIRED,
             (
-                "the plan fault.error(503, 'injected by a fault plan') for operation='infer', model='simple' fired 0 of "
-                "2 times: 0 fitting requests came"
+                "the plan fault.error(503, 'injected by a fault plan') for operation='infer', model='simple' fired 0 "
+                "of 2 times: 0 fitting requests came"
             ),
         ),
         (UNKNOWN, "a request for what is not there: <JournalEntry 1: http model_metadata simpel: 404>"),

@@ -50,9 +50,9 @@ def test_what_means_nothing_is_refused(make: Callable[[], Fault], text: str) -> 
     "make, text",
     [
         (
-            lambda: fault.error(None),
+            lambda: fault.error(None),  # type: ignore[arg-type]
             "an HTTP status, the name of a gRPC status or a Code of Triton, not None",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda: fault.error(503, b"no"), "message is a str, not b'no'"),  # type: ignore[arg-type]
         (fault.cut, "cut takes after_events or after_bytes"),
         (lambda: fault.cut(after_events=1, after_bytes=1), "cut takes after_events or after_bytes"),

@@ -205,7 +205,7 @@ def test_garbage_in_a_stream_ends_it(triton: Session) -> None:
         call = stub.ModelStreamInfer(iter([service_pb2.ModelInferRequest(model_name="vllm")]))
         with pytest.raises(grpc.RpcError) as failed:
             list(call)
-    assert (failed.value.code(), failed.value.details()) == (  # type: ignore[attr-defined]
+    assert (failed.value.code(), failed.value.details()) == (
         grpc.StatusCode.INTERNAL,
         "Exception deserializing response!",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, overload
 
 from triton_emulator.harness.criteria import Criteria, Predicate
 from triton_emulator.harness.journal import Journal, JournalEntry
@@ -46,7 +46,13 @@ class Requests:
     def __len__(self) -> int:
         return len(self._entries())
 
-    def __getitem__(self, at: Any) -> Any:
+    @overload
+    def __getitem__(self, at: int) -> JournalEntry: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[JournalEntry]: ...
+
+    def __getitem__(self, at: int | slice) -> JournalEntry | list[JournalEntry]:
         return self._entries()[at]
 
     @property
