@@ -46,13 +46,23 @@ class Fault:
     parts: tuple[Part, ...]
 
     def __add__(self, other: Fault) -> Fault:
-        """Let the other fault follow. Raises ValueError where this one leaves nothing for the other to act on."""
+        """Let the other fault follow.
+
+        Raises ValueError where one of them is the whole answer (`error`, `reset`, `empty`, `garbage`, `not_ready`,
+        `unloaded`, `queue_full`, `timeout_in_queue`) and the other is not a `delay` before it.
+        """
         if not isinstance(other, Fault):
             return NotImplemented
-        for part in self.parts:
+        both = self.parts + other.parts
+        for number, part in enumerate(both):
             if isinstance(part, parts.Answer):
-                raise ValueError(f"{other} cannot come after {part.text}, which is the whole answer")
-        return Fault(self.parts + other.parts)
+                rest = [
+                    *(each for each in both[:number] if not isinstance(each, parts.Wait)),
+                    *both[number + 1 :],
+                ]
+                if rest:
+                    raise ValueError(f"{part.text} is the whole answer; {rest[0].text} cannot change it")
+        return Fault(both)
 
     def __repr__(self) -> str:
         return " + ".join(part.text for part in self.parts)
@@ -60,6 +70,8 @@ class Fault:
     def check(self, operation: str | None, protocol: str | None) -> None:
         """Raise ValueError where the fault makes no sense for an operation or a protocol; None is any."""
         kinds = kinds_of(operation, protocol)
+        if not kinds:
+            raise ValueError(f"there is no {operation} over {protocol}")
         for part in self.parts:
             if not any(part.fits(*each) for each in kinds):
                 asked = " over ".join(filter(None, (operation, protocol))) or "any operation"

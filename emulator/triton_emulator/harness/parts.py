@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -346,19 +347,29 @@ class Stall(Shape):
         return kind.streams
 
     def shaping(self, happened: Happened) -> Shaping:
-        left: int | None = self.after_events
+        left = self.after_events
+        stalled = False
 
         def shape(operation: Operation) -> Iterator[Operation]:
-            nonlocal left
-            if left == 0 and isinstance(operation, Body | End):
-                left = None
+            nonlocal left, stalled
+            first = not left and isinstance(operation, Body | End)
+            if first and not stalled:  # it stalls before the first event
+                stalled = True
                 happened()
-                yield Hang() if self.seconds is None else Pause(self.seconds)
-            elif left and isinstance(operation, Body):
-                left -= 1
+                yield self._wait()
             yield operation
+            if left and isinstance(operation, Body):
+                left -= 1
+                if not left:
+                    # At once: a client that gives up after this event is not to be faster than the next one.
+                    stalled = True
+                    happened()
+                    yield self._wait()
 
         return shape
+
+    def _wait(self) -> Operation:
+        return Hang() if self.seconds is None else Pause(self.seconds)
 
 
 #: the parts of a second in which `drip` writes
@@ -411,10 +422,12 @@ class TruncatedBinary(Shape):
 class Script:
     """A fault at work on one request: what it does at each place, and which of its parts have happened."""
 
-    __slots__ = ("_altering", "_happened", "_shaping", "answer", "parts", "truncated", "waits")
+    __slots__ = ("_altering", "_completed", "_happened", "_shaping", "answer", "parts", "truncated", "waits")
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], completed: Happened = lambda: None) -> None:
+        """`completed` is called when every part has happened, which may be long before the answer ends."""
         self.parts = tuple(parts)
+        self._completed = completed
         self._happened: set[int] = set()
         #: seconds to wait before the request is looked at
         self.waits = sum(part.seconds for part in parts if isinstance(part, Wait))
@@ -447,15 +460,18 @@ class Script:
 
     def note(self, *kinds: type[Part]) -> None:
         """The parts of these kinds have happened."""
-        self._happened.update(number for number, part in enumerate(self.parts) if isinstance(part, kinds))
+        for number, part in enumerate(self.parts):
+            if isinstance(part, kinds):
+                self._happen(number)
 
     def _noter(self, part: Part) -> Happened:
-        number = next(at for at, each in enumerate(self.parts) if each is part)
+        return partial(self._happen, next(at for at, each in enumerate(self.parts) if each is part))
 
-        def noter() -> None:
+    def _happen(self, number: int) -> None:
+        if number not in self._happened:
             self._happened.add(number)
-
-        return noter
+            if self.complete:
+                self._completed()
 
     @property
     def hides_final(self) -> bool:

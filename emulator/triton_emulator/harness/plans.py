@@ -21,7 +21,8 @@ class Plan:
     """A fault with the requests that it is for. `inject` makes it.
 
     `fired` is how many requests have met it, `completed` on how many of them all of the fault has taken place: a cut
-    after five events does not take place in an answer of three.
+    after five events does not take place in an answer of three. A wait takes place when it begins, so that a client
+    may give up meanwhile.
     """
 
     def __init__(
@@ -91,13 +92,14 @@ class Plan:
         if self._chance is not None and self._chance.random() >= (self.probability or 0.0):
             return None
         self.fired += 1
-        return Script(self.fault.parts)
+        return Script(self.fault.parts, self._complete)
+
+    def _complete(self) -> None:
+        self.completed += 1
 
     def settle(self, script: Script) -> None:
         """A request that met the plan has its answer."""
-        if script.complete:
-            self.completed += 1
-        else:
+        if not script.complete:
             self.missed = script.missed
 
     def problems(self) -> Iterator[str]:

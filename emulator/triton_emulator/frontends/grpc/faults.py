@@ -51,9 +51,9 @@ async def answered(entry: GrpcEntry, message: Proto, session: SessionState) -> b
     script = entry.script
     if script is None:
         return None
+    script.note(Wait)  # now: the client may leave meanwhile
     if script.waits:
         await asyncio.sleep(script.waits)
-    script.note(Wait)
     match script.answer:
         case Break(operations=operations):
             script.note(Break)

@@ -122,7 +122,12 @@ class Stream:
                     harness.journal.add(entry)
                     if await self._met(entry, message):
                         continue
-                await self._accept(message, len(data), entry)
+                try:
+                    await self._accept(message, len(data), entry)
+                except Exception as fault:
+                    if entry is not None and harness is not None:
+                        harness.failed(entry, fault)
+                    raise
         finally:
             self._reading = False
             self._rouse()

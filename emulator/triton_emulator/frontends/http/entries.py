@@ -178,7 +178,7 @@ _INFLATED = 1 << 30
 
 def _error_text(body: bytes) -> str:
     try:
-        return str(json.loads(body)["error"])
+        return str(json.loads(body.removeprefix(_EVENT))["error"])  # a stream that begins with an error
     except (ValueError, KeyError, TypeError):
         return body.decode("utf-8", "replace")
 

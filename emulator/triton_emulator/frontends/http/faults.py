@@ -17,9 +17,9 @@ from triton_emulator.wire.reply import Reply, json_reply, untyped
 
 async def answers(entry: HttpEntry, script: Script, session: SessionState, send: Send) -> bool:
     """Do what the fault does before the request is looked at; returns whether that was the whole answer."""
+    script.note(Wait)  # now: the client may leave meanwhile
     if script.waits and await perform(Pause(script.waits), send):
         return True
-    script.note(Wait)
     answer = script.answer
     if isinstance(answer, Break):
         script.note(Break)
