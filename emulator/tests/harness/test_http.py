@@ -456,6 +456,30 @@ def test_the_oldest_fall_out_by_bytes(triton_emulator: Emulator, client: httpx.C
         assert [entry.number for entry in triton.requests] == [3, 4]
 
 
+def test_one_request_that_is_more_than_the_journal_may_keep_is_kept_without_its_bytes(
+    triton_emulator: Emulator, client: httpx.Client
+) -> None:
+    with triton_emulator.session(
+        model_control_mode="explicit", load_models=("simple",), journal_bytes=10_000
+    ) as triton:
+        client.post(f"{triton.http_url}/v2/models/simple/infer", content=b" " * 40_000)
+        entry = triton.requests.last
+        assert (entry.status, entry.body, entry.truncated) == (500, b"", True)
+
+
+def test_a_stream_that_is_more_than_the_journal_may_keep_is_kept_up_to_there(
+    triton_emulator: Emulator, client: httpx.Client
+) -> None:
+    with triton_emulator.session(
+        model_control_mode="explicit", load_models=("vllm",), journal_bytes=2000
+    ) as triton:
+        body = {"text_input": "hi", "stream": True}
+        client.post(f"{triton.http_url}/v2/models/vllm/generate_stream", json=body)
+        entry = triton.requests.last
+        assert entry.truncated
+        assert 0 < len(entry.events) < 16
+
+
 def test_without_a_journal_there_are_no_plans_and_no_requests(triton_emulator: Emulator) -> None:
     with triton_emulator.session(model_control_mode="explicit", journal_requests=0) as triton:
         assert httpx.get(f"{triton.http_url}/v2/health/live").status_code == 200

@@ -34,6 +34,8 @@ REDACTED = "[redacted]"
 UNKNOWN_MODEL = b"Request for unknown model"
 #: what an entry counts in bytes besides its bodies
 _ENTRY_BYTES = 1024
+#: what it counts for each piece of an answer besides the bytes
+_PIECE_BYTES = 128
 
 
 class Undecodable(ValueError):
@@ -84,7 +86,10 @@ class JournalEntry:
     #: what a handler raised that it should not
     exception: BaseException | None = None
     times: CallTimes | None = None
+    #: whether some of its bytes are not kept, because they are more than the whole journal may keep
+    truncated = False
     _inputs: InferRequest | Undecodable | None = None
+    _size = _ENTRY_BYTES
 
     def __init__(self, journal: Journal, number: int) -> None:
         self._journal = journal
@@ -102,9 +107,22 @@ class JournalEntry:
 
     # --- what frontends write ---
 
+    def has(self, body: bytes) -> None:
+        """The request has this body."""
+        if self._fits(body):
+            self.body = body
+
     def wrote(self, data: bytes) -> None:
         """A piece of the answer is about to be sent."""
-        self.pieces.append((monotonic_ns(), data))
+        if self._fits(data):
+            self.pieces.append((monotonic_ns(), data))
+
+    def _fits(self, data: bytes) -> bool:
+        self._size = size = self._size + len(data) + _PIECE_BYTES
+        if size > self._journal.most_bytes:
+            self.truncated = True
+            return False
+        return True
 
     def end(self) -> None:
         """The last byte is about to be sent, or the client has gone. A second call does nothing."""
@@ -115,7 +133,7 @@ class JournalEntry:
     @property
     def size(self) -> int:
         """About how many bytes it keeps."""
-        return _ENTRY_BYTES + len(self.body) + sum(len(data) for _, data in self.pieces)
+        return min(self._size, self._journal.most_bytes)
 
     def asks_for_nothing(self) -> bool:
         """Whether the path, the method or the model that it asks for is not there. Readiness is asked of any model."""
@@ -303,7 +321,7 @@ class Journal:
         """Keep up to `most` entries, and up to about `most_bytes` bytes. `secrets` are further names of headers."""
         self.secrets = SECRET_HEADERS | {name.lower() for name in secrets}
         self._most = most
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._entries: deque[JournalEntry] = deque()
         self._bytes = 0
         self._made = 0
@@ -341,7 +359,7 @@ class Journal:
     def ended(self, entry: JournalEntry) -> None:
         """An entry has its answer."""
         self._bytes += entry.size
-        while self._bytes > self._most_bytes and len(self._entries) > 1:
+        while self._bytes > self.most_bytes and len(self._entries) > 1:
             self._forget()
         if self._waiting:
             self._tell()

@@ -146,10 +146,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     async def _serve(self, name: str, answer: Answer, _: Any, context: Any) -> bytes:
         """Serve a call with one message and one answer."""
         try:
-            data = await self._read(context)
             session = self._gate.find(context)
             if session.harness is None:
-                return await answer(session, data, context, None)
+                # the message has no name here: what answers frees it when it has its own copy
+                return await answer(session, await self._read(context), context, None)
+            data = await self._read(context)
             return await watched(session.harness, session, name, data, context, answer)
         except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)

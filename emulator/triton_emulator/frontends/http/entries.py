@@ -74,7 +74,8 @@ class HttpEntry(JournalEntry):
 
     def asks(self, operation: str, captures: Captures, body: bytes) -> None:
         """Note what the request asks for, and let it meet the plans."""
-        self.operation, self.body = operation, body
+        self.operation = operation
+        self.has(body)
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
             self._harness.meet(self)
