@@ -19,7 +19,7 @@ from .wheel import DEFAULT_VERSION
 
 _LEFTOVER_SECONDS = 5.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
-#: how the last line of a server begins that aborted by chance while it loaded models: 2.51 does so on a busy machine
+#: what a server complains of that aborted by chance while it loaded models: 2.51 does so on a busy machine
 _ABORTED_BY_CHANCE = ("boost::interprocess::lock_exception",)
 
 

@@ -193,11 +193,14 @@ class Repository(Generic[LoadedT]):
         """
         if not self._options.strict_readiness:
             return True
+        rules, healthy = self._options.rules, self._is_healthy
         return all(
             slots and all(slot.state is State.READY or slot.reason == UNLOADED for slot in slots)
             for slots in self._lifecycle.states().values()
-        ) and (
-            self._is_healthy is None or all(self._is_healthy(served.loaded) for served in self.all_served())
+        ) and not (
+            rules.server_asks_models
+            and healthy is not None
+            and not all(healthy(served.loaded) for served in self.all_served())
         )
 
     def _find(self, name: str, version: str, namespace: str = "") -> Served[LoadedT]:

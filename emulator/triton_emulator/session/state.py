@@ -92,6 +92,11 @@ class SessionState:
         return f"<SessionState {'ready' if self.ready else 'not ready'}, {models} models>"
 
     @property
+    def readiness_blocks(self) -> bool:
+        """Whether the question whether a model or the server is ready may run a model's code. Not on the loop then."""
+        return self._loader.asks_models
+
+    @property
     def ready(self) -> bool:
         return self._started and self.repository.ready()
 

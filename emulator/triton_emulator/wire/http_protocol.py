@@ -196,10 +196,15 @@ class TritonProtocol(HttpToolsProtocol):
 
         2.51 waits for every connection as long as the exit timeout allows, also for one without a request.
         """
-        if self.cycle is None or self._is_answered() or self.cycle.more_body:
-            self.transport.close()
-        else:
+        if self.cycle is not None and self.at_work:
             self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a whole request has yet to be answered."""
+        return self.cycle is not None and not (self._is_answered() or self.cycle.more_body)
 
     def data_received(self, data: bytes) -> None:
         if self._reading is SILENT:

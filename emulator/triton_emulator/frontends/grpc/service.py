@@ -38,18 +38,20 @@ _UNIMPLEMENTED = 12
 class Method(NamedTuple):
     """A method that takes one message and returns one.
 
-    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread.
+    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread. One that
+    `asks_models` whether they are ready does so where that may block.
     """
 
     handler: Handler
     category: str
     blocks: bool = False
+    asks_models: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ServerLive": Method(models.server_live, "health"),
-    "ServerReady": Method(models.server_ready, "health"),
-    "ModelReady": Method(models.model_ready, "health"),
+    "ServerReady": Method(models.server_ready, "health", asks_models=True),
+    "ModelReady": Method(models.model_ready, "health", asks_models=True),
     "ServerMetadata": Method(models.server_metadata, "metadata"),
     "ModelMetadata": Method(models.model_metadata, "metadata"),
     "ModelConfig": Method(models.model_config, "model-config"),
@@ -63,7 +65,7 @@ METHODS: dict[str, Method] = {
     "CudaSharedMemoryStatus": Method(shared_memory.cuda_status, "shared-memory"),
     "CudaSharedMemoryRegister": Method(shared_memory.cuda_register, "shared-memory"),
     "CudaSharedMemoryUnregister": Method(shared_memory.cuda_unregister, "shared-memory"),
-    "TraceSetting": Method(trace.setting, "trace"),
+    "TraceSetting": Method(trace.setting, "trace", asks_models=True),
     "LogSettings": Method(logging.settings, "logging"),
 }
 
@@ -88,7 +90,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             f"/{SERVICE}/{name}": self._unary(name, method, parser(message_class(f"{name}Request")))
             for name, method in METHODS.items()
         }
-        check = Method(health.check, "health")
+        check = Method(health.check, "health", asks_models=True)
         self._handlers[f"/{HEALTH}/Check"] = self._unary(
             "Check", check, parser(health_class("HealthCheckRequest"))
         )
@@ -124,7 +126,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     def _unary(self, name: str, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
         gate = self._gate
-        handler, category, blocks = method
+        handler, category, blocks, asks_models = method
 
         async def answer(session: SessionState, data: bytes, context: Any, entry: GrpcEntry | None) -> bytes:
             # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
@@ -133,8 +135,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             if entry is not None and (given := await faults.answered(entry, message, session)) is not None:
                 return given
             gate.admit(category, session, context)
-            reply = await run_in_thread(handler, session, message) if blocks else handler(session, message)
-            return encode(reply)
+            if blocks or (asks_models and session.readiness_blocks):
+                return encode(await run_in_thread(handler, session, message))
+            return encode(handler(session, message))
 
         return grpc.stream_unary_rpc_method_handler(partial(self._serve, name, answer))
 

@@ -35,13 +35,13 @@ HANDLERS: dict[str, Handler] = {
     "generate": generate,
     "generate_stream": generate_stream,
     "server_live": replying(models.server_live),
-    "server_ready": replying(models.server_ready),
+    "server_ready": replying(models.server_ready, asks_models=True),
     "server_metadata": replying(models.server_metadata),
-    "model_ready": replying(models.model_ready),
+    "model_ready": replying(models.model_ready, asks_models=True),
     "model_metadata": replying(models.model_metadata),
     "model_config": replying(models.model_config),
     "model_statistics": replying(models.model_statistics),
-    "trace_setting": replying(trace.setting),
+    "trace_setting": replying(trace.setting, asks_models=True),
     "logging": replying(logging.settings),
     "system_shared_memory_status": replying(shared_memory.system_status),
     "system_shared_memory_register": replying(shared_memory.system_register),
@@ -52,6 +52,17 @@ HANDLERS: dict[str, Handler] = {
     "repository_index": replying(repository.index, blocks=True),
     "repository_load": replying(repository.load, blocks=True),
     "repository_unload": replying(repository.unload, blocks=True),
+}
+
+#: the same while a server stops that takes connections until its end (2.44)
+STOPPING = HANDLERS | {
+    "server_live": replying(models.exiting),
+    "server_ready": replying(models.exiting),
+    "model_ready": replying(models.model_not_ready),
+    "model_statistics": replying(models.not_ready),
+    "repository_index": replying(models.not_ready),
+    "repository_load": replying(models.not_ready),
+    "repository_unload": replying(models.not_ready),
 }
 
 #: more digits than any limit has
@@ -69,6 +80,11 @@ class HttpApp:
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
         self._root = root
         self._sessions = sessions
+        self._handlers = HANDLERS
+
+    def stop(self) -> None:
+        """Say from now on that the server exits."""
+        self._handlers = STOPPING
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         if scope["type"] != "http":
@@ -77,72 +93,71 @@ class HttpApp:
         if session is None:
             return _not_found(send)
         if session.harness is None:
-            return _serve(session, path, scope, receive, send)
-        return _watched(session, session.harness, path, scope, receive, send)
+            return self._serve(session, path, scope, receive, send)
+        return self._watched(session, session.harness, path, scope, receive, send)
+
+    async def _watched(
+        self, session: SessionState, harness: Harness, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a request of which the journal gets an entry."""
+        entry = HttpEntry(harness, scope, send, session.personality)
+        harness.journal.add(entry)
+        try:
+            await self._serve(session, path, scope, receive, entry.send, entry)
+        except Exception as fault:
+            harness.failed(entry, fault)
+            raise
+        finally:
+            harness.end(entry)
+
+    async def _serve(
+        self,
+        session: SessionState,
+        path: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        entry: HttpEntry | None = None,
+    ) -> None:
+        if session.log_settings.verbose_level:
+            log_request(scope["method"], path)
+        limit, dropped = session.http_max_body, 0
+        message = await receive()
+        if message["type"] == "http.disconnect" or message.get("more_body"):
+            try:
+                body, dropped = await _read_on(message, receive, limit or _kept(session, scope["headers"]))
+            except ClientGone:
+                return
+        else:
+            body = message["body"]
+        too_long = limit and (dropped or len(body)) > limit
+        matched = _match(path) or bare.match(path, session)
+        if matched is None:
+            if session.log_settings.verbose_level:
+                log_request(scope["method"], path, status=404)
+            await send_reply(send, NOT_FOUND)
+            return
+        route, captures = matched
+        headers, method = scope["headers"], scope["method"]
+        if entry is not None and method in route.methods:
+            entry.asks(route.operation, captures, body)
+            if entry.script is not None:
+                if await faults.answers(entry, entry.script, session, send):
+                    return
+                send = faults.shaping(entry.script, send)
+        if restricted := admit(session, route.category, headers):
+            await send_reply(send, restricted)
+        elif method not in route.methods:
+            await send_reply(send, METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED)
+        elif too_long:
+            await send_reply(send, untyped_error(too_large(limit), session.personality))
+        else:
+            request = Request(session, method, captures, headers, body, send, receive, dropped, entry)
+            await self._handlers[route.operation](request)
 
 
 async def _not_found(send: Send) -> None:
     await send_reply(send, NOT_FOUND)
-
-
-async def _watched(
-    session: SessionState, harness: Harness, path: str, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Serve a request of which the journal gets an entry."""
-    entry = HttpEntry(harness, scope, send, session.personality)
-    harness.journal.add(entry)
-    try:
-        await _serve(session, path, scope, receive, entry.send, entry)
-    except Exception as fault:
-        harness.failed(entry, fault)
-        raise
-    finally:
-        harness.end(entry)
-
-
-async def _serve(
-    session: SessionState,
-    path: str,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    entry: HttpEntry | None = None,
-) -> None:
-    if session.log_settings.verbose_level:
-        log_request(scope["method"], path)
-    limit, dropped = session.http_max_body, 0
-    message = await receive()
-    if message["type"] == "http.disconnect" or message.get("more_body"):
-        try:
-            body, dropped = await _read_on(message, receive, limit or _kept(session, scope["headers"]))
-        except ClientGone:
-            return
-    else:
-        body = message["body"]
-    too_long = limit and (dropped or len(body)) > limit
-    matched = _match(path) or bare.match(path, session)
-    if matched is None:
-        if session.log_settings.verbose_level:
-            log_request(scope["method"], path, status=404)
-        await send_reply(send, NOT_FOUND)
-        return
-    route, captures = matched
-    headers, method = scope["headers"], scope["method"]
-    if entry is not None and method in route.methods:
-        entry.asks(route.operation, captures, body)
-        if entry.script is not None:
-            if await faults.answers(entry, entry.script, session, send):
-                return
-            send = faults.shaping(entry.script, send)
-    if restricted := admit(session, route.category, headers):
-        await send_reply(send, restricted)
-    elif method not in route.methods:
-        await send_reply(send, METHOD_NOT_ALLOWED if route.typed else METHOD_NOT_ALLOWED_UNTYPED)
-    elif too_long:
-        await send_reply(send, untyped_error(too_large(limit), session.personality))
-    else:
-        request = Request(session, method, captures, headers, body, send, receive, dropped, entry)
-        await HANDLERS[route.operation](request)
 
 
 def _kept(session: SessionState, headers: Iterable[tuple[bytes, bytes]]) -> int:

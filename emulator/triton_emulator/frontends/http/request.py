@@ -59,15 +59,16 @@ class Request:
 Handler = Callable[[Request], Coroutine[Any, Any, None]]
 
 
-def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handler:
+def replying(make: Callable[[Request], Reply], *, blocks: bool = False, asks_models: bool = False) -> Handler:
     """A handler that sends what `make` returns. A TritonError becomes application/json with its code's status.
 
-    `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large.
+    `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large. If
+    it asks whether models are ready, it does so where that may block.
     """
 
     async def handle(request: Request) -> None:
         try:
-            if blocks or len(request.body) > LARGE:
+            if blocks or len(request.body) > LARGE or (asks_models and request.session.readiness_blocks):
                 reply = await run_in_thread(make, request)
             else:
                 reply = make(request)

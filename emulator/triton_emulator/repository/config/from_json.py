@@ -106,7 +106,7 @@ def _scalar(field: Any, value: Any) -> Any:
         return value
     if field.cpp_type == field.CPPTYPE_BOOL:
         return _boolean(field, value)
-    if field.cpp_type == field.CPPTYPE_FLOAT:
+    if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
         return _float(field, value)
     return _integer(field, value)
 
@@ -125,7 +125,9 @@ def _float(field: Any, value: Any) -> float:
         raise ValueError(f"{field.name}: no number: {value!r}")
     try:
         number = float(value)
-        struct.pack("<f", number)
+        struct.pack("<f" if field.cpp_type == field.CPPTYPE_FLOAT else "<d", number)
+        if math.isinf(number):
+            raise OverflowError
     except OverflowError:
         raise ValueError(f"{field.name}: out of range: {value!r}") from None
     return number
