@@ -47,5 +47,5 @@ def test_delays_before_a_whole_answer_add_up() -> None:
 
 
 def test_an_operation_that_a_protocol_lacks_is_told(triton: Session) -> None:
-    with pytest.raises(ValueError, match="^there is no generate over grpc$"):
+    with pytest.raises(ValueError, match=r"^there is no generate over grpc$"):
         triton.inject(fault.error(503), operation="generate", protocol="grpc")
