@@ -39,10 +39,13 @@ def closed() -> Ended:
     return Ended(*CLOSED)
 
 
-async def answered(entry: GrpcEntry, message: Proto, session: SessionState) -> bytes | None:
+async def answered(
+    entry: GrpcEntry, message: Proto, session: SessionState, *, in_messages: bool = False
+) -> bytes | None:
     """Note what a call asks for, and do what a fault does before it is looked at.
 
-    Returns the bytes of the answer, None where the server is to answer. Raises Ended and TritonError.
+    Returns the bytes of the answer, None where the server is to answer. Raises Ended and TritonError. With
+    `in_messages` an error is a message of a stream, which has no status.
     """
     entry.asks(message)
     if session.harness is None or not session.harness.plans:
@@ -62,7 +65,7 @@ async def answered(entry: GrpcEntry, message: Proto, session: SessionState) -> b
             raise Ended(_UNAVAILABLE, "Connection reset by peer") if RESET in operations else closed()
         case Refuse(grpc=status, message=text):
             script.note(Refuse)
-            if entry.operation == "stream_infer":
+            if in_messages:
                 raise TritonError(Code.UNKNOWN, text)
             raise Ended(status, text)
         case NotReady():

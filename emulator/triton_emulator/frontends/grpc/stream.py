@@ -178,7 +178,7 @@ class Stream:
     async def _met(self, entry: GrpcEntry, message: Proto) -> bool:
         """Do what a fault does before the request is looked at; returns whether it has answered it."""
         try:
-            given = await faults.answered(entry, message, self.session)
+            given = await faults.answered(entry, message, self.session, in_messages=not self.strict)
         except TritonError as error:
             reply = ModelStreamInferResponse(error_message=from_text(error.message))
             reply.infer_response.id = message.id

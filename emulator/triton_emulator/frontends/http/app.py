@@ -130,6 +130,8 @@ class HttpApp:
                 return
         else:
             body = message["body"]
+        if entry is not None:
+            entry.has(body)
         too_long = limit and (dropped or len(body)) > limit
         matched = _match(path) or bare.match(path, session)
         if matched is None:
@@ -140,11 +142,10 @@ class HttpApp:
         route, captures = matched
         headers, method = scope["headers"], scope["method"]
         if entry is not None and method in route.methods:
-            entry.asks(route.operation, captures, body)
-            if entry.script is not None:
-                if await faults.answers(entry, entry.script, session, send):
-                    return
-                send = faults.shaping(entry.script, send)
+            entry.asks(route.operation, captures)
+            if await faults.answers(entry, session, send):
+                return
+            send = faults.shaping(entry.script, send)
         if restricted := admit(session, route.category, headers):
             await send_reply(send, restricted)
         elif method not in route.methods:

@@ -72,10 +72,9 @@ class HttpEntry(JournalEntry):
         self._harness.end(self)
         return send(message)
 
-    def asks(self, operation: str, captures: Captures, body: bytes) -> None:
+    def asks(self, operation: str, captures: Captures) -> None:
         """Note what the request asks for, and let it meet the plans."""
         self.operation = operation
-        self.has(body)
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
             self._harness.meet(self)

@@ -15,8 +15,11 @@ from triton_emulator.wire.operations import Body, End, Head, Operation, Pause
 from triton_emulator.wire.reply import Reply, json_reply, untyped
 
 
-async def answers(entry: HttpEntry, script: Script, session: SessionState, send: Send) -> bool:
+async def answers(entry: HttpEntry, session: SessionState, send: Send) -> bool:
     """Do what the fault does before the request is looked at; returns whether that was the whole answer."""
+    script = entry.script
+    if script is None:
+        return False
     script.note(Wait)  # now: the client may leave meanwhile
     if script.waits and await perform(Pause(script.waits), send):
         return True
@@ -63,9 +66,9 @@ def _unloaded(entry: HttpEntry, session: SessionState) -> Reply | None:
     return typed_error(unloaded(entry.model, entry.version), rules)
 
 
-def shaping(script: Script, send: Send) -> Send:
+def shaping(script: Script | None, send: Send) -> Send:
     """A `send` that does to the answer what the fault does on the wire."""
-    if not script.shapes:
+    if script is None or not script.shapes:
         return send
 
     gone = False
