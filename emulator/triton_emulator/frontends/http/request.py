@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_emulator.frontends.asgi import Receive, Send, send_reply
+from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.threads import LARGE, run_in_thread
 from triton_emulator.protocol.errors import TritonError, internal
@@ -23,7 +24,8 @@ from triton_emulator.wire.reply import Reply
 class Request:
     """`headers` have the client's spelling. `receive` waits until the client disconnects.
 
-    `dropped` is the number of bytes of a body that is larger than the version accepts: it is not kept.
+    `dropped` is the number of bytes of a body that is larger than the version accepts: it is not kept. `entry` is that
+    of the journal, None without a journal.
     """
 
     session: SessionState
@@ -34,6 +36,7 @@ class Request:
     send: Send
     receive: Receive
     dropped: int = 0
+    entry: HttpEntry | None = None
 
     @property
     def has_body(self) -> bool:

@@ -1,0 +1,157 @@
+"""Entries of the journal for calls over gRPC, and for each request of a stream."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
+from triton_emulator.frontends.grpc.messages import message_class, parser
+from triton_emulator.frontends.journal_regions import NO_REGIONS
+from triton_emulator.harness.harness import Harness
+from triton_emulator.harness.journal import Answer as DecodedAnswer
+from triton_emulator.harness.journal import JournalEntry
+from triton_emulator.harness.operations import GRPC_METHODS
+from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
+from triton_emulator.protocol.messages import InferRequest, Parameter
+from triton_emulator.protocol.personality import Personality
+from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.schema import Proto
+from triton_emulator.session.state import SessionState
+
+_CANCELLED, _UNKNOWN = 1, 2
+#: the status and the details that a client gets whose connection is closed
+CLOSED = 14, "Socket closed"
+_INFERENCES = ("infer", "stream_infer")
+
+
+class GrpcEntry(JournalEntry):
+    """A call over gRPC, or one request of a stream. `code` is gRPC's number, 0 for a stream that goes on."""
+
+    protocol = "grpc"
+
+    def __init__(self, harness: Harness, method: str, data: bytes, context: Any, rules: Personality) -> None:
+        super().__init__(harness.journal, harness.journal.next_number())
+        self.operation = GRPC_METHODS[method]
+        self.has(data)
+        self._harness = harness
+        self._method = method
+        self._metadata = context.invocation_metadata() or ()
+        self._rules = rules
+
+    def asks(self, message: Proto) -> None:
+        """Note the model and the version that a message names."""
+        if self.operation in _INFERENCES:
+            self.model, self.version = c_string(message.model_name), message.model_version
+            return
+        fields = message.DESCRIPTOR.fields_by_name
+        if self.operation.startswith("repository") and "model_name" in fields:
+            self.model = message.model_name
+        elif "name" in fields and "version" in fields:
+            self.model, self.version = message.name, message.version
+
+    def finish(self) -> None:
+        """The answer is complete; without another status it is OK."""
+        if self.code is None:
+            self.code = 0
+        self._harness.end(self)
+
+    def close(self) -> None:
+        """A fault closes the connection in the middle of the answer."""
+        self.code, self.details = CLOSED
+
+    def cancel(self) -> None:
+        """The client has gone."""
+        self.code = _CANCELLED
+        self._harness.end(self)
+
+    @property
+    def target(self) -> str:
+        return self._method
+
+    @property
+    def is_error(self) -> bool:
+        return bool(self.code) or any(answer.error is not None for answer in self._answers_of_stream())
+
+    def _answers_of_stream(self) -> Iterator[DecodedAnswer]:
+        return self._read_answers() if self.operation == "stream_infer" else iter(())
+
+    def _headers(self) -> Iterator[tuple[str, str]]:
+        for name, value in self._metadata:
+            yield name, value if isinstance(value, str) else value.decode("latin-1")
+
+    def _read_request(self) -> InferRequest:
+        if self.operation not in _INFERENCES:
+            raise ValueError(f"{self.operation} has none")
+        return read_infer(_parse_request(self.body), NO_REGIONS, self._rules)
+
+    def _read_answers(self) -> Iterator[DecodedAnswer]:
+        if self.code and self.operation != "stream_infer":
+            yield DecodedAnswer({}, {}, self.details)
+        elif self.operation == "infer":
+            for _, data in list(self.pieces):
+                yield _answer(_parse(message_class("ModelInferResponse"), data))
+        elif self.operation == "stream_infer":
+            for _, data in list(self.pieces):
+                message = _parse(message_class("ModelStreamInferResponse"), data)
+                if message.error_message:
+                    yield DecodedAnswer({}, {}, message.error_message)
+                else:
+                    yield _answer(message.infer_response)
+
+    @property
+    def first_bytes(self) -> bytes:
+        if self.operation == "stream_infer":
+            return (self.error or "").encode("utf-8", "replace")
+        return super().first_bytes
+
+
+_parse_request = parser(message_class("ModelInferRequest"))
+
+
+def _parse(message_type: Any, data: bytes) -> Proto:
+    try:
+        return parser(message_type)(data)
+    except TritonError as fault:
+        raise ValueError(fault.message) from None
+
+
+def _answer(message: Proto) -> DecodedAnswer:
+    outputs = {}
+    for at, output in enumerate(message.outputs):
+        data = message.raw_output_contents[at] if at < len(message.raw_output_contents) else b""
+        outputs[output.name] = Tensor(output.name, output.datatype, output.shape, data=data)
+    parameters: dict[str, Parameter] = {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "int64_param")
+        for name, value in message.parameters.items()
+    }
+    return DecodedAnswer(outputs, parameters)
+
+
+#: Answers a call; raises TritonError, or what ends the call by a fault.
+Answer = Callable[[SessionState, bytes, Any, GrpcEntry | None], Coroutine[Any, Any, bytes]]
+
+
+async def watched(
+    harness: Harness, session: SessionState, method: str, data: bytes, context: Any, answer: Answer
+) -> bytes:
+    """Serve a call of which the journal gets an entry."""
+    entry = GrpcEntry(harness, method, data, context, session.personality)
+    harness.journal.add(entry)
+    try:
+        reply = await answer(session, data, context, entry)
+        entry.code = 0
+        entry.wrote(reply)
+    except TritonError as fault:
+        entry.code, entry.details = GRPC_STATUS[fault.code], fault.message
+        raise
+    except asyncio.CancelledError:
+        entry.code = _CANCELLED
+        raise
+    except Exception as fault:
+        entry.code, entry.details = getattr(fault, "status", _UNKNOWN), str(getattr(fault, "details", fault))
+        if not hasattr(fault, "status"):
+            harness.failed(entry, fault)
+        raise
+    finally:
+        harness.end(entry)
+    return reply
