@@ -108,7 +108,7 @@ class HttpApp:
             harness.failed(entry, fault)
             raise
         finally:
-            harness.end(entry)
+            entry.leave()
 
     async def _serve(
         self,

@@ -72,6 +72,11 @@ class HttpEntry(JournalEntry):
         self._harness.end(self)
         return send(message)
 
+    def leave(self) -> None:
+        """The work on the request is over, whether or not it was answered: the connection may go."""
+        self._send = _dropped
+        self._harness.end(self)
+
     def asks(self, operation: str, captures: Captures) -> None:
         """Note what the request asks for, and let it meet the plans."""
         self.operation = operation
