@@ -8,8 +8,8 @@ from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
+from triton_emulator.harness.journal import UNKNOWN_MODEL, JournalEntry
 from triton_emulator.harness.journal import Answer as DecodedAnswer
-from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.operations import GRPC_METHODS
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.protocol.messages import InferRequest, Parameter
@@ -21,6 +21,8 @@ from triton_emulator.session.state import SessionState
 _CANCELLED, _UNKNOWN = 1, 2
 #: the status and the details that a client gets whose connection is closed
 CLOSED = 14, "Socket closed"
+#: how the bytes of a message of a stream begin that is an error
+_ERROR_MESSAGE = b"\x0a"
 _INFERENCES = ("infer", "stream_infer")
 
 
@@ -59,10 +61,21 @@ class GrpcEntry(JournalEntry):
         """A fault closes the connection in the middle of the answer."""
         self.code, self.details = CLOSED
 
-    def cancel(self) -> None:
-        """The client has gone."""
-        self.code = _CANCELLED
+    def refused(self, error: TritonError) -> None:
+        """The call, or the stream, ends with the status of an error."""
+        self.code, self.details = GRPC_STATUS[error.code], error.message
+
+    def failed(self, fault: Exception) -> None:
+        """What serves a request of a stream raised what it should not."""
+        self.code, self.details = _UNKNOWN, str(fault)
+        self._harness.failed(self, fault)
         self._harness.end(self)
+
+    def cancel(self) -> None:
+        """The client has gone. An answer that is complete stays what it is."""
+        if not self.complete:
+            self.code = _CANCELLED
+            self._harness.end(self)
 
     @property
     def target(self) -> str:
@@ -98,11 +111,12 @@ class GrpcEntry(JournalEntry):
                 else:
                     yield _answer(message.infer_response)
 
-    @property
-    def first_bytes(self) -> bytes:
-        if self.operation == "stream_infer":
-            return (self.error or "").encode("utf-8", "replace")
-        return super().first_bytes
+    def asks_for_nothing(self) -> bool:
+        if self.operation != "stream_infer":
+            return super().asks_for_nothing()
+        # Whether any of its messages is an error is known when all are parsed, which may be many.
+        first = self.first_bytes
+        return UNKNOWN_MODEL in first and (bool(self.details) or first.startswith(_ERROR_MESSAGE))
 
 
 _parse_request = parser(message_class("ModelInferRequest"))
@@ -142,7 +156,7 @@ async def watched(
         entry.code = 0
         entry.wrote(reply)
     except TritonError as fault:
-        entry.code, entry.details = GRPC_STATUS[fault.code], fault.message
+        entry.refused(fault)
         raise
     except asyncio.CancelledError:
         entry.code = _CANCELLED
