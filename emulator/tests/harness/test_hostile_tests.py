@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
+from tritonclient.utils import shared_memory
 
 from triton_emulator import Emulator, Fault, JournalEntry, Session, fault
 from triton_emulator.harness.journal import REDACTED, Journal
@@ -162,6 +163,35 @@ def test_entries_that_do_not_end_are_bounded_by_their_bytes() -> None:
             entry.wrote(b"a" * 5000)
     assert sum(len(entry.answer) for entry in journal.entries) <= 100_000
     assert journal.dropped == 9
+
+
+@pytest.mark.triton(model_control_mode="explicit", journal_bytes=100_000)
+def test_large_heads_are_bounded_by_their_bytes(triton: Session) -> None:
+    for number in range(10):
+        httpx.get(f"{triton.http_url}/v2", headers={"large": "a" * 5000, "number": str(number)})
+    with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
+        for _ in range(20):
+            client.is_server_live(headers={"large": "a" * 5000})
+    assert triton.requests.dropped > 10
+    assert sum(len(entry.headers["large"]) for entry in triton.requests) < 100_000
+
+
+def test_an_output_in_shared_memory_does_not_hide_the_others(triton: Session) -> None:
+    inputs = [tritonclient.grpc.InferInput(name, [1, 16], "INT32") for name in ("INPUT0", "INPUT1")]
+    for each in inputs:
+        each.set_data_from_numpy(np.ones((1, 16), np.int32))
+    outputs = [tritonclient.grpc.InferRequestedOutput(name) for name in ("OUTPUT0", "OUTPUT1")]
+    outputs[0].set_shared_memory("region", 64)
+    region = shared_memory.create_shared_memory_region("region", f"/hidden_{triton.id}", 64)
+    try:
+        with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
+            client.register_system_shared_memory("region", f"/hidden_{triton.id}", 64)
+            client.infer("simple", inputs, outputs=outputs)
+            client.unregister_system_shared_memory("region")
+    finally:
+        shared_memory.destroy_shared_memory_region(region)
+    found = triton.requests.where("infer").last.outputs
+    assert {name: values.tolist() for name, values in found.items()} == {"OUTPUT1": [[0] * 16]}
 
 
 def test_a_client_that_leaves_before_its_request_is_complete_takes_its_connection_along(

@@ -32,9 +32,9 @@ SECRET_HEADERS = frozenset(
 REDACTED = "[redacted]"
 #: how the text of an error begins that Triton has for a model or a version that is not there
 UNKNOWN_MODEL = b"Request for unknown model"
-#: what an entry counts in bytes besides its bodies
+#: what an entry counts in bytes besides its bodies, with an ordinary head
 _ENTRY_BYTES = 1024
-#: what it counts for each piece of an answer besides the bytes
+#: what it counts for each header, and for each piece of an answer, besides the bytes
 _PIECE_BYTES = 128
 
 
@@ -110,6 +110,10 @@ class JournalEntry:
 
     # --- what frontends write ---
 
+    def has_head(self, size: int, headers: int) -> None:
+        """The request has so many bytes besides its body, and so many headers."""
+        self._size = max(_ENTRY_BYTES, size + headers * _PIECE_BYTES)
+
     def has(self, body: bytes) -> None:
         """The request has this body."""
         if self._fits(body):
@@ -141,7 +145,7 @@ class JournalEntry:
     @property
     def size(self) -> int:
         """About how many bytes it keeps."""
-        return self._size
+        return min(self._size, self._journal.most_bytes)
 
     def asks_for_nothing(self) -> bool:
         """Whether the path, the method or the model that it asks for is not there. Readiness is asked of any model."""

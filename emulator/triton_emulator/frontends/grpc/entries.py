@@ -1,14 +1,14 @@
 """Entries of the journal for calls over gRPC, and for each request of a stream."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
-from triton_emulator.harness.journal import UNKNOWN_MODEL, JournalEntry
+from triton_emulator.harness.journal import UNKNOWN_MODEL, JournalEntry, Undecodable
 from triton_emulator.harness.journal import Answer as DecodedAnswer
 from triton_emulator.harness.operations import GRPC_METHODS
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
@@ -37,8 +37,9 @@ class GrpcEntry(JournalEntry):
         self.has(data)
         self._harness = harness
         self._method = method
-        self._metadata = context.invocation_metadata() or ()
+        self._metadata = metadata = context.invocation_metadata() or ()
         self._rules = rules
+        self.has_head(sum(len(name) + len(value) for name, value in metadata), len(metadata))
 
     def asks(self, message: Proto) -> None:
         """Note the model and the version that a message names."""
@@ -102,14 +103,22 @@ class GrpcEntry(JournalEntry):
             yield DecodedAnswer({}, {}, self.details)
         elif self.operation == "infer":
             for _, data in list(self.pieces):
-                yield _answer(_parse(message_class("ModelInferResponse"), data))
+                yield _answer(_parse(message_class("ModelInferResponse"), data), self._placed())
         elif self.operation == "stream_infer":
             for _, data in list(self.pieces):
                 message = _parse(message_class("ModelStreamInferResponse"), data)
                 if message.error_message:
                     yield DecodedAnswer({}, {}, message.error_message)
                 else:
-                    yield _answer(message.infer_response)
+                    yield _answer(message.infer_response, self._placed())
+
+    def _placed(self) -> Collection[str]:
+        """The outputs that are in shared memory, of which the answer has no bytes."""
+        try:
+            outputs = self.request.outputs
+        except Undecodable:
+            return ()
+        return [each.name for each in outputs if each.shared_memory is not None and not each.classification]
 
     def asks_for_nothing(self) -> bool:
         if self.operation != "stream_infer":
@@ -129,9 +138,11 @@ def _parse(message_type: Any, data: bytes) -> Proto:
         raise ValueError(fault.message) from None
 
 
-def _answer(message: Proto) -> DecodedAnswer:
+def _answer(message: Proto, placed: Collection[str]) -> DecodedAnswer:
     outputs = {}
     for at, output in enumerate(message.outputs):
+        if output.name in placed:
+            continue
         data = message.raw_output_contents[at] if at < len(message.raw_output_contents) else b""
         outputs[output.name] = Tensor(output.name, output.datatype, output.shape, data=data)
     parameters: dict[str, Parameter] = {

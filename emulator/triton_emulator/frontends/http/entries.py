@@ -21,6 +21,7 @@ from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.wire.http_cycle import UNLAWFUL, WHOLE
+from triton_emulator.wire.http_protocol import HEAD_BYTES
 from triton_emulator.wire.operations import Close, Raw, Reset
 
 _LEAST_ERROR = 400
@@ -42,6 +43,7 @@ class HttpEntry(JournalEntry):
         self._scope = scope
         self._send = send
         self._rules = rules
+        self.has_head(scope.get(HEAD_BYTES, 0), len(scope["headers"]))
 
     def send(self, message: dict[str, Any]) -> Awaitable[None]:
         """Note a message of the answer and pass it on."""
