@@ -17,6 +17,7 @@ import tritonclient.grpc
 from tritonclient.utils import shared_memory
 
 from triton_emulator import Emulator, Fault, JournalEntry, Session, fault
+from triton_emulator.frontends.http.app import HANDLERS
 from triton_emulator.harness.journal import REDACTED, Journal
 from triton_emulator.options import SessionOptions
 from triton_emulator.settings import RestrictedApis
@@ -316,3 +317,16 @@ def test_a_stream_is_not_parsed_to_learn_whether_its_model_is_unknown(triton: Se
     entry._read_answers = lambda: pytest.fail("it was parsed")  # type: ignore[method-assign]
     assert entry.asks_for_nothing()
     triton.allow("unknown")
+
+
+def test_a_handler_that_failed_has_the_status_that_its_client_got(
+    triton: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triton.allow("exceptions")
+
+    async def fail(_: object) -> None:
+        raise LookupError("a mistake")
+
+    monkeypatch.setitem(HANDLERS, "server_metadata", fail)
+    assert httpx.get(f"{triton.http_url}/v2").status_code == 500
+    assert (triton.requests.last.status, triton.requests.last.is_error) == (500, True)
