@@ -258,6 +258,9 @@ class Emulator(Watched):
         if self._thread is None:
             work.close()
             raise RuntimeError("the emulator is not started")
+        if threading.current_thread() is self._thread:  # in a function of a test, such as a plan's `where`
+            work.close()
+            raise RuntimeError("the emulator's own thread cannot wait for the emulator")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         while not future.done():  # a wait without a timeout would miss a Ctrl-C that comes just before it
             concurrent.futures.wait((future,), timeout=0.5)

@@ -318,12 +318,25 @@ class Exchange:
         """As `_take`, with what a fault makes of the response. The fault may end the answer before the model does."""
         if final:
             self._final = True
-        for each in script.altered(response, final):
+        for each in () if self._abandoned else self._altered(script, response, final):
             if self._abandoned:
                 break
             self._hand_on(*each)
         if self._abandoned and final:
             self.end()
+
+    def _altered(
+        self, script: Script, response: InferResponse | None, final: bool
+    ) -> list[tuple[InferResponse | None, bool]]:
+        """What a fault makes of a response; an error where it cannot be made, for example of too large a value."""
+        try:
+            return script.altered(response, final)
+        except Exception as fault:  # noqa: BLE001  (of the test: it is told there, and the client gets an answer)
+            if self.record is not None and self.session.harness is not None:
+                self.session.harness.failed(self.record, fault)
+            error = internal(f"{self.record and self.record.fault} failed: {type(fault).__name__}: {fault}")
+            of = response or InferResponse("", "")
+            return [(InferResponse(of.model_name, of.model_version, of.id, error=error), True)]
 
     # --- the end ---
 

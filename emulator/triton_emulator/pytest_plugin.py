@@ -83,9 +83,13 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
     marker = request.node.get_closest_marker("triton")
     repositories, options = ((), {}) if marker is None else (marker.args, dict(marker.kwargs))
     allowed = options.pop("allow", ())
+    if not isinstance(allowed, str | list | tuple | set | frozenset):
+        pytest.fail(f"the marker's `allow` is a word or a list of words, not {allowed!r}", pytrace=False)
     with triton_emulator.session(*repositories, **options) as session:
         session.allow(
             *request.config.getini("triton_allow"), *((allowed,) if isinstance(allowed, str) else allowed)
         )
         request.node.stash[_SESSION] = session
         yield session
+        # pytest keeps the items of all tests to its end, and the session has a journal
+        del request.node.stash[_SESSION]

@@ -1,5 +1,6 @@
 """What fails a test at its end, and how to allow it: tests of tests."""
 
+import httpx
 import pytest
 
 from triton_emulator import Emulator
@@ -17,9 +18,9 @@ TEST = """
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported() -> None:
-    """Import now what a server needs: pytester forgets the modules that a run within this process imports."""
-    with Emulator(model_control_mode="explicit"):
-        pass
+    """Import now what server and client need: pytester forgets the modules that a run within this process imports."""
+    with Emulator(model_control_mode="explicit") as emulator:
+        httpx.get(f"{emulator.http_url}/v2")
 
 
 def run(pytester: pytest.Pytester, body: str, ini: str = "") -> pytest.RunResult:
@@ -157,3 +158,32 @@ def test_a_mistake_in_the_setting_is_told(pytester: pytest.Pytester, body: str, 
     result = run(pytester, body, ini)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*{text}*"])
+
+
+def test_a_test_that_has_ended_keeps_no_session(pytester: pytest.Pytester) -> None:
+    body = """
+    import gc
+    from triton_emulator import Session
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_it(triton, number):
+        httpx.get(f"{triton.http_url}/v2")
+
+    def test_the_end(triton_emulator):
+        gc.collect()
+        sessions = [each for each in gc.get_objects() if isinstance(each, Session)]
+        assert [each for each in sessions if each._emulator is triton_emulator] == []
+"""
+    run(pytester, body).assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("allow", ["5", "None"])
+def test_a_marker_that_allows_what_is_no_word_is_told(pytester: pytest.Pytester, allow: str) -> None:
+    body = f"""
+    @pytest.mark.triton(allow={allow})
+    def test_it(triton):
+        pass
+"""
+    result = run(pytester, body)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"the marker's `allow` is a word or a list of words, not {allow}"])

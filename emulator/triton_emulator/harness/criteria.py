@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from triton_emulator.harness.journal import JournalEntry
+from triton_emulator.harness.journal import REDACTED, SECRET_HEADERS, JournalEntry
 from triton_emulator.harness.operations import check_operation, check_protocol
 
 Predicate = Callable[[JournalEntry], bool]
@@ -25,6 +25,8 @@ class Criteria:
     protocol: str | None = None
     headers: tuple[tuple[str, Any], ...] = ()
     where: Predicate | None = None
+    #: the names of headers whose values are not shown
+    secrets: Collection[str] = field(default=SECRET_HEADERS, compare=False)
 
     @classmethod
     def of(
@@ -35,6 +37,7 @@ class Criteria:
         protocol: str | None = None,
         headers: Mapping[str, Any] | None = None,
         where: Predicate | None = None,
+        secrets: Collection[str] = SECRET_HEADERS,
     ) -> Criteria:
         """Raises ValueError for an operation or a protocol that there is not, TypeError for another type."""
         if operation is not None:
@@ -51,14 +54,23 @@ class Criteria:
         for name, value in wanted:
             if value is not None and not isinstance(value, str | re.Pattern):
                 raise TypeError(f"the header {name!r} is a str, a compiled pattern or None, not {value!r}")
-        return cls(operation, model, None if version is None else str(version), protocol, wanted, where)
+        return cls(
+            operation, model, None if version is None else str(version), protocol, wanted, where, secrets
+        )
 
     def __str__(self) -> str:
         named = ("operation", "model", "version", "protocol")
         parts = [f"{name}={getattr(self, name)!r}" for name in named if getattr(self, name) is not None]
-        parts += [f"headers={dict(self.headers)!r}"] if self.headers else []
+        parts += [f"headers={self.shown_headers()!r}"] if self.headers else []
         parts += [f"where={getattr(self.where, '__name__', self.where)}"] if self.where else []
         return ", ".join(parts) or "any request"
+
+    def shown_headers(self) -> Mapping[str, Any]:
+        """What is wanted of the headers, for messages: texts that are secrets are redacted."""
+        return {
+            name: REDACTED if isinstance(value, str) and name in self.secrets else value
+            for name, value in self.headers
+        }
 
     def fits(self, entry: JournalEntry) -> bool:
         """Whether an entry is all that; raises what `where` raises."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from triton_emulator.harness import parts
 from triton_emulator.harness.operations import GRPC, HTTP, kinds_of
 from triton_emulator.harness.parts import Part
@@ -195,6 +197,8 @@ def wrong_output(
     elements = None if values is None else tuple(values)
     if elements is not None and not elements:
         raise ValueError("values has at least one element")
+    if elements is not None and not all(isinstance(value, _ELEMENTS) for value in elements):
+        raise TypeError(f"values are numbers, texts or bytes in one dimension, not {_short(values)}")
     options = ["drop=True"] if drop else [f"{key}={_short(value)}" for key, value in wanted.items()]
     text = f"fault.wrong_output({', '.join((repr(name), *options))})"
     return _one(parts.WrongOutput(text, _text("name", name), dims, datatype, elements, drop))
@@ -237,6 +241,10 @@ def queue_full() -> Fault:
 def timeout_in_queue() -> Fault:
     """Refuse the request as a model does in whose queue it has waited too long."""
     return _one(parts.QueueRefuses("fault.timeout_in_queue()", expired=True))
+
+
+#: what an element of a tensor may be given as
+_ELEMENTS = (bool, int, float, str, bytes, np.generic)
 
 
 def _one(part: Part) -> Fault:

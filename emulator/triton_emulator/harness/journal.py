@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic_ns, time_ns
+from time import monotonic, monotonic_ns, time_ns
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -32,9 +32,9 @@ SECRET_HEADERS = frozenset(
 REDACTED = "[redacted]"
 #: how the text of an error begins that Triton has for a model or a version that is not there
 UNKNOWN_MODEL = b"Request for unknown model"
-#: what an entry counts in bytes besides its bodies
+#: what an entry counts in bytes besides its bodies, with an ordinary head
 _ENTRY_BYTES = 1024
-#: what it counts for each piece of an answer besides the bytes
+#: what it counts for each header, and for each piece of an answer, besides the bytes
 _PIECE_BYTES = 128
 
 
@@ -86,7 +86,10 @@ class JournalEntry:
     #: what a handler raised that it should not
     exception: BaseException | None = None
     times: CallTimes | None = None
-    #: whether some of its bytes are not kept, because they are more than the whole journal may keep
+    #: whether the journal has it: not before it is added, and not after it has fallen out
+    in_journal = False
+    #: whether some of its bytes are not kept, because they are more than the whole journal may keep, or came after it
+    #: had fallen out
     truncated = False
     _inputs: InferRequest | Undecodable | None = None
     _size = _ENTRY_BYTES
@@ -107,6 +110,10 @@ class JournalEntry:
 
     # --- what frontends write ---
 
+    def has_head(self, size: int, headers: int) -> None:
+        """The request has so many bytes besides its body, and so many headers."""
+        self._size = max(_ENTRY_BYTES, size + headers * _PIECE_BYTES)
+
     def has(self, body: bytes) -> None:
         """The request has this body."""
         if self._fits(body):
@@ -118,17 +125,22 @@ class JournalEntry:
             self.pieces.append((monotonic_ns(), data))
 
     def _fits(self, data: bytes) -> bool:
-        self._size = size = self._size + len(data) + _PIECE_BYTES
-        if size > self._journal.most_bytes:
+        more = len(data) + _PIECE_BYTES
+        # The first piece of an answer tells whether it is for an unknown model, though the entry has fallen out.
+        wanted = self.in_journal or not self.pieces
+        if self.truncated or not wanted or self._size + more > self._journal.most_bytes:
             self.truncated = True
             return False
+        self._size += more
+        if self.in_journal:
+            self._journal.grew(more)
         return True
 
     def end(self) -> None:
         """The last byte is about to be sent, or the client has gone. A second call does nothing."""
         if not self.ended_ns:
             self.ended_ns = monotonic_ns()
-            self._journal.ended(self)
+            self._journal.ended()
 
     @property
     def size(self) -> int:
@@ -137,9 +149,9 @@ class JournalEntry:
 
     def asks_for_nothing(self) -> bool:
         """Whether the path, the method or the model that it asks for is not there. Readiness is asked of any model."""
-        return not self.operation or (
-            self.operation != "model_ready" and self.is_error and UNKNOWN_MODEL in self.first_bytes
-        )
+        if not self.operation:
+            return self.code is not None  # else the client has gone before it had asked
+        return self.operation != "model_ready" and self.is_error and UNKNOWN_MODEL in self.first_bytes
 
     @property
     def first_bytes(self) -> bytes:
@@ -328,6 +340,8 @@ class Journal:
         self._forgotten = 0
         self._changed = threading.Condition()
         self._waiting = 0
+        #: how often waiters were told of a change
+        self._changes = 0
 
     def __repr__(self) -> str:
         return f"<Journal {len(self._entries)} entries, {self._forgotten} fell out>"
@@ -351,16 +365,21 @@ class Journal:
         """Keep an entry. To be called on the event loop."""
         entries = self._entries
         entries.append(entry)
+        entry.in_journal = True
         if len(entries) > self._most:
             self._forget()
+        self.grew(entry.size)
         if self._waiting:
             self._tell()
 
-    def ended(self, entry: JournalEntry) -> None:
-        """An entry has its answer."""
-        self._bytes += entry.size
+    def grew(self, size: int) -> None:
+        """An entry of the journal keeps so many bytes more."""
+        self._bytes += size
         while self._bytes > self.most_bytes and len(self._entries) > 1:
             self._forget()
+
+    def ended(self) -> None:
+        """An entry has its answer."""
         if self._waiting:
             self._tell()
 
@@ -371,19 +390,31 @@ class Journal:
 
     def _forget(self) -> None:
         forgotten = self._entries.popleft()
+        forgotten.in_journal = False
         self._forgotten += 1
-        if forgotten.ended_ns:
-            self._bytes -= forgotten.size
+        self._bytes -= forgotten.size
 
     def _tell(self) -> None:
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def wait(self, done: Any, timeout: float) -> bool:
         """Wait until `done()` is true, for up to `timeout` seconds; returns whether it is. Not on the event loop."""
+        end = monotonic() + timeout
         with self._changed:
             self._waiting += 1
-            try:
-                return bool(self._changed.wait_for(done, timeout))
-            finally:
+        try:
+            # `done` asks a test's functions, so it holds no lock that the event loop may want
+            while True:
+                seen = self._changes
+                if done():
+                    return True
+                with self._changed:
+                    left = end - monotonic()
+                    if not self._changed.wait_for(lambda seen=seen: self._changes != seen, left):  # type: ignore[misc]
+                        break
+            return bool(done())
+        finally:
+            with self._changed:
                 self._waiting -= 1

@@ -100,12 +100,12 @@ def _criteria_differences(criteria: Criteria, entry: JournalEntry) -> Iterator[s
         if wanted is not None and wanted != given:
             yield f"{field}: expected {wanted!r}, got {given!r}"
     given = entry.given_headers
-    shown = entry.headers
+    shown, told_of = entry.headers, criteria.shown_headers()
     for name, value in criteria.headers:
         if name not in given:
             yield f"header {name}: missing"
         elif not header_fits(given[name], value):
-            wanted = value if isinstance(value, str) else value.pattern
+            wanted = told_of[name] if isinstance(told_of[name], str) else value.pattern
             yield f"header {name}: expected {wanted!r}, got {shown[name]!r}"
     if criteria.where is not None and not criteria.where(entry):
         yield f"where: {getattr(criteria.where, '__name__', 'the function')} is not true of it"

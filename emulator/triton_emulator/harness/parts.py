@@ -193,7 +193,8 @@ def _elements(values: Any, datatype: str) -> Array:
         return flat
     wanted = DATATYPES[datatype].numpy
     plain = [_number(value) if isinstance(value, bytes | str) else value for value in values]
-    return np.asarray(plain).astype(wanted)
+    with np.errstate(all="ignore"):  # a number that the datatype does not have becomes some other
+        return np.asarray(plain).astype(wanted)
 
 
 def _bytes(value: object) -> bytes:

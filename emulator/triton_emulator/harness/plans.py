@@ -1,12 +1,13 @@
 """Plans: a fault, the requests that it is for, how often, and what has become of it.
 
 Plans are tried in the order in which they were made, and a request takes the first that fits. They are made and removed
-on the test's thread and tried on the event loop: the list of them is replaced, never changed.
+on a test's threads and tried on the event loop: the list of them is replaced, never changed.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from time import monotonic
 
@@ -46,7 +47,7 @@ class Plan:
         #: the requests that the plan is for, whether they met it or passed
         self.seen = 0
         #: what `where` raised
-        self.mistake: Exception | None = None
+        self.mistake: BaseException | None = None
         #: the parts that did not take place, of the last request on which the fault was not complete
         self.missed: list[str] = []
         self._remove = remove
@@ -83,7 +84,8 @@ class Plan:
         try:
             if not self.criteria.fits(entry):
                 return None
-        except Exception as mistake:  # noqa: BLE001  (of the test: it is told there, and the server goes on)
+        except BaseException as mistake:  # noqa: BLE001  (of the test: it is told there, and the server goes on)
+            # pytest.fail and sys.exit raise what is no Exception, and would end the emulator's thread
             self.mistake = mistake
             return None
         self.seen += 1
@@ -126,6 +128,8 @@ class Plans:
         self._seed = seed
         self._made = 0
         self._plans: tuple[Plan, ...] = ()
+        #: held by the threads of a test that replace the plans, never by the event loop
+        self._changing = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._plans)
@@ -154,21 +158,23 @@ class Plans:
             raise ValueError(f"probability is above 0 and at most 1, not {probability!r}")
         if times != 1 and any(isinstance(part, NotReady) for part in fault.parts):
             raise ValueError(f"{fault} says how long it lasts; leave `times` out")
-        self._made += 1
-        plan = Plan(
-            fault,
-            criteria,
-            times=times,
-            after=after,
-            probability=probability,
-            seed=(self._seed, self._made),
-            remove=self._remove,
-        )
-        self._plans = (*self._plans, plan)
+        with self._changing:
+            self._made += 1
+            plan = Plan(
+                fault,
+                criteria,
+                times=times,
+                after=after,
+                probability=probability,
+                seed=(self._seed, self._made),
+                remove=self._remove,
+            )
+            self._plans = (*self._plans, plan)
         return plan
 
     def _remove(self, plan: Plan) -> None:
-        self._plans = tuple(each for each in self._plans if each is not plan)
+        with self._changing:
+            self._plans = tuple(each for each in self._plans if each is not plan)
 
     def clear(self) -> None:
         """Remove all plans."""

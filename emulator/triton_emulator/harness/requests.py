@@ -34,7 +34,7 @@ class Requests:
 
         Raises ValueError for an operation or a protocol that there is not.
         """
-        criteria = Criteria.of(operation, model, version, protocol, headers, where)
+        criteria = Criteria.of(operation, model, version, protocol, headers, where, self._journal.secrets)
         return Requests(self._journal, (*self._criteria, criteria))
 
     def _entries(self) -> list[JournalEntry]:

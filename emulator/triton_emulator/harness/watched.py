@@ -41,12 +41,15 @@ class Watched:
 
         `operation` is a name as "infer", `protocol` is "http" or "grpc". A header's value is a text, a compiled pattern
         that matches somewhere, or None for any. `where` is a function of the entry of the journal; it runs on the
-        emulator's thread. `probability` is the chance of each request; the same seed gives the same choice.
+        emulator's thread, so it cannot wait for the emulator. `probability` is the chance of each request; the same
+        seed gives the same choice.
 
         Plans are tried in the order in which they were made, and each request meets at most one. Raises ValueError
         where the fault makes no sense for the operation or the protocol, TypeError for another type.
         """
-        criteria = Criteria.of(operation, model, version, protocol, headers, where)
+        criteria = Criteria.of(
+            operation, model, version, protocol, headers, where, self._watched().journal.secrets
+        )
         return self._watched().plans.add(fault, criteria, times=times, after=after, probability=probability)
 
     @property
@@ -78,7 +81,9 @@ class Watched:
         arrays, the elements alone where they are lists. `parameters` are to be there with these values. The text of the
         failure shows the requests that come nearest, with what is different. Returns the requests that fit.
         """
-        criteria = Criteria.of(operation, model, version, protocol, headers, where)
+        criteria = Criteria.of(
+            operation, model, version, protocol, headers, where, self._watched().journal.secrets
+        )
         expected = Expected(criteria, inputs or {}, parameters or {}, times)
         fitting = self.requests.where(where=expected.fits)
         if text := failure(expected, self.requests):

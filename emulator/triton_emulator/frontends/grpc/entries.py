@@ -1,15 +1,15 @@
 """Entries of the journal for calls over gRPC, and for each request of a stream."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
+from triton_emulator.harness.journal import UNKNOWN_MODEL, JournalEntry, Undecodable
 from triton_emulator.harness.journal import Answer as DecodedAnswer
-from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.operations import GRPC_METHODS
 from triton_emulator.protocol.errors import GRPC_STATUS, TritonError
 from triton_emulator.protocol.messages import InferRequest, Parameter
@@ -21,6 +21,8 @@ from triton_emulator.session.state import SessionState
 _CANCELLED, _UNKNOWN = 1, 2
 #: the status and the details that a client gets whose connection is closed
 CLOSED = 14, "Socket closed"
+#: how the bytes of a message of a stream begin that is an error
+_ERROR_MESSAGE = b"\x0a"
 _INFERENCES = ("infer", "stream_infer")
 
 
@@ -35,8 +37,9 @@ class GrpcEntry(JournalEntry):
         self.has(data)
         self._harness = harness
         self._method = method
-        self._metadata = context.invocation_metadata() or ()
+        self._metadata = metadata = context.invocation_metadata() or ()
         self._rules = rules
+        self.has_head(sum(len(name) + len(value) for name, value in metadata), len(metadata))
 
     def asks(self, message: Proto) -> None:
         """Note the model and the version that a message names."""
@@ -59,10 +62,21 @@ class GrpcEntry(JournalEntry):
         """A fault closes the connection in the middle of the answer."""
         self.code, self.details = CLOSED
 
-    def cancel(self) -> None:
-        """The client has gone."""
-        self.code = _CANCELLED
+    def refused(self, error: TritonError) -> None:
+        """The call, or the stream, ends with the status of an error."""
+        self.code, self.details = GRPC_STATUS[error.code], error.message
+
+    def failed(self, fault: Exception) -> None:
+        """What serves a request of a stream raised what it should not."""
+        self.code, self.details = _UNKNOWN, str(fault)
+        self._harness.failed(self, fault)
         self._harness.end(self)
+
+    def cancel(self) -> None:
+        """The client has gone. An answer that is complete stays what it is."""
+        if not self.complete:
+            self.code = _CANCELLED
+            self._harness.end(self)
 
     @property
     def target(self) -> str:
@@ -89,20 +103,29 @@ class GrpcEntry(JournalEntry):
             yield DecodedAnswer({}, {}, self.details)
         elif self.operation == "infer":
             for _, data in list(self.pieces):
-                yield _answer(_parse(message_class("ModelInferResponse"), data))
+                yield _answer(_parse(message_class("ModelInferResponse"), data), self._placed())
         elif self.operation == "stream_infer":
             for _, data in list(self.pieces):
                 message = _parse(message_class("ModelStreamInferResponse"), data)
                 if message.error_message:
                     yield DecodedAnswer({}, {}, message.error_message)
                 else:
-                    yield _answer(message.infer_response)
+                    yield _answer(message.infer_response, self._placed())
 
-    @property
-    def first_bytes(self) -> bytes:
-        if self.operation == "stream_infer":
-            return (self.error or "").encode("utf-8", "replace")
-        return super().first_bytes
+    def _placed(self) -> Collection[str]:
+        """The outputs that are in shared memory, of which the answer has no bytes."""
+        try:
+            outputs = self.request.outputs
+        except Undecodable:
+            return ()
+        return [each.name for each in outputs if each.shared_memory is not None and not each.classification]
+
+    def asks_for_nothing(self) -> bool:
+        if self.operation != "stream_infer":
+            return super().asks_for_nothing()
+        # Whether any of its messages is an error is known when all are parsed, which may be many.
+        first = self.first_bytes
+        return UNKNOWN_MODEL in first and (bool(self.details) or first.startswith(_ERROR_MESSAGE))
 
 
 _parse_request = parser(message_class("ModelInferRequest"))
@@ -115,9 +138,11 @@ def _parse(message_type: Any, data: bytes) -> Proto:
         raise ValueError(fault.message) from None
 
 
-def _answer(message: Proto) -> DecodedAnswer:
+def _answer(message: Proto, placed: Collection[str]) -> DecodedAnswer:
     outputs = {}
     for at, output in enumerate(message.outputs):
+        if output.name in placed:
+            continue
         data = message.raw_output_contents[at] if at < len(message.raw_output_contents) else b""
         outputs[output.name] = Tensor(output.name, output.datatype, output.shape, data=data)
     parameters: dict[str, Parameter] = {
@@ -142,7 +167,7 @@ async def watched(
         entry.code = 0
         entry.wrote(reply)
     except TritonError as fault:
-        entry.code, entry.details = GRPC_STATUS[fault.code], fault.message
+        entry.refused(fault)
         raise
     except asyncio.CancelledError:
         entry.code = _CANCELLED

@@ -120,13 +120,18 @@ class Stream:
                         harness, "ModelStreamInfer", data, self.context, self.session.personality
                     )
                     harness.journal.add(entry)
-                    if await self._met(entry, message):
-                        continue
                 try:
-                    await self._accept(message, len(data), entry)
+                    if entry is None or not await self._met(entry, message):
+                        await self._accept(message, len(data), entry)
+                except (
+                    asyncio.CancelledError
+                ):  # the stream has ended while the request was read, or met a delay
+                    if entry is not None:
+                        entry.cancel()
+                    raise
                 except Exception as fault:
-                    if entry is not None and harness is not None:
-                        harness.failed(entry, fault)
+                    if entry is not None:
+                        entry.failed(fault)
                     raise
         finally:
             self._reading = False
@@ -183,9 +188,12 @@ class Stream:
             reply = ModelStreamInferResponse(error_message=from_text(error.message))
             reply.infer_response.id = message.id
             if self.strict:
+                entry.refused(error)
                 self.fail(error)
             else:
-                self.send(reply, None, entry)
+                turn = None if self._is_decoupled(message) else self._take_turn()
+                self.send(reply, turn, entry)
+                self.end_turn(turn)
         except Ended as end:
             entry.code, entry.details = end.status, end.details
             self._ended = end
@@ -199,6 +207,14 @@ class Stream:
             self._rouse()
         entry.finish()
         return True
+
+    def _is_decoupled(self, message: Proto) -> bool:
+        """Whether a message is for a decoupled model, whose answers have no turn."""
+        try:
+            model = self.session.repository.get(c_string(message.model_name), message.model_version)
+        except TritonError:
+            return False
+        return model.config.decoupled
 
     async def _perform(self, operation: Operation) -> None:
         """Do what a fault does on the wire of this stream."""
@@ -374,6 +390,8 @@ class _Flight:
             except TritonError as fault:
                 error = fault
         if self._stream.strict:
+            if self._entry is not None:
+                self._entry.refused(error)
             self._stream.fail(error)
             return None
         message = self._bare(final)

@@ -65,6 +65,8 @@ STOPPING = HANDLERS | {
     "repository_unload": replying(models.not_ready),
 }
 
+#: the status of an answer where a handler failed before it had begun one
+_FAILED = 500
 #: more digits than any limit has
 _DIGITS = 20
 _match = lru_cache(maxsize=4096)(routes.match)
@@ -105,10 +107,12 @@ class HttpApp:
         try:
             await self._serve(session, path, scope, receive, entry.send, entry)
         except Exception as fault:
+            if entry.code is None:
+                entry.code = _FAILED  # what the connection answers
             harness.failed(entry, fault)
             raise
         finally:
-            harness.end(entry)
+            entry.leave()
 
     async def _serve(
         self,

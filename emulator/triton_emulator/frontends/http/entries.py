@@ -21,6 +21,7 @@ from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.wire.http_cycle import UNLAWFUL, WHOLE
+from triton_emulator.wire.http_protocol import HEAD_BYTES
 from triton_emulator.wire.operations import Close, Raw, Reset
 
 _LEAST_ERROR = 400
@@ -42,6 +43,7 @@ class HttpEntry(JournalEntry):
         self._scope = scope
         self._send = send
         self._rules = rules
+        self.has_head(scope.get(HEAD_BYTES, 0), len(scope["headers"]))
 
     def send(self, message: dict[str, Any]) -> Awaitable[None]:
         """Note a message of the answer and pass it on."""
@@ -71,6 +73,11 @@ class HttpEntry(JournalEntry):
         send, self._send = self._send, _dropped
         self._harness.end(self)
         return send(message)
+
+    def leave(self) -> None:
+        """The work on the request is over, whether or not it was answered: the connection may go."""
+        self._send = _dropped
+        self._harness.end(self)
 
     def asks(self, operation: str, captures: Captures) -> None:
         """Note what the request asks for, and let it meet the plans."""
