@@ -28,11 +28,16 @@ def parse_json_config(text: str, unknown: frozenset[str] = frozenset()) -> Proto
     `unknown` are the fields that the emulated version does not have.
     """
     config = new_config(unknown)
+    fill_config(config, text)
+    return config
+
+
+def fill_config(config: Proto, text: str) -> None:
+    """Read a JSON text into an empty config, which is of the schema of its version. Raises as `parse_json_config`."""
     value = parse(text)
     if not isinstance(value, Pairs):
         raise ValueError(": Root element must be a message.")
     _fill(config, value)
-    return config
 
 
 def _fill(message: Proto, pairs: Pairs) -> None:
