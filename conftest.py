@@ -3,6 +3,7 @@
 import gc
 import inspect
 import os
+import ssl
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,17 @@ from docs.console_examples import Terminal, files_of, on_terminal, scratch_check
 # A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
 for _limit in ("connect", "read", "write", "pool"):
     setattr(inspect.signature(httpx.get).parameters["timeout"].default, _limit, 60.0)
+
+# httpx reads all certificates of the machine for each client, and each of its functions makes a client: 25 times the
+# processor time of the request itself. No test asks a server on the internet. This context trusts nobody.
+_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_FUNCTIONS = ("delete", "get", "head", "options", "patch", "post", "put", "request", "stream")
+for _function in (
+    *(getattr(httpx, _name) for _name in _FUNCTIONS),
+    httpx.Client.__init__,
+    httpx.AsyncClient.__init__,
+):
+    inspect.unwrap(_function).__kwdefaults__["verify"] = _NOBODY
 
 
 def pytest_collection_finish() -> None:

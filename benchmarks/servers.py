@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.load import Unmeasured
+from triton_contract.launching import launch
 from triton_contract.process import ServerFailed
 from triton_contract.targets import EmulatorTarget, Target, TargetUnavailable, TritonTarget
 
@@ -16,7 +17,7 @@ MIB = 1 << 20
 @contextmanager
 def running(name: str, repository: Path, flags: Sequence[str] = ()) -> Iterator[Target]:
     """Run a server and stop it at the end; `flags` are the emulator's. Raises Unmeasured if it is not available."""
-    target: Target = EmulatorTarget() if name == "emulator" else TritonTarget()
+    target: Target = EmulatorTarget(launch=launch) if name == "emulator" else TritonTarget()
     try:
         target.start(repository, ("--log-info=false", *(flags if name == "emulator" else ())))
     except (ServerFailed, TargetUnavailable) as fault:

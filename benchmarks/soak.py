@@ -20,6 +20,7 @@ from benchmarks.report import conditions, write
 from benchmarks.servers import MIB
 from benchmarks.soak_client import IDLE_SEQUENCES, KINDS, SEQUENCES, Client, Send, Unexpected, request
 from triton_contract.cases.load import MODELS
+from triton_contract.launching import launch
 from triton_contract.process import ServerFailed
 from triton_contract.targets import EmulatorTarget
 
@@ -97,7 +98,7 @@ def report(readings: list[Reading], load: float) -> None:
 
 @contextmanager
 def _emulator() -> Iterator[EmulatorTarget]:
-    target = EmulatorTarget()
+    target = EmulatorTarget(launch=launch)
     flags = ["--log-info=false", "--log-error=false", "--model-control-mode=explicit", "--load-model=*"]
     flags += [f"--model-repository={MODELS / name}" for name in ("ensembles", "sequences")]
     try:

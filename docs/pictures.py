@@ -192,6 +192,7 @@ def _floors() -> str:
             ("frontends", "http, grpc, metrics: read a request, write an answer"),
             ("inference", "the data plane: find, check, lease, submit, wait, end"),
             ("session", "what one client changes: models, shared memory, settings"),
+            ("harness", "faults on purpose, the journal of requests"),
             ("backends", "python, ensemble, stand-ins"),
             ("engine", "validation, schedulers, statistics"),
             ("repository", "configs, folders, load and unload"),

@@ -6,14 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
+import httpx
 import pytest
 from sybil import Document
 
 from docs.console_examples import ROOT, TURN, ExampleError, Step, Terminal, files_of, matches, parse, turn
 from docs.installs import BLOCK, LINE, OURS, gives, needs
-from triton_emulator import RestrictedApis
+from triton_emulator import Emulator, RestrictedApis, fault
 from triton_emulator.cli import command_line
 from triton_emulator.cli.flags import FLAGS
+from triton_emulator.harness.harness import PROBLEMS
+from triton_emulator.harness.journal import SECRET_HEADERS, JournalEntry
+from triton_emulator.harness.operations import OPERATIONS
 from triton_emulator.options import EmulatorOptions
 
 DOCUMENTS = sorted(
@@ -140,7 +144,13 @@ class TestOptionsTable:
 
     def test_has_every_option_with_another_name_or_type(self) -> None:
         others = [option for option in self.OPTIONS if not self.is_its_flag(option)]
-        assert others == [option for _, option, _ in self.ROWS]
+        without = re.findall(r"^\| `(\w+)` \| \d+ \|", self.PAGE, re.MULTILINE)
+        assert others == [*(option for _, option, _ in self.ROWS), *without]
+
+    def test_has_the_defaults_of_options_without_a_flag(self) -> None:
+        emulator = Emulator()
+        rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", self.PAGE, re.MULTILINE)
+        assert rows == [(option, str(getattr(emulator.settings, option))) for option, _ in rows]
 
     @pytest.mark.parametrize("written,option,flags", ROWS, ids=[row[1] for row in ROWS])
     def test_an_option_is_what_its_flags_set(self, written: str, option: str, flags: str) -> None:
@@ -158,6 +168,52 @@ class TestOptionsTable:
         assert set(re.findall(r"`(.*?)`", second)) == rest - unset - self.OF_THE_COMMAND - {
             "model-repository"
         }
+
+
+class TestHarnessTables:
+    """The tables of `docs/faults.md` and `docs/journal.md` have all that there is."""
+
+    FAULTS = (ROOT / "docs" / "faults.md").read_text()
+    JOURNAL = (ROOT / "docs" / "journal.md").read_text()
+
+    def test_every_fault_has_a_row(self) -> None:
+        rows = re.findall(r"^\| `fault\.(\w+)\(", self.FAULTS, re.MULTILINE)
+        assert sorted(set(rows)) == [name for name in fault.__all__ if name != "Fault"]
+
+    @pytest.mark.parametrize(
+        "heading,protocols",
+        [
+            pytest.param("HTTP and gRPC", ("http", "grpc"), id="both"),
+            pytest.param("HTTP only", ("http",), id="HTTP"),
+            pytest.param("gRPC only", ("grpc",), id="gRPC"),
+        ],
+    )
+    def test_every_operation_is_named_with_its_protocols(
+        self, heading: str, protocols: tuple[str, ...]
+    ) -> None:
+        (row,) = re.findall(rf"^\| {heading} \|(.*\n(?:\| \|.*\n)*)", self.FAULTS, re.MULTILINE)
+        there = {name for name, kind in OPERATIONS.items() if kind.protocols == protocols}
+        assert set(re.findall(r"`(\w+)`", row)) == there
+
+    def test_every_problem_has_a_row(self) -> None:
+        assert [word for word in PROBLEMS if f"\n| `{word}` |" not in self.FAULTS] == []
+
+    def test_every_attribute_in_the_table_is_one_of_an_entry(self) -> None:
+        with Emulator() as emulator:
+            httpx.get(f"{emulator.http_url}/v2/health/live")
+            entry = emulator.requests.last
+            table = self.JOURNAL.partition("## What an entry has")[2].partition("\n## ")[0]
+            named = [
+                name
+                for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+                for name in re.findall(r"`(\w+)`", row)
+            ]
+            assert [name for name in named if name not in {*dir(JournalEntry), *dir(entry)}] == []
+            assert len(named) > 20
+
+    def test_every_secret_header_is_named(self) -> None:
+        text = self.JOURNAL.partition("## What is redacted")[2].partition("are shown")[0]
+        assert set(re.findall(r"`([\w-]+)`", text)) == SECRET_HEADERS
 
 
 def test_a_block_is_commands_and_their_output() -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from triton_contract.launching import launch
 from triton_contract.targets import EmulatorTarget
 
 MIB = 1 << 20
@@ -145,7 +146,7 @@ def watched(repository: Path, flags: Sequence[str]) -> Iterator[Watched]:
     """Run an emulator on a repository, to which a model `identity` is added."""
     if not (repository / "identity").exists():
         add_model(repository, "identity")
-    target = EmulatorTarget()
+    target = EmulatorTarget(launch=launch)
     target.start(repository, ("--log-info=false", *flags))
     words = [sys.executable, "-m", "benchmarks.attacks.beside", target.http.host, str(target.http.port)]
     beside = subprocess.Popen(

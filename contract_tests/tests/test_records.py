@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from triton_contract import recordings
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import load_cases
@@ -63,8 +65,14 @@ def test_no_recording_is_a_burden_to_those_who_install_the_package() -> None:
     assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
 
 
-def test_a_recording_keeps_no_place_of_the_recording_machine(tmp_path: Path) -> None:
-    body = b'{"error":"At:\\n  /home/me/models/err/1/model.py(3): execute\\n"}'
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":"At:\\n  /home/me/models/err/1/model.py(3): execute\\n"}',
+        b'nv_inference_count{model="m",namespace="/home/me/one",version="1"} 1',
+    ],
+)
+def test_a_recording_keeps_no_place_of_the_recording_machine(tmp_path: Path, body: bytes) -> None:
     seen = Observation(
         (Exchange(Response("HTTP/1.1", 500, "", (), body)),), death="killed by SIGSEGV\n  /home/me"
     )

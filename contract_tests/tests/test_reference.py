@@ -197,7 +197,7 @@ seen, port, starts_to_fail = sys.argv[1:]
 with open(seen, "a") as file:
     file.write("x")
 if os.path.getsize(seen) <= int(starts_to_fail):
-    sys.exit("terminate called: unlucky_exception")
+    sys.exit("terminate called after throwing an instance of 'unlucky_exception'\\nthe model's process ends, too")
 HTTPServer(("127.0.0.1", int(port)), SimpleHTTPRequestHandler).serve_forever()
 """
 

@@ -16,15 +16,18 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from .launching import Launch, Running, launch
+
 _LINES_SHOWN, _LINE_SHOWN = 5, 200
-_COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal")
-"""How the lines of a log begin that say why a server ended (tritonserver's errors begin with E and the month)."""
+_COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal", "terminate called")
+"""How the lines of a log begin that say why a server ended (tritonserver's errors begin with E and the month; C++ names
+an exception that nothing has caught)."""
 POLL_SECONDS = 0.02
 START_ATTEMPTS = 4
 _BIND_FAILURES = ("address already in use", "failed to bind", "' already in use")
@@ -113,7 +116,8 @@ class Death:
 class ServerProcess:
     """One server process. `command` makes the argument list when the ports are known; without `ports` free ones.
 
-    `cleanup` is called after every stop and removes what the server leaves (child processes, shared memory).
+    `launch` starts the command. `cleanup` is called after every stop and removes what the server leaves (child
+    processes, shared memory).
     A start that ends with one of the texts `chance` in the log's last lines is tried again.
     If our own process is killed, the server is killed too, and files whose path begins with `leftovers` are removed.
     Timeouts are in seconds.
@@ -129,7 +133,6 @@ class ServerProcess:
         name: str,
         command: Callable[[Ports], Sequence[str]],
         *,
-        env: Mapping[str, str] | None = None,
         ports: Ports | None = None,
         start_timeout: float = 300.0,
         stop_timeout: float = 15.0,
@@ -137,10 +140,10 @@ class ServerProcess:
         chance: Sequence[str] = (),
         leftovers: str = "",
         cleanup: Callable[[], None] = lambda: None,
+        launch: Launch = launch,
     ) -> None:
         self.name = name
         self._command = command
-        self._env = None if env is None else dict(env)
         self._fixed_ports = ports
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
@@ -148,8 +151,9 @@ class ServerProcess:
         self._chance = tuple(chance)
         self._leftovers = leftovers
         self._cleanup = cleanup
+        self._launch = launch
         self._watchdog: _Watchdog | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._wanted = object()
         self._first: object | None = self._wanted
         """What the first start notes: a stop that came before it ends it too."""
@@ -230,14 +234,7 @@ class ServerProcess:
         command = [str(word) for word in self._command(self.ports)]
         try:
             with self.log.open("ab") as log:
-                process = self._process = subprocess.Popen(
-                    command,
-                    env=self._env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                process = self._process = self._launch(command, log)
             _RUNNING.add(self)
             self._watchdog = _Watchdog(process.pid, self._leftovers)
             self._await_answers(process, wanted)
@@ -245,7 +242,7 @@ class ServerProcess:
             self._end(gently=False)
             raise
 
-    def _await_answers(self, process: subprocess.Popen[bytes], wanted: object) -> None:
+    def _await_answers(self, process: Running, wanted: object) -> None:
         deadline = time.monotonic() + self._start_timeout
         self._check_wanted(wanted)
         for port in [self.ports.http, self.ports.metrics] if self._has_metrics else [self.ports.http]:
@@ -257,7 +254,7 @@ class ServerProcess:
         if self._wanted is not wanted:
             raise ServerFailed(f"{self.name} was stopped while it started")
 
-    def _check_start(self, process: subprocess.Popen[bytes], wanted: object, deadline: float) -> None:
+    def _check_start(self, process: Running, wanted: object, deadline: float) -> None:
         self._check_wanted(wanted)
         death = self._death_of(process, 0.0)
         self._check_wanted(wanted)  # it was stopped in between, and did not die by itself
@@ -278,7 +275,7 @@ class ServerProcess:
         process = self._process
         return None if process is None else self._death_of(process, within)
 
-    def _death_of(self, process: subprocess.Popen[bytes], within: float) -> Death | None:
+    def _death_of(self, process: Running, within: float) -> Death | None:
         try:
             code = process.wait(timeout=within)
         except subprocess.TimeoutExpired:

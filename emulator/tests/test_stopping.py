@@ -270,3 +270,80 @@ def test_a_model_that_waits_for_another_without_end_does_not_keep_the_process_al
             _, printed = process.communicate()
     assert process.returncode == 1
     assert "Exit timeout expired. Exiting immediately." in printed
+
+
+#: answers when a pipe is opened; opens another one when it has the request
+ANSWERS_LATE = (
+    GOOD
+    + """
+    def execute(self, requests):
+        open({begun!r}, "w").close()
+        open({go!r}).close()
+        raise RuntimeError("late")
+"""
+)
+
+
+@contextmanager
+def stopping(
+    repository: Path, folder: Path, version: str
+) -> Iterator[tuple[tuple[str, int], socket.socket, socket.socket]]:
+    """A server that has got SIGTERM while a request is at work: its address, an idle connection, and the busy one.
+
+    At the end the request is answered, and the server ends.
+    """
+    begun, go = (pipe(folder, name) for name in ("begun", "go"))
+    add_model(repository, "late", ANSWERS_LATE.format(begun=begun, go=go))
+    body = b'{"inputs":[{"name":"I","datatype":"FP32","shape":[1],"data":[1]}]}'
+    head = f"POST /v2/models/late/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with command(repository, "--exit-timeout-secs=3600", f"--triton-version={version}") as process:
+        address = ("127.0.0.1", port(process))
+        with socket.create_connection(address) as busy, socket.create_connection(address) as idle:
+            assert ask(idle, "health/ready").startswith(b"HTTP/1.1 200 OK\r\n")
+            busy.sendall(head + body)
+            Path(begun).open().close()
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            while "Waiting for in-flight requests" not in process.stderr.readline():
+                pass
+            yield address, idle, busy
+            Path(go).open("w").close()
+            assert busy.recv(1000).startswith(b"HTTP/1.1 500 ")
+            assert idle.recv(1000) == b""
+        process.communicate()
+    assert process.returncode == 0
+
+
+def ask(client: socket.socket, path: str) -> bytes:
+    client.sendall(f"GET /v2/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return client.recv(1000)
+
+
+# The tests below: server r24.03 and r24.04, src/main.cc and src/http_server.cc. Real servers of 2.44 and 2.51 agree.
+
+
+def test_from_2_45_open_connections_are_served_on_and_new_ones_are_reset(
+    repository: Path, tmp_path: Path
+) -> None:
+    with stopping(repository, tmp_path, "2.45.0") as (address, idle, _):
+        for path in ("health/live", "health/ready", "models/good/ready", "models/good/stats"):
+            assert ask(idle, path).startswith(b"HTTP/1.1 200 OK\r\n")
+        with socket.create_connection(address) as new, pytest.raises(ConnectionResetError):
+            new.recv(1000)
+
+
+def test_until_2_44_a_stopping_server_says_that_it_exits(repository: Path, tmp_path: Path) -> None:
+    with (
+        stopping(repository, tmp_path, "2.44.0") as (address, idle, _),
+        socket.create_connection(address) as new,
+    ):
+        for client in (idle, new):
+            for path, text in (
+                ("health/live", "Server exiting"),
+                ("health/ready", "Server exiting"),
+                ("models/good/ready", "Server not ready"),
+                ("models/good/stats", "Server not ready"),
+            ):
+                answer = ask(client, path)
+                assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+                assert answer.endswith(f'{{"error":"{text}"}}'.encode())

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from triton_emulator.backends.standins import SettingsError
     from triton_emulator.emulator import Emulator, Session
+    from triton_emulator.harness import fault
+    from triton_emulator.harness.fault import Fault
+    from triton_emulator.harness.journal import JournalEntry, Undecodable
+    from triton_emulator.harness.plans import Plan
+    from triton_emulator.harness.requests import Requests
     from triton_emulator.options import EmulatorOptions, SessionOptions
     from triton_emulator.protocol.errors import Code, TritonError
     from triton_emulator.server import ModelFailure, PortInUse, StartupError
@@ -19,8 +24,12 @@ _MODULES = {
     "Code": "protocol.errors",
     "Emulator": "emulator",
     "EmulatorOptions": "options",
+    "Fault": "harness.fault",
+    "JournalEntry": "harness.journal",
     "ModelFailure": "server",
+    "Plan": "harness.plans",
     "PortInUse": "server",
+    "Requests": "harness.requests",
     "RestrictedApis": "settings",
     "Session": "emulator",
     "SessionOptions": "options",
@@ -28,14 +37,19 @@ _MODULES = {
     "SettingsError": "backends.standins",
     "StartupError": "server",
     "TritonError": "protocol.errors",
+    "Undecodable": "harness.journal",
 }
 
 __all__ = [
     "Code",
     "Emulator",
     "EmulatorOptions",
+    "Fault",
+    "JournalEntry",
     "ModelFailure",
+    "Plan",
     "PortInUse",
+    "Requests",
     "RestrictedApis",
     "Session",
     "SessionOptions",
@@ -43,11 +57,15 @@ __all__ = [
     "SettingsError",
     "StartupError",
     "TritonError",
+    "Undecodable",
+    "fault",
 ]
 
 
 def __getattr__(name: str) -> object:
     # Imported on first use: a test run that only has the pytest plugin installed must not pay for a server.
+    if name == "fault":  # a module: `fault.error(503)`
+        return import_module(f"{__name__}.harness.fault")
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

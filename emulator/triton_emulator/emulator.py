@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from triton_emulator.harness.harness import Harness
+from triton_emulator.harness.watched import Watched
 from triton_emulator.options import (
     EmulatorOptions,
     SessionOptions,
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 #: What an emulator starts with where no option is given: the defaults of tritonserver, on free ports. A test that ends
 #: does not wait for requests that it has left open.
-_DEFAULTS = Settings(http_port=0, grpc_port=0, metrics_port=0, exit_timeout_secs=0)
+_DEFAULTS = Settings(http_port=0, grpc_port=0, metrics_port=0, exit_timeout_secs=0, journal_requests=10_000)
 
 
 def _known(address: Address | None) -> str:
@@ -33,7 +35,7 @@ def _known(address: Address | None) -> str:
     return host_and_port(address)
 
 
-class Session:
+class Session(Watched):
     """Models, statistics, settings and shared memory of their own inside a running emulator.
 
     `Emulator.session` makes it. HTTP clients reach it at `http_url`, `tritonclient.http` too (without the `http://`),
@@ -43,6 +45,7 @@ class Session:
     def __init__(self, emulator: "Emulator", identifier: str) -> None:
         self._emulator = emulator
         self.id = identifier
+        self._harness = emulator._server.sessions[identifier].harness  # noqa: SLF001  (a session is a part of its emulator)
 
     def __repr__(self) -> str:
         server = self._emulator._server  # noqa: SLF001  (a session is a part of its emulator)
@@ -104,7 +107,7 @@ class Session:
         await _to_its_end(asyncio.to_thread(self.close))
 
 
-class Emulator:
+class Emulator(Watched):
     """A Triton on free ports of this machine.
 
         with Emulator("models") as triton:
@@ -168,6 +171,13 @@ class Emulator:
         Raises RuntimeError as `http_url` does.
         """
         return f"http://{_known(self._server.metrics_address)}/metrics"
+
+    @property
+    def _harness(self) -> Harness | None:  # type: ignore[override]
+        root = self._server.root
+        if root is None:
+            raise RuntimeError("the emulator is not started")
+        return root.harness
 
     def start(self) -> Self:
         """Start, and return when every model is loaded and the server answers. It can be started again after `stop`."""
@@ -248,6 +258,9 @@ class Emulator:
         if self._thread is None:
             work.close()
             raise RuntimeError("the emulator is not started")
+        if threading.current_thread() is self._thread:  # in a function of a test, such as a plan's `where`
+            work.close()
+            raise RuntimeError("the emulator's own thread cannot wait for the emulator")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         while not future.done():  # a wait without a timeout would miss a Ctrl-C that comes just before it
             concurrent.futures.wait((future,), timeout=0.5)

@@ -22,9 +22,10 @@ cancelled, and the exchange ends with the model's last response instead. So what
     `session.counts` folds statistics, metrics, summaries and cache counts;
  -  its shared memory regions can not be unregistered before.
 
-What is to come hangs at these two places. Fault plans are asked where an exchange begins: before `find`, since a fault
-may be what an unknown model answers, too. The journal is folded where it ends: every exchange passes `end`, those that
-were refused as well, and has there its operation, its request, its model and the times of its call.
+The harness (`harness`) hangs at these two places. A frontend opens an entry of the journal, with the fault of a plan
+that the request meets, before it makes the exchange, and gives it to it as `record`. The exchange does what the fault
+does where a model would: it is not there (`find`), its queue refuses (`submit`), its responses are others (`_take`).
+The frontend ends the entry with the last byte.
 
 All methods are to be called on the event loop, but `prepare` and `requested_outputs`, which may be
 called on any thread.
@@ -34,16 +35,22 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from triton_emulator.engine import request_text
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.loaded_model import LoadedModel
+from triton_emulator.engine.schedulers.plain import refuse
+from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
+from triton_emulator.harness.journal import JournalEntry
+from triton_emulator.harness.parts import QueueRefuses, Script, Unloaded
 from triton_emulator.protocol.classification import classify
 from triton_emulator.protocol.errors import TritonError, internal, unsupported
 from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput, SharedMemoryRef
 from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.repository import unloaded
 from triton_emulator.session.shared_memory import Lease
 from triton_emulator.session.state import SessionState
 
@@ -91,6 +98,7 @@ class Exchange:
         "model",
         "name",
         "operation",
+        "record",
         "session",
         "version",
     )
@@ -98,8 +106,17 @@ class Exchange:
     #: the loaded version; set by `find`
     model: LoadedModel
 
-    def __init__(self, operation: Operation, session: SessionState, name: str, version: str) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        session: SessionState,
+        name: str,
+        version: str,
+        record: JournalEntry | None = None,
+    ) -> None:
         self.operation = operation
+        #: what the journal keeps of it, and the fault that it has met; None without a harness
+        self.record = record
         self.session = session
         self.name = name
         self.version = version
@@ -128,6 +145,8 @@ class Exchange:
     def find(self) -> LoadedModel:
         """The loaded version that the request is for. Raises TritonError; the order of the checks is 2.51's."""
         operation, session, name = self.operation, self.session, self.name
+        if self.record is not None:
+            self._meet_unload(self.record.script)
         if operation.traces_unknown:
             session.trace.sample(name)
             self.model = model = session.repository.get(name, self.version)
@@ -136,7 +155,14 @@ class Exchange:
             if model.config.decoupled and operation.no_decoupled:
                 raise unsupported(operation.no_decoupled)
             session.trace.sample(name)
+        if self.record is not None:
+            self.record.specs = model.inputs
         return model
+
+    def _meet_unload(self, script: Script | None) -> None:
+        if script is not None and isinstance(script.answer, Unloaded):
+            script.note(Unloaded)
+            raise unloaded(self.name, self.version)
 
     def lease(self) -> Lease:
         """What the request's shared memory is read through: its regions stay registered until the end."""
@@ -148,7 +174,13 @@ class Exchange:
 
         May be called on any thread: a request with much in shared memory would hold up the event loop.
         """
-        return self.model.prepare(request, self._take)
+        return self.model.prepare(request, self._taker())
+
+    def _taker(self) -> Deliver:
+        """What takes the model's responses."""
+        if self.record is None or self.record.script is None or not self.record.script.alters:
+            return self._take
+        return partial(self._take_altered, self.record.script)
 
     def submit(
         self, request: InferRequest, deliver: Deliver | None = None, prepared: Call | None = None
@@ -159,14 +191,28 @@ class Exchange:
         `answer`.
         """
         self._deliver = deliver
-        self.call = call = prepared or self.model.prepare(request, self._take)
+        self.call = call = prepared or self.model.prepare(request, self._taker())
         if self.session.log_settings.verbose_level:
             _LOG.debug("%s", request_text.prepared(call, self.model.config))
         try:
-            self.model.submit(call)
+            if self.record is None or not self._refused(self.record, call):
+                self.model.submit(call)
         except BaseException:
             self.call = None
             raise
+
+    @staticmethod
+    def _refused(record: JournalEntry, call: Call) -> bool:
+        """Note a request that has been prepared; whether a fault has answered it. Raises UNAVAILABLE by a fault."""
+        record.times = call.times
+        script = record.script
+        if script is None or not isinstance(script.answer, QueueRefuses):
+            return False
+        script.note(QueueRefuses)
+        if not script.answer.expired:
+            raise queue_is_full(call.request)
+        refuse(call, EXPIRED.copy())
+        return True
 
     def cancel(self) -> None:
         """Let the model know that the client has gone. Its responses are awaited none the less."""
@@ -257,12 +303,40 @@ class Exchange:
         if self._abandoned:
             if final:
                 self.end()
-        elif self._deliver is not None:
+        else:
+            self._hand_on(response, final)
+
+    def _hand_on(self, response: InferResponse | None, final: bool) -> None:
+        if self._deliver is not None:
             self._deliver(response, final)
         else:
             self._arrived.append((response, final))
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
+
+    def _take_altered(self, script: Script, response: InferResponse | None, final: bool) -> None:
+        """As `_take`, with what a fault makes of the response. The fault may end the answer before the model does."""
+        if final:
+            self._final = True
+        for each in () if self._abandoned else self._altered(script, response, final):
+            if self._abandoned:
+                break
+            self._hand_on(*each)
+        if self._abandoned and final:
+            self.end()
+
+    def _altered(
+        self, script: Script, response: InferResponse | None, final: bool
+    ) -> list[tuple[InferResponse | None, bool]]:
+        """What a fault makes of a response; an error where it cannot be made, for example of too large a value."""
+        try:
+            return script.altered(response, final)
+        except Exception as fault:  # noqa: BLE001  (of the test: it is told there, and the client gets an answer)
+            if self.record is not None and self.session.harness is not None:
+                self.session.harness.failed(self.record, fault)
+            error = internal(f"{self.record and self.record.fault} failed: {type(fault).__name__}: {fault}")
+            of = response or InferResponse("", "")
+            return [(InferResponse(of.model_name, of.model_version, of.id, error=error), True)]
 
     # --- the end ---
 

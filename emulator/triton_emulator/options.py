@@ -84,6 +84,9 @@ class SessionOptions(TypedDict, total=False):
     stand_ins: Literal["all", "configured"]
     python_process_per_model: bool
 
+    journal_requests: int
+    journal_bytes: int
+
 
 class EmulatorOptions(SessionOptions, total=False):
     """The options of an emulator: a session's, and those of the process and its listeners, which all sessions share."""
@@ -177,6 +180,8 @@ _BOUNDS = {
     "grpc_port": _PORT,
     "metrics_port": _PORT,
     "seed": (INT64_MIN, INT64_MAX),
+    "journal_requests": (0, INT32_MAX),
+    "journal_bytes": (0, INT64_MAX),
     "simulated_gpus": (0, MOST_GPUS),
 }
 

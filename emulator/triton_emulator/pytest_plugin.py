@@ -4,10 +4,14 @@
         gateway = Gateway(upstream=triton.http_url)
 
 The option `--triton-model-repository` or the ini setting `triton_model_repository` names the models that they serve;
-without it, they serve the built-in ones.
+without it, they serve the built-in ones. The marker `triton` gives the session of one test its models and options.
+
+When a test has passed, it fails if a plan of its session did not fire or complete, if a request came for a path or a
+model that is not there, or if a handler failed. `triton.allow(...)`, the marker's `allow` and the ini setting
+`triton_allow` each turn one of these off.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,11 @@ import pytest
 if TYPE_CHECKING:
     from triton_emulator.emulator import Emulator, Session
 
+_MARKER = (
+    "triton(*model_repository, allow=(), **options): the models and the options (of Emulator.session) of the fixture "
+    "`triton`; `allow` names what does not fail the test at its end: unfired, unknown, exceptions"
+)
+_SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
 
 
@@ -23,6 +32,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("triton", "Triton emulator")
     group.addoption("--triton-model-repository", action="append", default=[], metavar="DIR", help=_HELP)
     parser.addini("triton_model_repository", _HELP.partition(";")[0], type="paths", default=[])
+    parser.addini(
+        "triton_allow",
+        "what does not fail a test at its end: unfired, unknown, exceptions",
+        type="args",
+        default=[],
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARKER)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that has passed if its session has problems."""
+    result = yield
+    if (session := item.stash.get(_SESSION, None)) is not None and (problems := session.problems()):
+        pytest.fail("\n".join(problems), pytrace=False)
+    return result
 
 
 def _repositories(config: pytest.Config) -> Sequence[str | Path]:
@@ -50,7 +78,18 @@ def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
 
 
 @pytest.fixture
-def triton(triton_emulator: "Emulator") -> Iterator["Session"]:
-    """A session of this test alone: its own models, statistics and shared memory regions."""
-    with triton_emulator.session() as session:
+def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Iterator["Session"]:
+    """A session of this test alone: its own models, statistics, shared memory regions, plans and journal."""
+    marker = request.node.get_closest_marker("triton")
+    repositories, options = ((), {}) if marker is None else (marker.args, dict(marker.kwargs))
+    allowed = options.pop("allow", ())
+    if not isinstance(allowed, str | list | tuple | set | frozenset):
+        pytest.fail(f"the marker's `allow` is a word or a list of words, not {allowed!r}", pytrace=False)
+    with triton_emulator.session(*repositories, **options) as session:
+        session.allow(
+            *request.config.getini("triton_allow"), *((allowed,) if isinstance(allowed, str) else allowed)
+        )
+        request.node.stash[_SESSION] = session
         yield session
+        # pytest keeps the items of all tests to its end, and the session has a journal
+        del request.node.stash[_SESSION]

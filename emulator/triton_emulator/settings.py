@@ -22,6 +22,8 @@ RESTRICTED_CATEGORIES = (
     "trace",
     "logging",
 )
+#: what gRPC's metadata has before the name of a restricted API's header
+GRPC_RESTRICTED_PREFIX = "triton-grpc-protocol-"
 TraceLevel = Literal["OFF", "TIMESTAMPS", "TENSORS"]
 #: the releases of `protocol.personality`
 TritonVersion = Literal[
@@ -193,6 +195,11 @@ class Settings:
     stand_ins: str = "all"
     # Whether each instance of a Python model has a process of its own, as in Triton; an emulator.yaml may differ.
     python_process_per_model: bool = False
+
+    # The journal: how many requests it keeps, and about how many bytes of them and their answers. It is off (0
+    # requests) on the command line, where nothing reads it; an `Emulator` and its sessions keep 10,000.
+    journal_requests: int = 0
+    journal_bytes: int = 64 << 20
 
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())

@@ -12,7 +12,7 @@ from triton_contract.targets import Target
 
 SHAPE = ("--shape", "INPUT0:16")
 #: length of a window in milliseconds
-MILLISECONDS = 300
+MILLISECONDS = 100
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -24,6 +24,7 @@ Normaliser = Callable[[Response], Response]
 _STATISTICS_TIMES = re.compile(rb'("ns"|"last_inference"):\d+')
 _DURATIONS = re.compile(rb',?"ns":\d+')
 _MODEL_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/(?=[^/\s"\\]+/(?:\d+/[^/\s"\\]+\.py\b|warmup/))')
+_NAMESPACE = re.compile(rb'(?<=namespace=")(?:/[^\s"\\:/]+)*/(?=[^/"]+")')
 _BACKEND_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/triton_python_backend_utils\.py\(\d+\)')
 _BACKEND_FOLDER = re.compile(rb"(?<=', in )(?:/[^\s\"\\:;/]+)+/(?=[^/\s\"\\;]+[;\"])")
 _METRIC_TIME = re.compile(
@@ -82,7 +83,7 @@ NORMALISERS: dict[str, Normaliser] = {
     # protobuf does not write a duration of 0
     "durations": _body(lambda body: _DURATIONS.sub(b"", body)),
     "metrics-times": _body(lambda body: _METRIC_TIME.sub(rb"\1 <time>", body)),
-    "repository-path": _body(lambda body: _MODEL_FILE.sub(b"/models/", body)),
+    "repository-path": _body(lambda body: _NAMESPACE.sub(b"/models/", _MODEL_FILE.sub(b"/models/", body))),
     "backend-path": _body(
         lambda body: _BACKEND_FOLDER.sub(
             b"/backends/", _BACKEND_FILE.sub(b"triton_python_backend_utils.py", body)

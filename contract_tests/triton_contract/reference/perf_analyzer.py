@@ -26,7 +26,7 @@ PERF_ANALYZER = Pin(
 _LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 #: the program measures until three windows in a row are stable. These make it accept the first three in which anything
 #: was answered; on a busy machine a short window may pass without an answer, which counts as a trial
-_UNSTABLE = ("--stability-percentage=999", "--max-trials=200")
+_UNSTABLE = ("--stability-percentage=999", "--max-trials=600")
 
 
 _LINES_SHOWN = 20

@@ -8,10 +8,12 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from triton_contract.launching import launch
 from triton_contract.process import POLL_SECONDS, Death, Ports, ServerProcess
 
 from .installation import install
@@ -19,7 +21,7 @@ from .wheel import DEFAULT_VERSION
 
 _LEFTOVER_SECONDS = 5.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
-#: how the last line of a server begins that aborted by chance while it loaded models: 2.51 does so on a busy machine
+#: what a server complains of that aborted by chance while it loaded models: 2.51 does so on a busy machine
 _ABORTED_BY_CHANCE = ("boost::interprocess::lock_exception",)
 
 
@@ -51,13 +53,13 @@ class TritonServer:
         self._process = ServerProcess(
             f"tritonserver-{version}",
             self._command,
-            env=self._installation.environment,
             ports=ports,
             start_timeout=start_timeout,
             has_metrics=not any(f.replace("=", "").startswith("--allow-metricsfalse") for f in self.flags),
             chance=_ABORTED_BY_CHANCE,
             leftovers=str(_SHARED_MEMORY / self._prefix),
             cleanup=self._remove_leftovers,
+            launch=partial(launch, env=self._installation.environment),
         )
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from triton_contract.cases.case import Case
 from triton_contract.clients.http import Address
+from triton_contract.launching import Launch, fork
 from triton_contract.process import Death, Ports, ServerProcess
 from triton_contract.reference.wheel import FRONTENDS
 
@@ -25,10 +26,18 @@ AS_THE_REFERENCE = ("--simulated-gpus=0", "--stand-ins=configured")
 class EmulatorTarget:
     """The emulator, started by `command` (default: see `emulator_command`). Without `ports` it takes free ones.
 
-    `version` is the version of Triton that it acts as; "" leaves that to the command.
+    `version` is the version of Triton that it acts as; "" leaves that to the command. `launch` starts the command:
+    `launching.launch` always makes a new program, whose start and memory a benchmark can measure.
     """
 
-    def __init__(self, command: Sequence[str] = (), ports: Ports | None = None, version: str = "") -> None:
+    def __init__(
+        self,
+        command: Sequence[str] = (),
+        ports: Ports | None = None,
+        version: str = "",
+        *,
+        launch: Launch = fork,
+    ) -> None:
         self.name = "emulator"
         self.version = version
         self._words = list(command) or emulator_command()
@@ -37,6 +46,7 @@ class EmulatorTarget:
         if version in FRONTENDS:  # as the reference, which has no core of that version
             self._words.append(f"--triton-core-version={FRONTENDS[version].core}")
         self._ports = ports
+        self._launch = launch
         self._process: ServerProcess | None = None
 
     def __repr__(self) -> str:
@@ -65,7 +75,7 @@ class EmulatorTarget:
                 *flags,
             ]
 
-        process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0)
+        process = ServerProcess("emulator", command, ports=self._ports, stop_timeout=5.0, launch=self._launch)
         self._process = process  # another thread may stop it, and forget it, while it starts
         process.start()
 

@@ -100,7 +100,7 @@ def test_from_2_71_a_model_that_asks_for_an_unknown_one_gets_the_same_error(repo
     ]
 
 
-# --- models that have ended: core r25.12, src/server.cc; python_backend r25.12, src/python_be.cc ---
+# --- models that have ended: core r25.12 and r26.04, src/server.cc; python_backend r25.12, src/python_be.cc ---
 
 ENDS = """
 import os
@@ -111,9 +111,12 @@ class TritonPythonModel:
 
 
 @pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
-@pytest.mark.parametrize("version, status", [("2.63.0", 200), ("2.64.0", 400)])
-def test_from_2_64_a_model_whose_process_has_ended_is_not_ready(
-    tmp_path: Path, version: TritonVersion, status: int, processes: bool
+@pytest.mark.parametrize(
+    "version, model, server",
+    [("2.63.0", 200, 200), ("2.64.0", 400, 200), ("2.67.0", 400, 200), ("2.68.0", 400, 400)],
+)
+def test_from_2_64_a_model_whose_process_has_ended_is_not_ready_and_from_2_68_the_server(
+    tmp_path: Path, version: TritonVersion, model: int, server: int, processes: bool
 ) -> None:
     (tmp_path / "ends" / "1").mkdir(parents=True)
     (tmp_path / "ends" / "config.pbtxt").write_text(CONFIG)
@@ -123,7 +126,7 @@ def test_from_2_64_a_model_whose_process_has_ended_is_not_ready(
         urls = [f"{emulator.http_url}/v2/{path}/ready" for path in ("models/ends", "health")]
         assert [httpx.get(url).status_code for url in urls] == [200, 200]
         assert httpx.post(f"{emulator.http_url}/v2/models/ends/infer", json=body).status_code == 500
-        assert [httpx.get(url).status_code for url in urls] == [status, status]
+        assert [httpx.get(url).status_code for url in urls] == [model, server]
 
 
 # --- the order of responses: core r25.09, src/dynamic_batch_scheduler.cc ---

@@ -32,7 +32,7 @@ class TritonPythonModel:
         output = pb_utils.get_input_tensor_by_name(request, "IN").as_numpy()
         sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("OUT", output)]))
         while not request.is_cancelled() and not GO.exists():
-            threading.Event().wait(0.002)
+            threading.Event().wait(0.02)
         sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("OUT", output * 0)]), flags=1)
 """
 CONFIG = """

@@ -1,6 +1,7 @@
 """Metrics that versions after 2.51 have: core r24.11 and r26.01, src/metrics.cc and src/metric_model_reporter.cc."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -71,6 +72,24 @@ def test_the_histogram_is_written_as_the_others_are() -> None:
         for line in lines[first + 2 :][:5]
     ]
     assert [bound and bound[1] for bound in bounds] == ["100", "500", "2000", "5000", "+Inf"]
+
+
+@pytest.mark.parametrize(
+    ("version", "namespacing", "label"),
+    [("2.45.0", True, ""), ("2.46.0", True, ',namespace="{}"'), ("2.46.0", False, "")],
+)
+def test_from_2_46_a_model_has_its_namespace_as_a_label(
+    tmp_path: Path, version: TritonVersion, namespacing: bool, label: str
+) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    tensors = "{ name: 'X' data_type: TYPE_FP32 dims: 1 }"
+    config = f"backend: 'identity' input {tensors} output {tensors}"
+    (tmp_path / "m" / "config.pbtxt").write_text(config, encoding="utf-8")
+    with Emulator(
+        tmp_path, triton_version=version, model_namespacing=namespacing, allow_grpc=False
+    ) as emulator:
+        lines = httpx.get(emulator.metrics_url).text.splitlines()
+    assert f'nv_inference_count{{model="m"{label.format(tmp_path)},version="1"}} 0' in lines
 
 
 def _drop(response: InferResponse | None, final: bool) -> None:

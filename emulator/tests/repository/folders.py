@@ -59,7 +59,7 @@ class Loader:
         self.entered = threading.Semaphore(0)
 
     def __call__(
-        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels, namespace: str
     ) -> Model:
         self.entered.release()
         if name in self.gates:

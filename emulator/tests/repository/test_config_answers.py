@@ -59,7 +59,7 @@ RECORDED = read_recorded()
 
 
 def load_version(
-    name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+    name: str, version: int, config: ModelConfig, directory: Path, labels: Labels, namespace: str
 ) -> tuple[str, int]:
     return name, version
 

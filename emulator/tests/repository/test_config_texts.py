@@ -8,6 +8,7 @@ import pytest
 
 from emulator.tests.repository.test_config_answers import Server
 from emulator.tests.repository.text_cases import MEMBER, TEXTS, TextCase
+from triton_emulator.protocol.personality import DEFAULT_VERSION, personality
 from triton_emulator.repository.config.pbtxt import ConfigError, parse_config
 
 ANSWERS: dict[str, dict[str, Any]] = json.loads(
@@ -37,7 +38,7 @@ def test_every_text_was_recorded() -> None:
 @texts(with_faults=True)
 def test_a_text_with_faults_has_those_that_the_real_server_logs(case: TextCase) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_config(case.config)
+        parse_config(case.config, unknown=personality(DEFAULT_VERSION).unknown_config_fields)
     assert [str(fault) for fault in caught.value.faults] == ANSWERS[case.name]["faults"]
 
 

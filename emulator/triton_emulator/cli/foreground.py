@@ -81,7 +81,7 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()
     await signals.received.wait()
     _LOG.info("Waiting for in-flight requests to complete.")
-    if await server.close():
+    if await server.close(drain=True):
         return 0
     _LOG.error("failed to stop server: Internal - Exit timeout expired. Exiting immediately.")
     return 1

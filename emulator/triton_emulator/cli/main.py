@@ -1,10 +1,12 @@
 """The command `triton-emulator`: it reads tritonserver's flags, and serves in the foreground or refuses them."""
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
 from triton_emulator.cli.command_line import (
@@ -46,6 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(line)
 
 
+def preload() -> None:
+    """Import all that a server needs. A fork of this process that calls `main` then starts without imports."""
+    _choose_grpc_listener()
+    for name in (
+        "triton_emulator.cli.foreground",
+        "triton_emulator.frontends.grpc.server",
+        "multiprocessing",
+    ):
+        with contextlib.suppress(ModuleNotFoundError):  # grpcio is optional
+            import_module(name)
+
+
 def refusal(error: UsageError) -> str:
     """What is printed for a command line that is refused: tritonserver's message, and where to look.
 
@@ -58,13 +72,17 @@ def refusal(error: UsageError) -> str:
 
 
 def _run(line: CommandLine) -> int:
-    # The newer listener of gRPC waits in threads of its own, which doubles the thread switches of a request.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    _choose_grpc_listener()
     for note in line.notes:
         print(note, file=sys.stderr)
     code = _check(line) if line.check else _serve(line.settings)
     _exit_without_waiting(code)
     return code
+
+
+def _choose_grpc_listener() -> None:
+    # The newer listener of gRPC waits in threads of its own, which doubles the thread switches of a request.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 
 def _serve(settings: Settings) -> int:

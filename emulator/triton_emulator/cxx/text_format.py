@@ -5,6 +5,7 @@ column counts bytes. A fault in a token is noted, and the parser goes on; a faul
 text may have several faults, and they have the words and the places that the C++ library logs.
 """
 
+import math
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -233,7 +234,7 @@ class _Parser(Tokenizer):
             return -self.unsigned(most + 1)
         return self.unsigned(most)
 
-    def float(self) -> float:
+    def double(self) -> float:
         negative = self._take("-")
         token = self.token
         if self.kind == INTEGER:
@@ -247,9 +248,13 @@ class _Parser(Tokenizer):
         else:
             self.stop(f"Expected double, got: {token.lower() if self.kind == NAME else token}")
         self.next()
-        if _FLOAT_MAX < value:
-            value = _FLOAT_MAX if value <= _FLOAT_MAX_PRINTED else float("inf")
         return -value if negative else value
+
+    def float(self) -> float:
+        value = self.double()
+        if _FLOAT_MAX < abs(value):
+            return math.copysign(_FLOAT_MAX if abs(value) <= _FLOAT_MAX_PRINTED else math.inf, value)
+        return value
 
     def boolean(self, name: str) -> bool:
         if self.kind == INTEGER:
@@ -300,6 +305,7 @@ def _reader(field: Any) -> Callable[[_Parser], Any]:
         field.CPPTYPE_UINT32: lambda parser: parser.unsigned(_UINT32_MAX),
         field.CPPTYPE_UINT64: lambda parser: parser.unsigned(UINT64_MAX),
         field.CPPTYPE_FLOAT: _Parser.float,
+        field.CPPTYPE_DOUBLE: _Parser.double,
         field.CPPTYPE_BOOL: lambda parser: parser.boolean(name),
         field.CPPTYPE_STRING: _Parser.string,
     }

@@ -18,6 +18,7 @@ class ModelDefinition:
 
     `directory` is the model's folder (`<repository>/<name>`); the version's files are in `directory / str(version)`.
     `settings` is the model's entry of `emulator.yaml`, empty where there is none. `rules` are the emulated version's.
+    `namespace` is the repository's path with `--model-namespacing`, else empty.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ModelDefinition:
     directory: Path
     settings: dict[str, object] = field(default_factory=dict)
     rules: Personality = personality(DEFAULT_VERSION)  # noqa: RUF009  (a frozen value)
+    namespace: str = ""
 
     @property
     def version_directory(self) -> Path:

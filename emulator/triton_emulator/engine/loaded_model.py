@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
-from triton_emulator.engine.first_responses import FirstResponses
+from triton_emulator.engine.first_responses import FirstResponses, bounds_of
 from triton_emulator.engine.in_flight import InFlight
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reshape import reshape_inputs, reshapes_inputs, reshapes_outputs, reshaping
@@ -45,7 +45,7 @@ class Surroundings:
 class LoadedModel:
     """One loaded version of a model.
 
-    Raises TritonError where its warm-up fails.
+    Raises TritonError where its warm-up fails, and where its histogram cannot be.
     """
 
     def __init__(
@@ -76,11 +76,7 @@ class LoadedModel:
             if surroundings.summarizes
             else None
         )
-        self.first_responses = (
-            FirstResponses()
-            if surroundings.histograms and (self.config.decoupled or self._rules.times_every_first_response)
-            else None
-        )
+        self.first_responses = self._first_responses()
         self._warm_up()
         self.scheduler = self._scheduler()
         self.stands_in = not (definition.config.is_ensemble or isinstance(executor, ThreadedExecutor))
@@ -88,6 +84,17 @@ class LoadedModel:
         self.reshapes_inputs = not self.stands_in and reshapes_inputs(definition.config)
         self.reshapes_outputs = not self.stands_in and reshapes_outputs(definition.config)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
+
+    def _first_responses(self) -> FirstResponses | None:
+        bounds = bounds_of(self.config.proto)
+        shown = self.config.decoupled or self._rules.times_every_first_response
+        if not (self._surroundings.histograms and shown):
+            return None
+        try:
+            return FirstResponses(bounds)
+        except TritonError:
+            self.executor.finalize()
+            raise
 
     def _scheduler(self) -> Scheduler:
         surroundings = self._surroundings
@@ -126,8 +133,13 @@ class LoadedModel:
 
     @property
     def healthy(self) -> bool:
-        """Whether its backend says that it can answer. Only Python models may not."""
+        """Whether its backend says that it can answer. Only Python models may not. If it `asks_model`, it may block."""
         return bool(getattr(self.executor, "healthy", True))
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether `healthy` runs the model's own code."""
+        return bool(getattr(self.executor, "asks_model", False))
 
     def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.
@@ -178,6 +190,9 @@ class LoadedModel:
 
 
 def metric_labels(definition: ModelDefinition) -> dict[str, str]:
-    """The labels of a model's metrics: its tags after an underscore each, its name and its version."""
+    """The labels of a model's metrics: its tags after an underscore each, its name, its version, its namespace."""
     tags = {f"_{to_text(key)}": to_text(value) for key, value in definition.config.proto.metric_tags.items()}
-    return {**tags, "model": definition.name, "version": str(definition.version)}
+    labels = {**tags, "model": definition.name, "version": str(definition.version)}
+    if definition.namespace and definition.rules.namespaces_in_metrics:
+        labels["namespace"] = definition.namespace
+    return labels

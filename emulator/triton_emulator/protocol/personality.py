@@ -76,6 +76,7 @@ class Personality:
     json_too_large: str = ""
     limits_decompressed: bool = False
     http_max_chunks: int = NO_LIMIT
+    drains_connections: bool = False
     numeric_header_length: bool = False
     reserved_headers: frozenset[str] = frozenset()
     load_metrics_header: bool = False
@@ -113,6 +114,8 @@ class Personality:
     late_requests_refused_at_once: bool = False
     ensembles_cached: bool = False
     ensemble_outputs_optional: bool = False
+    ensemble_errors_wait: bool = False
+    ensemble_limits_shared: bool = False
     checks_element_counts: bool = False
     checks_sequence_id_types: bool = False
     compares_whole_batch_sizes: bool = False
@@ -125,8 +128,12 @@ class Personality:
         "unable to find 'libtriton_{backend}.so' or '{backend}/model.py' for model '{model}', in "
         "/opt/tritonserver/backends/{backend}"
     )
+    label_files_inside: bool = False
+    label_paths_exact: bool = False
     tensors_named: bool = False
-    unknown_config_fields: frozenset[str] = frozenset({"runtime", "is_non_linear_format_io"})
+    unknown_config_fields: frozenset[str] = frozenset(
+        {"runtime", "is_non_linear_format_io", "model_metrics", "max_inflight_requests"}
+    )
     versions_reload_alone: bool = False
     allows_dots_in_model_names: bool = False
     empty_model_name: str = ""
@@ -134,6 +141,7 @@ class Personality:
     tells_why_no_model_is_ready: bool = False
 
     # Python models
+    stub_names_checked: bool = False
     text_sequence_ids: bool = False
     trace_contexts: bool = False
     decoupled_coroutines: bool = False
@@ -155,6 +163,7 @@ class Personality:
     failure_reasons: bool = False
     fixed_files: bool = False
     other_metrics_paths: int = 400
+    namespaces_in_metrics: bool = False
     pinned_memory_metrics: bool = False
     response_statistics: bool = False
     trace_mode_shown: bool = False
@@ -193,6 +202,8 @@ class Personality:
     has_load_duration: bool = False
     times_every_first_response: bool = False
     asks_models_whether_ready: bool = False
+    asks_is_ready: bool = False
+    server_asks_models: bool = False
     # The Python backend
     iterators_cancel: bool = False
     keeps_codes_of_inner_errors: bool = False
@@ -290,7 +301,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         "unknown_config_fields",
         "2.42.0",
-        frozenset({"is_non_linear_format_io"}),
+        frozenset({"is_non_linear_format_io", "model_metrics", "max_inflight_requests"}),
         "A model's configuration has the field `runtime`.",
         "model_config/two",
     ),
@@ -359,6 +370,14 @@ CHANGES: tuple[Change, ...] = (
         "trace/trace_file/refused/*",
     ),
     Change(
+        "drains_connections",
+        "2.45.0",
+        True,
+        "A stopping server answers all requests on open HTTP connections, as long as one is at work, and resets new "
+        "connections. Before, it takes new connections, but refuses requests as it is exiting.",
+        "source: server r24.04, src/http_server.cc",
+    ),
+    Change(
         "trace_mode_shown",
         "2.45.0",
         True,
@@ -406,6 +425,13 @@ CHANGES: tuple[Change, ...] = (
         True,
         "The response cache serves ensembles whose configuration enables it.",
         "infer/cache/ensemble",
+    ),
+    Change(
+        "namespaces_in_metrics",
+        "2.46.0",
+        True,
+        "With `--model-namespacing` the metrics of a model have the label `namespace`, the path of its repository.",
+        "metrics/namespacing/on",
     ),
     Change(
         "has_model_config_name",
@@ -537,7 +563,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         "unknown_config_fields",
         "2.49.0",
-        frozenset(),
+        frozenset({"model_metrics", "max_inflight_requests"}),
         "An input or output of a model's configuration has the field `is_non_linear_format_io`.",
         "model_config/two",
     ),
@@ -639,6 +665,14 @@ CHANGES: tuple[Change, ...] = (
         "With `--metrics-config histogram_latencies=true`, the metrics show how long requests to decoupled models "
         "waited for their first response: `nv_inference_first_response_histogram_ms`.",
         "source: core r24.11, src/metric_model_reporter.cc",
+    ),
+    Change(
+        "unknown_config_fields",
+        "2.52.0",
+        frozenset({"max_inflight_requests"}),
+        "A model's configuration may have `model_metrics`: the buckets of its histogram of first responses. Before, it "
+        "is an unknown field, and the configuration is refused.",
+        "source: core r24.11, src/model_config_utils.cc",
     ),
     Change(
         "max_file_text",
@@ -786,6 +820,14 @@ CHANGES: tuple[Change, ...] = (
         "source: server r25.07, src/shared_memory_manager.cc",
     ),
     Change(
+        "stub_names_checked",
+        "2.60.0",
+        True,
+        "A Python model does not load if its name, or the name of an instance, has a character that means something to "
+        "a shell, such as `;`, `$`, a quote or a bracket.",
+        "source: python_backend r25.08, src/stub_launcher.cc",
+    ),
+    Change(
         "skips_slashes_of_shared_keys",
         "2.60.0",
         True,
@@ -817,10 +859,18 @@ CHANGES: tuple[Change, ...] = (
         "source: server r25.10, src/http_server.cc",
     ),
     Change(
+        "unknown_config_fields",
+        "2.63.0",
+        frozenset(),
+        "An ensemble's configuration may have `max_inflight_requests`: how many requests of one step may be in flight "
+        "for one request to the ensemble. Before, it is an unknown field, and the configuration is refused.",
+        "source: core r25.11, src/ensemble_scheduler/ensemble_scheduler.cc",
+    ),
+    Change(
         "asks_models_whether_ready",
         "2.64.0",
         True,
-        "A Python model whose process has ended is not ready, and neither is the server with strict readiness.",
+        "A Python model whose process has ended is not ready.",
         "source: core r25.12, src/server.cc",
     ),
     Change(
@@ -843,6 +893,31 @@ CHANGES: tuple[Change, ...] = (
         1_000_000,
         "The classification of an output of more than a million elements is refused.",
         "infer/versions/classification/*",
+    ),
+    Change(
+        "label_files_inside",
+        "2.66.0",
+        True,
+        "A model whose `label_filename` leads out of its folder does not load.",
+        "source: core r26.02, src/model.cc",
+    ),
+    Change(
+        "ensemble_errors_wait",
+        "2.66.0",
+        True,
+        "An ensemble sends the error of a step when no other step is at work any more. The error names the ensemble "
+        "once more for each response that came meanwhile. Before, the error is sent at once. But if a step is refused, "
+        "as by a full queue, while others are at work, the request is never answered.",
+        "source: core r26.02, src/ensemble_scheduler/ensemble_scheduler.cc",
+    ),
+    Change(
+        "asks_is_ready",
+        "2.67.0",
+        True,
+        "A Python model may have the function `is_ready`, which may be a coroutine. The model is ready if it returns "
+        "True within five seconds. All that asks whether the model is ready calls it, and so does a request of another "
+        "Python model to it.",
+        "source: python_backend r26.03, src/pb_stub.cc",
     ),
     Change(
         "checks_element_counts",
@@ -910,6 +985,21 @@ CHANGES: tuple[Change, ...] = (
         True,
         "A model whose name has two dots in it can be loaded, unless its name is two dots. In 2.67 it could not.",
         "source: core r26.04, src/model_repository_manager/model_repository_manager.cc",
+    ),
+    Change(
+        "server_asks_models",
+        "2.68.0",
+        True,
+        "With strict readiness the server is not ready while a Python model is not: its process has ended, or its "
+        "`is_ready` says so.",
+        "source: core r26.04, src/server.cc",
+    ),
+    Change(
+        "ensemble_limits_shared",
+        "2.68.0",
+        True,
+        "`max_inflight_requests` limits the requests of one step for all requests to the ensemble together.",
+        "source: core r26.04, src/ensemble_scheduler/ensemble_scheduler.cc",
     ),
     Change(
         "allows_client_shared_memory",
@@ -992,6 +1082,13 @@ CHANGES: tuple[Change, ...] = (
         True,
         "Two regions can be registered of one shared memory object by the same key.",
         "source: server r26.05, src/shared_memory_manager.cc",
+    ),
+    Change(
+        "label_paths_exact",
+        "2.70.0",
+        True,
+        "A `label_filename` that leads to a folder whose name only begins as the model's is refused too.",
+        "source: core r26.06, src/filesystem/api.cc",
     ),
     Change(
         "numeric_header_length",

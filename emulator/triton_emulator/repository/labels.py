@@ -1,9 +1,11 @@
 """The labels of the classes of a model's outputs, from the files that its config names."""
 
+import os.path
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from triton_emulator.protocol.errors import internal
+from triton_emulator.protocol.errors import internal, unsupported
+from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository.config.raw_text import to_text
 from triton_emulator.repository.config.whole_file import read_whole
 from triton_emulator.repository.schema import Proto
@@ -12,18 +14,32 @@ from triton_emulator.repository.schema import Proto
 Labels = Mapping[str, tuple[bytes, ...]]
 
 
-def read_labels(config: Proto, directory: Path) -> Labels:
-    """The labels of each output that has a `label_filename`. Raises INTERNAL for a file that cannot be read."""
+def read_labels(config: Proto, directory: Path, rules: Personality) -> Labels:
+    """The labels of each output that has a `label_filename`.
+
+    Raises INTERNAL for a file that cannot be read, and UNSUPPORTED for one that must not be where it is.
+    """
     labels = {}
     for output in config.output:
         if output.label_filename:
             path = f"{directory}/{to_text(output.label_filename)}"
+            if rules.label_files_inside and not _is_inside(path, directory, exactly=rules.label_paths_exact):
+                raise unsupported(
+                    f"label file path '{path}' for output '{to_text(output.name)}' in model '{to_text(config.name)}' "
+                    "is outside model directory"
+                )
             try:
                 content = read_whole(Path(path))
             except OSError as error:
                 raise internal(f"failed to open text file for read {path}: {error.strerror}") from None
             labels[to_text(output.name)] = _lines(content)
     return labels
+
+
+def _is_inside(path: str, directory: Path, *, exactly: bool) -> bool:
+    """Whether a file is in a folder. Not `exactly`: or in one whose path only begins as the folder's does."""
+    folder = os.path.realpath(directory)
+    return f"{os.path.realpath(path)}/".startswith(f"{folder}/" if exactly else folder)
 
 
 def _lines(content: bytes) -> tuple[bytes, ...]:

@@ -75,6 +75,13 @@ class ModelFailure:
         return f"{name}{version}{where}: {self.reason}"
 
 
+def unloaded(name: str, version: str = "") -> TritonError:
+    """The refusal of a request for a model that was loaded once, or for a version of it."""
+    if version:
+        return unavailable(f"Request for unknown model: '{name}' version {version} is not at ready state")
+    return not_found(f"Request for unknown model: '{name}' has no available versions")
+
+
 class Repository(Generic[LoadedT]):
     """The models of one session. `start()` reads and loads them."""
 
@@ -186,11 +193,14 @@ class Repository(Generic[LoadedT]):
         """
         if not self._options.strict_readiness:
             return True
+        rules, healthy = self._options.rules, self._is_healthy
         return all(
             slots and all(slot.state is State.READY or slot.reason == UNLOADED for slot in slots)
             for slots in self._lifecycle.states().values()
-        ) and (
-            self._is_healthy is None or all(self._is_healthy(served.loaded) for served in self.all_served())
+        ) and not (
+            rules.server_asks_models
+            and healthy is not None
+            and not all(healthy(served.loaded) for served in self.all_served())
         )
 
     def _find(self, name: str, version: str, namespace: str = "") -> Served[LoadedT]:
@@ -203,11 +213,9 @@ class Repository(Generic[LoadedT]):
         served = self._lifecycle.ready.get((key, "" if wanted == LATEST else str(wanted)))
         if served is not None:
             return served
-        if wanted == LATEST:
-            raise not_found(f"{unknown} has no available versions")
-        if all(slot.version != wanted for slot in slots):
+        if wanted != LATEST and all(slot.version != wanted for slot in slots):
             raise not_found(f"{unknown} version {wanted} is not found")
-        raise unavailable(f"{unknown} version {wanted} is not at ready state")
+        raise unloaded(key, "" if wanted == LATEST else str(wanted))
 
     def _identifier(self, name: str) -> str:
         """The identifier of the one model of a name. Raises where namespacing makes it none or several."""

@@ -16,9 +16,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 #: A protobuf message made from the private pool; its class has no static type.
 Proto = Any
 
-#: Fields of the shipped schema that a 2.51.0 server does not know (they came with 24.11 and 25.11): they are left out.
-_NEWER_THAN_2_51 = frozenset({"model_metrics", "max_inflight_requests"})
-
 _SERIALIZED = re.compile(r"AddSerializedFile\((b'.*')\)$", re.MULTILINE)
 
 
@@ -32,7 +29,7 @@ def pool(unknown: frozenset[str] = frozenset()) -> descriptor_pool.DescriptorPoo
     private = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto.FromString(_serialized("model_config_pb2.py"))
     for message in file.message_type:
-        for field in [each for each in message.field if each.name in _NEWER_THAN_2_51 | unknown]:
+        for field in [each for each in message.field if each.name in unknown]:
             message.field.remove(field)
     private.Add(file)
     return private

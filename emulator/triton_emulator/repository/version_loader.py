@@ -12,9 +12,10 @@ from triton_emulator.repository.scanner import PolledModel, identifier
 from triton_emulator.repository.schema import Proto
 from triton_emulator.repository.version_life import LoadedT, Served
 
-#: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels). The text of
-#: whatever it raises is the reason of the failure; a TritonError's is preceded by its code, as in "Internal: ...".
-LoadVersion = Callable[[str, int, ModelConfig, Path, Labels], LoadedT]
+#: Makes a version of a model: (name, version, completed config, the model's folder, its outputs' labels, its
+#: namespace). The text of whatever it raises is the reason of the failure; a TritonError's is preceded by its code, as
+#: in "Internal: ...".
+LoadVersion = Callable[[str, int, ModelConfig, Path, Labels, str], LoadedT]
 
 
 class VersionLoader(Generic[LoadedT]):
@@ -51,7 +52,7 @@ class VersionLoader(Generic[LoadedT]):
             strict=self._strict_config,
             rules=self._rules,
         )
-        own_labels = read_labels(config.proto, model.directory)
+        own_labels = read_labels(config.proto, model.directory, self._rules)
         labels = with_member_labels(own_labels, config.proto, self._labels_of_step)
         loaded = self._load_and_retry(model, version, config, labels)
         return Served(model.name, version, config, loaded, model, labels)
@@ -61,7 +62,9 @@ class VersionLoader(Generic[LoadedT]):
     ) -> LoadedT:
         for left in reversed(range(self._retries + 1)):
             try:
-                return self._load_version(model.name, version, config, model.directory, labels)
+                return self._load_version(
+                    model.name, version, config, model.directory, labels, model.namespace
+                )
             except Exception:
                 if not left:
                     raise

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from importlib.util import find_spec
 from textwrap import indent
-from typing import Protocol
+from typing import Any, Protocol
 
 from triton_emulator.frontends.http.app import HttpApp
 from triton_emulator.frontends.http.server import HttpServer
@@ -90,6 +90,7 @@ class Server:
         self.sessions: dict[str, SessionState] = {}
         self.root: SessionState | None = None
         self._listeners: list[Listener] = []
+        self._http: HttpServer[HttpApp] | None = None
         #: listeners for one session alone, by its id
         self._own_grpc: dict[str, GrpcListener] = {}
         self._grace: float = settings.exit_timeout_secs
@@ -129,7 +130,8 @@ class Server:
         if sockets.http is not None:
             self.http_address = sockets.http.getsockname()[:2]
             app = HttpApp(root, self.sessions)
-            await self._listen(HttpServer(app, sockets.http, root.personality.http_max_chunks))
+            self._http = HttpServer(app, sockets.http, root.personality.http_max_chunks)
+            await self._listen(self._http)
         if sockets.metrics is not None:
             self.metrics_address = sockets.metrics.getsockname()[:2]
             await self._listen(HttpServer(MetricsApp(root, self.sessions), sockets.metrics))
@@ -146,7 +148,7 @@ class Server:
         _judge(error, root)
         return root
 
-    async def _listen(self, listener: HttpServer) -> None:
+    async def _listen(self, listener: HttpServer[Any]) -> None:
         await listener.start()
         self._listeners.append(listener)
 
@@ -210,28 +212,42 @@ class Server:
         """Make `close` wait for no request; may be called on any thread."""
         self._grace = 0
 
-    async def close(self, *, finalize_timeout: float = 0) -> bool:
+    async def close(self, *, finalize_timeout: float = 0, drain: bool = False) -> bool:
         """Finish the requests in flight and unload the models. Returns False if the exit timeout was too short.
 
         The timeout covers both together, as in 2.51. A model that has no request and is not loading gets
-        `finalize_timeout` seconds more.
+        `finalize_timeout` seconds more. `drain`: meanwhile serve HTTP as the version does, where connections would be
+        closed at once.
         """
         self.state = State.STOPPING
         loop = asyncio.get_running_loop()
-        grace = self._grace
-        deadline = loop.time() + grace
+        deadline = loop.time() + self._grace
+        states = [*self.sessions.values(), *([self.root] if self.root else [])]
+
+        async def unload() -> bool:
+            left = max(deadline - loop.time(), UNLOAD_SECONDS)
+            ended = await asyncio.gather(
+                *(run_in_thread(state.close, left, finalize_timeout) for state in states)
+            )
+            return all(ended)
+
+        unloaded = None
+        if drain and self._http is not None and self.root is not None:
+            if self.root.personality.drains_connections:
+                await self._http.drain(self._grace)
+            else:
+                self._http.app.stop()
+                unloaded = await unload()
+        grace = max(deadline - loop.time(), 0)
         listeners = [*self._listeners, *self._own_grpc.values()]
         self._own_grpc.clear()
         await asyncio.gather(*(listener.close(grace) for listener in listeners))
-        states = [*self.sessions.values(), *([self.root] if self.root else [])]
         self.sessions.clear()
-        left = max(deadline - loop.time(), UNLOAD_SECONDS)
-        ended = await asyncio.gather(
-            *(run_in_thread(state.close, left, finalize_timeout) for state in states)
-        )
+        if unloaded is None:
+            unloaded = await unload()
         self.state = State.STOPPED
         self.ports.clear()
-        return all(ended)
+        return unloaded
 
 
 def host_and_port(address: Address) -> str:

@@ -7,6 +7,7 @@ repository, and hands it what it needs of them.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from time import monotonic
@@ -62,6 +63,8 @@ class Loader:
         self._rules = rules
         self._backend_config = settings.backend_config
         self._surroundings = surroundings
+        #: whether a model has been loaded whose own code is asked whether it is ready
+        self.asks_models = False
         self._failures = counts.failures
         self.repository: Repository[LoadedModel] = Repository(
             _options(settings, paths, rules),
@@ -105,9 +108,9 @@ class Loader:
         return _runs_model_py(definition) or self._stands_in(definition)
 
     def _load_version(
-        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels
+        self, name: str, version: int, config: ModelConfig, directory: Path, labels: Labels, namespace: str
     ) -> LoadedModel:
-        definition = self._definition(name, version, config, directory)
+        definition = replace(self._definition(name, version, config, directory), namespace=namespace)
         self._failures.open(metric_labels(definition))
         executor: Executor
         start = monotonic()
@@ -124,7 +127,9 @@ class Loader:
             executor = python_backend.load(definition, self._python_hooks)
             self._settings.tell_meaningless(name, directory, "python")
         seconds = 0 if config.is_ensemble else monotonic() - start
-        return LoadedModel(definition, executor, labels, self._surroundings, seconds)
+        model = LoadedModel(definition, executor, labels, self._surroundings, seconds)
+        self.asks_models = self.asks_models or model.asks_model
+        return model
 
     def _default_max_batch_size(self, backend: str) -> int:
         """The backend's setting of that name, which `--backend-config` may change for one backend or for all."""

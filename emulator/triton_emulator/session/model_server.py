@@ -16,7 +16,7 @@ from triton_emulator.repository.repository import Repository
 
 
 class ModelServer:
-    """`backends.python.server.Server` and `backends.ensemble.executor.Members` over a repository.
+    """`backends.python.server.Server` and `backends.ensemble.run.Members` over a repository.
 
     Made on the event loop's thread. Every method raises TritonError. `is_ready`, `is_decoupled`, `infer`, `load` and
     `unload` are for Python models and may be called on any thread; `load` and `unload` not on the event loop's.

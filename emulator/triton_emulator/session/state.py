@@ -13,6 +13,8 @@ from time import monotonic_ns
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.harness.harness import Harness
+from triton_emulator.harness.journal import Journal
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.personality import NO_LIMIT, Personality, personality
 from triton_emulator.repository.version_life import State
@@ -21,7 +23,7 @@ from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.trace import TraceSettings
-from triton_emulator.settings import Settings
+from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
 
 _LOG = logging.getLogger(__name__)
 #: bytes that a compressed body may have without --http-max-input-size: a megabyte of gzip can hold a gigabyte of zeros
@@ -58,6 +60,8 @@ class SessionState:
         #: headers and metadata whose names these match become request parameters; None matches nothing
         self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
+        #: what tests do with the session beyond asking it; None where the journal is off
+        self.harness = _harness(settings)
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -86,6 +90,11 @@ class SessionState:
     def __repr__(self) -> str:
         models = len({served.name for served in self.repository.all_served()})
         return f"<SessionState {'ready' if self.ready else 'not ready'}, {models} models>"
+
+    @property
+    def readiness_blocks(self) -> bool:
+        """Whether the question whether a model or the server is ready may run a model's code. Not on the loop then."""
+        return self._loader.asks_models
 
     @property
     def ready(self) -> bool:
@@ -136,6 +145,14 @@ def _held_by(models: Iterable[LoadedModel], rows: Iterable[tuple[str, str, str]]
             count = in_flight.get((name, version), 0)
             work = f"requests in flight: {count}" if count else "its finalize has not returned"
             yield f"model '{name}' version {version}: {work}"
+
+
+def _harness(settings: Settings) -> Harness | None:
+    if not settings.journal_requests:
+        return None
+    restricted = [rule.header for rule in settings.http_restricted_apis]
+    restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
+    return Harness(Journal(settings.journal_requests, settings.journal_bytes, restricted), settings.seed)
 
 
 def _pattern(protocol: str, text: str, rules: Personality) -> re.Pattern[str] | None:

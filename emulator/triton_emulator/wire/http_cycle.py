@@ -12,6 +12,9 @@ A client that disconnects does not change the state: what is sent to it is dropp
 import asyncio
 import http
 import logging
+import math
+import socket
+import struct
 import types
 from collections.abc import Coroutine, Generator
 from enum import Enum
@@ -20,12 +23,20 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
+from triton_emulator.wire.operations import Close, Hang, Operation, Pause, Raw, Reset
 from triton_emulator.wire.reply import Headers, Reply, json_reply
 
 _LOG = logging.getLogger(__name__)
 
 #: the type of a message to `send` with a whole answer: its "reply" is a `Reply`. ASGI has no such message.
 WHOLE = "triton.reply"
+#: the type of a message to `send` whose "operation" no lawful answer has: `Pause`, `Hang`, `Raw`, `Close`, `Reset`.
+#: After it is sent, its "gone" says whether the client has disconnected.
+UNLAWFUL = "triton.unlawful"
+#: how often, in seconds, a pause looks whether the client has gone
+_LOOK_S = 0.05
+#: SO_LINGER: on, for no time. A socket that is closed so is reset.
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus} | {405: b"Not Allowed"}
 _CLOSE = (b"Connection", b"close")
@@ -234,6 +245,10 @@ class TritonCycle:
         elif kind == "http.response.start":
             self._start(message["status"], message["headers"])
             return
+        elif kind == UNLAWFUL:
+            await self._perform(message["operation"])
+            message["gone"] = self.disconnected
+            return
         else:
             body, more = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, b""
@@ -262,6 +277,39 @@ class TritonCycle:
         self.answer = COMPLETE
         self.message_event.set()
         self.transport.close()
+
+    async def _perform(self, operation: Operation) -> None:
+        """Do what no lawful answer does. A pause ends when the client has gone."""
+        head, self._head = self._head, b""
+        if head:
+            self.transport.write(head)
+        match operation:
+            case Pause(seconds):
+                await self._pause(seconds)
+            case Hang():
+                await self._pause(math.inf)
+            case Raw(data):
+                self.transport.write(data)
+            case Close():
+                self._drop()
+                self.transport.close()
+            case Reset():
+                self._drop()
+                if (connection := self.transport.get_extra_info("socket")) is not None:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                self.transport.abort()
+
+    def _drop(self) -> None:
+        """Nothing more is sent."""
+        self.keep_alive = False
+        self.answer = COMPLETE
+        self.message_event.set()
+
+    async def _pause(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not self.disconnected and (left := end - loop.time()) > 0:  # noqa: ASYNC110  (a fault; nothing else waits)
+            await asyncio.sleep(min(left, _LOOK_S))
 
     def _start(self, status: int, headers: Headers) -> None:
         self.answer = STARTED

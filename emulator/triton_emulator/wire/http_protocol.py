@@ -70,6 +70,8 @@ _TARGET_LIMIT = 8189
 #: bytes of all headers of a request; 2.51 has no limit, but without one a client could fill the memory
 _HEADERS_LIMIT = 1 << 20
 
+#: the key of a scope whose value is how many bytes its target and its headers have; ASGI has no such key
+HEAD_BYTES = "triton.head_bytes"
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 #: bytes of a whole request up to which its head is looked up
 _SMALL = 1 << 13
@@ -196,10 +198,15 @@ class TritonProtocol(HttpToolsProtocol):
 
         2.51 waits for every connection as long as the exit timeout allows, also for one without a request.
         """
-        if self.cycle is None or self._is_answered() or self.cycle.more_body:
-            self.transport.close()
-        else:
+        if self.cycle is not None and self.at_work:
             self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a whole request has yet to be answered."""
+        return self.cycle is not None and not (self._is_answered() or self.cycle.more_body)
 
     def data_received(self, data: bytes) -> None:
         if self._reading is SILENT:
@@ -387,6 +394,7 @@ class TritonProtocol(HttpToolsProtocol):
             "headers": self.headers,
             "server": self.server,
             "client": self.client,
+            HEAD_BYTES: self._header_bytes + len(raw_path) + len(query),
         }
         self.cycle = self._unstarted = self._cycle(scope)
         self.cycle.expect_continue = self.expect_100_continue

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from triton_emulator.backends.python.readiness import Readiness
 from triton_emulator.engine.call import Call
 from triton_emulator.repository.config.model_config import ModelConfig
 
@@ -14,8 +15,11 @@ from triton_emulator.repository.config.model_config import ModelConfig
 class ModelInstance(Protocol):
     """One instance of a model: an `Instance` in this process, or a `StubInstance` in a process of its own."""
 
+    name: str
     #: takes a call that the model wants to execute again; None if the scheduler cannot do that
     reschedule: Callable[[Call], None] | None
+    #: whether the model has an `is_ready` that readiness requests ask
+    tells_readiness: bool
 
     @property
     def ended(self) -> bool:
@@ -23,6 +27,7 @@ class ModelInstance(Protocol):
 
     def initialize(self, args: dict[str, str]) -> None: ...
     def auto_complete(self, config_json: Callable[[], str]) -> dict[str, Any] | None: ...
+    def is_ready(self) -> bool: ...
     def execute(self, calls: Sequence[Call]) -> None: ...
     def finalize(self) -> None: ...
     def close(self) -> None: ...
@@ -94,6 +99,10 @@ class PythonExecutor:
         self.checks_strings = checks_strings
         self._instances = list(instances)
         self._threads = threads
+        self._readiness = [
+            Readiness(instance.name, instance.is_ready) if instance.tells_readiness else None
+            for instance in instances
+        ]
         self._again: Callable[[Call], None] | None = None
         self._execute: list[Callable[[Sequence[Call]], None]] = [instance.execute for instance in instances]
         if renew is not None:
@@ -107,8 +116,19 @@ class PythonExecutor:
 
     @property
     def healthy(self) -> bool:
-        """Whether the processes of all instances are there."""
-        return not any(instance.ended for instance in self._instances)
+        """Whether the processes of all instances are there, and all say that they are ready.
+
+        It runs the model's code and may block, if the model has an `is_ready`.
+        """
+        return all(
+            not instance.ended and (readiness is None or readiness.answer())
+            for instance, readiness in zip(self._instances, self._readiness, strict=True)
+        )
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether `healthy` runs the model's code."""
+        return any(self._readiness)
 
     def start_worker(self, instance: int, loop: Callable[[], None]) -> None:
         """Run the scheduler's worker loop for an instance on that instance's thread."""

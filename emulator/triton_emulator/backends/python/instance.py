@@ -74,6 +74,8 @@ class Instance:
         self.reschedule: Callable[[Call], None] | None = None
         self._file = plan.file
         self._model: Any = None
+        #: whether the model has an `is_ready` that readiness requests ask
+        self.tells_readiness = False
         #: whether the model has ended what it takes for its own process, or this is a process that it has forked
         self._ended = False
         self._forked = False
@@ -130,6 +132,22 @@ class Instance:
 
         self._loading(start)
         self._bls.allowed = True
+        self.tells_readiness = self._rules.asks_is_ready and hasattr(self._model, "is_ready")
+
+    def is_ready(self) -> bool:
+        """What the model's `is_ready` returns, or its coroutine. Raises what that raises, TypeError for no boolean.
+
+        May run beside `execute`, on another thread.
+        """
+        if not hasattr(self._model, "is_ready"):  # it was there at the end of `initialize`
+            return True
+        self.space.make_resident()
+        ready = self._model.is_ready()
+        if asyncio.iscoroutine(ready):
+            ready = self._coroutines.start(ready).result()
+        if ready.__class__ is not bool:
+            raise TypeError("is_ready() must return a boolean value")
+        return ready is True
 
     def _loading(self, step: Callable[[], Any]) -> Any:
         def enter_model() -> Any:

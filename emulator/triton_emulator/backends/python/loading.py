@@ -64,6 +64,7 @@ def auto_complete(definition: ModelDefinition, hooks: Hooks | None = None) -> di
     """
     hooks = hooks or Hooks()
     plan = InstancePlan.of(definition, definition.name, model_file(definition))
+    _check_stub_name(definition.name, definition)
     thread = InstanceThread(definition.name)  # the model may ask for the event loop while it is imported
     try:
         with _maker(definition, replace(hooks, server=None, metrics=MetricRegistry())) as make:
@@ -107,13 +108,15 @@ def _start(
     instances: list[ModelInstance] = []
     try:
         for place in places:
+            _check_stub_name(place.name, definition)
             plan = InstancePlan.of(definition, place.name, file)
             threads.append(InstanceThread(place.name))
             args = _initialize_args(definition, place)
             instances.append(threads[-1].call(partial(_initialized, make, plan, args)))
     except LoadError:
         PythonExecutor(definition.config, instances, threads[: len(instances)]).finalize()
-        threads[-1].stop()
+        for thread in threads[len(instances) :]:
+            thread.stop()
         raise
     rules = definition.rules
 
@@ -129,6 +132,12 @@ def _start(
         checks_strings=rules.backend_checks_strings,
         renew=renew if renews else None,
     )
+
+
+def _check_stub_name(name: str, definition: ModelDefinition) -> None:
+    """The name of a stub process: that of the instance, or of the model where it completes the config."""
+    if definition.rules.stub_names_checked and not _NOT_IN_NAMES.isdisjoint(name):
+        raise LoadError("Invalid argument: Invalid stub name: contains invalid characters")
 
 
 def _initialized(
@@ -152,6 +161,10 @@ def model_file(definition: ModelDefinition) -> Path:
         why = ", which behaviour 'python' in emulator.yaml runs" if asked else ""
         raise LoadError(f"Internal: Python model file not found in '{file}'{why}")
     return file
+
+
+#: what a shell would take for something else
+_NOT_IN_NAMES = frozenset(";|&$`<>()[]{}\\\"'*?~#!")
 
 
 class _Place(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 
 from triton_emulator.backends.python.binding import MODULE, Bound, cast_error, incompatible, text_of
 from triton_emulator.backends.python.values import REQUIRED, MetricKind, TritonModelException, bind_arguments
+from triton_emulator.cxx.prometheus import as_printed
 
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -131,19 +132,19 @@ def _exposition(family: Family) -> list[str]:
         if family.kind == "histogram":
             lines += _histogram(family.name, series)
         else:
-            lines.append(f"{family.name}{_braced(series.labels)} {_number(series.value)}")
+            lines.append(f"{family.name}{_braced(series.labels)} {as_printed(series.value)}")
     return lines
 
 
 def _histogram(name: str, series: Series) -> list[str]:
     lines = [
         f"{name}_count{_braced(series.labels)} {sum(series.counts)}",
-        f"{name}_sum{_braced(series.labels)} {_number(series.value)}",
+        f"{name}_sum{_braced(series.labels)} {as_printed(series.value)}",
     ]
     total = 0
     for bound, count in zip((*series.bounds, float("inf")), series.counts, strict=True):
         total += count
-        lines.append(f"{name}_bucket{_braced((*series.labels, ('le', _number(bound))))} {total}")
+        lines.append(f"{name}_bucket{_braced((*series.labels, ('le', as_printed(bound))))} {total}")
     return lines
 
 
@@ -152,15 +153,6 @@ def _braced(labels: Labels) -> str:
         return ""
     escaped = ((k, v.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')) for k, v in labels)
     return "{" + ",".join(f'{key}="{value}"' for key, value in escaped) + "}"
-
-
-def _number(value: float) -> str:
-    """A number as prometheus-cpp writes it: at most 16 significant digits, "Nan", "+Inf" and "-Inf"."""
-    if value != value:  # noqa: PLR0124 NaN
-        return "Nan"
-    if value in (float("inf"), float("-inf")):
-        return "+Inf" if value > 0 else "-Inf"
-    return f"{value:.16g}"
 
 
 class OlderMetric(Bound):

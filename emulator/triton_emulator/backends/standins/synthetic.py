@@ -151,7 +151,7 @@ class SyntheticExecutor(InlineExecutor):
         super().__init__(definition, hooks)
         self.delay_ms = delay_ms
         config = definition.config
-        labels = read_labels(config.proto, definition.directory)
+        labels = read_labels(config.proto, definition.directory, definition.rules)
         detections = find(config, labels, drawing.seed, drawing.values, drawing.dims)
         self.fillers = [Filler(spec, config, drawing, detections) for spec in config.outputs]
 

@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 
 from triton_emulator.engine.call import Call
 from triton_emulator.protocol.errors import Code, TritonError, unavailable
+from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.repository.schema import Proto, enum_name
 
 EXPIRED = unavailable("Request timeout expired")
 CANCELLED = TritonError(Code.CANCELLED, "")
+
+
+def queue_is_full(request: InferRequest) -> TritonError:
+    """The refusal of a request for which the queue has no place."""
+    return unavailable(f"{request.log_id}Exceeds maximum queue size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ class PolicyQueue:
         level = self._levels.get(call.request.priority, self._levels[self._default_level])
         policy = level.policy
         if policy.max_size and len(level) >= policy.max_size:
-            raise unavailable(f"{call.request.log_id}Exceeds maximum queue size")
+            raise queue_is_full(call.request)
         level.waiting.append((call, policy.deadline(call, now)))
 
     def sweep(self, now: int) -> list[tuple[Call, TritonError]]:

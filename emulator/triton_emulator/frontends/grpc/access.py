@@ -9,9 +9,9 @@ from triton_emulator.protocol.errors import TritonError, not_found, unavailable
 from triton_emulator.protocol.forwarding import reserved
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.session.state import SessionState
+from triton_emulator.settings import GRPC_RESTRICTED_PREFIX
 
 SESSION_KEY = "triton-session"
-_RESTRICTED_PREFIX = "triton-grpc-protocol-"
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -39,9 +39,9 @@ class Gate:
         """Whether the current call is one that `cut` has cancelled."""
         return asyncio.current_task() in self._cut
 
-    def find(self, metadata: Metadata) -> SessionState:
+    def find(self, context: Any) -> SessionState:
         """The session that a call's metadata names. Raises NOT_FOUND if there is no such session."""
-        name = _first(metadata, SESSION_KEY)
+        name = _first(context.invocation_metadata() or (), SESSION_KEY)
         if name is None:
             return self._root
         session = self._sessions.get(name)
@@ -64,16 +64,14 @@ class Gate:
             if not calls:
                 del self._calls[session]
 
-    def admit(self, category: str, context: Any) -> SessionState:
-        """The session of an allowed call. Raises as `find` does, and UNAVAILABLE if a required header is missing."""
+    def admit(self, category: str, session: SessionState, context: Any) -> None:
+        """Raise UNAVAILABLE if a call to a session does not have a header that is required."""
         metadata = context.invocation_metadata() or ()
-        session = self.find(metadata)
         for rule in session.settings.grpc_restricted_protocols:
             if category in rule.apis:
-                header = _RESTRICTED_PREFIX + rule.header
+                header = GRPC_RESTRICTED_PREFIX + rule.header
                 if _first(metadata, header) != rule.value:
                     raise unavailable(f"This protocol is restricted, expecting header '{header}'")
-        return session
 
 
 def not_to_forward(session: SessionState, context: Any) -> TritonError | None:

@@ -3,12 +3,15 @@
 import asyncio
 import logging as logs
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
-from triton_emulator.frontends.grpc import health, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.grpc import faults, health, logging, models, repository, shared_memory, trace
 from triton_emulator.frontends.grpc.access import Gate
+from triton_emulator.frontends.grpc.entries import Answer, GrpcEntry, watched
+from triton_emulator.frontends.grpc.faults import Ended
 from triton_emulator.frontends.grpc.infer import model_infer
 from triton_emulator.frontends.grpc.messages import (
     HEALTH,
@@ -35,18 +38,20 @@ _UNIMPLEMENTED = 12
 class Method(NamedTuple):
     """A method that takes one message and returns one.
 
-    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread.
+    `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread. One that
+    `asks_models` whether they are ready does so where that may block.
     """
 
     handler: Handler
     category: str
     blocks: bool = False
+    asks_models: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ServerLive": Method(models.server_live, "health"),
-    "ServerReady": Method(models.server_ready, "health"),
-    "ModelReady": Method(models.model_ready, "health"),
+    "ServerReady": Method(models.server_ready, "health", asks_models=True),
+    "ModelReady": Method(models.model_ready, "health", asks_models=True),
     "ServerMetadata": Method(models.server_metadata, "metadata"),
     "ModelMetadata": Method(models.model_metadata, "metadata"),
     "ModelConfig": Method(models.model_config, "model-config"),
@@ -60,7 +65,7 @@ METHODS: dict[str, Method] = {
     "CudaSharedMemoryStatus": Method(shared_memory.cuda_status, "shared-memory"),
     "CudaSharedMemoryRegister": Method(shared_memory.cuda_register, "shared-memory"),
     "CudaSharedMemoryUnregister": Method(shared_memory.cuda_unregister, "shared-memory"),
-    "TraceSetting": Method(trace.setting, "trace"),
+    "TraceSetting": Method(trace.setting, "trace", asks_models=True),
     "LogSettings": Method(logging.settings, "logging"),
 }
 
@@ -82,12 +87,16 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         self._readers: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._handlers = {
-            f"/{SERVICE}/{name}": self._unary(method, parser(message_class(f"{name}Request")))
+            f"/{SERVICE}/{name}": self._unary(name, method, parser(message_class(f"{name}Request")))
             for name, method in METHODS.items()
         }
-        check = Method(health.check, "health")
-        self._handlers[f"/{HEALTH}/Check"] = self._unary(check, parser(health_class("HealthCheckRequest")))
-        self._handlers[f"/{SERVICE}/ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer)
+        check = Method(health.check, "health", asks_models=True)
+        self._handlers[f"/{HEALTH}/Check"] = self._unary(
+            "Check", check, parser(health_class("HealthCheckRequest"))
+        )
+        self._handlers[f"/{SERVICE}/ModelInfer"] = grpc.stream_unary_rpc_method_handler(
+            partial(self._serve, "ModelInfer", self._infer)
+        )
         self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
 
@@ -115,38 +124,45 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         for reader in self._readers:
             reader.cancel()
 
-    def _unary(self, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
+    def _unary(self, name: str, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
         gate = self._gate
-        handler, category, blocks = method
+        handler, category, blocks, asks_models = method
 
-        async def serve(_: Any, context: Any) -> bytes:
-            try:
-                message = parse(await self._read(context))
-                session = gate.admit(category, context)
-                reply = (
-                    await run_in_thread(handler, session, message) if blocks else handler(session, message)
-                )
-            except (TritonError, asyncio.CancelledError) as fault:
-                refusal = self._refusal(fault)
-            else:
-                # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
-                context.disable_next_message_compression()
-                return encode(reply)
-            return await _abort(context, *refusal)
+        async def answer(session: SessionState, data: bytes, context: Any, entry: GrpcEntry | None) -> bytes:
+            # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
+            context.disable_next_message_compression()
+            message = parse(data)
+            if entry is not None and (given := await faults.answered(entry, message, session)) is not None:
+                return given
+            gate.admit(category, session, context)
+            if blocks or (asks_models and session.readiness_blocks):
+                return encode(await run_in_thread(handler, session, message))
+            return encode(handler(session, message))
 
-        return grpc.stream_unary_rpc_method_handler(serve)
+        return grpc.stream_unary_rpc_method_handler(partial(self._serve, name, answer))
 
-    async def _infer(self, _: Any, context: Any) -> bytes:
+    async def _infer(
+        self, session: SessionState, data: bytes, context: Any, entry: GrpcEntry | None
+    ) -> bytes:
+        return await model_infer(self._gate, session, data, context, entry)
+
+    async def _serve(self, name: str, answer: Answer, _: Any, context: Any) -> bytes:
+        """Serve a call with one message and one answer."""
         try:
-            return await model_infer(self._gate, await self._read(context), context)
-        except (TritonError, asyncio.CancelledError) as fault:
+            session = self._gate.find(context)
+            if session.harness is None:
+                # the message has no name here: what answers frees it when it has its own copy
+                return await answer(session, await self._read(context), context, None)
+            data = await self._read(context)
+            return await watched(session.harness, session, name, data, context, answer)
+        except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)
         return await _abort(context, *refusal)
 
     async def _stream(self, _: Any, context: Any) -> None:
         try:
             error = await model_stream_infer(self._gate, context, self._streams)
-        except (TritonError, asyncio.CancelledError) as fault:
+        except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)
         else:
             if error is None:
@@ -154,12 +170,14 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             refusal = self._refusal(error)
         await _abort(context, *refusal)
 
-    def _refusal(self, fault: TritonError | asyncio.CancelledError) -> tuple[int, str]:
+    def _refusal(self, fault: TritonError | Ended | asyncio.CancelledError) -> tuple[int, str]:
         """The status number and the details for a call that ends with this fault.
 
         A call that its client has cancelled needs no status: the fault is raised again. One that `cut` has cancelled
         gets none from gRPC.
         """
+        if isinstance(fault, Ended):
+            return fault.status, fault.details
         if isinstance(fault, asyncio.CancelledError):
             if not self._gate.was_cut():
                 raise fault

@@ -27,17 +27,22 @@ from typing import Any
 
 import grpc
 
+from triton_emulator.frontends.grpc import faults
 from triton_emulator.frontends.grpc.access import Gate, forward, not_to_forward
+from triton_emulator.frontends.grpc.entries import GrpcEntry
+from triton_emulator.frontends.grpc.faults import Ended
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer, wants_empty_final
 from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInferResponse, fill
 from triton_emulator.frontends.grpc.messages import encode, message_class, parser
 from triton_emulator.frontends.threads import LARGE, is_heavy, run_by_size, run_in_thread
+from triton_emulator.harness.parts import MissingFinal
 from triton_emulator.inference import GRPC_STREAM_INFER, Exchange
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest, InferResponse
 from triton_emulator.repository.config.raw_text import from_text
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.state import SessionState
+from triton_emulator.wire.operations import Body, Close, End, Hang, Operation, Pause, Raw, Reset
 
 _parse = parser(message_class("ModelInferRequest"))
 
@@ -47,7 +52,8 @@ async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -
 
     Meanwhile the stream is in `streams`.
     """
-    session = gate.admit("inference", context)
+    session = gate.find(context)
+    gate.admit("inference", session, context)
     strict = session.personality.strict_streams and _strict(context.invocation_metadata() or ())
     stream = Stream(session, context, strict=strict)
     streams.add(stream)
@@ -87,8 +93,10 @@ class Stream:
         self._in_flight: set[_Flight] = set()
         #: requests of models that are not decoupled, in order; only the first may write
         self._turns: deque[_Turn] = deque()
-        self._written: deque[Proto] = deque()
+        self._written: deque[Proto | Operation] = deque()
         self._wake: asyncio.Future[None] | None = None
+        #: how a fault ends the stream
+        self._ended: Ended | None = None
 
     def __repr__(self) -> str:
         state = "failed" if self.error else "draining" if self._draining else "open"
@@ -106,7 +114,25 @@ class Stream:
                     message = _parse(data)
                 except TritonError:
                     break
-                await self._accept(message, len(data))
+                entry = None
+                if (harness := self.session.harness) is not None:
+                    entry = GrpcEntry(
+                        harness, "ModelStreamInfer", data, self.context, self.session.personality
+                    )
+                    harness.journal.add(entry)
+                try:
+                    if entry is None or not await self._met(entry, message):
+                        await self._accept(message, len(data), entry)
+                except (
+                    asyncio.CancelledError
+                ):  # the stream has ended while the request was read, or met a delay
+                    if entry is not None:
+                        entry.cancel()
+                    raise
+                except Exception as fault:
+                    if entry is not None:
+                        entry.failed(fault)
+                    raise
         finally:
             self._reading = False
             self._rouse()
@@ -116,7 +142,11 @@ class Stream:
         written = self._written
         while True:
             while written:
-                await self.context.write(encode(written.popleft()))
+                message = written.popleft()
+                if isinstance(message, ModelStreamInferResponse):
+                    await self.context.write(encode(message))
+                else:
+                    await self._perform(message)
             if self.error is not None:
                 return
             if not self._in_flight:
@@ -142,7 +172,7 @@ class Stream:
     def abandon(self) -> None:
         """Tell the models that the client has gone. Nothing more is written."""
         while self._in_flight:
-            self._in_flight.pop().exchange.end()
+            self._in_flight.pop().abandon()
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -150,10 +180,58 @@ class Stream:
 
     # --- requests ---
 
-    async def _accept(self, message: Proto, size: int) -> None:
+    async def _met(self, entry: GrpcEntry, message: Proto) -> bool:
+        """Do what a fault does before the request is looked at; returns whether it has answered it."""
+        try:
+            given = await faults.answered(entry, message, self.session, in_messages=not self.strict)
+        except TritonError as error:
+            reply = ModelStreamInferResponse(error_message=from_text(error.message))
+            reply.infer_response.id = message.id
+            if self.strict:
+                entry.refused(error)
+                self.fail(error)
+            else:
+                turn = None if self._is_decoupled(message) else self._take_turn()
+                self.send(reply, turn, entry)
+                self.end_turn(turn)
+        except Ended as end:
+            entry.code, entry.details = end.status, end.details
+            self._ended = end
+            self._written.append(Close())
+            self._rouse()
+        else:
+            if given is None:
+                return False
+            # a message that cannot be parsed: clients wait for the end of the call after it
+            self._written += (Raw(given), Close())
+            self._rouse()
+        entry.finish()
+        return True
+
+    def _is_decoupled(self, message: Proto) -> bool:
+        """Whether a message is for a decoupled model, whose answers have no turn."""
+        try:
+            model = self.session.repository.get(c_string(message.model_name), message.model_version)
+        except TritonError:
+            return False
+        return model.config.decoupled
+
+    async def _perform(self, operation: Operation) -> None:
+        """Do what a fault does on the wire of this stream."""
+        match operation:
+            case Body(data) | Raw(data):
+                await self.context.write(data)
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+            case Hang():
+                await asyncio.get_running_loop().create_future()
+            case Close() | Reset():
+                raise self._ended or faults.closed()
+
+    async def _accept(self, message: Proto, size: int, entry: GrpcEntry | None = None) -> None:
         """Submit a request (of `size` bytes) to its model, or write the error that refuses it."""
         exchange = Exchange(
-            GRPC_STREAM_INFER, self.session, c_string(message.model_name), message.model_version
+            GRPC_STREAM_INFER, self.session, c_string(message.model_name), message.model_version, entry
         )
         turn: _Turn | None = None
         try:
@@ -170,7 +248,7 @@ class Stream:
             rules = self.session.personality
             request = await run_by_size(size, read_infer, message, lease, rules, self._metadata_fault)
             forward(self.session, self.context, request)
-            flight = _Flight(self, exchange, message, request, turn)
+            flight = _Flight(self, exchange, message, request, turn, entry)
             self._in_flight.add(flight)
             try:
                 prepared = None
@@ -183,8 +261,10 @@ class Stream:
         except TritonError as error:
             reply = ModelStreamInferResponse(error_message=from_text(error.message))
             reply.infer_response.id = message.id
-            self.send(reply, turn)
+            self.send(reply, turn, entry)
             self.end_turn(turn)
+            if entry is not None:
+                entry.finish()
         finally:
             if exchange.call is None:
                 exchange.end()
@@ -196,8 +276,30 @@ class Stream:
 
     # --- responses ---
 
-    def send(self, message: Proto, turn: "_Turn | None") -> None:
-        """Write a message now, or when its turn has come."""
+    def send(self, message: Proto, turn: "_Turn | None", entry: GrpcEntry | None = None) -> None:
+        """Write a message now, or when its turn has come. The entry of its request notes it."""
+        if entry is None:
+            self._put(turn, message)
+            return
+        data = encode(message)
+        operations = [Body(data)] if entry.script is None else entry.script.shaped(Body(data))
+        for operation in operations:
+            if isinstance(operation, Body):
+                entry.wrote(operation.data)
+            elif isinstance(operation, Close | Reset):
+                entry.close()
+            self._put(turn, operation)
+
+    def end_of(self, entry: GrpcEntry, turn: "_Turn | None") -> None:
+        """No more messages come for a request."""
+        if entry.script is not None:
+            for operation in entry.script.shaped(End()):
+                if isinstance(operation, Close | Reset):
+                    entry.close()
+                if not isinstance(operation, End):
+                    self._put(turn, operation)
+
+    def _put(self, turn: "_Turn | None", message: Proto | Operation) -> None:
         if turn is None:
             self._written.append(message)
             self._rouse()
@@ -230,35 +332,54 @@ class _Turn:
     __slots__ = ("ended", "messages")
 
     def __init__(self) -> None:
-        self.messages: list[Proto] = []
+        self.messages: list[Proto | Operation] = []
         self.ended = False
 
 
 class _Flight:
     """One request of a stream that a model works on: writes its responses into the stream."""
 
-    __slots__ = ("_request", "_shows_empty_final", "_stream", "_turn", "exchange")
+    __slots__ = ("_entry", "_request", "_shows_empty_final", "_stream", "_turn", "exchange")
 
     def __init__(
-        self, stream: Stream, exchange: Exchange, message: Proto, request: InferRequest, turn: _Turn | None
+        self,
+        stream: Stream,
+        exchange: Exchange,
+        message: Proto,
+        request: InferRequest,
+        turn: _Turn | None,
+        entry: GrpcEntry | None,
     ) -> None:
         self.exchange = exchange
+        self._entry = entry
         self._stream = stream
         self._request = request
         self._turn = turn
         self._shows_empty_final = bool(message.parameters) and wants_empty_final(message)
 
     def deliver(self, response: InferResponse | None, final: bool) -> None:
-        stream = self._stream
+        stream, entry = self._stream, self._entry
+        shown = final and (entry is None or entry.script is None or not entry.script.hides_final)
         if response is not None:
-            if (message := self._message(response, final)) is not None:
-                stream.send(message, self._turn)
-        elif final and self._shows_empty_final:
-            stream.send(self._bare(final), self._turn)
+            if (message := self._message(response, shown)) is not None:
+                stream.send(message, self._turn, entry)
+        elif shown and self._shows_empty_final:
+            stream.send(self._bare(final), self._turn, entry)
         if final:
+            if entry is not None:
+                if not shown and entry.script is not None:
+                    entry.script.note(MissingFinal)
+                stream.end_of(entry, self._turn)
+                entry.finish()
             stream.end_turn(self._turn)
             self.exchange.end()
             stream.forget(self)
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        if self._entry is not None:
+            self._entry.cancel()
+        self.exchange.end()
 
     def _message(self, response: InferResponse, final: bool) -> Proto | None:
         """The message of a response, or None for the error that ends a strict stream."""
@@ -269,6 +390,8 @@ class _Flight:
             except TritonError as fault:
                 error = fault
         if self._stream.strict:
+            if self._entry is not None:
+                self._entry.refused(error)
             self._stream.fail(error)
             return None
         message = self._bare(final)

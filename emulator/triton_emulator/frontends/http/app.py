@@ -4,13 +4,14 @@ Order of Triton's checks: route, restriction, method, size of the body, then the
 any answer, as Triton does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
-from triton_emulator.frontends.http import bare, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.http import bare, faults, logging, models, repository, shared_memory, trace
 from triton_emulator.frontends.http.access import admit
+from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.frontends.http.errors import (
     METHOD_NOT_ALLOWED,
     METHOD_NOT_ALLOWED_UNTYPED,
@@ -23,6 +24,7 @@ from triton_emulator.frontends.http.infer import infer
 from triton_emulator.frontends.http.request import Handler, Request, replying
 from triton_emulator.frontends.request_log import log_request
 from triton_emulator.frontends.session_path import find_session
+from triton_emulator.harness.harness import Harness
 from triton_emulator.protocol import routes
 from triton_emulator.protocol.personality import NO_LIMIT
 from triton_emulator.session.state import SessionState
@@ -33,13 +35,13 @@ HANDLERS: dict[str, Handler] = {
     "generate": generate,
     "generate_stream": generate_stream,
     "server_live": replying(models.server_live),
-    "server_ready": replying(models.server_ready),
+    "server_ready": replying(models.server_ready, asks_models=True),
     "server_metadata": replying(models.server_metadata),
-    "model_ready": replying(models.model_ready),
+    "model_ready": replying(models.model_ready, asks_models=True),
     "model_metadata": replying(models.model_metadata),
     "model_config": replying(models.model_config),
     "model_statistics": replying(models.model_statistics),
-    "trace_setting": replying(trace.setting),
+    "trace_setting": replying(trace.setting, asks_models=True),
     "logging": replying(logging.settings),
     "system_shared_memory_status": replying(shared_memory.system_status),
     "system_shared_memory_register": replying(shared_memory.system_register),
@@ -52,6 +54,19 @@ HANDLERS: dict[str, Handler] = {
     "repository_unload": replying(repository.unload, blocks=True),
 }
 
+#: the same while a server stops that takes connections until its end (2.44)
+STOPPING = HANDLERS | {
+    "server_live": replying(models.exiting),
+    "server_ready": replying(models.exiting),
+    "model_ready": replying(models.model_not_ready),
+    "model_statistics": replying(models.not_ready),
+    "repository_index": replying(models.not_ready),
+    "repository_load": replying(models.not_ready),
+    "repository_unload": replying(models.not_ready),
+}
+
+#: the status of an answer where a handler failed before it had begun one
+_FAILED = 500
 #: more digits than any limit has
 _DIGITS = 20
 _match = lru_cache(maxsize=4096)(routes.match)
@@ -67,14 +82,47 @@ class HttpApp:
     def __init__(self, root: SessionState, sessions: Mapping[str, SessionState]) -> None:
         self._root = root
         self._sessions = sessions
+        self._handlers = HANDLERS
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def stop(self) -> None:
+        """Say from now on that the server exits."""
+        self._handlers = STOPPING
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         session, path = find_session(scope["path"], self._root, self._sessions)
         if session is None:
-            await send_reply(send, NOT_FOUND)
-            return
+            return _not_found(send)
+        if session.harness is None:
+            return self._serve(session, path, scope, receive, send)
+        return self._watched(session, session.harness, path, scope, receive, send)
+
+    async def _watched(
+        self, session: SessionState, harness: Harness, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a request of which the journal gets an entry."""
+        entry = HttpEntry(harness, scope, send, session.personality)
+        harness.journal.add(entry)
+        try:
+            await self._serve(session, path, scope, receive, entry.send, entry)
+        except Exception as fault:
+            if entry.code is None:
+                entry.code = _FAILED  # what the connection answers
+            harness.failed(entry, fault)
+            raise
+        finally:
+            entry.leave()
+
+    async def _serve(
+        self,
+        session: SessionState,
+        path: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        entry: HttpEntry | None = None,
+    ) -> None:
         if session.log_settings.verbose_level:
             log_request(scope["method"], path)
         limit, dropped = session.http_max_body, 0
@@ -86,6 +134,8 @@ class HttpApp:
                 return
         else:
             body = message["body"]
+        if entry is not None:
+            entry.has(body)
         too_long = limit and (dropped or len(body)) > limit
         matched = _match(path) or bare.match(path, session)
         if matched is None:
@@ -95,6 +145,11 @@ class HttpApp:
             return
         route, captures = matched
         headers, method = scope["headers"], scope["method"]
+        if entry is not None and method in route.methods:
+            entry.asks(route.operation, captures)
+            if await faults.answers(entry, session, send):
+                return
+            send = faults.shaping(entry.script, send)
         if restricted := admit(session, route.category, headers):
             await send_reply(send, restricted)
         elif method not in route.methods:
@@ -102,8 +157,12 @@ class HttpApp:
         elif too_long:
             await send_reply(send, untyped_error(too_large(limit), session.personality))
         else:
-            request = Request(session, method, captures, headers, body, send, receive, dropped)
-            await HANDLERS[route.operation](request)
+            request = Request(session, method, captures, headers, body, send, receive, dropped, entry)
+            await self._handlers[route.operation](request)
+
+
+async def _not_found(send: Send) -> None:
+    await send_reply(send, NOT_FOUND)
 
 
 def _kept(session: SessionState, headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -133,7 +133,7 @@ def _handler(
     async def handle(asked: Request) -> None:
         captures = asked.captures
         form = None
-        with Exchange(operation, asked.session, captures.name, captures.version) as exchange:
+        with Exchange(operation, asked.session, captures.name, captures.version, asked.entry) as exchange:
             head: Headers = ()
             try:
                 exchange.find()

@@ -7,6 +7,7 @@ body is parsed, or after the model has run, is text/plain; an error in between i
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, atoi, stoi
 from triton_emulator.frontends.http.access import forward
 from triton_emulator.frontends.http.errors import too_large, typed_error, untyped_error
+from triton_emulator.frontends.http.faults import truncated
 from triton_emulator.frontends.http.leaving import while_connected
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.frontends.threads import LARGE, is_heavy, is_large, run_by_size, run_in_thread
@@ -48,7 +49,8 @@ def _head(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, bytes | None]:
 async def infer(request: Request) -> None:
     """Answer an inference request."""
     captures = request.captures
-    with Exchange(HTTP_INFER, request.session, captures.name, captures.version) as exchange:
+    entry = request.entry
+    with Exchange(HTTP_INFER, request.session, captures.name, captures.version, entry) as exchange:
         await request.reply(await _answer(exchange, request))
 
 
@@ -153,7 +155,9 @@ def _render(exchange: Exchange, request: InferRequest, response: InferResponse) 
     header, blobs = render_infer(request, response, exchange.session.personality)
     body = b"".join((header, *blobs)) if blobs else header
     extra: Headers = ((b"Inference-Header-Content-Length", b"%d" % len(header)),) if blobs else ()
-    return typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)
+    reply = typed(200, OCTET_TYPE if blobs else JSON_TYPE, body, extra)
+    record = exchange.record
+    return reply if record is None or record.script is None else truncated(record.script, reply)
 
 
 def _check_classes(request: InferRequest, response: InferResponse) -> None:

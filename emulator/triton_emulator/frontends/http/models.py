@@ -2,7 +2,7 @@
 
 from triton_emulator.frontends.http.errors import untyped_error
 from triton_emulator.frontends.http.request import Request
-from triton_emulator.protocol.errors import TritonError, invalid_arg
+from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailable
 from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.protocol.json_dialect import write
 from triton_emulator.session.statistics import model_stats
@@ -11,6 +11,21 @@ from triton_emulator.wire.reply import Reply, json_reply, untyped
 
 def server_live(request: Request) -> Reply:
     return untyped(200)
+
+
+def exiting(request: Request) -> Reply:
+    """The health of a server that stops."""
+    return untyped_error(unavailable("Server exiting"), request.session.personality)
+
+
+def not_ready(request: Request) -> Reply:
+    """What a server that stops answers about its models."""
+    raise unavailable("Server not ready")
+
+
+def model_not_ready(request: Request) -> Reply:
+    """The health of a model of such a server."""
+    return untyped_error(unavailable("Server not ready"), request.session.personality)
 
 
 def server_ready(request: Request) -> Reply:

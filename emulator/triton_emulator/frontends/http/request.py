@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_emulator.frontends.asgi import Receive, Send, send_reply
+from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.threads import LARGE, run_in_thread
 from triton_emulator.protocol.errors import TritonError, internal
@@ -23,7 +24,8 @@ from triton_emulator.wire.reply import Reply
 class Request:
     """`headers` have the client's spelling. `receive` waits until the client disconnects.
 
-    `dropped` is the number of bytes of a body that is larger than the version accepts: it is not kept.
+    `dropped` is the number of bytes of a body that is larger than the version accepts: it is not kept. `entry` is that
+    of the journal, None without a journal.
     """
 
     session: SessionState
@@ -34,6 +36,7 @@ class Request:
     send: Send
     receive: Receive
     dropped: int = 0
+    entry: HttpEntry | None = None
 
     @property
     def has_body(self) -> bool:
@@ -56,15 +59,16 @@ class Request:
 Handler = Callable[[Request], Coroutine[Any, Any, None]]
 
 
-def replying(make: Callable[[Request], Reply], *, blocks: bool = False) -> Handler:
+def replying(make: Callable[[Request], Reply], *, blocks: bool = False, asks_models: bool = False) -> Handler:
     """A handler that sends what `make` returns. A TritonError becomes application/json with its code's status.
 
-    `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large.
+    `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large. If
+    it asks whether models are ready, it does so where that may block.
     """
 
     async def handle(request: Request) -> None:
         try:
-            if blocks or len(request.body) > LARGE:
+            if blocks or len(request.body) > LARGE or (asks_models and request.session.readiness_blocks):
                 reply = await run_in_thread(make, request)
             else:
                 reply = make(request)

@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -16,18 +17,35 @@ from triton_emulator.wire.http_protocol import KnownHead, TritonProtocol
 
 #: Triton never closes an idle connection
 _KEEP_ALIVE_SECONDS = 7 * 24 * 3600
+#: how long a server that is drained waits before it looks again whether requests are at work; Triton waits a second
+_AGAIN_SECONDS = 0.01
 
 
-class HttpServer:
+App = TypeVar("App", bound=Callable[..., Any])
+
+
+class Reset(asyncio.Protocol):
+    """A new connection while the server is drained: it is reset."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close without the usual end of a connection."""
+        linger_not = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+        transport.close()
+
+
+class HttpServer(Generic[App]):
     """Serves an ASGI callable on a bound socket until it is closed."""
 
-    def __init__(self, app: Any, sock: socket.socket, max_chunks: int = NO_LIMIT) -> None:
+    def __init__(self, app: App, sock: socket.socket, max_chunks: int = NO_LIMIT) -> None:
         """`max_chunks` is the number of chunks that the body of a request may have."""
-        self._app = app
+        self.app = app
         self._max_chunks = max_chunks
         self._socket = sock
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        #: makes the protocol of a new connection
+        self._connect: Callable[[], asyncio.Protocol] = Reset
         host, port = sock.getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -41,7 +59,7 @@ class HttpServer:
         """Listen from now on."""
         loop = asyncio.get_running_loop()
         config = Config(
-            self._app,
+            self.app,
             http=TritonProtocol,
             ws="none",
             lifespan="off",
@@ -53,7 +71,7 @@ class HttpServer:
         )
         config.load()
         # uvicorn would wrap the callable to rewrite the headers of proxies, which Triton does not do
-        config.loaded_app = self._app
+        config.loaded_app = self.app
 
         heads: dict[bytes, KnownHead] = {}
 
@@ -64,12 +82,25 @@ class HttpServer:
             "app_state": {},
             "_loop": loop,
         }
-        protocol: Callable[[], TritonProtocol]
         if self._max_chunks == NO_LIMIT:
-            protocol = partial(TritonProtocol, **shared)
+            self._connect = partial(TritonProtocol, **shared)
         else:
-            protocol = partial(ChunkCountingProtocol, most=self._max_chunks, **shared)
-        self._server = await loop.create_server(protocol, sock=self._socket, backlog=2048)
+            self._connect = partial(ChunkCountingProtocol, most=self._max_chunks, **shared)
+        self._server = await loop.create_server(self._accept, sock=self._socket, backlog=2048)
+
+    async def drain(self, grace: float) -> None:
+        """Reset new connections, and serve the open ones on while a request is at work, for up to `grace` seconds."""
+        self._connect = Reset
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        while loop.time() < end and any(  # noqa: ASYNC110  (no one event tells that no request is at work)
+            isinstance(connection, TritonProtocol) and connection.at_work
+            for connection in self._state.connections
+        ):
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    def _accept(self) -> asyncio.Protocol:
+        return self._connect()
 
     def cut(self, session: str) -> None:
         """Close the connections on which a request to this session is not answered, and end the work on it."""

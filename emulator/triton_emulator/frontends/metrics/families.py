@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from triton_emulator.engine.first_responses import FirstResponses
+from triton_emulator.engine.first_responses import FAMILY, FirstResponses
 from triton_emulator.engine.statistics import CacheCounts, ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
 
@@ -180,10 +180,7 @@ PENDING = ModelFamily(
 #: since 2.52
 LOAD_DURATION = ("nv_model_load_duration_secs", "Model load time in seconds")
 #: since 2.52, only with `--metrics-config histogram_latencies=true`
-FIRST_RESPONSE = (
-    "nv_inference_first_response_histogram_ms",
-    "Duration from request to first response in milliseconds",
-)
+FIRST_RESPONSE = (FAMILY, "Duration from request to first response in milliseconds")
 PINNED = (
     MachineFamily(
         "nv_pinned_memory_pool_total_bytes",

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
 
-from triton_emulator.engine.first_responses import BOUNDS
+from triton_emulator.cxx.prometheus import as_printed
 from triton_emulator.engine.statistics import FailureCounts
 from triton_emulator.engine.summaries import QUANTILES, Summary, parse_quantiles
 from triton_emulator.frontends.metrics import families
@@ -107,8 +108,8 @@ def _first_responses(rows: Sequence[ModelRow]) -> list[str]:
     for labels, found in shown:
         count = sum(found.buckets)
         lines += [f"{name}_count{_labels(labels)} {count}", f"{name}_sum{_labels(labels)} {found.total}"]
-        for bound, upto in zip((*map(str, BOUNDS), "+Inf"), accumulate(found.buckets), strict=True):
-            lines.append(f'{name}_bucket{_labels(labels)[:-1]},le="{bound}"}} {upto}')
+        for bound, upto in zip((*found.bounds, inf), accumulate(found.buckets), strict=True):
+            lines.append(f'{name}_bucket{_labels(labels)[:-1]},le="{as_printed(bound)}"}} {upto}')
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from triton_emulator.protocol.errors import not_found
 from triton_emulator.repository.config.completion import complete_policies
-from triton_emulator.repository.config.from_json import parse_json_config
+from triton_emulator.repository.config.from_json import fill_config
 from triton_emulator.repository.schema import Proto
 
 
@@ -18,7 +18,8 @@ def update_config(config: Proto, update: Mapping[str, Any]) -> None:
     continues as if the model had no config.
     """
     try:
-        new = parse_json_config(json.dumps(update))
+        new = type(config)()  # a message of another version's schema cannot be copied from
+        fill_config(new, json.dumps(update))
     except (ValueError, TypeError):
         raise not_found(f"model configuration is not provided for model '{config.name}'") from None
     config.max_batch_size = new.max_batch_size

@@ -28,11 +28,16 @@ def parse_json_config(text: str, unknown: frozenset[str] = frozenset()) -> Proto
     `unknown` are the fields that the emulated version does not have.
     """
     config = new_config(unknown)
+    fill_config(config, text)
+    return config
+
+
+def fill_config(config: Proto, text: str) -> None:
+    """Read a JSON text into an empty config, which is of the schema of its version. Raises as `parse_json_config`."""
     value = parse(text)
     if not isinstance(value, Pairs):
         raise ValueError(": Root element must be a message.")
     _fill(config, value)
-    return config
 
 
 def _fill(message: Proto, pairs: Pairs) -> None:
@@ -106,7 +111,7 @@ def _scalar(field: Any, value: Any) -> Any:
         return value
     if field.cpp_type == field.CPPTYPE_BOOL:
         return _boolean(field, value)
-    if field.cpp_type == field.CPPTYPE_FLOAT:
+    if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
         return _float(field, value)
     return _integer(field, value)
 
@@ -125,7 +130,9 @@ def _float(field: Any, value: Any) -> float:
         raise ValueError(f"{field.name}: no number: {value!r}")
     try:
         number = float(value)
-        struct.pack("<f", number)
+        struct.pack("<f" if field.cpp_type == field.CPPTYPE_FLOAT else "<d", number)
+        if math.isinf(number):
+            raise OverflowError
     except OverflowError:
         raise ValueError(f"{field.name}: out of range: {value!r}") from None
     return number

@@ -73,6 +73,8 @@ def _single(field: Any) -> _Convert:
         return lambda number: names.get(number, number)
     if field.cpp_type == field.CPPTYPE_FLOAT:
         return _float
+    if field.cpp_type == field.CPPTYPE_DOUBLE:
+        return _double
     if field.cpp_type == field.CPPTYPE_STRING:
         return as_shown
     if field.full_name in _STAY_STRINGS:
@@ -85,11 +87,22 @@ def _key(key: object) -> str:
 
 
 def _float(value: float) -> float | int | str:
-    """Protobuf prints a float with six digits, or nine if six do not read back the same; Triton reads that as JSON."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    """Protobuf prints a float with six digits, or nine if six do not read back the same."""
     text = f"{value:.6g}"
     if struct.unpack("<f", struct.pack("<f", float(text)))[0] != value:
         text = f"{value:.9g}"
+    return _number(value, text)
+
+
+def _double(value: float) -> float | int | str:
+    """Protobuf prints a double with 15 digits, or 17 if 15 do not read back the same."""
+    text = f"{value:.15g}"
+    return _number(value, text if float(text) == value else f"{value:.17g}")
+
+
+def _number(value: float, text: str) -> float | int | str:
+    """What Triton reads where protobuf has printed `text` for a number that is finite."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     read = json_dialect.parse(text.encode())
     return read if isinstance(read, int | float) else value

@@ -41,6 +41,8 @@ def check_config(config: Proto) -> None:
             f"Response Cache does not currently support model {name} with 'decoupled' transaction policy. "
             "Please disable the response cache."
         )
+    if "model_metrics" in config.DESCRIPTOR.fields_by_name:  # older versions do not have it
+        _check_metrics(config.model_metrics)
 
 
 def check_name(config: Proto, directory_name: str) -> None:
@@ -138,6 +140,18 @@ def _check_dynamic_batching(config: Proto, batcher: Proto) -> None:
                     "Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true for "
                     + name
                 )
+
+
+def _check_metrics(metrics: Proto) -> None:
+    for control in metrics.metric_control:
+        if not control.HasField("metric_identifier"):
+            raise invalid_arg("metric control must specify 'metric_identifier'")
+        if not control.metric_identifier.family:
+            raise invalid_arg("metric identifier must specify non-empty 'family'")
+        if not control.HasField("histogram_options"):
+            raise invalid_arg("metric control must specify 'histogram_options'")
+        if not control.histogram_options.buckets:
+            raise invalid_arg("histogram options must specify non-empty 'buckets'")
 
 
 def _queue_policies(batcher: Proto) -> Iterator[Proto]:

@@ -20,6 +20,7 @@ from triton_emulator.backends.python.server import Cancel, Server
 from triton_emulator.backends.python.stub.channel import Channel
 from triton_emulator.backends.python.stub.messages import (
     Ask,
+    AskReady,
     AutoComplete,
     BlsResponse,
     CallState,
@@ -34,6 +35,7 @@ from triton_emulator.backends.python.stub.messages import (
     Reply,
     Respond,
     SentCall,
+    TellReady,
 )
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError
@@ -65,13 +67,18 @@ class StubInstance:
         #: takes a call that the model wants to execute again; None if the scheduler cannot do that
         self.reschedule: Callable[[Call], None] | None = None
         self._plan = plan
+        #: as `Instance.tells_readiness`
+        self.tells_readiness = False
+        self._told_ready: queue.SimpleQueue[TellReady] = queue.SimpleQueue()
         self._decoupled = plan.decoupled
         #: whether the process has ended, or is ending
         self._ended = False
         self._numbers = itertools.count()
         #: the calls that are not answered yet. Who takes one out answers it for the last time
         self._calls: dict[int, Call] = {}
-        self._answers = _Answers(server, metrics or MetricRegistry(), self._calls)
+        self._answers = _Answers(
+            server, metrics or MetricRegistry(), self._calls, readiness_blocks=plan.rules.asks_is_ready
+        )
         self._jobs, self._events, self._process = _start(python, environment)
         self._threads = [
             threading.Thread(target=self._listen, name=f"{plan.name} stub", daemon=True),
@@ -98,7 +105,15 @@ class StubInstance:
 
     def initialize(self, args: dict[str, str]) -> None:
         """As `Instance.initialize`."""
-        self._load(Initialize(args))
+        self.tells_readiness = bool(self._load(Initialize(args)))
+
+    def is_ready(self) -> bool:
+        """As `Instance.is_ready`; it is to be called on one thread at a time."""
+        _send(self._events, AskReady())
+        told = self._told_ready.get()
+        if told.why:
+            raise RuntimeError(told.why)
+        return told.ready
 
     def execute(self, calls: Sequence[Call]) -> None:
         """As `Instance.execute`."""
@@ -193,6 +208,8 @@ class StubInstance:
                     self._respond(message)
                 case Ask():
                     self._answers.answer(message, self._events)
+                case TellReady():
+                    self._told_ready.put(message)
                 case Log():
                     _write(message)
         if not self._ended:
@@ -202,6 +219,7 @@ class StubInstance:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             _LOG.error("the process of model instance '%s' (pid %d) has ended: %s", self.name, self.pid, how)
         self._events.close()
+        self._told_ready.put(TellReady(False, not_healthy(self.name)))
         self._refuse()
         self._answers.end()
 
@@ -263,9 +281,20 @@ def _write(line: Log) -> None:
 
 
 class _Answers:
-    """Answers what a stub process asks. Called on its reader thread, which only loads and unloads would hold up."""
+    """Answers what a stub process asks. Called on its reader thread, which only loads and unloads would hold up.
 
-    def __init__(self, server: Server | None, metrics: MetricRegistry, calls: Mapping[int, Call]) -> None:
+    `readiness_blocks`: so would the question whether a model is ready, as it may be asked itself.
+    """
+
+    def __init__(
+        self,
+        server: Server | None,
+        metrics: MetricRegistry,
+        calls: Mapping[int, Call],
+        *,
+        readiness_blocks: bool,
+    ) -> None:
+        self._blocking = ("load", "unload", "is_ready") if readiness_blocks else ("load", "unload")
         #: by the number of their Ask, the model's own requests that are not answered yet: how to cancel each, nothing
         #: until it is submitted
         self._cancels: dict[int, list[Cancel]] = {}
@@ -278,7 +307,7 @@ class _Answers:
 
     def answer(self, ask: Ask, channel: Channel) -> None:
         """Answer a question, at once or on another thread."""
-        if ask.question in ("load", "unload"):
+        if ask.question in self._blocking:
             threading.Thread(target=self._answer, args=(ask, channel), daemon=True).start()
         else:
             self._answer(ask, channel)

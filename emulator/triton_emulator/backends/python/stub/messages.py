@@ -65,6 +65,10 @@ class BlsResponse(NamedTuple):
     final: bool
 
 
+class AskReady(NamedTuple):
+    """Ask the model's `is_ready`. TellReady is the answer; there is one question at a time."""
+
+
 # --- from the stub process over the first channel -------------------------------------------------------------------
 
 
@@ -120,6 +124,13 @@ class Ask(NamedTuple):
     number: int
     question: str
     args: tuple[Any, ...]
+
+
+class TellReady(NamedTuple):
+    """What the model's `is_ready` says; False where it raises, for the reason in `why`."""
+
+    ready: bool
+    why: str
 
 
 class Log(NamedTuple):

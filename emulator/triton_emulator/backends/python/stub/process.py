@@ -24,6 +24,7 @@ from triton_emulator.backends.python.server import Cancel, Receive
 from triton_emulator.backends.python.stub.channel import Channel
 from triton_emulator.backends.python.stub.messages import (
     Ask,
+    AskReady,
     AutoComplete,
     BlsResponse,
     CallState,
@@ -38,6 +39,7 @@ from triton_emulator.backends.python.stub.messages import (
     Reply,
     Respond,
     SentCall,
+    TellReady,
 )
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import LoadError
@@ -95,6 +97,8 @@ class _Link:
         self._numbers = itertools.count()
         self._replies: dict[int, queue.SimpleQueue[Reply]] = {}
         self._receivers: dict[int, Receive] = {}
+        #: asks the model whether it is ready
+        self.is_ready: Callable[[], bool] | None = None
 
     def send(self, message: object) -> None:
         """Send a message; may be called on any thread."""
@@ -130,6 +134,16 @@ class _Link:
             elif isinstance(message, BlsResponse):
                 take = self._receivers.pop if message.final else self._receivers.__getitem__
                 take(message.number)(message.response, message.final)
+            elif isinstance(message, AskReady):
+                threading.Thread(target=self._tell_ready, name="is_ready", daemon=True).start()
+
+    def _tell_ready(self) -> None:
+        assert self.is_ready is not None  # noqa: S101  (the server asks after Initialize)
+        try:
+            told = TellReady(self.is_ready(), "")
+        except BaseException as error:  # noqa: BLE001  (as in `Readiness`)
+            told = TellReady(False, str(error))
+        self.send(told)
 
 
 class _Stub:
@@ -167,7 +181,8 @@ class _Stub:
                 return Done(self._instance.auto_complete(lambda: config_json))
             case Initialize(args):
                 self._instance.initialize(args)
-                return Done()
+                self._link.is_ready = self._instance.is_ready
+                return Done(self._instance.tells_readiness)
             case Execute(calls):
                 return self._execute([_Call(self._link, sent) for sent in calls])
             case Finalize():

@@ -1,0 +1,76 @@
+"""The harness of one session: its journal, its plans, and what a test is to be told at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from triton_emulator.harness.journal import Journal, JournalEntry
+from triton_emulator.harness.plans import Plans
+
+#: what fails a test at its end unless it is allowed
+PROBLEMS = ("unfired", "unknown", "exceptions")
+#: problems of one kind that are told
+_MOST_TEXTS = 20
+
+
+class Harness:
+    """Made with the session that it belongs to."""
+
+    def __init__(self, journal: Journal, seed: int) -> None:
+        self.journal = journal
+        self.plans = Plans(seed)
+        self._allowed: set[str] = set()
+        #: requests for paths and models that are not there, and handlers that failed, as texts
+        self._unknown: list[str] = []
+        self._exceptions: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<Harness {len(self.journal.entries)} entries, {len(list(self.plans))} plans>"
+
+    # --- on the event loop ---
+
+    def meet(self, entry: JournalEntry) -> None:
+        """Give a request, whose operation is known, the fault of the first plan that it meets."""
+        met = self.plans.choose(entry)
+        if met is not None:
+            entry.plan, entry.script = met
+            entry.fault = str(entry.plan.fault)
+
+    def end(self, entry: JournalEntry) -> None:
+        """The last byte of an answer is about to be sent, or the client has gone. A second call does nothing."""
+        if entry.ended_ns:
+            return
+        if entry.plan is not None:
+            entry.plan.settle(entry.script)
+        elif entry.asks_for_nothing():
+            self._note(self._unknown, repr(entry))
+        entry.end()
+
+    def failed(self, entry: JournalEntry, fault: Exception) -> None:
+        """A handler raised what it should not."""
+        entry.exception = fault
+        self._note(self._exceptions, f"{entry!r} raised {type(fault).__name__}: {fault}")
+
+    @staticmethod
+    def _note(texts: list[str], text: str) -> None:
+        if len(texts) < _MOST_TEXTS:
+            texts.append(text)
+
+    # --- of a test ---
+
+    def allow(self, *problems: str) -> None:
+        """Do not report these problems. Raises ValueError for a word that is none of them."""
+        for problem in problems:
+            if problem not in PROBLEMS:
+                raise ValueError(f"a problem is one of {', '.join(PROBLEMS)}, not {problem!r}")
+        self._allowed.update(problems)
+
+    def problems(self) -> Iterator[str]:
+        """What a test that has ended should be failed for."""
+        if "unfired" not in self._allowed:
+            for plan in self.plans:
+                yield from plan.problems()
+        if "unknown" not in self._allowed:
+            yield from (f"a request for what is not there: {text}" for text in self._unknown)
+        if "exceptions" not in self._allowed:
+            yield from (f"a handler failed: {text}" for text in self._exceptions)
