@@ -77,7 +77,7 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
     All documents go to one worker, because they share ports. So do the adapter's tests against the real server, which
     starts 17 models. The proof takes half of the time, so it is divided between groups of cases; each group has its own
-    servers. The personalities are divided by version.
+    servers. The tests of each personality come after one part of the proof.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -86,7 +86,10 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
             case = nodeid.partition("[")[2].removesuffix("]")
             return f"{path} {proof_parts()[case]}"
         if path.endswith("/test_personalities.py"):
-            return f"{path} {nodeid.partition('[')[2].split(' ')[0].removesuffix(']')}"
+            # with the proof: its parts are the first to start, and these tests wait long for answers that never come
+            proof = path.replace("test_personalities", "test_emulator_equals_triton")
+            version = nodeid.partition("[")[2].split(" ")[0].removesuffix("]")
+            return f"{proof} {personalities().index(version)}"
         if path.startswith("adapter/") and "triton: str" in text_of(path):
             return "the adapter with the real server"
         return "documents" if path.endswith(".md") else path
@@ -106,6 +109,14 @@ def proof_parts() -> dict[str, int]:
     )
 
     return PART_OF
+
+
+@cache
+def personalities() -> list[str]:
+    """The versions that the emulator is compared with besides the default one; there are no more than parts."""
+    from triton_contract.recordings import recorded_versions
+
+    return list(recorded_versions())
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:

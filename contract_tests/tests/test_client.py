@@ -201,6 +201,29 @@ def test_until_may_wait_for_several_texts() -> None:
     assert exchange.response.body == b"b a"
 
 
+def test_until_may_name_what_each_of_several_versions_says_in_the_end() -> None:
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+    early, newer, older = (body % (len(text), text) for text in (b"count 1", b"count 2 why", b"count 1 end"))
+    until = [{"contains": ["count 2", "why"]}, {"contains": "end", "lacks": "why"}]
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [{"path": "/p", "until": until}]})
+    for last in (newer, older):
+        with literal_server(early, OK, last, OK) as address:
+            (exchange,) = play(case, address).exchanges
+        assert exchange.response is not None
+        assert last.endswith(exchange.response.body)
+
+
+def test_until_may_wait_for_a_text_to_go() -> None:
+    there = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+    step = {"path": "/p", "until": {"lacks": "a"}}
+    case = Case.model_validate({"id": "a/b", "repository": "r", "steps": [step]})
+    gone = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb"
+    with literal_server(there, OK, gone, OK) as address:
+        (exchange,) = play(case, address).exchanges
+    assert exchange.response is not None
+    assert exchange.response.body == b"b"
+
+
 QUEUED = b"""nv_inference_request_success{model="m",version="1"} 2
 nv_inference_pending_request_count{model="m",version="1"} 1
 nv_inference_pending_request_count{model="m",version="2"} 1

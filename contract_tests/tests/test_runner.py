@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from triton_contract.cases.case import Case
+from triton_contract.cases.case import PATIENCE, Case
 from triton_contract.cases.load import load_cases
+from triton_contract.cases.rpc import GrpcCase
 from triton_contract.clients.exchange import Exchange, Response
 from triton_contract.comparing.compare import Outcome
 from triton_contract.playing.observation import Observation
 from triton_contract.running.groups import groups_of, parts_of
 from triton_contract.running.pair import DEATHS, Pair
+from triton_contract.running.sides import SILENCE_SECONDS, hurried
 
 ANSWER = Observation((Exchange(Response("HTTP/1.1", 200, "OK", (), b"", "content-length")),))
 DEATH = Observation((Exchange(None),), death="killed by SIGABRT")
@@ -147,3 +149,25 @@ def test_the_longest_groups_are_shared_out_first() -> None:
     )
     short, long = [((name, ()), [fresh]) for name in "abc"], (("long", ()), [fresh] * 5)
     assert parts_of([*short, long], 2) == [[long], short]
+
+
+def test_what_a_recorded_reference_never_answered_is_waited_for_shortly() -> None:
+    silence, late = (
+        Exchange(None, ending="silent"),
+        Exchange(Response("gRPC", 4, "DEADLINE_EXCEEDED", (), b"")),
+    )
+    [answer] = ANSWER.exchanges
+    steps = [
+        {"path": "/a"},
+        {"path": "/b", "in_background": "b"},
+        {"path": "/a"},
+        {"path": "/c", "timeout": 2},
+        {"answer_of": "b"},
+        {"rpc": "ServerLive", "message": {}},
+    ]
+    case = GrpcCase.model_validate({"id": "health/a", "repository": "http", "steps": steps})
+    assert hurried(case, Observation((answer, answer, answer, answer, answer))) is case
+    waits = [
+        step.patience for step in hurried(case, Observation((answer, silence, silence, silence, late))).steps
+    ]
+    assert waits == [PATIENCE, SILENCE_SECONDS, SILENCE_SECONDS, 2.0, SILENCE_SECONDS, SILENCE_SECONDS]

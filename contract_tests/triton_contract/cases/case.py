@@ -100,10 +100,12 @@ class Until(_Strict):
     """Repeat the request until the answer is like this. Only the last answer is compared.
 
     `contains` is a text, or several that must all be there: one for each thing that a server does after its answer.
+    `lacks` is a text that must not be there, such as the name of what a version does not have.
     """
 
     status: int | None = None
     contains: str | tuple[str, ...] | None = None
+    lacks: str | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -112,7 +114,20 @@ class Until(_Strict):
 
     def met_by(self, status: int, body: bytes) -> bool:
         """Whether this is the answer that the step waits for."""
-        return self.status in (None, status) and all(text.encode() in body for text in self.texts)
+        return (
+            self.status in (None, status)
+            and all(text.encode() in body for text in self.texts)
+            and (self.lacks is None or self.lacks.encode() not in body)
+        )
+
+
+#: What a step waits for. Where versions answer differently it is several, and one of them must be met.
+Awaited = Until | tuple[Until, ...]
+
+
+def is_met(awaited: Awaited, status: int, body: bytes) -> bool:
+    """Whether this is an answer that the step waits for."""
+    return any(each.met_by(status, body) for each in (awaited if isinstance(awaited, tuple) else (awaited,)))
 
 
 class Edit(_Strict):
@@ -161,7 +176,7 @@ class Step(_Strict):
     """Wait until the head, or so many chunks, of these answers in the background have come, or see that nothing has."""
     cancel: str | None = None
     """Cancel the gRPC call that was started in the background under this name."""
-    until: Until | None = None
+    until: Awaited | None = None
     timeout: float = Field(DEFAULT_TIMEOUT, gt=0, le=30)
 
     @property
@@ -240,6 +255,17 @@ class Case(_Strict):
     def edits(self) -> bool:
         """Whether it changes the repository. Then it gets servers of its own, over copies of the repository."""
         return any(step.edit for step in self.steps)
+
+    @property
+    def answered(self) -> tuple[Step, ...]:
+        """The steps with an answer, in order. One in the background has none: a later step reads its answer."""
+        return tuple(
+            step
+            for step in self.steps
+            if not (
+                step.in_background or step.edit or step.pending or step.arrived or step.cancel or step.close
+            )
+        )
 
     @property
     def group(self) -> tuple[str, tuple[str, ...]]:

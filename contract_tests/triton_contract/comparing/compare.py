@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from triton_contract.cases.case import Case
+from triton_contract.cases.case import Case, is_met
 from triton_contract.cases.operations import operation_of
 from triton_contract.clients.exchange import Exchange, Response
 from triton_contract.playing.observation import IN_VAIN, Observation
@@ -74,16 +74,9 @@ def compare(case: Case, expected: Observation, actual: Observation) -> dict[str,
 
 def _unmet_wait(case: Case, expected: Observation) -> str | None:
     """Why the comparison means nothing: the reference never gave the answer that the case waits for. Else None."""
-    answered = [
-        step
-        for step in case.steps
-        if not (
-            step.in_background or step.edit or step.pending or step.cancel or getattr(step, "close", False)
-        )
-    ]
-    for number, (step, exchange) in enumerate(zip(answered, expected.exchanges, strict=False), start=1):
+    for number, (step, exchange) in enumerate(zip(case.answered, expected.exchanges, strict=False), start=1):
         response = exchange.response
-        if step.until and (response is None or not step.until.met_by(response.status, response.body)):
+        if step.until and (response is None or not is_met(step.until, response.status, response.body)):
             return (
                 f"step {number}: the reference never gave the answer that the case waits for ({step.until!r})"
             )

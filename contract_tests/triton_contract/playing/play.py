@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from triton_contract.cases.case import Case, Step, Until
+from triton_contract.cases.case import Awaited, Case, Step, is_met
 from triton_contract.cases.encoding import request_pieces
 from triton_contract.cases.operations import COUNTED, operation_of
 from triton_contract.cases.rpc import Rpc
@@ -134,9 +134,9 @@ def _step(stage: _Stage, step: Step) -> Exchange | None:
         time.sleep(UNTIL_PAUSE)
 
 
-def _satisfied(exchange: Exchange, until: Until) -> bool:
+def _satisfied(exchange: Exchange, until: Awaited) -> bool:
     response = exchange.response
-    return response is not None and until.met_by(response.status, response.body)
+    return response is not None and is_met(until, response.status, response.body)
 
 
 def _once(stage: _Stage, step: Step) -> Exchange | None:

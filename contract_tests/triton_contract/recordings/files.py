@@ -94,6 +94,8 @@ def fingerprint(case: Case) -> str:
         for name in ("edit", "pending", "cancel", "apart", "arrived"):
             if step.get(name) in (None, False):
                 step.pop(name, None)
+        if isinstance(step.get("until"), dict) and step["until"]["lacks"] is None:
+            del step["until"]["lacks"]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 

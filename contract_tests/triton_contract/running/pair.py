@@ -26,7 +26,7 @@ from triton_contract.playing.statistics import delta
 from triton_contract.process import POLL_SECONDS
 from triton_contract.reference import DEFAULT_VERSION
 
-from .sides import Side
+from .sides import RecordedSide, Side, hurried
 
 RECOUNT_SECONDS = 5.0
 """Seconds for which two servers' statistics may differ before they count as different: a busy server counts late."""
@@ -101,9 +101,14 @@ class Pair:
         return result
 
     def _once(self, case: Case) -> CaseResult:
-        # One after the other: two servers would write to the same shared memory object.
-        observe = map if case.shared_memory else self._pool.map
-        expected, actual = observe(lambda side: side.observe(case), self._sides)
+        reference, target = self._sides
+        if isinstance(reference, RecordedSide):
+            expected = reference.observe(case)
+            actual = target.observe(hurried(case, expected))
+        else:
+            # One after the other: two servers would write to the same shared memory object.
+            observe = map if case.shared_memory else self._pool.map
+            expected, actual = observe(lambda side: side.observe(case), self._sides)
         if case.needs_fresh_server or case.isolated or case.edits:
             self._gaps = [{}]
         result = self._judge(case, expected, actual)

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from triton_contract.cases.case import Case
+from triton_contract.cases.case import Case, Step
 from triton_contract.cases.load import MODELS
+from triton_contract.clients.exchange import Exchange
 from triton_contract.playing import repository_files
 from triton_contract.playing.observation import SHARED_MEMORY, Observation
 from triton_contract.playing.play import play, recount
@@ -20,6 +21,9 @@ RECORD_PAUSE = 0.1
 counts its first decoupled request some 40 ms after its answer."""
 DEATH_SECONDS = 5.0
 """How long (seconds) to wait for a server's end after it cut a connection."""
+SILENCE_SECONDS = 8.0
+"""How long (seconds) to wait for an answer that a recorded reference never gave. Models that wait for idle sequences do
+so for five seconds, and that must have happened by then."""
 _HARMLESS = ("silent", SHARED_MEMORY)
 
 
@@ -121,6 +125,28 @@ def _looks_dead(case: Case, seen: Observation) -> bool:
     if any(step.is_raw or step.half_close for step in case.steps):
         return False
     return any(each.response is None and each.ending not in _HARMLESS for each in seen.exchanges)
+
+
+def hurried(case: Case, expected: Observation) -> Case:
+    """The case, which waits SILENCE_SECONDS for what the reference never answered.
+
+    It was waited for as long as an answer may take (PATIENCE) when it was recorded.
+    """
+    answers = zip(case.answered, expected.exchanges, strict=False)
+    silent = [step for step, seen in answers if _never_ended(seen)]
+    places, names = {id(step) for step in silent}, {step.answer_of for step in silent} - {None}
+
+    def changed(step: Step) -> Step:
+        if "timeout" in step.model_fields_set or not (id(step) in places or step.in_background in names):
+            return step
+        return step.model_copy(update={"timeout": SILENCE_SECONDS})
+
+    return case.model_copy(update={"steps": tuple(map(changed, case.steps))}) if silent else case
+
+
+def _never_ended(exchange: Exchange) -> bool:
+    late = exchange.response is not None and exchange.response.reason == "DEADLINE_EXCEEDED"
+    return late or exchange.ending == "silent"
 
 
 class RecordedSide:

@@ -123,6 +123,7 @@ class Personality:
 
     # The core: models
     config_override_lasts: bool = False
+    request_files_last: bool = False
     no_backend: str = (
         "unable to find 'libtriton_{backend}.so' or '{backend}/model.py' for model '{model}', in "
         "/opt/tritonserver/backends/{backend}"
@@ -261,6 +262,13 @@ CHANGES: tuple[Change, ...] = (
         True,
         "A load without a config keeps the config that a load before it has given. Before, it goes back to the file.",
         "model_load/override/config",
+    ),
+    Change(
+        "request_files_last",
+        "2.42.0",
+        True,
+        "A load without files keeps a model whose files came with the load before it.",
+        "model_load/files/in-place-of-the-folder",
     ),
     Change(
         "has_model_load_retry_count",
@@ -543,6 +551,14 @@ CHANGES: tuple[Change, ...] = (
         "A load reloads only the versions whose files have changed. Before, a change in one version, or of the version "
         "policy, reloads all versions.",
         "infer/poll/nothing-to-load",
+    ),
+    Change(
+        "request_files_last",
+        "2.49.0",
+        False,
+        "A load without files goes back to the repository, if the files of the load before it came with the request. "
+        "Before, it kept the model.",
+        "model_load/files/in-place-of-the-folder",
     ),
     Change(
         "unknown_config_fields",

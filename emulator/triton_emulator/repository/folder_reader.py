@@ -5,13 +5,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import time_ns
 
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository import override, scanner
 from triton_emulator.repository.config.pbtxt import ConfigError
 from triton_emulator.repository.config.raw_text import as_logged, to_text
-from triton_emulator.repository.folder_times import NEVER
+from triton_emulator.repository.folder_times import NEVER, config_at
 from triton_emulator.repository.scanner import Found, PolledModel
 
 _LOG = logging.getLogger(__name__)
@@ -128,8 +129,12 @@ class FolderReader:
             return None
         self.problems.pop(found.id, None)
         model = replace(model, namespace=found.namespace)
-        # 2.51: files from a request count as older than any, so a plain load afterwards goes back to the repository
-        return replace(model, folder=folder, times=NEVER) if folder else model
+        if folder is None:
+            return model
+        # 2.51: files from a request count as older than any, so a plain load afterwards goes back to the repository.
+        # From 2.42 to 2.48 it changes nothing, as after a config from a request.
+        times = config_at(time_ns()) if self._rules.request_files_last else NEVER
+        return replace(model, folder=folder, times=times)
 
     def report(self, key: str, text: str, path: Path | None = None) -> None:
         """Log a problem with a model, and keep it."""

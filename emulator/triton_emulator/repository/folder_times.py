@@ -55,6 +55,11 @@ class Times:
 NEVER = Times()
 
 
+def config_at(now: int) -> Times:
+    """The times of a model of which nothing but the config has a time."""
+    return Times({"config": now}, "config")
+
+
 def read_times(folder: Path, config: Path) -> Times:
     """The times of a model's folder, as far as they can be read; `config` is the path of its config."""
     entries = {_FOLDER: folder.stat().st_mtime_ns}
