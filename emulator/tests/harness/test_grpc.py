@@ -11,7 +11,7 @@ import tritonclient.grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from triton_emulator import Fault, Session, Undecodable, fault
+from triton_emulator import Emulator, Fault, Session, Undecodable, fault
 
 pytestmark = pytest.mark.triton(
     model_control_mode="explicit", load_models=("simple", "vllm"), allow=("unfired", "unknown")
@@ -271,3 +271,18 @@ def test_a_session_that_metadata_names_has_the_entry(triton: Session) -> None:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         stub.ServerLive(service_pb2.ServerLiveRequest(), metadata=tuple(triton.grpc_headers.items()))
     assert triton.requests.last.operation == "server_live"
+
+
+def test_the_oldest_fall_out_by_the_bytes_of_their_messages(triton_emulator: Emulator) -> None:
+    with (
+        triton_emulator.session(
+            model_control_mode="explicit", load_models=("simple",), journal_bytes=100_000
+        ) as triton,
+        grpc.insecure_channel(triton.grpc_url) as channel,
+    ):
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for _ in range(4):
+            request = service_pb2.ModelInferRequest(model_name="simple", raw_input_contents=[b" " * 40_000])
+            with pytest.raises(grpc.RpcError):
+                stub.ModelInfer(request)
+        assert [entry.number for entry in triton.requests] == [3, 4]

@@ -112,7 +112,8 @@ class JournalEntry:
 
     def has_head(self, size: int, headers: int) -> None:
         """The request has so many bytes besides its body, and so many headers."""
-        self._size = max(_ENTRY_BYTES, size + headers * _PIECE_BYTES)
+        # added, as its body may have been counted before
+        self._size += max(size + headers * _PIECE_BYTES - _ENTRY_BYTES, 0)
 
     def has(self, body: bytes) -> None:
         """The request has this body."""
