@@ -11,8 +11,6 @@ from triton_emulator.harness.journal import REDACTED, SECRET_HEADERS, JournalEnt
 from triton_emulator.harness.operations import check_operation, check_protocol
 
 Predicate = Callable[[JournalEntry], bool]
-#: what a header's value is to be: this text, what a pattern matches somewhere, or (None) anything
-HeaderValue = "str | re.Pattern[str] | None"
 
 
 @dataclass(frozen=True, slots=True)

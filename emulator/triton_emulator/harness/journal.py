@@ -1,8 +1,7 @@
 """The journal: one entry for each request, in the order in which they came.
 
-An entry keeps what came and what was answered as the frontends had it, and reads it when it is asked: a request that no
-test looks at costs two times of the clock and a few references. The journal is bounded by the number of its entries and
-by their bytes; the oldest fall out, and are counted.
+An entry keeps what came and what was answered as the frontends had it. It decodes nothing until a test looks at it. The
+journal is bounded by the number of its entries and by their bytes; the oldest fall out, and are counted.
 
 Entries are made and filled on the event loop. They may be read on any thread, while they are open too.
 """
@@ -51,7 +50,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded answer, or one event of a stream: its outputs (None where it is an error), parameters and error."""
+    """A decoded answer, or one event of a stream: its outputs (none where it is an error), parameters and error."""
 
     outputs: Mapping[str, Tensor]
     parameters: Mapping[str, Parameter]
@@ -205,8 +204,6 @@ class JournalEntry:
         if self._inputs is None:
             try:
                 self._inputs = self._read_request()
-            except Undecodable as fault:
-                self._inputs = fault
             except TritonError as fault:
                 self._inputs = Undecodable(f"request {self.number} has no inputs: {fault.message}")
             except ValueError as fault:
@@ -383,11 +380,6 @@ class Journal:
         """An entry has its answer."""
         if self._waiting:
             self._tell()
-
-    def clear(self) -> None:
-        """Forget all entries. They do not count as fallen out."""
-        self._entries.clear()
-        self._bytes = 0
 
     def _forget(self) -> None:
         forgotten = self._entries.popleft()

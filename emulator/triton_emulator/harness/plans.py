@@ -176,10 +176,6 @@ class Plans:
         with self._changing:
             self._plans = tuple(each for each in self._plans if each is not plan)
 
-    def clear(self) -> None:
-        """Remove all plans."""
-        self._plans = ()
-
     def choose(self, entry: JournalEntry) -> tuple[Plan, Script] | None:
         """The first plan that the request meets."""
         for plan in self._plans:

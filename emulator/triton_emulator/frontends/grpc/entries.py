@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
+from triton_emulator.frontends.grpc.infer_response import in_shared_memory
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
@@ -84,10 +85,7 @@ class GrpcEntry(JournalEntry):
 
     @property
     def is_error(self) -> bool:
-        return bool(self.code) or any(answer.error is not None for answer in self._answers_of_stream())
-
-    def _answers_of_stream(self) -> Iterator[DecodedAnswer]:
-        return self._read_answers() if self.operation == "stream_infer" else iter(())
+        return bool(self.code)
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         for name, value in self._metadata:
@@ -113,12 +111,11 @@ class GrpcEntry(JournalEntry):
                     yield _answer(message.infer_response, self._placed())
 
     def _placed(self) -> Collection[str]:
-        """The outputs that are in shared memory, of which the answer has no bytes."""
+        """The outputs of which the answer has no bytes."""
         try:
-            outputs = self.request.outputs
+            return in_shared_memory(self.request)
         except Undecodable:
             return ()
-        return [each.name for each in outputs if each.shared_memory is not None and not each.classification]
 
     def asks_for_nothing(self) -> bool:
         if self.operation != "stream_infer":

@@ -19,11 +19,7 @@ def fill(message: Proto, request: InferRequest, response: InferResponse) -> None
     if response.id:
         message.id = response.id
     outputs, raw = message.outputs, message.raw_output_contents
-    placed = {
-        output.name
-        for output in request.outputs
-        if output.shared_memory is not None and not output.classification
-    }
+    placed = in_shared_memory(request)
     first: dict[str, Proto] = {}
     for tensor in response.outputs:
         output = outputs.add()
@@ -36,6 +32,15 @@ def fill(message: Proto, request: InferRequest, response: InferResponse) -> None
         raw.append(data if type(data) is bytes else bytes(data))
     if response.parameters:
         set_parameters(message, dict(response.parameters))
+
+
+def in_shared_memory(request: InferRequest) -> set[str]:
+    """The names of the outputs that are in shared memory, of which an answer has no bytes."""
+    return {
+        output.name
+        for output in request.outputs
+        if output.shared_memory is not None and not output.classification
+    }
 
 
 def set_parameters(message: Proto, parameters: Mapping[str, Parameter]) -> None:
