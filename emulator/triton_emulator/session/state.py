@@ -23,11 +23,14 @@ from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.trace import TraceSettings
+from triton_emulator.session.upstream import Upstream
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
 
 _LOG = logging.getLogger(__name__)
 #: bytes that a compressed body may have without --http-max-input-size: a megabyte of gzip can hold a gigabyte of zeros
 _INFLATED_LIMIT = 1 << 30
+#: how many requests the journal keeps in front of a real server where no number is given
+_JOURNAL_REQUESTS = 10_000
 
 
 class SessionState:
@@ -62,6 +65,9 @@ class SessionState:
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
         #: what tests do with the session beyond asking it; None where the journal is off
         self.harness = _harness(settings)
+        #: the real server that answers in place of models; None where models answer
+        self.upstream = Upstream(settings) if settings.has_upstream else None
+        self._loop = loop
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -110,7 +116,7 @@ class SessionState:
 
         Raises SettingsError for an `emulator.yaml` that means nothing, TritonError for a repository that is none.
         """
-        error = self._loader.start()
+        error = self._loader.start() if self.upstream is None else None
         self._started = True
         return error
 
@@ -120,6 +126,8 @@ class SessionState:
         A model that has no request and is not loading gets `finalize_timeout` seconds more. Blocks: not on the event
         loop.
         """
+        if self.upstream is not None:
+            asyncio.run_coroutine_threadsafe(self.upstream.close(), self._loop).result(timeout)
         models = {served.loaded for served in self.repository.all_served()}
         ended = self.repository.close(timeout)
         if (
@@ -148,11 +156,13 @@ def _held_by(models: Iterable[LoadedModel], rows: Iterable[tuple[str, str, str]]
 
 
 def _harness(settings: Settings) -> Harness | None:
-    if not settings.journal_requests:
+    kept = settings.journal_requests or (_JOURNAL_REQUESTS if settings.has_upstream else 0)
+    if not kept:
         return None
     restricted = [rule.header for rule in settings.http_restricted_apis]
     restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
-    return Harness(Journal(settings.journal_requests, settings.journal_bytes, restricted), settings.seed)
+    journal = Journal(kept, settings.journal_bytes, restricted)
+    return Harness(journal, settings.seed, passes=settings.has_upstream)
 
 
 def _pattern(protocol: str, text: str, rules: Personality) -> re.Pattern[str] | None:
