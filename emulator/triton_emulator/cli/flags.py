@@ -414,7 +414,7 @@ _OURS = (
     ours(
         "upstream-grpc", "<host:port>", str, "The gRPC port of that Triton, with https:// before it for TLS."
     ),
-    ours("upstream-metrics", "<URL>", str, "The metrics port of that Triton, as http://host:8002."),
+    ours("upstream-metrics", "<URL>", str, "The metrics of that Triton, as http://host:8002/metrics."),
     ours(
         "upstream-timeout",
         "<integer>",

@@ -9,6 +9,8 @@ from triton_emulator.wire.http_client import HttpClient, Origin, UpstreamError, 
 
 #: how the address of a gRPC port begins that speaks TLS
 _TLS = "https://"
+#: the path of metrics, which the URL of a metrics port may have or not
+_METRICS = "/metrics"
 #: statuses with which a server, or what stands before it, keeps its metadata to itself
 _SILENT = (401, 403, 407, 429)
 _LEAST_FAILURE = 500
@@ -23,7 +25,7 @@ class Upstream:
     def __init__(self, settings: Settings) -> None:
         self.timeout = settings.upstream_timeout
         self.http = _client(settings.upstream, self.timeout)
-        self.metrics = _client(settings.upstream_metrics, self.timeout)
+        self.metrics = _client(settings.upstream_metrics.removesuffix(_METRICS), self.timeout)
         self.grpc = settings.upstream_grpc.removeprefix(_TLS)
         self._grpc_tls = settings.upstream_grpc.startswith(_TLS)
         self._channel: Any = None
@@ -69,6 +71,13 @@ class Upstream:
             else:
                 self._channel = grpc.aio.insecure_channel(self.grpc, options)
         return self._channel
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to its gRPC port: a status of a call that has failed is the server's then."""
+        import grpc  # an extra, and slow to import
+
+        return self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def close(self) -> None:
         """Close the connections. On the event loop."""

@@ -35,12 +35,8 @@ from triton_emulator.wire.http_client import UpstreamError
 from triton_emulator.wire.operations import Body, Close, End, Hang, Operation, Pause, Reset
 
 _UNAVAILABLE = 14
-#: statuses that this end of the call gives where the other one has not answered as gRPC
-_OF_THE_CONNECTION = (2, 13, 14)
 #: metadata that each hop has for itself
 _OF_A_HOP = (SESSION_KEY, "user-agent", "content-type", "te")
-#: what gRPC says of a status that the other side has sent
-_FROM_THE_PEER = "received from peer"
 
 _parse_request = parser(message_class("ModelInferRequest"))
 _parse_response = parser(ModelStreamInferResponse)
@@ -127,8 +123,8 @@ def _unreachable(entry: GrpcEntry, cause: str) -> Ended:
 def _ended(upstream: Upstream, entry: GrpcEntry | None, fault: Any, context: Any) -> Ended:
     """The status with which a call has ended at the server, or the reason why it has not got there."""
     code, details = fault.code().value[0], fault.details() or ""
-    if code in _OF_THE_CONNECTION and _FROM_THE_PEER not in (fault.debug_error_string() or ""):
-        cause = f"{upstream.grpc} does not answer as a gRPC server: {details}"
+    if code == _UNAVAILABLE and not upstream.is_connected:
+        cause = f"{upstream.grpc} does not answer over gRPC: {details}"
         if entry is not None:
             return _unreachable(entry, cause)
         return Ended(_UNAVAILABLE, f"triton-emulator: the upstream {cause}")
