@@ -250,8 +250,7 @@ def test_a_stream_over_grpc_passes_and_each_request_has_its_entry(
     unknown = service_pb2.ModelInferRequest(model_name="nope", id="three").SerializeToString()
     before = front.requests.where("stream_infer").count
     passed = [
-        called(address, "ModelStreamInfer", *requests, unknown)
-        for address in (front.grpc_url, real.grpc_url)
+        called(address, "ModelStreamInfer", *requests, unknown) for address in (front.grpc_url, real.grpc_url)
     ]
     # responses of a decoupled model to different requests come in any order
     assert [sorted(each[0]) for each in passed[:1]] == [sorted(each[0]) for each in passed[1:]]

@@ -9,6 +9,7 @@ A connection serves one request at a time. It goes back to the pool where its an
 
 import asyncio
 import os
+import select
 import ssl
 from collections import deque
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from triton_emulator.wire.operations import Head
 _HIGH_WATER = 1 << 16
 #: bytes of a chunk that has not ended, beyond which its beginning is a piece by itself
 _LONGEST_PIECE = 1 << 20
+_LONGEST_HEAD = 1 << 20
 #: seconds for a connection to be made, at most
 _CONNECT_S = 10.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -125,6 +127,8 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._status = 0
         self._pieces: list[bytes] = []
+        #: what has come of a head that is not complete: it may turn out to be none
+        self._held = b""
         self._chunk: list[bytes] = []
         self._chunk_size = 0
         self._chunked = False
@@ -141,11 +145,13 @@ class Connection(asyncio.Protocol):
         """Begin a request: its request line and its headers, to the empty line."""
         self._begin()
         self._asked = True
-        self._transport.write(head)
+        if not self.closed:
+            self._transport.write(head)
 
     async def write(self, data: bytes) -> None:
         """Write a piece of the body, and wait while much is not written. Where the server has gone, `read` tells so."""
-        self._transport.write(data)
+        if not self.closed:
+            self._transport.write(data)
         if self._drained is not None and not self.closed:
             try:
                 async with asyncio.timeout(self._timeout):
@@ -180,6 +186,13 @@ class Connection(asyncio.Protocol):
         """Whether `read` returns, or raises, at once."""
         return bool(self._parts) or self._fault is not None
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come, an end among it, that the event loop has yet to see."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN | select.POLLHUP)
+        return not poll.poll(0)
+
     def abort(self) -> None:
         """Close the connection at once: nobody wants the answer any more."""
         self.closed = True
@@ -200,8 +213,9 @@ class Connection(asyncio.Protocol):
             drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if not self._asked or self._complete:
-            self.abort()  # nothing was asked
+        if not self._asked or self._complete:  # nothing was asked
+            self._fail(self._no_http(data))
+            self.abort()
             return
         self._head, self._pieces = None, []
         try:
@@ -212,7 +226,16 @@ class Connection(asyncio.Protocol):
                 self.abort()
                 return
             self.keeps = False
-        self._push(Part(data, self._head, self._pieces, self._complete))
+        if self._held:
+            data = self._held + data
+        if self._seen_head:
+            self._held = b""
+            self._push(Part(data, self._head, self._pieces, self._complete))
+        elif len(data) <= _LONGEST_HEAD:
+            self._held = data
+        else:
+            self._fail(UpstreamError(f"{self._origin} has sent a head of more than {_LONGEST_HEAD} bytes"))
+            self.abort()
 
     def _no_http(self, data: bytes) -> UpstreamError:
         if self._seen_head:
@@ -311,8 +334,9 @@ class HttpClient:
         """A connection that nobody uses. Raises UpstreamError where the server cannot be reached."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if not connection.closed and connection.is_quiet:
                 return connection
+            connection.abort()
         return await self._new()
 
     async def _new(self) -> Connection:
@@ -330,7 +354,9 @@ class HttpClient:
             raise UpstreamError(
                 f"{origin} has a certificate that is not trusted: {fault.verify_message}"
             ) from None
-        except ssl.SSLError:
+        except (ssl.SSLError, ConnectionResetError) as fault:
+            if not origin.tls:
+                raise UpstreamError(f"{origin} cannot be reached: {_reason(fault)}", reset=True) from None
             raise UpstreamError(f"{origin} does not speak TLS; write http:// in place of https://") from None
         except OSError as fault:
             raise UpstreamError(f"{origin} cannot be reached: {_reason(fault)}") from None

@@ -11,6 +11,7 @@ one; then its entry ends with the stream.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -100,6 +101,26 @@ async def answer(
     return reply
 
 
+async def _sent(call: Any, data: bytes) -> bool:
+    """Send a message; returns whether the call had not ended before.
+
+    `call.write` would then replace the status with which the server has ended the call by INTERNAL, "Internal error
+    from Core" (grpcio 1.85). So the message is handed to what `write` hands it to.
+    """
+    sender = getattr(call, "_cython_call", None)
+    try:
+        if sender is None:
+            await call.write(data)
+            return True
+        await call.wait_for_connection()
+        if call.done():
+            return False
+        await sender.send_serialized_message(data)
+    except (asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.InternalError):
+        return False
+    return True
+
+
 def _refuse(entry: GrpcEntry) -> None:
     """Raise what a model or its queue would have refused the request with, where a fault says so."""
     script = entry.script
@@ -175,15 +196,10 @@ class _Passing:
     async def up(self, call: Any) -> None:
         """Pass the client's messages to the server."""
         while (data := await self._context.read()) is not grpc.aio.EOF:
-            if not self._infers or await self._admit(data):
-                try:
-                    await call.write(data)
-                except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-                    return  # the call has ended: `down` tells how
-        try:
+            if (not self._infers or await self._admit(data)) and not await _sent(call, data):
+                return  # the call has ended: `down` tells how
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.InternalError):
             await call.done_writing()
-        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            return
 
     async def _admit(self, data: bytes) -> bool:
         """Open an entry for a request, and do what its fault does; whether the request goes on to the server."""
