@@ -203,7 +203,7 @@ class Settings:
 
     # A real server in front of which this one stands: the URL of its HTTP port, "host:port" of its gRPC port (with
     # "https://" before it for TLS), the URL of its metrics. No models are loaded then. `upstream_timeout` is for how
-    # many seconds it may be silent in the middle of a request.
+    # many seconds it may be silent in the middle of a request. In front of it the journal is on, also on a command line.
     upstream: str = ""
     upstream_grpc: str = ""
     upstream_metrics: str = ""

@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._fault: UpstreamError | None = None
         self.closed = False
         self._paused = False
+        #: whether an answer is awaited, or its rest
         self._asked = False
         self._begin()
 
@@ -173,8 +174,6 @@ class Connection(asyncio.Protocol):
             finally:
                 self._waiter = None
         part = self._parts.popleft()
-        if part.last:
-            self._asked = False
         self._queued -= len(part.raw)
         if self._paused and self._queued <= _HIGH_WATER and not self.closed:
             self._paused = False
@@ -213,7 +212,7 @@ class Connection(asyncio.Protocol):
             drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if not self._asked or self._complete:  # nothing was asked
+        if not self._asked:
             self._fail(self._no_http(data))
             self.abort()
             return
@@ -251,10 +250,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self.resume_writing()
-        if not self._asked or self._complete:
+        if not self._asked:
             return
         if self._until_closed and exc is None:
-            self._complete = True
+            self._asked = False
             self._push(Part(b"", last=True))
             return
         how = "has reset" if exc is not None else "has closed"
@@ -314,7 +313,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._seen_head:
-            self._complete = True
+            self._complete, self._asked = True, False
             self.keeps = not self._until_closed and self._parser.should_keep_alive()
 
 

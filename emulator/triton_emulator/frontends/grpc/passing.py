@@ -201,12 +201,17 @@ class _Passing:
         with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.InternalError):
             await call.done_writing()
 
-    async def _admit(self, data: bytes) -> bool:
-        """Open an entry for a request, and do what its fault does; whether the request goes on to the server."""
+    def _entry(self, data: bytes) -> GrpcEntry:
         session = self._session
         assert session.harness is not None  # noqa: S101  (with an upstream there is a journal)
         entry = GrpcEntry(session.harness, "ModelStreamInfer", data, self._context, session.personality)
         session.harness.journal.add(entry)
+        return entry
+
+    async def _admit(self, data: bytes) -> bool:
+        """Open an entry for a request, and do what its fault does; whether the request goes on to the server."""
+        session = self._session
+        entry = self._entry(data)
         try:
             message = _parse_request(data)
         except TritonError:
@@ -246,6 +251,8 @@ class _Passing:
             while (data := await call.read()) is not grpc.aio.EOF:
                 await self._answer(data)
         except grpc.aio.AioRpcError as fault:
+            if not self._open and self._infers:  # no request has come yet; the journal has the stream
+                self._open.append((self._entry(b""), ""))
             entries = [entry for entry, _ in self._open]
             end = _ended(self._upstream, entries[0] if entries else None, fault, self._context)
             for entry in entries:
