@@ -200,6 +200,8 @@ class Settings:
     # requests) on the command line, where nothing reads it; an `Emulator` and its sessions keep 10,000.
     journal_requests: int = 0
     journal_bytes: int = 64 << 20
+    # Plans as texts, as `--fault` takes them: "error(503) operation=generate times=2".
+    faults: tuple[str, ...] = ()
 
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())
