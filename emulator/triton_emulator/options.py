@@ -85,9 +85,10 @@ class SessionOptions(TypedDict, total=False):
     stand_ins: Literal["all", "configured"]
     python_process_per_model: bool
 
+    faults: tuple[str, ...]
+
     journal_requests: int
     journal_bytes: int
-    faults: tuple[str, ...]
 
 
 class EmulatorOptions(SessionOptions, total=False):

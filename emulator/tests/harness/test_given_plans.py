@@ -143,17 +143,26 @@ def with_faults(repository: Path, text: str) -> Path:
         ("faults:\n  - error(503)", ":2: fault 1 must be a mapping"),
         ("faults:\n  - operation: infer", ":2: 'fault' of fault 1: fault is a text"),
         ("faults:\n  - fault: [1]", ":2: 'fault' of fault 1: fault is a text"),
-        ("faults:\n  - fault: eror(503)\n    model: a", ":2: 'fault' of fault 1: there is no fault 'eror'; did you"),
+        (
+            "faults:\n  - fault: eror(503)\n    model: a",
+            ":2: 'fault' of fault 1: there is no fault 'eror'; did you",
+        ),
         (
             "faults:\n  - fault: reset()\n  - fault: reset()\n    operation: infers",
             ":4: 'operation' of fault 2: 'infers' is no operation; did you mean 'infer'?",
         ),
         ("faults:\n  - fault: reset()\n    model: 5", ":3: 'model' of fault 1: model is a str, not 5"),
         ("faults:\n  - fault: reset()\n    times: no", ":3: 'times' of fault 1: times is a whole number"),
-        ("faults:\n  - fault: reset()\n    time: 2", ":3: 'time' of fault 1: a plan has no field 'time'; did you"),
+        (
+            "faults:\n  - fault: reset()\n    time: 2",
+            ":3: 'time' of fault 1: a plan has no field 'time'; did you",
+        ),
         ("faults:\n  - fault: reset()\n    where: x", ":3: 'where' of fault 1: `where` is a function"),
         ("faults:\n  - fault: reset()\n    headers: [x]", ":3: 'headers' of fault 1: headers are a mapping"),
-        ("faults:\n  - fault: reset()\n    after: 99999999999999999999", ":3: 'after' of fault 1 holds an integer"),
+        (
+            "faults:\n  - fault: reset()\n    after: 99999999999999999999",
+            ":3: 'after' of fault 1 holds an integer",
+        ),
         (
             "faults:\n  - operation: infer\n    fault: cut(after_events=1)",
             ":3: 'fault' of fault 1: fault.cut(after_events=1) makes no sense for infer; it needs generate_stream",
@@ -161,7 +170,9 @@ def with_faults(repository: Path, text: str) -> Path:
         ("fualts: []", ":1: unknown section 'fualts'; did you mean 'faults'?"),
     ],
 )
-def test_a_file_that_means_no_plan_is_refused_with_its_line(repository: Path, text: str, message: str) -> None:
+def test_a_file_that_means_no_plan_is_refused_with_its_line(
+    repository: Path, text: str, message: str
+) -> None:
     with pytest.raises(SettingsError) as refused, Emulator(with_faults(repository, text)):
         pass
     assert str(refused.value).startswith(f"{repository}/emulator.yaml{message}")
@@ -266,4 +277,3 @@ def test_the_command_refuses_a_file_that_means_no_plan(repository: Path) -> None
     assert printed.startswith(
         f"error: creating server: {repository}/emulator.yaml:1: 'fault' of fault 1: reset: too many positional"
     )
-

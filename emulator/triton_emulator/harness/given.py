@@ -21,7 +21,7 @@ from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.fault_text import fault_of
 from triton_emulator.harness.plans import Plan, Plans, check_limits, check_plan
-from triton_emulator.yaml_nodes import SettingsError, YamlFile, hint, plain
+from triton_emulator.yaml_nodes import YamlFile, hint, plain
 
 #: the fields of a plan: which requests it is for, and how often
 CRITERIA = ("operation", "model", "version", "protocol", "headers")

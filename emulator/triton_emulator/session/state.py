@@ -115,8 +115,8 @@ class SessionState:
         """
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
-        self.reset_harness()
         error = self._loader.start()
+        self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
         self._started = True
         return error
 
