@@ -12,6 +12,7 @@ from time import monotonic_ns
 
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.harness.given import Given, given_by
 from triton_emulator.harness.harness import Harness
@@ -72,7 +73,9 @@ class SessionState:
             self.personality.has_first_response_histogram
             and ("histogram_latencies", "true") in settings.metrics_config
         )
-        surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes, histograms)
+        surroundings = Surroundings(
+            mailbox, self.counts.count, Reporters(), self.response_cache, summarizes, histograms
+        )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
         self.model_metrics = self._loader.model_metrics
