@@ -196,6 +196,9 @@ class Settings:
     # Whether each instance of a Python model has a process of its own, as in Triton; an emulator.yaml may differ.
     python_process_per_model: bool = False
 
+    # Plans as texts, as `--fault` takes them: "error(503) operation=generate times=2".
+    faults: tuple[str, ...] = ()
+
     # The journal: how many requests it keeps, and about how many bytes of them and their answers. It is off (0
     # requests) on the command line, where nothing reads it; an `Emulator` and its sessions keep 10,000.
     journal_requests: int = 0
@@ -203,7 +206,7 @@ class Settings:
 
     # A real server in front of which this one stands: the URL of its HTTP port, "host:port" of its gRPC port (with
     # "https://" before it for TLS), the URL of its metrics. No models are loaded then. `upstream_timeout` is for how
-    # many seconds it may be silent in the middle of a request. In front of it the journal is on, also on a command line.
+    # many seconds it may be silent in the middle of a request.
     upstream: str = ""
     upstream_grpc: str = ""
     upstream_metrics: str = ""

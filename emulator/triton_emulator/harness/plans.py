@@ -34,6 +34,7 @@ class Plan:
         times: int | None = 1,
         after: int = 0,
         probability: float | None = None,
+        standing: bool = False,
         seed: object = 0,
         remove: Callable[[Plan], None],
     ) -> None:
@@ -42,6 +43,8 @@ class Plan:
         self.times = times
         self.after = after
         self.probability = probability
+        #: whether it is for every test, as that of a file: no test is told that it has not fired
+        self.standing = standing
         self.fired = 0
         self.completed = 0
         #: the requests that the plan is for, whether they met it or passed
@@ -147,24 +150,15 @@ class Plans:
         times: int | None = 1,
         after: int = 0,
         probability: float | None = None,
+        standing: bool = False,
     ) -> Plan:
         """Make a plan. Raises TypeError or ValueError for what means nothing."""
-        if not isinstance(fault, Fault):
-            raise TypeError(
-                f"a fault is made by triton_emulator.fault, for example fault.error(503), not {fault!r}"
-            )
-        fault.check(criteria.operation, criteria.protocol)
+        check_plan(fault, criteria, times=times, after=after, probability=probability)
         changing = [part.text for part in fault.parts if isinstance(part, Alter | TruncatedBinary)]
         if self._passes and changing:
             raise ValueError(
                 f"{changing[0]} changes what a model answers; the answers of an upstream pass as they are"
             )
-        _check_count("times", times, 1)
-        _check_count("after", after, 0)
-        if probability is not None and (type(probability) not in (int, float) or not 0 < probability <= 1):
-            raise ValueError(f"probability is above 0 and at most 1, not {probability!r}")
-        if times != 1 and any(isinstance(part, NotReady) for part in fault.parts):
-            raise ValueError(f"{fault} says how long it lasts; leave `times` out")
         with self._changing:
             self._made += 1
             plan = Plan(
@@ -173,6 +167,7 @@ class Plans:
                 times=times,
                 after=after,
                 probability=probability,
+                standing=standing,
                 seed=(self._seed, self._made),
                 remove=self._remove,
             )
@@ -189,6 +184,33 @@ class Plans:
             if (script := plan.take(entry)) is not None:
                 return plan, script
         return None
+
+
+def check_plan(
+    fault: Fault,
+    criteria: Criteria,
+    *,
+    times: int | None = 1,
+    after: int = 0,
+    probability: float | None = None,
+) -> None:
+    """Raise TypeError or ValueError for a plan that means nothing."""
+    if not isinstance(fault, Fault):
+        raise TypeError(
+            f"a fault is made by triton_emulator.fault, for example fault.error(503), not {fault!r}"
+        )
+    fault.check(criteria.operation, criteria.protocol)
+    check_limits(times, after, probability)
+    if times != 1 and any(isinstance(part, NotReady) for part in fault.parts):
+        raise ValueError(f"{fault} says how long it lasts; leave `times` out")
+
+
+def check_limits(times: int | None = 1, after: int = 0, probability: float | None = None) -> None:
+    """Raise ValueError for one that means nothing."""
+    _check_count("times", times, 1)
+    _check_count("after", after, 0)
+    if probability is not None and (type(probability) not in (int, float) or not 0 < probability <= 1):
+        raise ValueError(f"probability is above 0 and at most 1, not {probability!r}")
 
 
 def _check_count(name: str, value: object, least: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from triton_emulator.harness.criteria import Criteria, Predicate
 from triton_emulator.harness.fault import Fault
@@ -13,15 +13,35 @@ from triton_emulator.harness.plans import Plan
 from triton_emulator.harness.requests import Requests
 
 
+class WatchedState(Protocol):
+    """What a session has for tests."""
+
+    harness: Harness | None
+
+    def reset_harness(self) -> None: ...
+
+
 class Watched:
     """The part of an emulator or a session that is for tests. All of it may be called on any thread."""
 
-    _harness: Harness | None
+    @property
+    def _watched_state(self) -> WatchedState:
+        raise NotImplementedError
 
     def _watched(self) -> Harness:
-        if self._harness is None:
+        harness = self._watched_state.harness
+        if harness is None:
             raise RuntimeError("the journal is off (journal_requests=0), and with it plans and requests")
-        return self._harness
+        return harness
+
+    def reset(self) -> None:
+        """Forget all requests, plans and problems, as at the start: plans of files and flags are armed anew.
+
+        Models, statistics and shared memory stay as they are; a session of its own has its own. What `requests` gave
+        before this shows the requests until now.
+        """
+        self._watched()
+        self._watched_state.reset_harness()
 
     def inject(
         self,

@@ -12,7 +12,9 @@ from time import monotonic_ns
 
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.harness.given import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
 from triton_emulator.protocol.errors import invalid_arg
@@ -25,12 +27,11 @@ from triton_emulator.session.shared_memory import CudaSharedMemory, SystemShared
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.session.upstream import Upstream
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
+from triton_emulator.yaml_nodes import YamlFile
 
 _LOG = logging.getLogger(__name__)
 #: bytes that a compressed body may have without --http-max-input-size: a megabyte of gzip can hold a gigabyte of zeros
 _INFLATED_LIMIT = 1 << 30
-#: how many requests the journal keeps in front of a real server where no number is given
-_JOURNAL_REQUESTS = 10_000
 
 
 class SessionState:
@@ -63,8 +64,9 @@ class SessionState:
         #: headers and metadata whose names these match become request parameters; None matches nothing
         self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
-        #: what tests do with the session beyond asking it; None where the journal is off
-        self.harness = _harness(settings)
+        #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
+        self.harness: Harness | None = None
+        self._given = Given()
         #: the real server that answers in place of models; None where models answer
         self.upstream = Upstream(settings) if settings.has_upstream else None
         self._loop = loop
@@ -75,7 +77,9 @@ class SessionState:
             self.personality.has_first_response_histogram
             and ("histogram_latencies", "true") in settings.metrics_config
         )
-        surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes, histograms)
+        surroundings = Surroundings(
+            mailbox, self.counts.count, Reporters(), self.response_cache, summarizes, histograms
+        )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
         self.model_metrics = self._loader.model_metrics
@@ -116,9 +120,28 @@ class SessionState:
 
         Raises SettingsError for an `emulator.yaml` that means nothing, TritonError for a repository that is none.
         """
+        files = self._loader.read_settings()
+        self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
         error = self._loader.start() if self.upstream is None else None
+        try:
+            self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        except ValueError as fault:  # a plan that cannot stand in front of an upstream
+            raise invalid_arg(str(fault)) from None
         self._started = True
         return error
+
+    def reset_harness(self) -> None:
+        """Begin a new journal without plans, but for those that files and flags give, which are armed anew.
+
+        Requests in flight end in the journal in which they began.
+        """
+        settings = self.settings
+        if not settings.journal_requests and not self._given and self.upstream is None:
+            return
+        restricted = [rule.header for rule in settings.http_restricted_apis]
+        restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
+        journal = Journal(settings.journal_requests, settings.journal_bytes, restricted)
+        self.harness = Harness(journal, settings.seed, self._given, passes=self.upstream is not None)
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
@@ -153,16 +176,6 @@ def _held_by(models: Iterable[LoadedModel], rows: Iterable[tuple[str, str, str]]
             count = in_flight.get((name, version), 0)
             work = f"requests in flight: {count}" if count else "its finalize has not returned"
             yield f"model '{name}' version {version}: {work}"
-
-
-def _harness(settings: Settings) -> Harness | None:
-    kept = settings.journal_requests or (_JOURNAL_REQUESTS if settings.has_upstream else 0)
-    if not kept:
-        return None
-    restricted = [rule.header for rule in settings.http_restricted_apis]
-    restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
-    journal = Journal(kept, settings.journal_bytes, restricted)
-    return Harness(journal, settings.seed, passes=settings.has_upstream)
 
 
 def _pattern(protocol: str, text: str, rules: Personality) -> re.Pattern[str] | None:
