@@ -53,6 +53,7 @@ class Body:
         #: pieces that have been read and not passed on
         self._waiting: list[bytes] = []
         self._more = True
+        self.noted = False
 
     @property
     def kept(self) -> bytes | None:
@@ -112,8 +113,10 @@ async def serve(
 
 
 def _keep(entry: HttpEntry, body: Body) -> None:
-    if entry.body:
+    """Give the journal what has come of a body, once."""
+    if body.noted:
         return
+    body.noted = True
     kept = body.kept
     if kept is None:
         entry.truncated = True
