@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from traceback import TracebackException
 
+from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given import Given
 from triton_emulator.harness.journal import Journal, JournalEntry
 from triton_emulator.harness.plans import Plans
@@ -26,6 +27,8 @@ class Harness:
         `passes` says that the answers are those of a real server, which pass as they are.
         """
         self.journal = journal
+        #: writes what has passed into a cassette; None where nothing is recorded
+        self.recorder: Recorder | None = None
         self.plans = Plans(seed, passes=passes)
         for plan in given.plans if given is not None else ():
             plan.arm(self.plans, journal.secrets)
@@ -55,12 +58,18 @@ class Harness:
         elif entry.asks_for_nothing():
             self._note(self._unknown, repr(entry))
         entry.end()
+        if self.recorder is not None:
+            self.recorder.take(entry)
 
     def failed(self, entry: JournalEntry, fault: Exception) -> None:
         """A handler raised what it should not."""
         # The exception itself would keep the frames of its traceback, and with them the whole request.
         entry.exception = TracebackException.from_exception(fault)
         self._note(self._exceptions, f"{entry!r} raised {type(fault).__name__}: {fault}")
+
+    def missed(self, text: str) -> None:
+        """No recording answers a request."""
+        self._note(self._unknown, text)
 
     @staticmethod
     def _note(texts: list[str], text: str) -> None:
@@ -84,5 +93,11 @@ class Harness:
                     yield from plan.problems()
         if "unknown" not in self._allowed:
             yield from (f"a request for what is not there: {text}" for text in self._unknown)
+        if (
+            "exceptions" not in self._allowed
+            and self.recorder is not None
+            and self.recorder.fault is not None
+        ):
+            yield f"an exchange could not be recorded: {self.recorder.fault}"
         if "exceptions" not in self._allowed:
             yield from (f"a handler failed: {text}" for text in self._exceptions)

@@ -1,0 +1,81 @@
+"""Answers over HTTP from the recordings of a cassette."""
+
+import asyncio
+import json
+from time import monotonic_ns
+
+from triton_emulator.frontends.asgi import Send, send_reply
+from triton_emulator.frontends.http import faults
+from triton_emulator.frontends.http.entries import HttpEntry
+from triton_emulator.harness.cassettes.player import Player
+from triton_emulator.harness.cassettes.recording import FRAMING, Recording
+from triton_emulator.protocol.json_dialect import write_string
+from triton_emulator.wire.operations import Pause
+from triton_emulator.wire.reply import Headers, json_reply
+
+#: the status for a request that no recording answers: none of Triton's
+NOT_RECORDED = 501
+_ID = b'{"id":'
+_LENGTHS = (b"content-length", b"inference-header-content-length")
+
+
+async def replay(recorded: Recording, entry: HttpEntry, send: Send, factor: float) -> None:
+    """Send a recorded answer. Its times last `factor` times as long, from when the request came."""
+    await asyncio.sleep(0)  # a request may leave while it waits, so it is a task of its own
+    headers: Headers = tuple(
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in recorded.headers
+        if name.lower() not in FRAMING
+    )
+    events = list(recorded.events)
+    if entry.operation == "infer" and len(events) == 1:
+        ((at, body),) = events
+        changed, headers = with_id(body, headers, recorded.id, entry)
+        events = [(at, changed)]
+    started = False
+    for at, data in events:
+        await _wait_until(at, entry, send, factor)
+        if not started:
+            await send({"type": "http.response.start", "status": recorded.status, "headers": headers})
+            started = True
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+    await _wait_until(recorded.seconds, entry, send, factor)
+    if not started:
+        await send({"type": "http.response.start", "status": recorded.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _wait_until(at: float, entry: HttpEntry, send: Send, factor: float) -> None:
+    left = at * factor - (monotonic_ns() - entry.began_ns) / 1e9
+    if factor and left > 0:
+        await faults.perform(Pause(left), send)
+
+
+def with_id(body: bytes, headers: Headers, recorded: str, entry: HttpEntry) -> tuple[bytes, Headers]:
+    """An answer to an inference with the id of the request that it is given to; Triton writes it first."""
+    asked = entry.request_id
+    coded = any(name.lower() == b"content-encoding" for name, _ in headers)
+    if asked == recorded or coded or entry.code is not None:
+        return body, headers
+    rest = body
+    if recorded:
+        begins = _ID + write_string(recorded)
+        if not body.startswith(begins):
+            return body, headers  # an error, for one
+        rest = b"{" + body[len(begins) :].removeprefix(b",")
+    elif not body.startswith(b'{"model_name":'):
+        return body, headers
+    if asked:
+        rest = _ID + write_string(asked) + b"," + rest[1:]
+    more = len(rest) - len(body)
+    return rest, tuple(
+        (name, b"%d" % (int(value) + more)) if name.lower() in _LENGTHS else (name, value)
+        for name, value in headers
+    )
+
+
+async def miss(player: Player, entry: HttpEntry, send: Send) -> str:
+    """Say that no recording answers, and which come nearest; returns that text."""
+    text = f"triton-emulator: {player.miss(entry)}"
+    await send_reply(send, json_reply(json.dumps({"error": text}, ensure_ascii=False).encode(), NOT_RECORDED))
+    return text
