@@ -183,8 +183,10 @@ class JournalEntry:
         """What the request asks for: its inputs, and everything else that matters for its answer, as JSON's values."""
         raise NotImplementedError
 
-    #: how many bytes at the start of the answer are text, where others come after them; 0 is all or none
+    #: how many bytes at the start of the answer, when it is not compressed, are text before others; 0 is all or none
     text_size = 0
+    #: how the answer is compressed, "" where it is not
+    coding = ""
 
     @property
     def secrets(self) -> Collection[str]:

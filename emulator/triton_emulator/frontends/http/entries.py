@@ -96,9 +96,7 @@ class HttpEntry(JournalEntry):
                 request = self.request
             except Undecodable:
                 return (), {"body": _shown(self.body)}
-            return request.inputs, _infer_asked(
-                request, self.parameters, self._header("accept-encoding") or ""
-            )
+            return request.inputs, _infer_asked(request, self.parameters)
         if self.operation in ("generate", "generate_stream"):
             document = _document(self.body)
             if isinstance(document, dict):
@@ -112,11 +110,20 @@ class HttpEntry(JournalEntry):
             found |= {"body": _shown(self.body)} if document is None else {"json": document}
         return (), found
 
+    def accepts(self, coding: str) -> bool:
+        """Whether the client takes an answer that is compressed so."""
+        return coding in (self._header("accept-encoding") or "")
+
     @property
     def text_size(self) -> int:  # type: ignore[override]
         names = {name.lower(): value for name, value in self.answer_headers}
         length = names.get(b"inference-header-content-length", b"0")
-        return int(length) if length.isdigit() and b"content-encoding" not in names else 0
+        return int(length) if length.isdigit() else 0
+
+    @property
+    def coding(self) -> str:  # type: ignore[override]
+        names = {name.lower(): value for name, value in self.answer_headers}
+        return names.get(b"content-encoding", b"").decode("latin-1")
 
     @property
     def method(self) -> str:
@@ -196,8 +203,8 @@ class HttpEntry(JournalEntry):
         return Answer(outputs, document.get("parameters", {}))
 
 
-def _infer_asked(request: InferRequest, parameters: Mapping[str, Any], accept: str) -> dict[str, Any]:
-    """What an inference asks for besides its inputs: parameters, outputs with their forms, the coding of the answer."""
+def _infer_asked(request: InferRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What an inference asks for besides its inputs: parameters, and outputs with their forms."""
     found: dict[str, Any] = {}
     if parameters:
         found["parameters"] = dict(parameters)
@@ -207,8 +214,6 @@ def _infer_asked(request: InferRequest, parameters: Mapping[str, Any], accept: s
         ]
     if request.binary_output:
         found["binary_data_output"] = True
-    if coding := compression.choose(accept):
-        found["accept_encoding"] = coding
     return found
 
 

@@ -9,6 +9,7 @@ from triton_emulator.frontends.http import faults
 from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.harness.cassettes.player import Player
 from triton_emulator.harness.cassettes.recording import FRAMING, Recording
+from triton_emulator.protocol import compression
 from triton_emulator.protocol.json_dialect import write_string
 from triton_emulator.wire.operations import Pause
 from triton_emulator.wire.reply import Headers, json_reply
@@ -16,6 +17,9 @@ from triton_emulator.wire.reply import Headers, json_reply
 #: the status for a request that no recording answers: none of Triton's
 NOT_RECORDED = 501
 _ID = b'{"id":'
+_CODING = b"content-encoding"
+#: bytes that a compressed answer may have
+_INFLATED = 1 << 30
 _LENGTHS = (b"content-length", b"inference-header-content-length")
 
 
@@ -30,8 +34,9 @@ async def replay(recorded: Recording, entry: HttpEntry, send: Send, factor: floa
     events = list(recorded.events)
     if entry.operation == "infer" and len(events) == 1:
         ((at, body),) = events
-        changed, headers = with_id(body, headers, recorded.id, entry)
-        events = [(at, changed)]
+        body, headers = _uncoded(body, headers, entry)
+        body, headers = with_id(body, headers, recorded.id, entry)
+        events = [(at, body)]
     started = False
     for at, data in events:
         await _wait_until(at, entry, send, factor)
@@ -49,6 +54,20 @@ async def _wait_until(at: float, entry: HttpEntry, send: Send, factor: float) ->
     left = at * factor - (monotonic_ns() - entry.began_ns) / 1e9
     if factor and left > 0:
         await faults.perform(Pause(left), send)
+
+
+def _uncoded(body: bytes, headers: Headers, entry: HttpEntry) -> tuple[bytes, Headers]:
+    """An answer that its client can read: not compressed, where the client does not ask for what was recorded."""
+    coding = next((value.decode("latin-1") for name, value in headers if name.lower() == _CODING), "identity")
+    if coding not in compression.CODINGS or entry.accepts(coding):
+        return body, headers
+    plain = compression.decompress(body, _INFLATED)
+    length = (b"Content-Length", b"%d" % len(plain))
+    return plain, tuple(
+        length if name.lower() == b"content-length" else (name, value)
+        for name, value in headers
+        if name.lower() != _CODING
+    )
 
 
 def with_id(body: bytes, headers: Headers, recorded: str, entry: HttpEntry) -> tuple[bytes, Headers]:

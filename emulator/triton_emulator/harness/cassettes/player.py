@@ -47,7 +47,14 @@ class Player:
         inputs, asked = entry.asked()
         firsts = [found[0] for found in self._recordings.values()]
         judged = [(list(_differences(each, entry, inputs, asked)), each) for each in firsts]
-        judged.sort(key=lambda pair: (pair[1].operation != entry.operation, len(pair[0])))
+        judged.sort(
+            key=lambda pair: (
+                pair[1].operation != entry.operation,
+                pair[1].model != entry.model,
+                pair[1].protocol != entry.protocol,
+                len(pair[0]),
+            )
+        )
         model = f" {entry.model}" if entry.model else ""
         asks = f"{entry.protocol} {entry.operation or entry.target}{model}"
         lines = [f"no recording of {self.folder} answers this request: {asks}"]

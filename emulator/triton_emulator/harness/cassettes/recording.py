@@ -1,5 +1,6 @@
 """An exchange as a document of YAML, and back."""
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,8 +9,11 @@ from triton_emulator.harness.cassettes import messages, pieces
 from triton_emulator.harness.cassettes.meaning import Meaning, digest, meaning
 from triton_emulator.harness.journal import REDACTED, JournalEntry
 from triton_emulator.harness.operations import GRPC, OPERATIONS
+from triton_emulator.protocol import compression
 from triton_emulator.protocol.tensor import Tensor
 
+#: bytes that a compressed answer may have
+_INFLATED = 1 << 30
 #: headers of an answer that say how it is framed on one connection
 FRAMING = ("transfer-encoding", "connection", "keep-alive")
 
@@ -82,7 +86,17 @@ def _events(entry: JournalEntry) -> list[tuple[float, bytes]]:
 def _written(entry: JournalEntry, data: bytes, keep: pieces.Keep) -> dict[str, Any]:
     if entry.protocol == GRPC:
         return messages.written(entry.operation, data, keep)
-    return pieces.written(data, keep, entry.text_size)
+    coding = entry.coding
+    plain = compression.decompress(data, _INFLATED) if coding in compression.CODINGS else data
+    if plain is not data and _compressed(plain, coding) == data:
+        return {"coding": coding, **pieces.written(plain, keep, entry.text_size)}
+    return pieces.written(data, keep, 0 if coding else entry.text_size)
+
+
+def _compressed(plain: bytes, coding: str) -> bytes:
+    """As Triton compresses: by zlib, with its defaults."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS + (16 if coding == "gzip" else 0))
+    return packer.compress(plain) + packer.flush()
 
 
 def _without_nothing(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +138,11 @@ def recording(protocol: str, given: Any, where: str, fetch: pieces.Fetch) -> Rec
 def _read(protocol: str, request: Mapping[str, Any], event: Mapping[str, Any], fetch: pieces.Fetch) -> bytes:
     if protocol == GRPC:
         return messages.read(_text(request, "request", "operation"), event, fetch)
-    return pieces.read(event, fetch)
+    plain = pieces.read(event, fetch)
+    coding = event.get("coding")
+    if coding is not None and coding not in compression.CODINGS:
+        raise ValueError(f"answer: coding is one of {', '.join(compression.CODINGS)}, not {coding!r}")
+    return plain if coding is None else _compressed(plain, coding)
 
 
 def _status(answer: Mapping[str, Any]) -> int:

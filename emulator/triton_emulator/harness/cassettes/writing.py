@@ -23,6 +23,8 @@ from triton_emulator.harness.journal import JournalEntry
 _LOG = logging.getLogger(__name__)
 #: exchanges that wait to be written, beyond which the one who ends another waits with it
 _MOST_WAITING = 256
+#: how a file ends that is whole
+_LAST = b"\n...\n"
 #: characters of a model's name in the name of a file
 _LONGEST_NAME = 100
 
@@ -144,10 +146,14 @@ def append(file: Path, given: Mapping[str, Any]) -> None:
         explicit_end=True,
     )
     data = text.encode("utf-8", "surrogatepass")
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         size = os.fstat(handle).st_size
+        if size and os.pread(handle, len(_LAST), size - len(_LAST)) != _LAST:
+            raise CassetteError(
+                file, 0, "ends in half an exchange, whose recorder was interrupted; take it out first"
+            )
         while data:
             try:
                 data = data[os.write(handle, data) :]
@@ -167,9 +173,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _str(dumper: _Dumper, given: str) -> yaml.Node:
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", given, style="|" if "\n" in given.strip("\n") else None
-    )
+    return dumper.represent_scalar("tag:yaml.org,2002:str", given, style="|" if "\n" in given else None)
 
 
 def _list(dumper: _Dumper, given: list[Any]) -> yaml.Node:
