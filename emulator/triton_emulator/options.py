@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
-from triton_emulator.harness.given import plan_of_text
+from triton_emulator.harness.given_text import plan_of_text
 from triton_emulator.protocol.personality import personality
 from triton_emulator.settings import (
     MOST_GPUS,

@@ -15,7 +15,7 @@ from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.engine.schedulers.selection import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
-from triton_emulator.engine.validation import validator
+from triton_emulator.engine.validation import Validate, validator
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest
@@ -55,8 +55,13 @@ class LoadedModel:
         labels: Labels,
         surroundings: Surroundings,
         load_seconds: float = 0,
+        *,
+        validate: Validate | None = None,
     ) -> None:
-        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it."""
+        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it.
+
+        `validate` checks requests in place of what the config says.
+        """
         self.load_seconds = load_seconds
         self.definition = definition
         self.labels = labels
@@ -67,7 +72,7 @@ class LoadedModel:
         self._surroundings = surroundings
         self._rules = definition.rules
         self._post, self._thread = surroundings.mailbox.post, surroundings.thread
-        self._validate = validator(definition.config, definition.rules)
+        self._validate = validate or validator(definition.config, definition.rules)
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)

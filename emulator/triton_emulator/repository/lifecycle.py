@@ -116,6 +116,29 @@ class Lifecycle(Generic[LoadedT]):
                 self._release(slot for slot in self._models[key].values() if slot.state is State.READY)
                 self._publish(key)
 
+    def add(self, key: str, served: Served[LoadedT]) -> None:
+        """Serve a version that is made already, and needs no end. It replaces one that was added before."""
+        with self._changed:
+            if self._closed:
+                return
+            slot = Slot[LoadedT](key, served.version)
+            slot.served = served
+            slot.advance(Event.LOADED)
+            self._models.setdefault(key, {})[served.version] = slot
+            self._publish(key)
+
+    def remove(self, key: str, versions: Iterable[Served[LoadedT]]) -> None:
+        """Forget versions that were added; others of the model stay."""
+        removed = list(versions)
+        with self._changed:
+            slots = self._models.get(key, {})
+            for number in [number for number, slot in slots.items() if slot.served in removed]:
+                del slots[number]
+                self.ready = {at: served for at, served in self.ready.items() if at != (key, str(number))}
+            self._publish(key)
+            if not slots:
+                self._models.pop(key, None)
+
     @property
     def loading(self) -> bool:
         """Whether a load is under way."""

@@ -13,7 +13,7 @@ from time import monotonic_ns
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.response_cache import ResponseCache
-from triton_emulator.harness.given import Given, given_by
+from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
 from triton_emulator.protocol.errors import invalid_arg
@@ -23,6 +23,7 @@ from triton_emulator.session.counts import Counts
 from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
+from triton_emulator.session.stub_models import StubModels
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
 from triton_emulator.yaml_nodes import YamlFile
@@ -75,6 +76,7 @@ class SessionState:
         surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes, histograms)
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
+        self._stub_models = StubModels(self.repository, surroundings, self.counts, self.personality)
         self.model_metrics = self._loader.model_metrics
         self._started = False
 
@@ -121,9 +123,10 @@ class SessionState:
         return error
 
     def reset_harness(self) -> None:
-        """Begin a new journal without plans, but for those that files and flags give, which are armed anew.
+        """Begin a new journal without plans and stubs, but for those that files and flags give, which are made anew.
 
-        Requests in flight end in the journal in which they began.
+        Requests in flight end in the journal in which they began. Raises SettingsError for a stub of a file that the
+        model's config does not have.
         """
         settings = self.settings
         if not settings.journal_requests and not self._given:
@@ -131,7 +134,11 @@ class SessionState:
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
         journal = Journal(settings.journal_requests, settings.journal_bytes, restricted)
-        self.harness = Harness(journal, settings.seed, self._given)
+        allowed: Iterable[str] = ()
+        if self.harness is not None:
+            self.harness.stubs.clear()
+            allowed = self.harness.allowed
+        self.harness = Harness(journal, settings.seed, self._stub_models, self._given, allowed)
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
