@@ -25,6 +25,7 @@ from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.trace import TraceSettings
+from triton_emulator.session.upstream import Upstream
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
 from triton_emulator.yaml_nodes import YamlFile
 
@@ -66,6 +67,9 @@ class SessionState:
         #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
         self.harness: Harness | None = None
         self._given = Given()
+        #: the real server that answers in place of models; None where models answer
+        self.upstream = Upstream(settings) if settings.has_upstream else None
+        self._loop = loop
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -118,8 +122,11 @@ class SessionState:
         """
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
-        error = self._loader.start()
-        self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        error = self._loader.start() if self.upstream is None else None
+        try:
+            self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        except ValueError as fault:  # a plan that cannot stand in front of an upstream
+            raise invalid_arg(str(fault)) from None
         self._started = True
         return error
 
@@ -129,12 +136,12 @@ class SessionState:
         Requests in flight end in the journal in which they began.
         """
         settings = self.settings
-        if not settings.journal_requests and not self._given:
+        if not settings.journal_requests and not self._given and self.upstream is None:
             return
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
         journal = Journal(settings.journal_requests, settings.journal_bytes, restricted)
-        self.harness = Harness(journal, settings.seed, self._given)
+        self.harness = Harness(journal, settings.seed, self._given, passes=self.upstream is not None)
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
@@ -142,6 +149,8 @@ class SessionState:
         A model that has no request and is not loading gets `finalize_timeout` seconds more. Blocks: not on the event
         loop.
         """
+        if self.upstream is not None:
+            asyncio.run_coroutine_threadsafe(self.upstream.close(), self._loop).result(timeout)
         models = {served.loaded for served in self.repository.all_served()}
         ended = self.repository.close(timeout)
         if (

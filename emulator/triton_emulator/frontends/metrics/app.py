@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.engine.reporters import Reporter
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
+from triton_emulator.frontends.http import passing
 from triton_emulator.frontends.http.errors import METHOD_NOT_ALLOWED_UNTYPED, NOT_FOUND
 from triton_emulator.frontends.metrics.families import Cache, ModelRow
 from triton_emulator.frontends.metrics.gpus import GpuReader
@@ -35,6 +36,9 @@ class MetricsApp:
         session, path = find_session(scope["raw_path"].decode("latin-1"), self._root, self._sessions)
         if session is not None and session.log_settings.verbose_level:
             log_request(scope["method"], path)
+        if session is not None and session.upstream is not None:
+            await passing.scrape(session.upstream, path, scope, receive, send)
+            return
         if session is None:
             reply = NOT_FOUND
         elif scope["method"] != "GET":
