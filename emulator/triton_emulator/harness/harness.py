@@ -20,12 +20,23 @@ class Harness:
     """Made with the session that it belongs to."""
 
     def __init__(
-        self, journal: Journal, seed: int, models: Models, given: Given, allowed: Iterable[str] = ()
+        self,
+        journal: Journal,
+        seed: int,
+        models: Models,
+        given: Given,
+        *,
+        passes: bool = False,
+        allowed: Iterable[str] = (),
     ) -> None:
-        """`given` are the plans and stubs that stand from the start. Raises SettingsError for a stub of no model."""
+        """`given` are the plans and stubs that stand from the start.
+
+        `passes` says that the answers are those of a real server, which pass as they are. Raises SettingsError for a
+        stub that no model can have.
+        """
         self.journal = journal
-        self.plans = Plans(seed)
-        self.stubs = Stubs(models)
+        self.plans = Plans(seed, passes=passes)
+        self.stubs = Stubs(models, passes=passes)
         for plan in given.plans:
             plan.arm(self.plans, journal.secrets)
         for stub in given.stubs:

@@ -184,8 +184,10 @@ class Stub:
 class Stubs:
     """The stubs of one session."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, *, passes: bool = False) -> None:
+        """`passes` says that the answers are those of a real server, which pass as they are."""
         self._models = models
+        self._passes = passes
         #: in the order in which they are tried
         self._stubs: tuple[Stub, ...] = ()
         #: the models that are served because a stub names them
@@ -201,6 +203,10 @@ class Stubs:
 
     def add(self, expected: Expected, *, standing: bool = False) -> Stub:
         """Make a stub. Raises TypeError or ValueError for what means nothing."""
+        if self._passes:
+            raise ValueError(
+                "a stub answers in place of a model; the answers of an upstream pass as they are"
+            )
         name, version = _check(expected)
         # arrays of a test may change; a mapping has a datatype and a shape, as an array has
         tensors = {

@@ -12,6 +12,7 @@ from time import monotonic_ns
 
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
@@ -25,6 +26,7 @@ from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.stub_models import StubModels
 from triton_emulator.session.trace import TraceSettings
+from triton_emulator.session.upstream import Upstream
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
 from triton_emulator.yaml_nodes import YamlFile
 
@@ -66,6 +68,9 @@ class SessionState:
         #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
         self.harness: Harness | None = None
         self._given = Given()
+        #: the real server that answers in place of models; None where models answer
+        self.upstream = Upstream(settings) if settings.has_upstream else None
+        self._loop = loop
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -73,7 +78,9 @@ class SessionState:
             self.personality.has_first_response_histogram
             and ("histogram_latencies", "true") in settings.metrics_config
         )
-        surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes, histograms)
+        surroundings = Surroundings(
+            mailbox, self.counts.count, Reporters(), self.response_cache, summarizes, histograms
+        )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
         self._stub_models = StubModels(self.repository, surroundings, self.counts, self.personality)
@@ -117,8 +124,11 @@ class SessionState:
         """
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
-        error = self._loader.start()
-        self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        error = self._loader.start() if self.upstream is None else None
+        try:
+            self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        except ValueError as fault:  # a plan that cannot stand in front of an upstream
+            raise invalid_arg(str(fault)) from None
         self._started = True
         return error
 
@@ -129,7 +139,7 @@ class SessionState:
         model's config does not have.
         """
         settings = self.settings
-        if not settings.journal_requests and not self._given:
+        if not settings.journal_requests and not self._given and self.upstream is None:
             return
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
@@ -138,7 +148,10 @@ class SessionState:
         if self.harness is not None:
             self.harness.stubs.clear()
             allowed = self.harness.allowed
-        self.harness = Harness(journal, settings.seed, self._stub_models, self._given, allowed)
+        passes = self.upstream is not None
+        self.harness = Harness(
+            journal, settings.seed, self._stub_models, self._given, passes=passes, allowed=allowed
+        )
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
@@ -146,6 +159,8 @@ class SessionState:
         A model that has no request and is not loading gets `finalize_timeout` seconds more. Blocks: not on the event
         loop.
         """
+        if self.upstream is not None:
+            asyncio.run_coroutine_threadsafe(self.upstream.close(), self._loop).result(timeout)
         models = {served.loaded for served in self.repository.all_served()}
         ended = self.repository.close(timeout)
         if (
