@@ -43,11 +43,12 @@ from typing import Self
 from triton_emulator.engine import request_text
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.loaded_model import LoadedModel
+from triton_emulator.engine.reshape import as_computed
 from triton_emulator.engine.schedulers.plain import refuse
 from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.parts import QueueRefuses, Script, Unloaded
-from triton_emulator.harness.replies import wants_stream
+from triton_emulator.harness.replies import Reply, wants_stream
 from triton_emulator.protocol.classification import classify
 from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
 from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput, SharedMemoryRef
@@ -238,24 +239,29 @@ class Exchange:
             harness.missed(record, text)
             raise invalid_arg(text)
         record.stub, reply = chosen
+        responses = self._responses(call, reply)
         model.hold(call)
-        if model.reshapes_outputs:  # the reply has the shapes that clients see
-            taker = self._taker()
-            call.redirect(taker if model.first_responses is None else model.first_responses.watching(taker))
         call.execution = call.batch_size
-        call.times.started(time_ns())
-        streams = wants_stream(call.request, model.config, operation_streams=self.operation.streams)
-        responses = reply.answered(batch=call.batch_size, streams=streams)
-        call.times.ended(time_ns())
-        for number, outputs in enumerate(responses, start=1):
-            answer = InferResponse(
-                model.name, str(model.version), call.request.id, outputs, list(reply.parameters)
-            )
-            if call.request.outputs:
-                wanted = {output.name for output in call.request.outputs}
-                answer.outputs = [tensor for tensor in outputs if tensor.name in wanted]
-            call.respond(answer, final=number == len(responses))
+        now = time_ns()
+        call.times.started(now)
+        call.times.ended(now)
+        for number, response in enumerate(responses, start=1):
+            call.respond(response, final=number == len(responses))
         return True
+
+    def _responses(self, call: Call, reply: Reply) -> list[InferResponse]:
+        """The responses of a stub, as the model's backend would make them."""
+        model, request = self.model, call.request
+        streams = wants_stream(request, model.config, operation_streams=self.operation.streams)
+        wanted = {output.name for output in request.outputs}
+        responses = []
+        for outputs in reply.answered(batch=call.batch_size, streams=streams):
+            asked = [tensor for tensor in outputs if not wanted or tensor.name in wanted]
+            if model.reshapes_outputs:
+                asked = as_computed(asked, model.config)
+            parameters = list(reply.parameters)
+            responses.append(InferResponse(model.name, str(model.version), request.id, asked, parameters))
+        return responses
 
     def cancel(self) -> None:
         """Let the model know that the client has gone. Its responses are awaited none the less."""

@@ -356,6 +356,14 @@ def test_a_request_that_no_stub_fits_is_refused_with_what_is_different(classifie
     classifier.allow("unused", "unknown")
 
 
+def test_a_miss_of_a_stub_whose_where_raises_says_so(triton: Session) -> None:
+    triton.allow("unused", "unknown")
+    triton.when(model="classifier", where=lambda entry: 1 / 0 > entry.number).respond({"SCORES": SCORES})
+    answer = infer(triton)
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith("where raised ZeroDivisionError: division by zero")
+
+
 @pytest.mark.parametrize(
     "tensor, text",
     [
@@ -415,6 +423,22 @@ def test_a_model_of_the_repository_that_is_not_loaded_stays_so(triton: Session) 
     httpx.post(f"{triton.http_url}/v2/repository/models/identity_fp32/load").raise_for_status()
     body = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1], "data": [1]}]}
     assert infer(triton, "identity_fp32", body).json()["outputs"][0]["data"] == [0.25, 0.75]
+
+
+def test_a_model_that_comes_into_the_repository_takes_the_place_of_the_stubs_model(
+    tmp_path: Path, triton_emulator: Emulator
+) -> None:
+    with triton_emulator.session(tmp_path, model_control_mode="explicit") as triton:
+        triton.when(model="simple").respond({"OUTPUT0": [5]})
+        assert httpx.get(f"{triton.http_url}/v2/models/simple").json()["platform"] == "stub"
+        shutil.copytree(REPOSITORY / "simple", tmp_path / "simple")
+        httpx.post(f"{triton.http_url}/v2/repository/models/simple/load").raise_for_status()
+        triton.when(model="simple", protocol="grpc").respond({"OUTPUT0": [INTEGERS]})
+        metadata = httpx.get(f"{triton.http_url}/v2/models/simple").json()
+        assert [tensor["shape"] for tensor in metadata["outputs"]] == [[-1, 16], [-1, 16]]
+        for stub in triton.stubs:
+            stub.remove()
+        assert sums(triton)[1] == 2
 
 
 def test_a_session_has_its_own_stubs(classifier: Session, triton_emulator: Emulator) -> None:
@@ -509,7 +533,7 @@ def test_a_stub_that_no_request_fits_is_refused(triton: Session, options: Any, m
         (
             "simple",
             {"outputs": {"OUTPUT0": np.zeros((1, 16))}},
-            "OUTPUT0: the model has INT32[-1,16], not FP64[1,16]: numpy's default",
+            "OUTPUT0: the model has INT32[-1,16], not FP64[1,16]",
         ),
         ("simple", {"outputs": {"OUTPUT0": INTEGERS}}, "OUTPUT0: the model has INT32[-1,16], not INT32[16]"),
         (

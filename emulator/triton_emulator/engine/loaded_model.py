@@ -152,6 +152,11 @@ class LoadedModel:
         """Whether `healthy` runs the model's own code."""
         return bool(getattr(self.executor, "asks_model", False))
 
+    def describe(self, definition: ModelDefinition) -> None:
+        """Have other inputs and outputs from now on: of a model that takes any (`validate`), as only stubs do."""
+        self.definition, self.config = definition, definition.config
+        self.inputs = {spec.name: spec for spec in definition.config.inputs}
+
     def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.
 

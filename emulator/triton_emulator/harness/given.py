@@ -134,8 +134,8 @@ def stub_of(given: Mapping[str, Any]) -> GivenStub:
     for name in ("inputs", "parameters"):
         if not _is_named(given.get(name, {})):
             raise FieldError(name, f"{name} are a mapping from names to values, not {given[name]!r}")
-    replies = given.get("respond")
-    several = replies if isinstance(replies, list) else [replies]
+    replies: Any = given.get("respond")
+    several: list[Any] = replies if isinstance(replies, list) else [replies]
     if not several or not all(map(_is_named, several)):
         raise FieldError(
             "respond", "respond is an answer, such as {outputs: {SCORES: [0.9]}}, or a list of answers"

@@ -65,12 +65,12 @@ class Reply:
 
 def reply_of(
     config: ModelConfig | None,
-    outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    outputs: Any = None,
     *,
-    text: str | None = None,
-    tokens: Sequence[str] | None = None,
-    output: str | None = None,
-    parameters: Mapping[str, Parameter] | None = None,
+    text: Any = None,
+    tokens: Any = None,
+    output: Any = None,
+    parameters: Any = None,
 ) -> Reply:
     """The reply that these mean for a model; `config` is None where there is no such model.
 
@@ -93,7 +93,7 @@ def reply_of(
     return Reply(tuple(_response(config, response) for response in several), parameters=pairs)
 
 
-def _parameters(given: Mapping[str, Any] | None) -> tuple[tuple[str, Parameter], ...]:
+def _parameters(given: Any) -> tuple[tuple[str, Parameter], ...]:
     if given is None:
         return ()
     if not isinstance(given, Mapping) or not all(
@@ -132,7 +132,7 @@ def _words(text: str) -> list[str]:
 def _text_reply(
     config: ModelConfig | None,
     tokens: tuple[str, ...],
-    output: str | None,
+    output: Any,
     parameters: tuple[tuple[str, Parameter], ...],
 ) -> Reply:
     if output is not None and not isinstance(output, str):
@@ -201,20 +201,24 @@ def _spec(config: ModelConfig, side: str, name: str) -> TensorSpec:
 def check_form(name: str, datatype: str, shape: Sequence[int], spec: TensorSpec) -> None:
     """Raise ValueError where a datatype or a shape is not that of a model's tensor."""
     given, wanted = tuple(shape), spec.shape
-    fits = len(given) == len(wanted) and all(
+    raw = (datatype, spec.datatype) == ("UINT16", "BF16")  # numpy has no BF16
+    if (datatype == spec.datatype or raw) and _fits(given, wanted):
+        return
+    advice = shape_advice(wanted, given)
+    if datatype != spec.datatype:
+        usual = {("FP64", "FP32"), ("INT64", "INT32")}
+        advice = f": {datatype} is numpy's default" if (datatype, spec.datatype) in usual else ""
+    elif spec.shape != spec.dims and _fits(given, spec.dims):
+        advice = ": the batch dimension is missing"
+    raise ValueError(
+        f"{name}: the model has {form(spec.datatype, wanted)}, not {form(datatype, given)}{advice}"
+    )
+
+
+def _fits(given: Sequence[int], wanted: Sequence[int]) -> bool:
+    return len(given) == len(wanted) and all(
         want in (-1, dim) for dim, want in zip(given, wanted, strict=True)
     )
-    raw = (datatype, spec.datatype) == ("UINT16", "BF16")  # numpy has no BF16
-    if (datatype != spec.datatype and not raw) or not fits:
-        advice = (
-            ": numpy's default"
-            if datatype in ("FP64", "INT64") and spec.datatype in ("FP32", "INT32")
-            else ""
-        )
-        raise ValueError(
-            f"{name}: the model has {form(spec.datatype, wanted)}, not {form(datatype, given)}"
-            f"{advice or shape_advice(wanted, given)}"
-        )
 
 
 # --- values as tensors ---

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -159,11 +160,17 @@ class Stub:
 
     def fits(self, entry: JournalEntry, request: InferRequest | None) -> bool:
         """Whether a request is one that it is for. `request` is None where the entry is to be decoded."""
+        return bool(self.replies) and not self.differences(entry, request, most=1)
+
+    def differences(
+        self, entry: JournalEntry, request: InferRequest | None, most: int | None = None
+    ) -> list[str]:
+        """What is different in a request, up to `most` of it; a `where` that raises is one."""
         try:
-            return bool(self.replies) and next(self.expected.differences(entry, request), None) is None
+            return list(islice(self.expected.differences(entry, request), most))
         except BaseException as mistake:  # noqa: BLE001  (of the test's `where`, as of a plan's)
             self.mistake = mistake
-            return False
+            return [f"where raised {type(mistake).__name__}: {mistake}"]
 
     def take(self) -> Reply:
         """The answer to the next request."""
@@ -261,7 +268,7 @@ class Stubs:
     def _serve(self, name: str) -> None:
         """Serve a model that is in no repository by what its stubs have."""
         stubs = [stub for stub in reversed(self._stubs) if stub.model == name and stub.replies]
-        if not stubs:
+        if not stubs or self._models.is_there(name):  # a repository may have got it meanwhile
             self._models.withdraw(name)
             self._served.discard(name)
             return
@@ -289,7 +296,7 @@ class Stubs:
     def miss(self, entry: JournalEntry, request: InferRequest | None) -> str:
         """Why no stub answers a request: the nearest stubs, with what is different."""
         differences = [
-            (list(stub.expected.differences(entry, request)), stub)
+            (stub.differences(entry, request), stub)
             for stub in self._stubs
             if stub.model == entry.model and stub.replies
         ]

@@ -117,7 +117,7 @@ class Lifecycle(Generic[LoadedT]):
                 self._publish(key)
 
     def add(self, key: str, served: Served[LoadedT]) -> None:
-        """Serve a version that is made already, and needs no end. It replaces one that was added before."""
+        """Serve a version that is made already; it may have been added before, with another config."""
         with self._changed:
             if self._closed:
                 return
@@ -129,13 +129,16 @@ class Lifecycle(Generic[LoadedT]):
 
     def remove(self, key: str, versions: Iterable[Served[LoadedT]]) -> None:
         """Forget versions that were added; others of the model stay."""
-        removed = list(versions)
+        added = list(versions)
         with self._changed:
             slots = self._models.get(key, {})
-            for number in [number for number, slot in slots.items() if slot.served in removed]:
-                del slots[number]
-                self.ready = {at: served for at, served in self.ready.items() if at != (key, str(number))}
+            removed = [slot for slot in slots.values() if slot.served in added]
+            if not removed:
+                return
+            self._release(removed)
             self._publish(key)
+            for slot in removed:
+                del slots[slot.version]
             if not slots:
                 self._models.pop(key, None)
 

@@ -68,19 +68,16 @@ class StubModels:
         _describe(config.input, inputs)
         _describe(config.output, outputs)
         definition = ModelDefinition(name, version, ModelConfig.of(config), Path(), rules=self._rules)
-        self._failures.open(metric_labels(definition))
-        model = LoadedModel(
-            definition, _Unanswered(definition), {}, self._surroundings, validate=validate_any
-        )
         try:
-            before = self._repository.get(name, str(version))
+            model = self._repository.get(name, str(version))
         except TritonError:
-            pass
+            self._failures.open(metric_labels(definition))
+            executor = _Unanswered(definition)
+            model = LoadedModel(definition, executor, {}, self._surroundings, validate=validate_any)
         else:
-            model.statistics, model.summaries = before.statistics, before.summaries
-        self._repository.add(
-            Served(name, version, definition.config, model, PolledModel(name, Path(), config), {})
-        )
+            model.describe(definition)
+        source = PolledModel(name, Path(), config)
+        self._repository.add(Served(name, version, definition.config, model, source, {}))
 
     def withdraw(self, name: str) -> None:
         """Serve a model no longer that only stubs had."""
