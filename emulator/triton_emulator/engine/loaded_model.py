@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.first_responses import FirstResponses, bounds_of
@@ -35,6 +36,7 @@ class Surroundings:
     """
 
     mailbox: Mailbox
+    clock: Clock
     count: Callable[[Call, "LoadedModel"], None]
     response_cache: ResponseCache | None = None
     summarizes: bool = False
@@ -67,12 +69,15 @@ class LoadedModel:
         self._surroundings = surroundings
         self._rules = definition.rules
         self._post, self._thread = surroundings.mailbox.post, surroundings.thread
+        self._now = surroundings.clock.time_ns
         self._validate = validator(definition.config, definition.rules)
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
         self.summaries = (
-            ModelSummaries(caches=definition.config.proto.response_cache.enable)
+            ModelSummaries(
+                surroundings.clock.monotonic_ns, caches=definition.config.proto.response_cache.enable
+            )
             if surroundings.summarizes
             else None
         )
@@ -91,14 +96,14 @@ class LoadedModel:
         if not (self._surroundings.histograms and shown):
             return None
         try:
-            return FirstResponses(bounds)
+            return FirstResponses(bounds, self._surroundings.clock.monotonic_ns)
         except TritonError:
             self.executor.finalize()
             raise
 
     def _scheduler(self) -> Scheduler:
         surroundings = self._surroundings
-        hooks = Hooks(surroundings.mailbox.call_later, self._count, surroundings.response_cache)
+        hooks = Hooks(surroundings.clock, self._count, surroundings.response_cache)
         try:
             return scheduler_for(self.definition, self.executor, hooks)
         except TritonError:
@@ -109,7 +114,7 @@ class LoadedModel:
         try:
             samples = samples_of(self.definition)
             if isinstance(self.executor, ThreadedExecutor):
-                warm_up(self.definition, self.executor, samples, self._count)
+                warm_up(self.definition, self.executor, samples, self._count, self._now)
         except TritonError:
             self.executor.finalize()
             raise
@@ -156,7 +161,7 @@ class LoadedModel:
             deliver = reshaping(deliver, self.config)
         if self.first_responses is not None:
             deliver = self.first_responses.watching(deliver)
-        call = Call(request, self.version, deliver, self._post, self._thread)
+        call = Call(request, self.version, deliver, self._post, self._thread, self._now)
         call.batch_size = batch
         return call
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from triton_emulator.clock import Clock
 from triton_emulator.harness.journal import Journal, JournalEntry
 from triton_emulator.harness.plans import Plans
 
@@ -16,9 +17,10 @@ _MOST_TEXTS = 20
 class Harness:
     """Made with the session that it belongs to."""
 
-    def __init__(self, journal: Journal, seed: int) -> None:
+    def __init__(self, journal: Journal, seed: int, clock: Clock) -> None:
         self.journal = journal
-        self.plans = Plans(seed)
+        self.clock = clock
+        self.plans = Plans(seed, clock)
         self._allowed: set[str] = set()
         #: requests for paths and models that are not there, and handlers that failed, as texts
         self._unknown: list[str] = []

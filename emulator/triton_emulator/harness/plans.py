@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
 
+from triton_emulator.clock import Clock
 from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.journal import JournalEntry
@@ -34,6 +34,7 @@ class Plan:
         times: int | None = 1,
         after: int = 0,
         probability: float | None = None,
+        clock: Clock,
         seed: object = 0,
         remove: Callable[[Plan], None],
     ) -> None:
@@ -57,7 +58,9 @@ class Plan:
             self.times = lasting[0].uses
         elif lasting:
             self.times = None
-        self._ends = monotonic() + lasting[0].seconds if lasting and lasting[0].seconds is not None else None
+        self._clock = clock
+        seconds = lasting[0].seconds if lasting else None
+        self._ends = None if seconds is None else clock.monotonic_ns() + round(seconds * 1e9)
 
     def __repr__(self) -> str:
         limit = "for ever" if self.times is None else f"times={self.times}"
@@ -76,7 +79,7 @@ class Plan:
         """The fault at work on this request, None where the request does not meet it. On the event loop."""
         if self.times is not None and self.fired >= self.times:
             return None
-        if self._ends is not None and monotonic() >= self._ends:
+        if self._ends is not None and self._clock.monotonic_ns() >= self._ends:
             return None
         kind = OPERATIONS.get(entry.operation)
         if kind is None or not all(part.fits(kind, entry.protocol) for part in self.fault.parts):
@@ -124,8 +127,9 @@ class Plan:
 class Plans:
     """The plans of one session."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, clock: Clock) -> None:
         self._seed = seed
+        self._clock = clock
         self._made = 0
         self._plans: tuple[Plan, ...] = ()
         #: held by the threads of a test that replace the plans, never by the event loop
@@ -166,6 +170,7 @@ class Plans:
                 times=times,
                 after=after,
                 probability=probability,
+                clock=self._clock,
                 seed=(self._seed, self._made),
                 remove=self._remove,
             )

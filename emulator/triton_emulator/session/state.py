@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from time import monotonic_ns
 
+from triton_emulator.clock import Clock, clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.response_cache import ResponseCache
@@ -51,6 +52,8 @@ class SessionState:
             if settings.allow_client_shm is None
             else settings.allow_client_shm
         )
+        #: the time of all that the session models, measures and waits for
+        self.clock = clock_of(settings.clock, loop)
         self.made_ns = monotonic_ns()
         self.system_shared_memory = SystemSharedMemory(self.personality)
         self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory, self.personality)
@@ -61,7 +64,7 @@ class SessionState:
         self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
         #: what tests do with the session beyond asking it; None where the journal is off
-        self.harness = _harness(settings)
+        self.harness = _harness(settings, self.clock)
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -69,7 +72,9 @@ class SessionState:
             self.personality.has_first_response_histogram
             and ("histogram_latencies", "true") in settings.metrics_config
         )
-        surroundings = Surroundings(mailbox, self.counts.count, self.response_cache, summarizes, histograms)
+        surroundings = Surroundings(
+            mailbox, self.clock, self.counts.count, self.response_cache, summarizes, histograms
+        )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
         self.model_metrics = self._loader.model_metrics
@@ -147,12 +152,15 @@ def _held_by(models: Iterable[LoadedModel], rows: Iterable[tuple[str, str, str]]
             yield f"model '{name}' version {version}: {work}"
 
 
-def _harness(settings: Settings) -> Harness | None:
+def _harness(settings: Settings, clock: Clock) -> Harness | None:
     if not settings.journal_requests:
         return None
     restricted = [rule.header for rule in settings.http_restricted_apis]
     restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
-    return Harness(Journal(settings.journal_requests, settings.journal_bytes, restricted), settings.seed)
+    journal = Journal(
+        settings.journal_requests, settings.journal_bytes, restricted, clock.monotonic_ns, clock.time_ns
+    )
+    return Harness(journal, settings.seed, clock)
 
 
 def _pattern(protocol: str, text: str, rules: Personality) -> re.Pattern[str] | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.schedulers.batches import Batcher, Count, InlineBatches, ThreadedBatches
@@ -12,7 +13,7 @@ from triton_emulator.engine.schedulers.direct import DirectSlots
 from triton_emulator.engine.schedulers.dynamic import DynamicBatcher
 from triton_emulator.engine.schedulers.oldest import OldestSlots
 from triton_emulator.engine.schedulers.ordered import OrderedScheduler
-from triton_emulator.engine.schedulers.plain import InlineScheduler, Later, QueueScheduler, Scheduler
+from triton_emulator.engine.schedulers.plain import InlineScheduler, QueueScheduler, Scheduler
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
 from triton_emulator.repository.config.model_config import ModelConfig
 
@@ -23,7 +24,7 @@ __all__ = ["Hooks", "scheduler_for"]
 class Hooks:
     """What schedulers need from the session. `cache` is None if the server has no response cache."""
 
-    later: Later
+    clock: Clock
     count: Count
     cache: ResponseCache | None = None
 
@@ -56,10 +57,10 @@ def _scheduler(definition: ModelDefinition, executor: Executor, hooks: Hooks) ->
             if sequences
             else DynamicBatcher.of(config, executor.instances, definition.rules)
         )
-        return ThreadedBatches(executor, batcher, hooks.later, hooks.count)
+        return ThreadedBatches(executor, batcher, hooks.clock, hooks.count)
     if not sequences:
         return InlineScheduler(executor)
-    return InlineBatches(executor, _sequences(definition, executor.instances), hooks.later)
+    return InlineBatches(executor, _sequences(definition, executor.instances), hooks.clock)
 
 
 def _is_sequence(config: ModelConfig) -> bool:
