@@ -81,7 +81,7 @@ class SessionOptions(TypedDict, total=False):
     default_embeddings_model: str
     emulator_config: str | Path
     seed: int
-    clock: Literal["real", "virtual"] | float
+    clock: str | float
     simulated_gpus: int | None
     stand_ins: Literal["all", "configured"]
     python_process_per_model: bool

@@ -46,6 +46,8 @@ class InlineExecutor:
         self.config = definition.config
         self.batched = definition.config.max_batch_size > 0
         self.schedule = hooks.schedule
+        #: how many requests it works on at a time; 0 is any number
+        self.slots = int(str(definition.settings.get("slots", 0)))
         self.made_up = frozenset(spec.name for spec in definition.config.outputs)
 
     def answer(self, call: Call) -> None:

@@ -103,7 +103,6 @@ class _Batches:
         """Give the batcher a call. Call this, `_dropped` and `_arm` with the lock held."""
         self._batcher.add(call, self._now())
         self.pending += 1
-        self._arm()
 
     def _dropped(self) -> Sequence[tuple[Call, TritonError]]:
         if not self._batcher.dropped:
@@ -152,6 +151,7 @@ class ThreadedBatches(_Batches):
         at_once = threading.get_ident() != call.thread
         with self._lock:
             self._add(call)
+            self._arm()
             dropped = self._dropped()
             if at_once:
                 self._wake_ups.wake_all()

@@ -15,6 +15,7 @@ from triton_emulator.engine.schedulers.oldest import OldestSlots
 from triton_emulator.engine.schedulers.ordered import OrderedScheduler
 from triton_emulator.engine.schedulers.plain import InlineScheduler, QueueScheduler, Scheduler
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
+from triton_emulator.engine.schedulers.slots import SlotScheduler
 from triton_emulator.repository.config.model_config import ModelConfig
 
 __all__ = ["Hooks", "scheduler_for"]
@@ -59,7 +60,8 @@ def _scheduler(definition: ModelDefinition, executor: Executor, hooks: Hooks) ->
         )
         return ThreadedBatches(executor, batcher, hooks.clock, hooks.count)
     if not sequences:
-        return InlineScheduler(executor)
+        slots: int = getattr(executor, "slots", 0)
+        return SlotScheduler(executor, config, slots, hooks.clock) if slots else InlineScheduler(executor)
     return InlineBatches(executor, _sequences(definition, executor.instances), hooks.clock)
 
 
