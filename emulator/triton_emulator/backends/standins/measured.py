@@ -61,9 +61,9 @@ def _csv(text: str, path: str) -> Measured:
         fields = dict(zip(header, row, strict=True))
         load = _load(fields, line)
         if load in found:
-            raise BadFile(
-                line, f"'{_CONCURRENCY}' {fields.get(_CONCURRENCY, '')} is there twice".replace("  ", " ")
-            )
+            again = f"'{_CONCURRENCY}' {load} is there twice"
+            by_rate = "a measurement by request rate has one row: measure with --concurrency-range"
+            raise BadFile(line, again if _CONCURRENCY in fields else by_rate)
         median, p99 = (_microseconds(fields, name, line) for name in _PERCENTILES)
         found[load] = _latency(median, p99, line, _PERCENTILES)
     if not found:
