@@ -45,7 +45,9 @@ def test_the_emulator_answers_as_that_version(version: str) -> None:
         emulator = LiveSide(EmulatorTarget(version=version))
         return Pair(truth(version, recorded), emulator, load_divergences(), version=version)
 
-    results = run_pairs([case for case, observation in changed if not observation.unproven], pair, jobs=2)
+    results = run_pairs(
+        [case for case, observation in changed if not observation.unproven], pair, jobs=8, most=2
+    )
     assert {result.case: result.differences() for result in results if result.failed} == {}
 
 

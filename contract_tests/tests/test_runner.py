@@ -114,6 +114,38 @@ def counted(before: int, after: int) -> Observation:
     )
 
 
+SILENCE = Observation((Exchange(None, ending="silent"),))
+LATE = Observation((Exchange(Response("gRPC", 4, "DEADLINE_EXCEEDED", (), b"")),))
+ASK = {"path": "/p"}
+CALL = {"rpc": "ServerLive", "message": {}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "step", "renewed"),
+    [
+        pytest.param(ANSWER, ASK, [], id="not after an answer"),
+        pytest.param(SILENCE, ASK, [1], id="after an answer over HTTP that never came"),
+        pytest.param(SILENCE, {**ASK, "timeout": 1}, [], id="not where the case says how long it waits"),
+        pytest.param(LATE, CALL, [1], id="after an answer over gRPC that never came"),
+        pytest.param(LATE, {**CALL, "deadline": 1}, [], id="not after a deadline of the case's own"),
+    ],
+)
+@pytest.mark.parametrize("silent_side", ["reference", "target"])
+def test_both_servers_are_started_anew(
+    silent_side: str, seen: Observation, step: dict[str, object], renewed: list[int]
+) -> None:
+    # What the case left in a model may wait for ever, and the next case would see that instead of its own answer.
+    silent, other = Side(iter([seen])), Side(iter([ANSWER]))
+    pair = Pair(*((silent, other) if silent_side == "reference" else (other, silent)))
+    pair.run(
+        GrpcCase.model_validate(
+            {"id": "health/a", "repository": "http", "steps": [step], "operation": "health"}
+        )
+    )
+    pair.end()
+    assert (silent.renewed, other.renewed) == (renewed, renewed)
+
+
 @pytest.mark.parametrize("cases_between", [0, 1, 3])
 def test_a_request_that_the_reference_counts_some_cases_later_is_no_difference(cases_between: int) -> None:
     # A case without statistics came first. The target has counted its request, the reference counts it later.
@@ -149,6 +181,15 @@ def test_the_longest_groups_are_shared_out_first() -> None:
     )
     short, long = [((name, ()), [fresh]) for name in "abc"], (("long", ()), [fresh] * 5)
     assert parts_of([*short, long], 2) == [[long], short]
+
+
+def test_groups_may_be_divided() -> None:
+    def case(name: str, repository: str) -> Case:
+        return Case.model_validate({"id": f"health/{name}", "repository": repository, "steps": [ASK]})
+
+    cases = [case(name, "http") for name in "abcde"] + [case("f", "small")]
+    names = [[each.id[-1] for each in members] for _, members in groups_of(cases, 2)]
+    assert names == [["a", "b"], ["c", "d"], ["e"], ["f"]]
 
 
 def test_what_a_recorded_reference_never_answered_is_waited_for_shortly() -> None:

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from triton_emulator.backends.standins import SettingsError
     from triton_emulator.emulator import Emulator, Session
     from triton_emulator.harness import fault
     from triton_emulator.harness.fault import Fault
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from triton_emulator.protocol.errors import Code, TritonError
     from triton_emulator.server import ModelFailure, PortInUse, StartupError
     from triton_emulator.settings import RestrictedApis, Settings
+    from triton_emulator.yaml_nodes import SettingsError
 
 #: Where each public name is defined.
 _MODULES = {
@@ -34,7 +34,7 @@ _MODULES = {
     "Session": "emulator",
     "SessionOptions": "options",
     "Settings": "settings",
-    "SettingsError": "backends.standins",
+    "SettingsError": "yaml_nodes",
     "StartupError": "server",
     "TritonError": "protocol.errors",
     "Undecodable": "harness.journal",

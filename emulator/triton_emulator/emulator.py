@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.watched import Watched
 from triton_emulator.options import (
     EmulatorOptions,
@@ -20,6 +19,7 @@ from triton_emulator.options import (
     repository_path,
 )
 from triton_emulator.server import FINALIZE_SECONDS, Address, Server, State, host_and_port, new_loop, no_grpc
+from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Session(Watched):
     def __init__(self, emulator: "Emulator", identifier: str) -> None:
         self._emulator = emulator
         self.id = identifier
-        self._harness = emulator._server.sessions[identifier].harness  # noqa: SLF001  (a session is a part of its emulator)
+        self._state = emulator._server.sessions[identifier]  # noqa: SLF001  (a session is a part of its emulator)
 
     def __repr__(self) -> str:
         server = self._emulator._server  # noqa: SLF001  (a session is a part of its emulator)
@@ -53,6 +53,10 @@ class Session(Watched):
             return f"<Session {self.id} closed>"
         where = self.http_url if server.http_address else "with HTTP turned off"
         return f"<Session {self.id} open, {where}>"
+
+    @property
+    def _watched_state(self) -> SessionState:
+        return self._state
 
     @property
     def http_url(self) -> str:
@@ -173,11 +177,11 @@ class Emulator(Watched):
         return f"http://{_known(self._server.metrics_address)}/metrics"
 
     @property
-    def _harness(self) -> Harness | None:  # type: ignore[override]
+    def _watched_state(self) -> SessionState:
         root = self._server.root
         if root is None:
             raise RuntimeError("the emulator is not started")
-        return root.harness
+        return root
 
     def start(self) -> Self:
         """Start, and return when every model is loaded and the server answers. It can be started again after `stop`."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from triton_emulator.clock import check_clock
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+from triton_emulator.harness.given import plan_of_text
 from triton_emulator.protocol.personality import personality
 from triton_emulator.settings import (
     MOST_GPUS,
@@ -85,6 +86,8 @@ class SessionOptions(TypedDict, total=False):
     simulated_gpus: int | None
     stand_ins: Literal["all", "configured"]
     python_process_per_model: bool
+
+    faults: tuple[str, ...]
 
     journal_requests: int
     journal_bytes: int
@@ -156,7 +159,7 @@ def repository_path(given: object) -> str:
 
 
 def check_together(settings: Settings, given: Mapping[str, object]) -> None:
-    """Raise ValueError if options contradict each other, as the command line refuses their flags.
+    """Raise ValueError if options contradict each other or a plan means nothing, as the command line refuses flags.
 
     `settings` are the whole ones; `given` are the options that a caller has written.
     """
@@ -169,6 +172,11 @@ def check_together(settings: Settings, given: Mapping[str, object]) -> None:
         raise ValueError(
             f"{shared[0]} and {shared[1]} cannot listen at the same address and port {shared[2]}"
         )
+    for text in settings.faults:
+        try:
+            plan_of_text(text)
+        except ValueError as error:
+            raise ValueError(f"faults: {text!r}: {error}") from None
     for name in ("http_restricted_apis", "grpc_restricted_protocols"):
         if api := in_two_groups(getattr(settings, name)):
             raise ValueError(f"{name} holds {api!r} in more than one group")

@@ -198,6 +198,9 @@ class Settings:
     # Whether each instance of a Python model has a process of its own, as in Triton; an emulator.yaml may differ.
     python_process_per_model: bool = False
 
+    # Plans as texts, as `--fault` takes them: "error(503) operation=generate times=2".
+    faults: tuple[str, ...] = ()
+
     # The journal: how many requests it keeps, and about how many bytes of them and their answers. It is off (0
     # requests) on the command line, where nothing reads it; an `Emulator` and its sessions keep 10,000.
     journal_requests: int = 0

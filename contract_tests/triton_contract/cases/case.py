@@ -186,7 +186,12 @@ class Step(_Strict):
     @property
     def patience(self) -> float:
         """Seconds to wait for the answer: those of the step where it names them, as it must where none comes."""
-        return self.timeout if "timeout" in self.model_fields_set else PATIENCE
+        return self.timeout if self.is_limited else PATIENCE
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the step says how long it waits, as it does where perhaps no answer comes."""
+        return "timeout" in self.model_fields_set
 
     @property
     def body_kind(self) -> str | None:

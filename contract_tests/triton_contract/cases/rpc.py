@@ -38,6 +38,10 @@ class Rpc(Step):
         return self.rpc if self.rpc.startswith("/") else f"/{SERVICE}/{self.rpc}"
 
     @property
+    def is_limited(self) -> bool:
+        return super().is_limited or self.deadline is not None
+
+    @property
     def is_stream(self) -> bool:
         return self.requests is not None
 

@@ -12,10 +12,15 @@ from triton_contract.targets import is_url
 Group = tuple[tuple[str, tuple[str, ...]], list[Case]]
 
 
-def groups_of(cases: Iterable[Case]) -> list[Group]:
-    """The cases by repository and flags, in the order written within a group. Large groups come first."""
+def groups_of(cases: Iterable[Case], most: int | None = None) -> list[Group]:
+    """The cases by repository and flags, at most `most` together, in the order written. Large groups come first."""
     ordered = sorted(cases, key=lambda case: case.group)
-    groups = [(key, list(members)) for key, members in groupby(ordered, key=lambda case: case.group)]
+    whole = [(key, list(members)) for key, members in groupby(ordered, key=lambda case: case.group)]
+    groups = [
+        (key, members[start : start + (most or len(members))])
+        for key, members in whole
+        for start in range(0, len(members), most or len(members))
+    ]
     return sorted(groups, key=lambda group: -len(group[1]))
 
 

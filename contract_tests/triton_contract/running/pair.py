@@ -26,7 +26,7 @@ from triton_contract.playing.statistics import delta
 from triton_contract.process import POLL_SECONDS
 from triton_contract.reference import DEFAULT_VERSION
 
-from .sides import RecordedSide, Side, hurried
+from .sides import RecordedSide, Side, hurried, unanswered
 
 RECOUNT_SECONDS = 5.0
 """Seconds for which two servers' statistics may differ before they count as different: a busy server counts late."""
@@ -122,7 +122,8 @@ class Pair:
             self._gaps.append(gap)
         if not is_sound(case, expected):
             result = replace(result, crash=CORRUPT)
-        if case.isolated or result.crash or actual.death:
+        silent = unanswered(case, expected) or unanswered(case, actual)
+        if case.isolated or result.crash or actual.death or silent:
             self.renew()
         return result
 

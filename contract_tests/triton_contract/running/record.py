@@ -14,7 +14,7 @@ from triton_contract.targets import Target
 
 from .groups import Group, groups_of
 from .pair import DEATHS
-from .sides import RECORD_PAUSE, LiveSide
+from .sides import RECORD_PAUSE, LiveSide, unanswered
 
 
 def record(
@@ -40,7 +40,7 @@ def record(
                 for _ in range(DEATHS):
                     observation = side.observe(case)
                     failed = observation.death or not is_sound(case, observation)
-                    if case.isolated or failed:
+                    if case.isolated or failed or unanswered(case, observation):
                         side.renew()
                     if case.crashes_reference or not failed:
                         break

@@ -129,11 +129,13 @@ def run_pairs(
     pair: Callable[[], Pair],
     *,
     jobs: int = 2,
+    most: int | None = None,
     on_result: Callable[[CaseResult], None] | None = None,
 ) -> list[CaseResult]:
     """Run every case on both sides, `jobs` groups at a time. The results are in the order of the cases.
 
-    `pair` makes a new pair for each group. A group whose servers do not start differs in all of its cases.
+    `pair` makes a new pair for each group. A group of more than `most` cases is divided, so that cases which wait for
+    answers that never come wait at the same time. A group whose servers do not start differs in all of its cases.
     """
     cases = list(cases)
 
@@ -156,5 +158,7 @@ def run_pairs(
         return results
 
     with ThreadPoolExecutor(jobs) as pool:
-        found = {result.case: result for results in pool.map(one, groups_of(cases)) for result in results}
+        found = {
+            result.case: result for results in pool.map(one, groups_of(cases, most)) for result in results
+        }
     return [found[case.id] for case in cases]

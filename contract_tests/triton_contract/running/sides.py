@@ -132,16 +132,30 @@ def hurried(case: Case, expected: Observation) -> Case:
 
     It was waited for as long as an answer may take (PATIENCE) when it was recorded.
     """
-    answers = zip(case.answered, expected.exchanges, strict=False)
-    silent = [step for step, seen in answers if _never_ended(seen)]
+    silent = unanswered(case, expected)
     places, names = {id(step) for step in silent}, {step.answer_of for step in silent} - {None}
 
     def changed(step: Step) -> Step:
-        if "timeout" in step.model_fields_set or not (id(step) in places or step.in_background in names):
+        if not (id(step) in places or step.in_background in names):
             return step
         return step.model_copy(update={"timeout": SILENCE_SECONDS})
 
     return case.model_copy(update={"steps": tuple(map(changed, case.steps))}) if silent else case
+
+
+def unanswered(case: Case, seen: Observation) -> list[Step]:
+    """The steps that were waited for as long as an answer may take (PATIENCE), in vain.
+
+    What the case left behind may then wait for ever, as a model that works on until its client goes on. The next case
+    needs another server. A step that says itself how long it waits expects silence.
+    """
+    answers = zip(case.answered, seen.exchanges, strict=False)
+    return [step for step, exchange in answers if not _is_limited(case, step) and _never_ended(exchange)]
+
+
+def _is_limited(case: Case, step: Step) -> bool:
+    started = [other for other in case.steps if step.answer_of and other.in_background == step.answer_of]
+    return any(each.is_limited for each in (step, *started))
 
 
 def _never_ended(exchange: Exchange) -> bool:

@@ -114,6 +114,26 @@ def test_a_test_that_has_failed_keeps_its_own_reason(pytester: pytest.Pytester) 
     assert "fired 0 of" not in result.stdout.str()
 
 
+@pytest.mark.parametrize(
+    "marker, outcome",
+    [
+        ("xfail(strict=True)", "xfailed"),
+        ("xfail", "xfailed"),
+        ("xfail(strict=True, raises=ValueError)", "failed"),
+    ],
+)
+def test_a_problem_is_a_failure_to_xfail(pytester: pytest.Pytester, marker: str, outcome: str) -> None:
+    body = UNFIRED.replace("def test_it", f"@pytest.mark.{marker}\n    def test_it")
+    run(pytester, body).assert_outcomes(**{outcome: 1})
+
+
+def test_a_strict_xfail_without_problems_fails_when_it_passes(pytester: pytest.Pytester) -> None:
+    body = UNFIRED.replace("def test_it", "@pytest.mark.xfail(strict=True)\n    def test_it")
+    result = run(pytester, body.replace("triton.inject", "triton.allow('unfired'); triton.inject"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*XPASS(strict)*"])
+
+
 def test_an_async_test_is_judged_too(pytester: pytest.Pytester) -> None:
     body = """
     @pytest.mark.anyio

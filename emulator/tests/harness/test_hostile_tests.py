@@ -16,7 +16,7 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import shared_memory
 
-from triton_emulator import Emulator, Fault, JournalEntry, Session, fault
+from triton_emulator import Emulator, Fault, JournalEntry, Session, Undecodable, fault
 from triton_emulator.frontends.http.app import HANDLERS
 from triton_emulator.harness.journal import REDACTED, Journal
 from triton_emulator.options import SessionOptions
@@ -79,6 +79,20 @@ def test_a_where_may_raise_anything(
     assert list(plan.problems()) == [f"the plan {plan.fault} for {plan.criteria}: its `where` raised {name}"]
 
 
+def test_a_where_that_reads_inputs_does_not_fit_a_request_without_any(triton: Session) -> None:
+    def with_inputs(entry: JournalEntry) -> bool:
+        return "INPUT0" in entry.inputs
+
+    plan = triton.inject(fault.error(503), where=with_inputs)
+    assert httpx.get(f"{triton.http_url}/v2/health/live").status_code == 200
+    broken = httpx.post(f"{triton.http_url}/v2/models/simple/infer", content=b'{"inputs": 5}')
+    assert broken.status_code == 500
+    assert infer(triton).status_code == 503
+    assert (plan.seen, plan.mistake) == (1, None)
+    assert triton.requests.where(where=with_inputs).count == 1
+    triton.assert_requested(where=with_inputs, times=1)
+
+
 def test_a_where_that_waits_for_the_emulator_is_refused(triton: Session) -> None:
     triton.allow("unfired")
     plan = triton.inject(fault.error(503), operation="server_live", where=lambda _: bool(triton.grpc_url))
@@ -118,7 +132,20 @@ def test_an_output_that_cannot_be_made_is_an_error(triton: Session, protocol: st
             text = str(stream.answers.get(timeout=60))
     assert text.startswith("fault.wrong_output('OUTPUT0', datatype='INT32', values=[1000000")
     assert "OverflowError" in text
-    assert isinstance(triton.requests.last.exception, OverflowError)
+    raised = triton.requests.last.exception
+    assert raised is not None
+    assert raised.exc_type is OverflowError
+
+
+def test_an_exception_of_the_journal_keeps_no_frames(triton: Session) -> None:
+    triton.allow("exceptions")
+    triton.inject(fault.wrong_output("OUTPUT0", datatype="INT32", values=[10**30]))
+    infer(triton)
+    raised = triton.requests.last.exception
+    assert raised is not None
+    assert "OverflowError" in "".join(raised.format())
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, OverflowError)]
 
 
 @pytest.mark.parametrize("values", [[None], [[1, 2], [3]], [object()], np.zeros((2, 2))])
@@ -134,6 +161,30 @@ def test_a_number_that_the_datatype_does_not_have_is_no_warning(triton: Session)
 
 
 # --- what the journal keeps ---
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+@pytest.mark.parametrize("bytes_", range(0, 140, 10))
+def test_an_answer_that_is_cut_anywhere_has_no_outputs_and_says_why(
+    triton: Session, bytes_: int, coding: str
+) -> None:
+    triton.inject(fault.cut(after_bytes=bytes_), operation="infer")
+    url = f"{triton.http_url}/v2/models/simple/infer"
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(url, json=BODY, headers={"Accept-Encoding": coding})
+    entry = triton.requests.last
+    assert len(entry.answer) == bytes_
+    with pytest.raises(Undecodable, match="the answer to request 1 has no outputs"):
+        entry.answers  # noqa: B018
+    assert entry.error is None
+
+
+def test_an_answer_of_another_form_has_no_outputs_and_says_why(triton: Session) -> None:
+    triton.inject(fault.garbage(), operation="infer", protocol="http")
+    with pytest.raises(httpx.RemoteProtocolError):
+        infer(triton)
+    with pytest.raises(Undecodable, match="the answer to request 1 has no outputs"):
+        triton.requests.last.outputs  # noqa: B018
 
 
 class Entry(JournalEntry):

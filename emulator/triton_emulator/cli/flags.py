@@ -375,6 +375,16 @@ _OURS = (
         values.text,
         "Settings of the models that cannot run here. The default is emulator.yaml in each repository.",
     ),
+    Flag(
+        "fault",
+        "<fault>",
+        values.fault,
+        'A fault on purpose and the requests that meet it, such as \'error(503, "overloaded") operation=generate '
+        "model=llama times=2'. May be repeated. docs/faults.md lists the faults and the fields.",
+        "faults",
+        repeats=True,
+        use=Use.OURS,
+    ),
     ours(
         "seed",
         "<integer>",

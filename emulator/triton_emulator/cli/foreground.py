@@ -12,7 +12,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from triton_emulator.backends.python.children import block_around_forks
-from triton_emulator.backends.standins import SettingsError
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.server import (
     CheckReport,
@@ -25,6 +24,7 @@ from triton_emulator.server import (
 from triton_emulator.server import check as check_models
 from triton_emulator.session import log
 from triton_emulator.settings import Settings
+from triton_emulator.yaml_nodes import SettingsError
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -81,7 +81,9 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()
     await signals.received.wait()
     _LOG.info("Waiting for in-flight requests to complete.")
-    if await server.close(drain=True):
+    ended = await server.close(drain=True)
+    _tell_of_plans(server)
+    if ended:
         return 0
     _LOG.error("failed to stop server: Internal - Exit timeout expired. Exiting immediately.")
     return 1
@@ -145,6 +147,14 @@ async def _start(server: Server) -> bool:
         return True
     await server.close()
     return False
+
+
+def _tell_of_plans(server: Server) -> None:
+    """Warn of plans that have not fired as often as they were to."""
+    if server.root is not None and server.root.harness is not None:
+        for plan in server.root.harness.plans:
+            for text in plan.problems():
+                _LOG.warning("%s", text)
 
 
 def _announce(server: Server) -> None:

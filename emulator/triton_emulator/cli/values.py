@@ -73,6 +73,17 @@ def clock(text: str) -> str | float:
         raise BadValue(f"--clock takes real, virtual or a number above 0, such as 0.01, not {text}") from None
 
 
+def fault(text: str) -> str:
+    """A plan: a fault, and which requests meet it. It is read again by each session."""
+    from triton_emulator.harness.given import plan_of_text  # imports numpy, which --help does without
+
+    try:
+        plan_of_text(text)
+    except ValueError as error:
+        raise BadValue(f"{text}: {error}") from None
+    return text
+
+
 def body_size(text: str) -> int:
     """A number of bytes, 0 for no limit."""
     size = int64(text)

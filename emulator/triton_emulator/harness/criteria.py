@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_emulator.harness.journal import REDACTED, SECRET_HEADERS, JournalEntry
+from triton_emulator.harness.journal import REDACTED, SECRET_HEADERS, JournalEntry, Undecodable
 from triton_emulator.harness.operations import check_operation, check_protocol
 
 Predicate = Callable[[JournalEntry], bool]
@@ -78,8 +78,15 @@ class Criteria:
             and self.version in (None, entry.version)
             and self.protocol in (None, entry.protocol)
             and (not self.headers or self._headers_fit(entry))
-            and (self.where is None or bool(self.where(entry)))
+            and self.where_fits(entry)
         )
+
+    def where_fits(self, entry: JournalEntry) -> bool:
+        """Whether `where` is true of an entry. It is not where it looks at the tensors of a request that has none."""
+        try:
+            return self.where is None or bool(self.where(entry))
+        except Undecodable:
+            return False
 
     def _headers_fit(self, entry: JournalEntry) -> bool:
         given = entry.given_headers

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from traceback import TracebackException
 
-from triton_emulator.clock import Clock
+from triton_emulator.harness.given import Given
 from triton_emulator.harness.journal import Journal, JournalEntry
 from triton_emulator.harness.plans import Plans
 
@@ -17,10 +18,12 @@ _MOST_TEXTS = 20
 class Harness:
     """Made with the session that it belongs to."""
 
-    def __init__(self, journal: Journal, seed: int, clock: Clock) -> None:
+    def __init__(self, journal: Journal, seed: int, given: Given | None = None) -> None:
+        """`given` are the plans that stand from the start."""
         self.journal = journal
-        self.clock = clock
-        self.plans = Plans(seed, clock)
+        self.plans = Plans(seed, journal.now)
+        for plan in given.plans if given is not None else ():
+            plan.arm(self.plans, journal.secrets)
         self._allowed: set[str] = set()
         #: requests for paths and models that are not there, and handlers that failed, as texts
         self._unknown: list[str] = []
@@ -50,7 +53,8 @@ class Harness:
 
     def failed(self, entry: JournalEntry, fault: Exception) -> None:
         """A handler raised what it should not."""
-        entry.exception = fault
+        # The exception itself would keep the frames of its traceback, and with them the whole request.
+        entry.exception = TracebackException.from_exception(fault)
         self._note(self._exceptions, f"{entry!r} raised {type(fault).__name__}: {fault}")
 
     @staticmethod
@@ -71,7 +75,8 @@ class Harness:
         """What a test that has ended should be failed for."""
         if "unfired" not in self._allowed:
             for plan in self.plans:
-                yield from plan.problems()
+                if not plan.standing:
+                    yield from plan.problems()
         if "unknown" not in self._allowed:
             yield from (f"a request for what is not there: {text}" for text in self._unknown)
         if "exceptions" not in self._allowed:

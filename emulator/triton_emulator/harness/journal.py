@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, monotonic_ns, time_ns
+from traceback import TracebackException
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ class JournalEntry:
     fault: str | None = None
     plan: Any = None
     #: what a handler raised that it should not
-    exception: BaseException | None = None
+    exception: TracebackException | None = None
     times: CallTimes | None = None
     #: whether the journal has it: not before it is added, and not after it has fallen out
     in_journal = False
@@ -272,8 +273,9 @@ class JournalEntry:
         """The decoded answer of an inference, or each event of a stream. Raises Undecodable."""
         try:
             return list(self._read_answers())
-        except ValueError as fault:
-            raise Undecodable(f"the answer to request {self.number} has no outputs: {fault}") from None
+        except (LookupError, TypeError, ValueError) as fault:  # JSON of another form, where it was cut short
+            text = str(fault) if isinstance(fault, ValueError) else f"it lacks {fault}"
+            raise Undecodable(f"the answer to request {self.number} has no outputs: {text}") from None
 
     @property
     def outputs(self) -> Mapping[str, Array]:

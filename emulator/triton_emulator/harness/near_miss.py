@@ -107,7 +107,7 @@ def _criteria_differences(criteria: Criteria, entry: JournalEntry) -> Iterator[s
         elif not header_fits(given[name], value):
             wanted = told_of[name] if isinstance(told_of[name], str) else value.pattern
             yield f"header {name}: expected {wanted!r}, got {shown[name]!r}"
-    if criteria.where is not None and not criteria.where(entry):
+    if not criteria.where_fits(entry):
         yield f"where: {getattr(criteria.where, '__name__', 'the function')} is not true of it"
 
 

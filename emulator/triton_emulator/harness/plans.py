@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
-from triton_emulator.clock import Clock
+from triton_emulator.engine.call import Now
 from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.journal import JournalEntry
@@ -34,7 +34,8 @@ class Plan:
         times: int | None = 1,
         after: int = 0,
         probability: float | None = None,
-        clock: Clock,
+        standing: bool = False,
+        now: Now,
         seed: object = 0,
         remove: Callable[[Plan], None],
     ) -> None:
@@ -43,6 +44,8 @@ class Plan:
         self.times = times
         self.after = after
         self.probability = probability
+        #: whether it is for every test, as that of a file: no test is told that it has not fired
+        self.standing = standing
         self.fired = 0
         self.completed = 0
         #: the requests that the plan is for, whether they met it or passed
@@ -58,9 +61,9 @@ class Plan:
             self.times = lasting[0].uses
         elif lasting:
             self.times = None
-        self._clock = clock
+        self._now = now
         seconds = lasting[0].seconds if lasting else None
-        self._ends = None if seconds is None else clock.monotonic_ns() + round(seconds * 1e9)
+        self._ends = None if seconds is None else now() + round(seconds * 1e9)
 
     def __repr__(self) -> str:
         limit = "for ever" if self.times is None else f"times={self.times}"
@@ -79,7 +82,7 @@ class Plan:
         """The fault at work on this request, None where the request does not meet it. On the event loop."""
         if self.times is not None and self.fired >= self.times:
             return None
-        if self._ends is not None and self._clock.monotonic_ns() >= self._ends:
+        if self._ends is not None and self._now() >= self._ends:
             return None
         kind = OPERATIONS.get(entry.operation)
         if kind is None or not all(part.fits(kind, entry.protocol) for part in self.fault.parts):
@@ -127,9 +130,9 @@ class Plan:
 class Plans:
     """The plans of one session."""
 
-    def __init__(self, seed: int, clock: Clock) -> None:
+    def __init__(self, seed: int, now: Now) -> None:
         self._seed = seed
-        self._clock = clock
+        self._now = now
         self._made = 0
         self._plans: tuple[Plan, ...] = ()
         #: held by the threads of a test that replace the plans, never by the event loop
@@ -149,19 +152,10 @@ class Plans:
         times: int | None = 1,
         after: int = 0,
         probability: float | None = None,
+        standing: bool = False,
     ) -> Plan:
         """Make a plan. Raises TypeError or ValueError for what means nothing."""
-        if not isinstance(fault, Fault):
-            raise TypeError(
-                f"a fault is made by triton_emulator.fault, for example fault.error(503), not {fault!r}"
-            )
-        fault.check(criteria.operation, criteria.protocol)
-        _check_count("times", times, 1)
-        _check_count("after", after, 0)
-        if probability is not None and (type(probability) not in (int, float) or not 0 < probability <= 1):
-            raise ValueError(f"probability is above 0 and at most 1, not {probability!r}")
-        if times != 1 and any(isinstance(part, NotReady) for part in fault.parts):
-            raise ValueError(f"{fault} says how long it lasts; leave `times` out")
+        check_plan(fault, criteria, times=times, after=after, probability=probability)
         with self._changing:
             self._made += 1
             plan = Plan(
@@ -170,7 +164,8 @@ class Plans:
                 times=times,
                 after=after,
                 probability=probability,
-                clock=self._clock,
+                standing=standing,
+                now=self._now,
                 seed=(self._seed, self._made),
                 remove=self._remove,
             )
@@ -187,6 +182,33 @@ class Plans:
             if (script := plan.take(entry)) is not None:
                 return plan, script
         return None
+
+
+def check_plan(
+    fault: Fault,
+    criteria: Criteria,
+    *,
+    times: int | None = 1,
+    after: int = 0,
+    probability: float | None = None,
+) -> None:
+    """Raise TypeError or ValueError for a plan that means nothing."""
+    if not isinstance(fault, Fault):
+        raise TypeError(
+            f"a fault is made by triton_emulator.fault, for example fault.error(503), not {fault!r}"
+        )
+    fault.check(criteria.operation, criteria.protocol)
+    check_limits(times, after, probability)
+    if times != 1 and any(isinstance(part, NotReady) for part in fault.parts):
+        raise ValueError(f"{fault} says how long it lasts; leave `times` out")
+
+
+def check_limits(times: int | None = 1, after: int = 0, probability: float | None = None) -> None:
+    """Raise ValueError for one that means nothing."""
+    _check_count("times", times, 1)
+    _check_count("after", after, 0)
+    if probability is not None and (type(probability) not in (int, float) or not 0 < probability <= 1):
+        raise ValueError(f"probability is above 0 and at most 1, not {probability!r}")
 
 
 def _check_count(name: str, value: object, least: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from triton_emulator.clock import Clock
 from triton_emulator.harness.criteria import Criteria, Predicate
@@ -14,15 +14,36 @@ from triton_emulator.harness.plans import Plan
 from triton_emulator.harness.requests import Requests
 
 
+class WatchedState(Protocol):
+    """What a session has for tests."""
+
+    harness: Harness | None
+    clock: Clock
+
+    def reset_harness(self) -> None: ...
+
+
 class Watched:
     """The part of an emulator or a session that is for tests. All of it may be called on any thread."""
 
-    _harness: Harness | None
+    @property
+    def _watched_state(self) -> WatchedState:
+        raise NotImplementedError
 
     def _watched(self) -> Harness:
-        if self._harness is None:
+        harness = self._watched_state.harness
+        if harness is None:
             raise RuntimeError("the journal is off (journal_requests=0), and with it plans and requests")
-        return self._harness
+        return harness
+
+    def reset(self) -> None:
+        """Forget all requests, plans and problems, as at the start: plans of files and flags are armed anew.
+
+        Models, statistics and shared memory stay as they are; a session of its own has its own. What `requests` gave
+        before this shows the requests until now.
+        """
+        self._watched()
+        self._watched_state.reset_harness()
 
     def inject(
         self,
@@ -56,7 +77,7 @@ class Watched:
     @property
     def clock(self) -> Clock:
         """The clock of what is modelled, measured and waited for: `triton.clock.advance(3.0)`, where it is virtual."""
-        return self._watched().clock
+        return self._watched_state.clock
 
     @property
     def plans(self) -> Sequence[Plan]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from triton_emulator.backends import standins
-from triton_emulator.backends.standins import SettingsError
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import TritonError
@@ -19,6 +18,7 @@ from triton_emulator.server.server import FINALIZE_SECONDS, UNLOAD_SECONDS, desc
 from triton_emulator.session import log
 from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
+from triton_emulator.yaml_nodes import SettingsError
 
 LOADS, FAILS, NOT_LOADED = "loads", "fails", "not_loaded"
 

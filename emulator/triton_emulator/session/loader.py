@@ -18,7 +18,7 @@ from triton_emulator.backends.ensemble.executor import EnsembleExecutor
 from triton_emulator.backends.python import loading as python_backend
 from triton_emulator.backends.python.environments import require_environment
 from triton_emulator.backends.python.metrics import MetricRegistry
-from triton_emulator.backends.standins import FILE_NAME, ModelSettings, SettingsError
+from triton_emulator.backends.standins import FILE_NAME, ModelSettings
 from triton_emulator.cxx.numbers import stoi
 from triton_emulator.engine.executor import Executor, ModelDefinition
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings, metric_labels
@@ -35,6 +35,7 @@ from triton_emulator.repository.versions import subdirectories
 from triton_emulator.session.counts import Counts
 from triton_emulator.session.model_server import ModelServer
 from triton_emulator.settings import Settings
+from triton_emulator.yaml_nodes import SettingsError
 
 _LOG = logging.getLogger(__name__)
 #: of a model whose config gives no batch size and whose file has a batch dimension, as core 2.51 tells its backends
@@ -86,12 +87,16 @@ class Loader:
             self._server, self.model_metrics, settings.python_process_per_model
         )
 
-    def start(self) -> TritonError | None:
-        """Read the `emulator.yaml` files and load the models. Blocks: not to be called on the event loop.
-
-        Returns and raises as `Repository.start` does. Raises SettingsError for an `emulator.yaml` that means nothing.
-        """
+    def read_settings(self) -> Sequence[ModelSettings]:
+        """Read the `emulator.yaml` files. Raises SettingsError for one that means nothing."""
         self._settings.read()
+        return self._settings.files
+
+    def start(self) -> TritonError | None:
+        """Load the models, after `read_settings`. Blocks: not to be called on the event loop.
+
+        Returns and raises as `Repository.start` does.
+        """
         self._settings.tell_unused()
         return self.repository.start()
 
@@ -223,6 +228,11 @@ class _RepositorySettings:
         """Read the files. Raises SettingsError for one that means nothing."""
         self._one = _named_file(Path(self._named)) if self._named else None
         self._by_path = {path: ModelSettings.read(path / FILE_NAME) for path in self._by_path}
+
+    @property
+    def files(self) -> Sequence[ModelSettings]:
+        """What has been read."""
+        return list(self._by_path.values()) if self._one is None else [self._one]
 
     def of(self, name: str, directory: Path) -> dict[str, object]:
         source = self._source(directory)

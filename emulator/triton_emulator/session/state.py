@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from time import monotonic_ns
 
-from triton_emulator.clock import Clock, clock_of
+from triton_emulator.clock import clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.harness.given import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
 from triton_emulator.protocol.errors import invalid_arg
@@ -25,6 +26,7 @@ from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
+from triton_emulator.yaml_nodes import YamlFile
 
 _LOG = logging.getLogger(__name__)
 #: bytes that a compressed body may have without --http-max-input-size: a megabyte of gzip can hold a gigabyte of zeros
@@ -63,8 +65,9 @@ class SessionState:
         #: headers and metadata whose names these match become request parameters; None matches nothing
         self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
-        #: what tests do with the session beyond asking it; None where the journal is off
-        self.harness = _harness(settings, self.clock)
+        #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
+        self.harness: Harness | None = None
+        self._given = Given()
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -115,9 +118,31 @@ class SessionState:
 
         Raises SettingsError for an `emulator.yaml` that means nothing, TritonError for a repository that is none.
         """
+        files = self._loader.read_settings()
+        self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
         error = self._loader.start()
+        self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
         self._started = True
         return error
+
+    def reset_harness(self) -> None:
+        """Begin a new journal without plans, but for those that files and flags give, which are armed anew.
+
+        Requests in flight end in the journal in which they began.
+        """
+        settings = self.settings
+        if not settings.journal_requests and not self._given:
+            return
+        restricted = [rule.header for rule in settings.http_restricted_apis]
+        restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
+        journal = Journal(
+            settings.journal_requests,
+            settings.journal_bytes,
+            restricted,
+            self.clock.monotonic_ns,
+            self.clock.time_ns,
+        )
+        self.harness = Harness(journal, settings.seed, self._given)
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
@@ -150,17 +175,6 @@ def _held_by(models: Iterable[LoadedModel], rows: Iterable[tuple[str, str, str]]
             count = in_flight.get((name, version), 0)
             work = f"requests in flight: {count}" if count else "its finalize has not returned"
             yield f"model '{name}' version {version}: {work}"
-
-
-def _harness(settings: Settings, clock: Clock) -> Harness | None:
-    if not settings.journal_requests:
-        return None
-    restricted = [rule.header for rule in settings.http_restricted_apis]
-    restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
-    journal = Journal(
-        settings.journal_requests, settings.journal_bytes, restricted, clock.monotonic_ns, clock.time_ns
-    )
-    return Harness(journal, settings.seed, clock)
 
 
 def _pattern(protocol: str, text: str, rules: Personality) -> re.Pattern[str] | None:

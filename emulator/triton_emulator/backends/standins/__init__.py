@@ -8,14 +8,13 @@ Triton's releases that cannot run here. `ModelSettings` is a read `emulator.yaml
 from triton_emulator.backends.standins.choice import KNOWN, behaviour, complete, load, stands_in
 from triton_emulator.backends.standins.completion import add_given, complete_tensors
 from triton_emulator.backends.standins.inline import Hooks
-from triton_emulator.backends.standins.settings import FILE_NAME, ModelSettings, SettingsError
+from triton_emulator.backends.standins.settings import FILE_NAME, ModelSettings
 
 __all__ = [
     "FILE_NAME",
     "KNOWN",
     "Hooks",
     "ModelSettings",
-    "SettingsError",
     "add_given",
     "behaviour",
     "complete",

@@ -7,7 +7,6 @@ reader, and the functions that turn a model's settings into those of each stand-
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
@@ -21,26 +20,15 @@ from triton_emulator.backends.standins.measured import BadFile, Measured
 from triton_emulator.backends.standins.measured import parse as parse_measured
 from triton_emulator.backends.standins.synthetic import Drawing
 from triton_emulator.backends.standins.text import Behaviour
-from triton_emulator.cxx.numbers import INT32_MAX, INT64_MAX, INT64_MIN, UINT64_MAX
+from triton_emulator.cxx.numbers import INT32_MAX, INT64_MAX
 from triton_emulator.protocol.datatypes import BY_CONFIG_NAME
 from triton_emulator.repository.config.whole_file import read_whole
+from triton_emulator.yaml_nodes import SettingsError, YamlFile, hint, line_of, plain
 
 #: The file's name in a model repository.
 FILE_NAME = "emulator.yaml"
 
-#: an integer of 64 bits has 66 characters at most (in base 2)
-_MOST_DIGITS = 80
-
 BEHAVIOURS = ("text", "embedding", "synthetic", "identity", "python")
-
-
-class SettingsError(Exception):
-    """An `emulator.yaml` that cannot be used. The message begins with the file and the line (0: the whole file)."""
-
-    def __init__(self, path: Path, line: int, message: str) -> None:
-        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
-        self.path = path
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +49,8 @@ class ModelSettings:
     path: Path = Path(FILE_NAME)
     #: the line of a model's entry by (pattern, ""), and of each of its keys by (pattern, key)
     lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: the sections that are not about stand-ins, by their names
+    others: Mapping[str, yaml.Node] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "ModelSettings":
@@ -91,7 +81,7 @@ class ModelSettings:
         """What to say of entries that fit none of a repository's models."""
         known = list(names)
         return [
-            f"{self.path}:{self.lines[pattern, '']}: no model fits '{pattern}'{_hint(pattern, known)}"
+            f"{self.path}:{self.lines[pattern, '']}: no model fits '{pattern}'{hint(pattern, known)}"
             for pattern, _ in self.models
             if not any(pattern == name or fnmatchcase(name, pattern) for name in known)
         ]
@@ -266,14 +256,14 @@ def _tensor(name: str, value: Any) -> GivenTensor:
     datatype = "TYPE_STRING" if given == "BYTES" else f"TYPE_{given}"
     if datatype not in BY_CONFIG_NAME:
         known = [config_name.removeprefix("TYPE_") for config_name in BY_CONFIG_NAME]
-        raise ValueError(f"must give '{name}' a data_type of Triton's, not {given!r}{_hint(given, known)}")
+        raise ValueError(f"must give '{name}' a data_type of Triton's, not {given!r}{hint(given, known)}")
     return GivenTensor(name, datatype, tuple(dims))
 
 
 def _behaviour(value: Any) -> str:
     if value in BEHAVIOURS:
         return str(value)
-    raise ValueError(f"must be one of {', '.join(BEHAVIOURS)}{_hint(str(value), BEHAVIOURS)}")
+    raise ValueError(f"must be one of {', '.join(BEHAVIOURS)}{hint(str(value), BEHAVIOURS)}")
 
 
 _ALL = frozenset(BEHAVIOURS)
@@ -316,12 +306,8 @@ KEYS: dict[str, tuple[frozenset[str], Callable[[Any], object]]] = {
     "dims": (_SEEDED, _dims),
 }
 
-_SECTIONS = ("default", "models")
-
-
-def _hint(given: str, known: Any) -> str:
-    close = get_close_matches(given, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+#: what is read here, and what `harness.given` reads
+_SECTIONS = ("default", "models", "faults")
 
 
 class _Reader:
@@ -329,114 +315,60 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = YamlFile(path)
 
     def settings(self, text: str) -> ModelSettings:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise SettingsError(self.path, line, f"not YAML: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise SettingsError(self.path, 1, f"not YAML: {error}") from error
-        except RecursionError:
-            raise SettingsError(self.path, 1, "it is nested too deeply") from None
+        root = self._file.root(text)
         if root is None:
             return ModelSettings()
         default: Mapping[str, object] = {}
         models: list[tuple[str, Mapping[str, object]]] = []
         lines: dict[tuple[str, str], int] = {}
-        for section, key, value in self._pairs(root, "the file"):
+        others: dict[str, yaml.Node] = {}
+        for section, key, value in self._file.pairs(root, "the file"):
             if section == "default":
                 default = self._entry(value, "'default'")
             elif section == "models":
-                pairs = self._pairs(value, "'models'")
+                pairs = self._file.pairs(value, "'models'")
                 models = [(name, self._entry(node, f"model '{name}'")) for name, _, node in pairs]
                 for name, at, node in pairs:
-                    keys = self._pairs(node, f"model '{name}'")
+                    keys = self._file.pairs(node, f"model '{name}'")
                     places = [("", at), *((key_name, key_node) for key_name, key_node, _ in keys)]
-                    lines |= {(name, key_name): _line(key_node) for key_name, key_node in places}
+                    lines |= {(name, key_name): line_of(key_node) for key_name, key_node in places}
+            elif section in _SECTIONS:
+                others[section] = value
             else:
-                raise self._error(key, f"unknown section '{section}'{_hint(section, _SECTIONS)}")
-        return ModelSettings(default, tuple(models), self.path, lines)
+                raise self._file.error(key, f"unknown section '{section}'{hint(section, _SECTIONS)}")
+        return ModelSettings(default, tuple(models), self.path, lines, others)
 
     def _entry(self, node: yaml.Node, where: str) -> dict[str, object]:
         entry: dict[str, object] = {}
         lines: dict[str, yaml.Node] = {}
-        for name, key, value in self._pairs(node, where):
+        for name, key, value in self._file.pairs(node, where):
             if name not in KEYS:
-                raise self._error(key, f"unknown key '{name}' in {where}{_hint(name, KEYS)}")
+                raise self._file.error(key, f"unknown key '{name}' in {where}{hint(name, KEYS)}")
             try:
-                entry[name] = KEYS[name][1](_plain(value))
+                entry[name] = KEYS[name][1](plain(value))
             except ValueError as error:
-                raise self._error(value, f"'{name}' in {where} {error}") from error
+                raise self._file.error(value, f"'{name}' in {where} {error}") from error
             if name == "latency_from":
                 entry[name] = self._measured(str(entry[name]), value, where)
             lines[name] = key
         chosen = entry.get("behaviour")
         for name, key in lines.items():
             if chosen is not None and chosen not in KEYS[name][0]:
-                raise self._error(key, f"'{name}' in {where} has no meaning for behaviour '{chosen}'")
+                raise self._file.error(key, f"'{name}' in {where} has no meaning for behaviour '{chosen}'")
         return entry
 
     def _measured(self, name: str, node: yaml.Node, where: str) -> Measured:
         """Read a file of latencies, whose path is relative to this file."""
-        path = self.path.parent / name
+        path = self._file.path.parent / name
         try:
             return parse_measured(read_whole(path).decode("utf-8-sig"), name)
         except (OSError, UnicodeDecodeError) as error:
-            raise self._error(node, f"'latency_from' in {where} cannot be read: {error}") from error
+            raise self._file.error(node, f"'latency_from' in {where} cannot be read: {error}") from error
         except BadFile as error:
             raise SettingsError(path, error.line, str(error)) from error
-
-    def _pairs(self, node: yaml.Node, where: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
-        if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
-            return []
-        if not isinstance(node, yaml.MappingNode):
-            raise self._error(node, f"{where} must be a mapping")
-        found: dict[str, tuple[str, yaml.Node, yaml.Node]] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise self._error(key, f"a key in {where} must be a name")
-            if key.value in found:
-                raise self._error(key, f"'{key.value}' is twice in {where}")
-            found[key.value] = (key.value, key, value)
-        return list(found.values())
-
-    def _error(self, node: yaml.Node, message: str) -> SettingsError:
-        return SettingsError(self.path, _line(node), message)
-
-
-def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
-
-
-class _TooLarge(Exception):
-    """An integer that no tensor, config or seed can hold."""
-
-
-class _Constructor(yaml.SafeLoader):
-    """Makes Python values of nodes. Raises _TooLarge for an integer beyond 64 bits."""
-
-    def integer(self, node: yaml.ScalarNode) -> int:
-        if len(node.value) > _MOST_DIGITS:  # Python refuses to read very many
-            raise _TooLarge
-        value = self.construct_yaml_int(node)
-        if not INT64_MIN <= value <= UINT64_MAX:
-            raise _TooLarge
-        return value
-
-
-_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.integer)
-
-
-def _plain(node: yaml.Node) -> Any:
-    """The Python value of a node. Raises ValueError if it is none that a key can take."""
-    try:
-        return _Constructor("").construct_document(node)
-    except _TooLarge:
-        raise ValueError("holds an integer beyond 64 bits") from None
-    except Exception as error:  # PyYAML raises what Python's conversions raise: a KeyError, for one
-        raise ValueError(f"is not plain YAML: {getattr(error, 'problem', error)}") from error
 
 
 # --- from a model's settings to what each stand-in takes ----------------------------------------------------------
