@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 _LOG = logging.getLogger(__name__)
 _NS = 1_000_000_000
+#: A hundred years: a longer wait is as long.
+_LONGEST = 100 * 365 * 86400
 #: The turns that the event loop gets at one virtual moment before the next: an answer over HTTP passes through some
 #: coroutines until its bytes leave, and its entry of the journal is to have the moment's time.
 _TURNS = 8
@@ -147,7 +149,7 @@ class ScaledClock(Clock):
         return self._epoch + round((time.monotonic_ns() - self._began) / self._scale)
 
     def call_later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> Timer:
-        return super().call_later(seconds * self._scale, function)
+        return super().call_later(min(seconds, _LONGEST) * self._scale, function)
 
     def patience(self, seconds: float, wake: Callable[[], object]) -> float | None:
         return seconds * self._scale
@@ -202,7 +204,7 @@ class VirtualClock(Clock):
     # --- of the emulator ---
 
     def call_later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> Timer:
-        wait = _Wait(self, self._now + max(0, round(seconds * _NS)), function, passes=passes)
+        wait = _Wait(self, self._now + max(0, round(min(seconds, _LONGEST) * _NS)), function, passes=passes)
         entry = (wait.due, next(self._numbers), wait)
         heappush(self._waits, entry)
         if passes:
@@ -295,7 +297,7 @@ class VirtualClock(Clock):
     def advance(self, seconds: float) -> None:
         if not seconds >= 0 or not isfinite(seconds):
             raise ValueError(f"seconds is a number, 0 or more, not {seconds!r}")
-        self._run(self._advance(round(seconds * _NS)))
+        self._run(self._advance(round(min(seconds, _LONGEST) * _NS)))
 
     @contextmanager
     def held(self) -> Iterator[None]:

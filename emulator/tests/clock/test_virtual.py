@@ -243,6 +243,18 @@ def test_a_client_that_gives_up_ends_its_pause(triton: Session) -> None:
     assert triton.clock.waiting == 0
 
 
+@pytest.mark.parametrize("clock", ["real", 0.01, "virtual"])
+def test_a_pause_may_be_longer_than_any_number_of_nanoseconds(
+    triton_emulator: Emulator, clock: str | float
+) -> None:
+    with triton_emulator.session(clock=clock) as session:
+        session.inject(fault.delay(1e300), operation="server_live")
+        session.inject(fault.not_ready(seconds=1e300))
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{session.http_url}/v2/health/live", timeout=0.05)
+        assert httpx.get(f"{session.http_url}/v2/health/ready").status_code == 400
+
+
 # --- schedulers ---
 
 BATCHES = """

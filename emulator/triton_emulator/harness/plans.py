@@ -17,6 +17,9 @@ from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.operations import OPERATIONS
 from triton_emulator.harness.parts import NotReady, Script
 
+#: seconds: a plan that lasts longer lasts as long
+_LONGEST = 1e10
+
 
 class Plan:
     """A fault with the requests that it is for. `inject` makes it.
@@ -63,7 +66,7 @@ class Plan:
             self.times = None
         self._now = now
         seconds = lasting[0].seconds if lasting else None
-        self._ends = None if seconds is None else now() + round(seconds * 1e9)
+        self._ends = None if seconds is None else now() + round(min(seconds, _LONGEST) * 1e9)
 
     def __repr__(self) -> str:
         limit = "for ever" if self.times is None else f"times={self.times}"

@@ -48,6 +48,10 @@ def test_the_same_seed_gives_the_same_latencies_and_another_one_others() -> None
     assert sorted(latency.draw("a")) == sorted(latency.draw("b"))
 
 
+def test_a_latency_is_never_infinite() -> None:
+    assert max(Latency(1e-300, 1e300).draw("seed")) == pytest.approx(1e15)
+
+
 def test_a_distribution_without_a_spread_is_a_constant() -> None:
     assert Latency(120, 120).draw("seed") == (120,)
 
@@ -176,6 +180,14 @@ def test_an_export_may_be_in_another_unit() -> None:
         ),
         ('{"request_latency": {"unit": [], "p50": 1, "p99": 1}}', 1, "'request_latency.unit' is one of"),
         ('{"a": ' * 100_000, 1, "not JSON: "),
+        ('{"a": ' + "9" * 5000 + "}", 1, "not JSON: "),
+        ('{"request_latency": {"p50": 1, "p99": ' + "9" * 400 + "}}", 1, "'request_latency.p99' is a number"),
+        (
+            f"Concurrency,p50 latency,p99 latency\n0000000001{'9' * 5000},5,6\n",
+            2,
+            "'Concurrency' is a number of requests, not '00000",
+        ),
+        (f"Concurrency,p50 latency,p99 latency\n1,5,{'6' * 200_000}\n", 0, "not CSV: field larger than"),
     ],
 )
 def test_a_file_that_means_nothing_is_refused_with_line_and_field(text: str, line: int, message: str) -> None:

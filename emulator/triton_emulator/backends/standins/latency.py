@@ -17,6 +17,8 @@ from triton_emulator.engine.call import Call
 _DRAWN = 1024
 #: how far apart in them the tokens of two requests begin: odd, so that each place is one's beginning
 _STRIDE = 613
+#: the logarithm of the longest latency
+_LONGEST = math.log(1e15)
 _99TH = NormalDist().inv_cdf(0.99)
 
 
@@ -31,8 +33,9 @@ class Latency:
         """Latencies of this distribution, in an order that the seed decides."""
         if self.median == self.p99:
             return (self.median,)
-        spread = math.log(self.p99 / self.median) / _99TH
-        drawn = [self.median * math.exp(spread * normal) for normal in _normals()]
+        middle = math.log(self.median)
+        spread = (math.log(self.p99) - middle) / _99TH
+        drawn = [math.exp(min(middle + spread * normal, _LONGEST)) for normal in _normals()]
         random.Random(seed).shuffle(drawn)
         return tuple(drawn)
 

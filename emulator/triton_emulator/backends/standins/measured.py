@@ -9,7 +9,6 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from triton_emulator.backends.standins.latency import Latency
@@ -17,6 +16,10 @@ from triton_emulator.cxx.numbers import INT32_MAX
 
 _CONCURRENCY = "Concurrency"
 _PERCENTILES = ("p50 latency", "p99 latency")
+#: of the largest concurrency
+_DIGITS = 10
+#: milliseconds that no request takes
+_TOO_LONG = 1e15
 #: milliseconds in the units of aiperf
 _UNITS = {"ms": 1.0, "s": 1000.0, "sec": 1000.0, "us": 0.001, "ns": 0.000001}
 _FIRST, _REST, _WHOLE = "time_to_first_token", "inter_token_latency", "request_latency"
@@ -42,7 +45,12 @@ class Measured:
 
 def parse(text: str, path: str) -> Measured:
     """Read a file by what it holds. Raises BadFile."""
-    return _json(text, path) if text.lstrip().startswith("{") else _csv(text, path)
+    if text.lstrip().startswith("{"):
+        return _json(text, path)
+    try:
+        return _csv(text, path)
+    except csv.Error as error:
+        raise BadFile(0, f"not CSV: {error}") from None
 
 
 def _csv(text: str, path: str) -> Measured:
@@ -76,7 +84,7 @@ def _load(fields: Mapping[str, str], line: int) -> int:
     if _CONCURRENCY not in fields:
         return INT32_MAX
     text = fields[_CONCURRENCY].strip()
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= INT32_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and 0 < int(text) <= INT32_MAX):
         raise BadFile(line, f"'{_CONCURRENCY}' is a number of requests, not {text!r}")
     return int(text)
 
@@ -87,7 +95,7 @@ def _microseconds(fields: Mapping[str, str], name: str, line: int) -> float:
         value = float(fields[name])
     except ValueError:
         value = -1.0
-    if not 0 < value < inf:
+    if not 0 < value < _TOO_LONG:
         raise BadFile(line, f"'{name}' is a number of microseconds above 0, not {fields[name]!r}")
     return value / 1000
 
@@ -105,6 +113,8 @@ def _json(text: str, path: str) -> Measured:
         raise BadFile(error.lineno, f"not JSON: {error.msg}") from None
     except RecursionError:
         raise BadFile(1, "not JSON: it is nested too deeply") from None
+    except ValueError as error:  # an integer with too many digits
+        raise BadFile(1, f"not JSON: {error}") from None
     first, rest, whole = (_metric(document, name, text) for name in (_FIRST, _REST, _WHOLE))
     if first is None and whole is None:
         raise BadFile(
@@ -130,6 +140,6 @@ def _metric(document: Mapping[str, Any], name: str, text: str) -> Latency | None
 
 def _number(metric: Mapping[str, Any], name: str, key: str, line: int) -> float:
     value = metric.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _TOO_LONG:
         raise BadFile(line, f"'{name}.{key}' is a number above 0, not {value!r}")
     return float(value)
