@@ -220,7 +220,9 @@ class Emulator(Watched):
         `start` raises if the models do not load.
         """
         check_session_options(options)
-        paths = tuple(map(repository_path, model_repository)) or self.settings.model_repositories
+        paths = tuple(map(repository_path, model_repository))
+        if not (paths or options.get("upstream") or options.get("upstream_grpc")):
+            paths = self.settings.model_repositories
         settings = replace(self.settings, model_repositories=paths, **options)
         check_together(settings, options)
         return Session(self, self._run(self._server.open_session(settings)))

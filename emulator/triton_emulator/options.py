@@ -18,6 +18,7 @@ from triton_emulator.clock import check_clock
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 from triton_emulator.harness.given import plan_of_text
 from triton_emulator.protocol.personality import personality
+from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import (
     MOST_GPUS,
     RestrictedApis,
@@ -92,6 +93,11 @@ class SessionOptions(TypedDict, total=False):
     journal_requests: int
     journal_bytes: int
 
+    upstream: str
+    upstream_grpc: str
+    upstream_metrics: str
+    upstream_timeout: int
+
 
 class EmulatorOptions(SessionOptions, total=False):
     """The options of an emulator: a session's, and those of the process and its listeners, which all sessions share."""
@@ -163,6 +169,7 @@ def check_together(settings: Settings, given: Mapping[str, object]) -> None:
 
     `settings` are the whole ones; `given` are the options that a caller has written.
     """
+    check_upstream(settings)
     rules = personality(settings.triton_version, settings.triton_core_version)
     if "load_models" in given and settings.loads_in_vain and rules.load_model_needs_explicit:
         raise ValueError(

@@ -206,6 +206,14 @@ class Settings:
     journal_requests: int = 0
     journal_bytes: int = 64 << 20
 
+    # A real server in front of which this one stands: the URL of its HTTP port, "host:port" of its gRPC port (with
+    # "https://" before it for TLS), the URL of its metrics. No models are loaded then. `upstream_timeout` is for how
+    # many seconds it may be silent in the middle of a request.
+    upstream: str = ""
+    upstream_grpc: str = ""
+    upstream_metrics: str = ""
+    upstream_timeout: int = 300
+
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())
 
@@ -213,6 +221,11 @@ class Settings:
     def core_version(self) -> str:
         """The version of the core, which is the one that a server reports as its own."""
         return self.triton_core_version or self.triton_version
+
+    @property
+    def has_upstream(self) -> bool:
+        """Whether a real server answers in place of models."""
+        return bool(self.upstream or self.upstream_grpc)
 
     @property
     def loads_in_vain(self) -> bool:

@@ -17,6 +17,7 @@ from triton_emulator.protocol.personality import (
     Personality,
     personality,
 )
+from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import Settings
 
 #: the exit code of a check whose flags are refused
@@ -187,6 +188,10 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
     _fold_trace(found)
     settings = _of(found)
     _check_ports(settings)
+    try:
+        check_upstream(settings, lambda name: "--" + name.replace("_", "-"))
+    except ValueError as error:
+        raise _Refused(f"Error: {error}") from None
     if "response_cache_byte_size" in found:
         if settings.cache_config:
             raise _Refused(

@@ -421,6 +421,24 @@ _OURS = (
         "Run each instance of a Python model in a process of its own, as Triton does. The default is a thread for "
         "each. Threads load faster and need less memory. The key own_process of emulator.yaml says it for one model.",
     ),
+    ours(
+        "upstream",
+        "<URL>",
+        str,
+        "A real Triton to stand in front of, as http://host:8000: every request passes to it, and every answer back, "
+        "byte for byte. No model is loaded.",
+    ),
+    ours(
+        "upstream-grpc", "<host:port>", str, "The gRPC port of that Triton, with https:// before it for TLS."
+    ),
+    ours("upstream-metrics", "<URL>", str, "The metrics of that Triton, as http://host:8002/metrics."),
+    ours(
+        "upstream-timeout",
+        "<integer>",
+        values.positive("upstream-timeout", values.int32),
+        "For how many seconds that Triton may be silent in the middle of a request over HTTP, or take for a call over "
+        "gRPC with one answer. The default is 300.",
+    ),
     Flag(
         "http-max-input-size",
         "<integer>",

@@ -10,6 +10,7 @@ from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedE
 from triton_emulator.engine.first_responses import FirstResponses, bounds_of
 from triton_emulator.engine.in_flight import InFlight
 from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.reporters import Reporter, Reporters
 from triton_emulator.engine.reshape import reshape_inputs, reshapes_inputs, reshapes_outputs, reshaping
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.schedulers.plain import Scheduler
@@ -38,6 +39,7 @@ class Surroundings:
     mailbox: Mailbox
     clock: Clock
     count: Callable[[Call, "LoadedModel"], None]
+    reporters: Reporters
     response_cache: ResponseCache | None = None
     summarizes: bool = False
     histograms: bool = False
@@ -74,50 +76,52 @@ class LoadedModel:
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
-        self.summaries = (
-            ModelSummaries(
-                surroundings.clock.monotonic_ns, caches=definition.config.proto.response_cache.enable
+        try:
+            self.reporter = surroundings.reporters.enter(
+                self.metric_labels, self.statistics, self._new_reporter
             )
-            if surroundings.summarizes
-            else None
-        )
-        self.first_responses = self._first_responses()
-        self._warm_up()
-        self.scheduler = self._scheduler()
+            self._first_responses = self.reporter.first_responses
+            try:
+                self._warm_up()
+                self.scheduler = self._new_scheduler()
+            except TritonError:
+                self._leave()
+                raise
+        except TritonError:
+            executor.finalize()
+            raise
         self.stands_in = not (definition.config.is_ensemble or isinstance(executor, ThreadedExecutor))
         # what stands in for a model answers in the shapes that clients see
         self.reshapes_inputs = not self.stands_in and reshapes_inputs(definition.config)
         self.reshapes_outputs = not self.stands_in and reshapes_outputs(definition.config)
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in definition.config.inputs}
 
-    def _first_responses(self) -> FirstResponses | None:
-        bounds = bounds_of(self.config.proto)
-        shown = self.config.decoupled or self._rules.times_every_first_response
-        if not (self._surroundings.histograms and shown):
-            return None
-        try:
-            return FirstResponses(bounds, self._surroundings.clock.monotonic_ns)
-        except TritonError:
-            self.executor.finalize()
-            raise
+    def _new_reporter(self) -> Reporter:
+        proto, surroundings = self.config.proto, self._surroundings
+        caches, now = proto.response_cache.enable, surroundings.clock.monotonic_ns
+        bounds = bounds_of(proto)
+        times_first = surroundings.histograms and (
+            self.config.decoupled or self._rules.times_every_first_response
+        )
+        return Reporter(
+            self.metric_labels,
+            caches,
+            ModelSummaries(now, caches=caches) if surroundings.summarizes else None,
+            FirstResponses(bounds, now) if times_first else None,
+        )
 
-    def _scheduler(self) -> Scheduler:
+    def _new_scheduler(self) -> Scheduler:
         surroundings = self._surroundings
         hooks = Hooks(surroundings.clock, self._count, surroundings.response_cache)
-        try:
-            return scheduler_for(self.definition, self.executor, hooks)
-        except TritonError:
-            self.executor.finalize()
-            raise
+        return scheduler_for(self.definition, self.executor, hooks)
 
     def _warm_up(self) -> None:
-        try:
-            samples = samples_of(self.definition)
-            if isinstance(self.executor, ThreadedExecutor):
-                warm_up(self.definition, self.executor, samples, self._count, self._now)
-        except TritonError:
-            self.executor.finalize()
-            raise
+        samples = samples_of(self.definition)
+        if isinstance(self.executor, ThreadedExecutor):
+            warm_up(self.definition, self.executor, samples, self._count, self._now)
+
+    def _leave(self) -> None:
+        self._surroundings.reporters.leave(self.reporter, self.statistics)
 
     def _count(self, call: Call) -> None:
         self._surroundings.count(call, self)
@@ -159,8 +163,8 @@ class LoadedModel:
             reshape_inputs(request, self.config)
         if self.reshapes_outputs:
             deliver = reshaping(deliver, self.config)
-        if self.first_responses is not None:
-            deliver = self.first_responses.watching(deliver)
+        if self._first_responses is not None:
+            deliver = self._first_responses.watching(deliver)
         call = Call(request, self.version, deliver, self._post, self._thread, self._now)
         call.batch_size = batch
         return call
@@ -192,6 +196,7 @@ class LoadedModel:
         """Finish the requests in flight and release the model. Blocks: never on the event loop."""
         self._in_flight.close()
         self.scheduler.stop()
+        self._leave()
 
 
 def metric_labels(definition: ModelDefinition) -> dict[str, str]:

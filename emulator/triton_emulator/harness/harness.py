@@ -18,10 +18,15 @@ _MOST_TEXTS = 20
 class Harness:
     """Made with the session that it belongs to."""
 
-    def __init__(self, journal: Journal, seed: int, given: Given | None = None) -> None:
-        """`given` are the plans that stand from the start."""
+    def __init__(
+        self, journal: Journal, seed: int, given: Given | None = None, *, passes: bool = False
+    ) -> None:
+        """`given` are the plans that stand from the start.
+
+        `passes` says that the answers are those of a real server, which pass as they are.
+        """
         self.journal = journal
-        self.plans = Plans(seed, journal.now)
+        self.plans = Plans(seed, journal.now, passes=passes)
         for plan in given.plans if given is not None else ():
             plan.arm(self.plans, journal.secrets)
         self._allowed: set[str] = set()

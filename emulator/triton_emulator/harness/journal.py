@@ -86,6 +86,9 @@ class JournalEntry:
     #: what a handler raised that it should not
     exception: TracebackException | None = None
     times: CallTimes | None = None
+    #: whether the whole answer of a real server has passed, and why that server has not answered
+    passed = False
+    upstream_error: str | None = None
     #: whether the journal has it: not before it is added, and not after it has fallen out
     in_journal = False
     #: whether some of its bytes are not kept, because they are more than the whole journal may keep, or came after it

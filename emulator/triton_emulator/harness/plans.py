@@ -15,7 +15,7 @@ from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.operations import OPERATIONS
-from triton_emulator.harness.parts import NotReady, Script
+from triton_emulator.harness.parts import Alter, NotReady, Script, TruncatedBinary
 
 #: seconds: a plan that lasts longer lasts as long
 _LONGEST = 1e10
@@ -133,9 +133,11 @@ class Plan:
 class Plans:
     """The plans of one session."""
 
-    def __init__(self, seed: int, now: Now) -> None:
+    def __init__(self, seed: int, now: Now, *, passes: bool = False) -> None:
+        """`passes` says that the answers are those of a real server, which pass as they are."""
         self._seed = seed
         self._now = now
+        self._passes = passes
         self._made = 0
         self._plans: tuple[Plan, ...] = ()
         #: held by the threads of a test that replace the plans, never by the event loop
@@ -159,6 +161,11 @@ class Plans:
     ) -> Plan:
         """Make a plan. Raises TypeError or ValueError for what means nothing."""
         check_plan(fault, criteria, times=times, after=after, probability=probability)
+        changing = [part.text for part in fault.parts if isinstance(part, Alter | TruncatedBinary)]
+        if self._passes and changing:
+            raise ValueError(
+                f"{changing[0]} changes what a model answers; the answers of an upstream pass as they are"
+            )
         with self._changing:
             self._made += 1
             plan = Plan(

@@ -1,7 +1,7 @@
 """Counts requests: one event of each, folded into all that is shown of them.
 
-A model's statistics and summaries belong to the model. Failures and cache uses are counted for the whole session, as
-they outlive their models.
+A model's statistics belong to the model, its summaries to the reporter of its metrics. Failures and cache uses are
+counted for the whole session, as they outlive their models.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Counts:
         model.statistics.fold(event)
         if event.failures:
             self.failures.fold(model.metric_labels, event.failures)
-        if model.summaries is not None:
-            model.summaries.fold(event)
+        if (summaries := model.reporter.summaries) is not None:
+            summaries.fold(event)
         if event.cache is not None:
             self.cache.fold(event.cache)

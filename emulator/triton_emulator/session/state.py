@@ -13,6 +13,7 @@ from time import monotonic_ns
 from triton_emulator.clock import clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
+from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.harness.given import Given, given_by
 from triton_emulator.harness.harness import Harness
@@ -25,6 +26,7 @@ from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
 from triton_emulator.session.trace import TraceSettings
+from triton_emulator.session.upstream import Upstream
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
 from triton_emulator.yaml_nodes import YamlFile
 
@@ -68,6 +70,9 @@ class SessionState:
         #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
         self.harness: Harness | None = None
         self._given = Given()
+        #: the real server that answers in place of models; None where models answer
+        self.upstream = Upstream(settings) if settings.has_upstream else None
+        self._loop = loop
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -76,7 +81,13 @@ class SessionState:
             and ("histogram_latencies", "true") in settings.metrics_config
         )
         surroundings = Surroundings(
-            mailbox, self.clock, self.counts.count, self.response_cache, summarizes, histograms
+            mailbox,
+            self.clock,
+            self.counts.count,
+            Reporters(),
+            self.response_cache,
+            summarizes,
+            histograms,
         )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
@@ -120,8 +131,11 @@ class SessionState:
         """
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
-        error = self._loader.start()
-        self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        error = self._loader.start() if self.upstream is None else None
+        try:
+            self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
+        except ValueError as fault:  # a plan that cannot stand in front of an upstream
+            raise invalid_arg(str(fault)) from None
         self._started = True
         return error
 
@@ -131,7 +145,7 @@ class SessionState:
         Requests in flight end in the journal in which they began.
         """
         settings = self.settings
-        if not settings.journal_requests and not self._given:
+        if not settings.journal_requests and not self._given and self.upstream is None:
             return
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
@@ -142,7 +156,7 @@ class SessionState:
             self.clock.monotonic_ns,
             self.clock.time_ns,
         )
-        self.harness = Harness(journal, settings.seed, self._given)
+        self.harness = Harness(journal, settings.seed, self._given, passes=self.upstream is not None)
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
@@ -150,6 +164,8 @@ class SessionState:
         A model that has no request and is not loading gets `finalize_timeout` seconds more. Blocks: not on the event
         loop.
         """
+        if self.upstream is not None:
+            asyncio.run_coroutine_threadsafe(self.upstream.close(), self._loop).result(timeout)
         models = {served.loaded for served in self.repository.all_served()}
         ended = self.repository.close(timeout)
         if (

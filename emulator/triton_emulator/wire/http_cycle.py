@@ -33,6 +33,9 @@ WHOLE = "triton.reply"
 #: the type of a message to `send` whose "operation" no lawful answer has: `Pause`, `Hang`, `Raw`, `Close`, `Reset`.
 #: Its "clock" is the one by which a pause goes. After it is sent, its "gone" says whether the client has disconnected.
 UNLAWFUL = "triton.unlawful"
+#: the type of a message to `send` with bytes of an answer that another server has made, its head among them, in "data".
+#: Its "keep_alive" says whether that server keeps its connection after it.
+RELAYED = "triton.relayed"
 #: how often, in seconds, a pause looks whether the client has gone
 _LOOK_S = 0.05
 #: SO_LINGER: on, for no time. A socket that is closed so is reset.
@@ -246,9 +249,13 @@ class TritonCycle:
             self._start(message["status"], message["headers"])
             return
         elif kind == UNLAWFUL:
-            await self._perform(message["operation"], message["clock"])
+            await self._perform(message["operation"], message.get("clock"))
             message["gone"] = self.disconnected
             return
+        elif kind == RELAYED:
+            self.answer, self.expect_continue = STARTED, False
+            self.keep_alive = self.keep_alive and message["keep_alive"]
+            body, more = message["data"], message["more_body"]
         else:
             body, more = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, b""
@@ -278,13 +285,13 @@ class TritonCycle:
         self.message_event.set()
         self.transport.close()
 
-    async def _perform(self, operation: Operation, clock: Clock) -> None:
+    async def _perform(self, operation: Operation, clock: Clock | None) -> None:
         """Do what no lawful answer does. A pause ends when the client has gone."""
         head, self._head = self._head, b""
         if head:
             self.transport.write(head)
         match operation:
-            case Pause(seconds):
+            case Pause(seconds) if clock is not None:
                 await self._pause(clock.after(seconds))
             case Hang():
                 await self._pause(asyncio.get_running_loop().create_future())

@@ -34,7 +34,7 @@ class GrpcEntry(JournalEntry):
 
     def __init__(self, harness: Harness, method: str, data: bytes, context: Any, rules: Personality) -> None:
         super().__init__(harness.journal, harness.journal.next_number())
-        self.operation = GRPC_METHODS[method]
+        self.operation = GRPC_METHODS.get(method, "")
         self.has(data)
         self._harness = harness
         self._method = method

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
-from triton_emulator.frontends.grpc import faults, health, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.grpc import (
+    faults,
+    health,
+    logging,
+    models,
+    passing,
+    repository,
+    shared_memory,
+    trace,
+)
 from triton_emulator.frontends.grpc.access import Gate
 from triton_emulator.frontends.grpc.entries import Answer, GrpcEntry, watched
 from triton_emulator.frontends.grpc.faults import Ended
@@ -98,13 +107,13 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             partial(self._serve, "ModelInfer", self._infer)
         )
         self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
-        self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         if self._root.log_settings.verbose_level:
             name = details.method.rpartition("/")[2]
             _LOG.debug("Process for %s, rpc_ok=1, 0 step START", _HANDLER_NAMES.get(name, name))
-        return self._handlers.get(details.method, self._unknown)
+        handler = self._handlers.get(details.method)
+        return handler or grpc.stream_stream_rpc_method_handler(partial(self._other, details.method))
 
     def cut(self, session: str) -> None:
         """End the calls whose metadata names this session."""
@@ -154,6 +163,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
                 # the message has no name here: what answers frees it when it has its own copy
                 return await answer(session, await self._read(context), context, None)
             data = await self._read(context)
+            if session.upstream is not None:
+                path = f"/{HEALTH if name == 'Check' else SERVICE}/{name}"
+                answer = partial(passing.answer, session.upstream, path, name)
             return await watched(session.harness, session, name, data, context, answer)
         except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)
@@ -161,13 +173,31 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     async def _stream(self, _: Any, context: Any) -> None:
         try:
-            error = await model_stream_infer(self._gate, context, self._streams)
+            session = self._gate.find(context)
+            if session.upstream is None:
+                error = await model_stream_infer(self._gate, session, context, self._streams)
+            else:
+                await passing.stream(session.upstream, f"/{SERVICE}/ModelStreamInfer", session, context)
+                error = None
         except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)
         else:
             if error is None:
                 return
             refusal = self._refusal(error)
+        await _abort(context, *refusal)
+
+    async def _other(self, path: str, _: Any, context: Any) -> None:
+        """Serve a method that there is not."""
+        # 2.51: no details, whatever the method
+        refusal = _UNIMPLEMENTED, ""
+        try:
+            session = self._gate.find(context)
+            if session.upstream is not None:
+                await passing.stream(session.upstream, path, session, context)
+                return
+        except (TritonError, Ended, asyncio.CancelledError) as fault:
+            refusal = self._refusal(fault)
         await _abort(context, *refusal)
 
     def _refusal(self, fault: TritonError | Ended | asyncio.CancelledError) -> tuple[int, str]:
@@ -214,8 +244,3 @@ async def _abort(context: Any, status: int, details: str) -> NoReturn:
     """
     await context.abort(status, details)
     raise AssertionError
-
-
-async def _unimplemented(_: Any, context: Any) -> None:
-    # 2.51: no details, whatever the method
-    await context.abort(_UNIMPLEMENTED)

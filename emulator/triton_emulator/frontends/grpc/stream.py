@@ -47,12 +47,13 @@ from triton_emulator.wire.operations import Body, Close, End, Hang, Operation, P
 _parse = parser(message_class("ModelInferRequest"))
 
 
-async def model_stream_infer(gate: Gate, context: Any, streams: "set[Stream]") -> TritonError | None:
+async def model_stream_infer(
+    gate: Gate, session: SessionState, context: Any, streams: "set[Stream]"
+) -> TritonError | None:
     """Serve one stream until the client has ended it and all requests are answered; return the error that ends it.
 
     Meanwhile the stream is in `streams`.
     """
-    session = gate.find(context)
     gate.admit("inference", session, context)
     strict = session.personality.strict_streams and _strict(context.invocation_metadata() or ())
     stream = Stream(session, context, strict=strict)

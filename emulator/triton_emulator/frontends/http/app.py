@@ -9,7 +9,16 @@ from functools import lru_cache
 from typing import Any
 
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
-from triton_emulator.frontends.http import bare, faults, logging, models, repository, shared_memory, trace
+from triton_emulator.frontends.http import (
+    bare,
+    faults,
+    logging,
+    models,
+    passing,
+    repository,
+    shared_memory,
+    trace,
+)
 from triton_emulator.frontends.http.access import admit
 from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.frontends.http.errors import (
@@ -105,7 +114,10 @@ class HttpApp:
         entry = HttpEntry(harness, scope, send, session.personality)
         harness.journal.add(entry)
         try:
-            await self._serve(session, path, scope, receive, entry.send, entry)
+            if session.upstream is None:
+                await self._serve(session, path, scope, receive, entry.send, entry)
+            else:
+                await passing.serve(session, session.upstream, path, scope, receive, entry)
         except Exception as fault:
             if entry.code is None:
                 entry.code = _FAILED  # what the connection answers

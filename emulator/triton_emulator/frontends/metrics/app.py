@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+from triton_emulator.engine.loaded_model import LoadedModel
+from triton_emulator.engine.reporters import Reporter
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
+from triton_emulator.frontends.http import passing
 from triton_emulator.frontends.http.errors import METHOD_NOT_ALLOWED_UNTYPED, NOT_FOUND
 from triton_emulator.frontends.metrics.families import Cache, ModelRow
 from triton_emulator.frontends.metrics.gpus import GpuReader
@@ -33,6 +36,9 @@ class MetricsApp:
         session, path = find_session(scope["raw_path"].decode("latin-1"), self._root, self._sessions)
         if session is not None and session.log_settings.verbose_level:
             log_request(scope["method"], path)
+        if session is not None and session.upstream is not None:
+            await passing.scrape(session.upstream, path, scope, receive, send)
+            return
         if session is None:
             reply = NOT_FOUND
         elif scope["method"] != "GET":
@@ -52,15 +58,15 @@ class MetricsApp:
         shows_load = session.personality.has_load_duration
         rows = [
             ModelRow(
-                model.metric_labels,
-                model.statistics,
-                model.pending,
-                model.config.proto.response_cache.enable,
-                model.summaries,
-                model.load_seconds if shows_load else None,
-                model.first_responses,
+                reporter.labels,
+                reporter.statistics(),
+                sum(model.pending for model in models),
+                reporter.caches,
+                reporter.summaries,
+                models[-1].load_seconds if shows_load else None,
+                reporter.first_responses,
             )
-            for model in loaded
+            for reporter, models in _by_reporter(loaded).items()
         ]
         counts, stored = session.counts, session.response_cache
         cache = None if stored is None else Cache(stored.utilization, len(stored), counts.cache)
@@ -77,6 +83,13 @@ class MetricsApp:
         if reader is None:
             reader = self._gpus[session] = GpuReader(session.settings.seed, session.made_ns)
         return reader
+
+
+def _by_reporter(loaded: Iterable[LoadedModel]) -> dict[Reporter, list[LoadedModel]]:
+    found: dict[Reporter, list[LoadedModel]] = {}
+    for model in loaded:
+        found.setdefault(model.reporter, []).append(model)
+    return found
 
 
 def _gpu_numbers(settings: Settings, configs: Iterable[ModelConfig]) -> Sequence[int]:

@@ -10,7 +10,10 @@ from triton_emulator.engine.summaries import ModelSummaries
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One loaded version of a model. `labels` are its own, `pending` how many of its requests wait for an instance."""
+    """What is shown of some labels: a loaded version of a model, or several with the same labels.
+
+    `pending` is how many of its requests wait for an instance.
+    """
 
     labels: Mapping[str, str]
     statistics: ModelStatistics

@@ -1,0 +1,299 @@
+"""Requests over HTTP that pass to a real server, and its answers, which pass back as they come, byte for byte.
+
+What changes on the way to the server: the header `Host` names the server, `Expect` is answered here, the path of a
+session is left out, and the chunks of a body that is chunked may be others. Of its answer nothing changes, unless a
+fault says so.
+
+A body goes on as it comes. Where there are plans, a request is read first, as far as the journal keeps it: a plan may
+ask for its inputs. The journal keeps what passes up to its bounds; nothing else is kept.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+
+from triton_emulator.clock import Clock
+from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
+from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
+from triton_emulator.frontends.http import faults
+from triton_emulator.frontends.http.entries import HttpEntry
+from triton_emulator.frontends.http.errors import body as error_body
+from triton_emulator.frontends.http.errors import typed_error, untyped_error
+from triton_emulator.harness.journal import Undecodable
+from triton_emulator.harness.parts import QueueRefuses, Unloaded
+from triton_emulator.protocol import routes
+from triton_emulator.protocol.json_dialect import write_string
+from triton_emulator.protocol.messages import InferRequest
+from triton_emulator.repository.repository import unloaded
+from triton_emulator.session.state import SessionState
+from triton_emulator.session.upstream import Upstream
+from triton_emulator.wire.http_client import Connection, HttpClient, Part, UpstreamError
+from triton_emulator.wire.http_cycle import RELAYED, UNLAWFUL
+from triton_emulator.wire.operations import Close, Reset
+from triton_emulator.wire.reply import JSON_TYPE, Reply, json_reply
+
+_BAD_GATEWAY = 502
+_match = lru_cache(maxsize=4096)(routes.match)
+#: headers that say how an answer is framed: an answer that a fault changes is framed here
+_FRAMING = (b"transfer-encoding", b"connection", b"keep-alive")
+
+
+class ClientGone(Exception):
+    """The client has disconnected."""
+
+
+class Body:
+    """The body of a request, as it comes. It keeps its beginning for the journal."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        """`most` is how many bytes are kept."""
+        self._receive = receive
+        self._most = most
+        self._kept: list[bytes] = []
+        self._kept_size = 0
+        #: pieces that have been read and not passed on
+        self._waiting: list[bytes] = []
+        self._more = True
+        self.noted = False
+
+    @property
+    def kept(self) -> bytes | None:
+        """All that has come; None where that is more than is kept."""
+        return b"".join(self._kept) if self._kept_size <= self._most else None
+
+    async def read_ahead(self) -> None:
+        """Read as much as is kept. Raises ClientGone."""
+        while self._more and self._kept_size <= self._most:
+            self._waiting.append(await self._read())
+
+    async def next(self) -> bytes | None:
+        """The next piece, None at the end. Raises ClientGone."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        return await self._read() if self._more else None
+
+    async def _read(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message["body"]
+        self._more = message.get("more_body", False)
+        self._kept_size += len(piece)
+        if self._kept_size <= self._most:
+            self._kept.append(piece)
+        else:
+            self._kept.clear()
+        return piece
+
+
+async def serve(
+    session: SessionState, upstream: Upstream, path: str, scope: Scope, receive: Receive, entry: HttpEntry
+) -> None:
+    """Answer a request by asking the real server."""
+    harness = session.harness
+    assert harness is not None  # noqa: S101  (with an upstream there is a journal)
+    matched = _match(path)
+    body = Body(receive, harness.journal.most_bytes)
+    try:
+        if harness.plans:
+            await body.read_ahead()
+            _keep(entry, body)
+        if matched is not None and scope["method"] in matched[0].methods:
+            entry.asks(matched[0].operation, matched[1])
+            if await faults.answers(entry, session, entry.send) or await _refused(entry, session):
+                return
+        await asyncio.sleep(0)  # from here on in a task, which a timeout can cancel
+        client = await upstream.require_http()
+        await _exchange(client, path, scope, body, receive, _Noting(entry, body, session.clock))
+    except ClientGone:
+        pass
+    except UpstreamError as fault:
+        await _tell(entry, fault)
+    finally:
+        _keep(entry, body)
+
+
+def _keep(entry: HttpEntry, body: Body) -> None:
+    """Give the journal what has come of a body, once."""
+    if body.noted:
+        return
+    body.noted = True
+    kept = body.kept
+    if kept is None:
+        entry.truncated = True
+    else:
+        entry.has(kept)
+
+
+async def scrape(upstream: Upstream, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request for metrics by asking the real server."""
+    started = False
+    await asyncio.sleep(0)  # from here on in a task, which a timeout can cancel
+
+    async def pass_on(part: Part, keeps: bool) -> None:
+        nonlocal started
+        started = True
+        await send({"type": RELAYED, "data": part.raw, "more_body": not part.last, "keep_alive": keeps})
+
+    try:
+        body = Body(receive, 0)
+        await _exchange(upstream.require_metrics(), path, scope, body, receive, pass_on)
+    except ClientGone:
+        pass
+    except UpstreamError as fault:
+        if started:
+            await send({"type": UNLAWFUL, "operation": Reset() if fault.reset else Close()})
+        else:
+            await send_reply(send, _bad_gateway(fault))
+
+
+class _Noting:
+    """Passes the parts of an answer on, and notes them in the journal."""
+
+    def __init__(self, entry: HttpEntry, body: Body, clock: Clock) -> None:
+        self._entry = entry
+        self._body = body
+        script = entry.script
+        self._send = (
+            None if script is None or not script.shapes else faults.shaping(script, entry.send, clock)
+        )
+
+    async def __call__(self, part: Part, keeps: bool) -> None:
+        entry = self._entry
+        if part.head is not None:
+            _keep(entry, self._body)
+        if self._send is not None:
+            await self._shaped(self._send, part)
+            if entry.complete and not part.last:
+                raise ClientGone  # the fault has ended the answer before the server has
+            return
+        if part.head is not None:
+            entry.code, entry.answer_headers = part.head.status, part.head.headers
+        for piece in part.pieces:
+            entry.wrote(piece)
+        entry.passed = part.last
+        await entry.send({"type": RELAYED, "data": part.raw, "more_body": not part.last, "keep_alive": keeps})
+
+    @staticmethod
+    async def _shaped(send: Send, part: Part) -> None:
+        if part.head is not None:
+            headers = tuple(each for each in part.head.headers if each[0].lower() not in _FRAMING)
+            await send({"type": "http.response.start", "status": part.head.status, "headers": headers})
+        for piece in part.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if part.last:
+            await send({"type": "http.response.body", "body": b""})
+
+
+async def _exchange(
+    client: HttpClient,
+    path: str,
+    scope: Scope,
+    body: Body,
+    receive: Receive,
+    pass_on: Callable[[Part, bool], Awaitable[None]],
+) -> None:
+    """Send a request to a server, and pass the parts of its answer on. Raises UpstreamError and ClientGone."""
+    connection = await client.connect()
+    watcher: asyncio.Task[None] | None = None
+    try:
+        ambiguous = await _ask(client, connection, path, scope, body)
+        watcher = asyncio.create_task(_end_with_client(receive, connection))
+        last = False
+        while not last:
+            part = await connection.read()
+            await pass_on(part, connection.keeps or not part.last)
+            last = part.last
+        if ambiguous:
+            connection.abort()
+        client.give_back(connection)
+    except UpstreamError:
+        connection.abort()
+        if watcher is not None and watcher.done():
+            raise ClientGone from None
+        raise
+    except BaseException:
+        connection.abort()
+        raise
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+
+
+async def _ask(client: HttpClient, connection: Connection, path: str, scope: Scope, body: Body) -> bool:
+    """Send a request. Returns whether servers may differ about where its body ends."""
+    origin = client.origin
+    framing = [(name.lower(), value) for name, value in scope["headers"] if name.lower() in _REQUEST_FRAMING]
+    chunked = any(name == b"transfer-encoding" and b"chunked" in value.lower() for name, value in framing)
+    query = scope["query_string"]
+    target = origin.path.encode() + path.encode("utf-8", "surrogateescape") + (b"?" + query if query else b"")
+    lines = [b"%b %b HTTP/%b\r\n" % (scope["method"].encode(), target, scope["http_version"].encode())]
+    for name, value in scope["headers"]:
+        lowered = name.lower()
+        if lowered == b"host":
+            lines.append(b"%b: %b\r\n" % (name, origin.authority.encode()))
+        elif lowered != b"expect":  # "100 Continue" was sent when the body was asked for
+            lines.append(b"%b: %b\r\n" % (name, value))
+    connection.ask(b"".join((*lines, b"\r\n")))
+    while (piece := await body.next()) is not None and not connection.has_answer:
+        if piece:
+            await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+    if chunked and piece is None:
+        await connection.write(b"0\r\n\r\n")
+    # another server may see the end of the body elsewhere, and the rest of it as a request of the next client
+    return len(framing) > 1 or scope["method"] in _TUNNELS
+
+
+_REQUEST_FRAMING = (b"content-length", b"transfer-encoding", b"upgrade")
+_TUNNELS = ("CONNECT",)
+
+
+async def _end_with_client(receive: Receive, connection: Connection) -> None:
+    """When the client disconnects, so does the connection to the server, which then stops its work."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    connection.abort()
+
+
+async def _tell(entry: HttpEntry, fault: UpstreamError) -> None:
+    """The server has failed: a 502, or the end of the connection where its answer had begun."""
+    entry.upstream_error = f"the upstream {fault}"
+    if entry.code is None:
+        await send_reply(entry.send, _bad_gateway(fault))
+    else:
+        operation = Reset() if fault.reset else Close()
+        await entry.send({"type": UNLAWFUL, "operation": operation})
+
+
+def _bad_gateway(fault: UpstreamError) -> Reply:
+    text = f"triton-emulator: the upstream {fault}"
+    return json_reply(b'{"error":%b}' % write_string(text), _BAD_GATEWAY)
+
+
+async def _refused(entry: HttpEntry, session: SessionState) -> bool:
+    """Answer what a model or its queue would have refused, where a fault says so; the server is not asked then."""
+    script, rules = entry.script, session.personality
+    if script is None or not isinstance(script.answer, Unloaded | QueueRefuses):
+        return False
+    script.note(Unloaded, QueueRefuses)
+    if isinstance(script.answer, Unloaded):
+        error = unloaded(entry.model, entry.version)
+        reply = untyped_error(error, rules) if entry.operation == "infer" else typed_error(error, rules)
+    elif not script.answer.expired:
+        reply = typed_error(queue_is_full(InferRequest(entry.model, id=_id(entry))), rules)
+    elif entry.operation == "infer":
+        reply = untyped_error(EXPIRED, rules)
+    elif entry.operation == "generate":
+        reply = Reply(400, ((b"Content-Type", JSON_TYPE),), error_body(EXPIRED))
+    else:
+        events = ((b"Content-Type", b"text/event-stream; charset=utf-8"),)
+        reply = Reply(400, events, b"data: %b\n\n" % error_body(EXPIRED))
+    await send_reply(entry.send, reply)
+    return True
+
+
+def _id(entry: HttpEntry) -> str:
+    try:
+        return entry.id
+    except Undecodable:
+        return ""
