@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 
-from triton_emulator import Emulator, Session, fault
+from triton_emulator import Emulator, JournalEntry, Session, fault
 
 SETTINGS = """
 models:
@@ -164,7 +164,7 @@ def test_requests_queue_for_the_slots_of_a_model(timed: Session, ask: Callable[.
     found = statistics(timed, "embedding")
     assert found["queue"] == {"count": 3, "ns": 15_000_000_000}
     assert found["compute_infer"] == {"count": 3, "ns": 15_000_000_000}
-    times = sorted(entry.queue_seconds for entry in timed.requests.where("infer"))
+    times = sorted(entry.queue_seconds or 0.0 for entry in timed.requests.where("infer"))
     assert times == [0.0, 5.0, 10.0]
 
 
@@ -386,7 +386,8 @@ def test_a_sequence_is_idle_only_when_the_clock_says_so(triton_emulator: Emulato
     with triton_emulator.session(write(tmp_path, idle, backend="python"), clock="virtual") as session:
 
         def infer(**parameters: object) -> int:
-            document = {**ROW, "parameters": {"sequence_id": 7, **parameters}}
+            given: dict[str, object] = {"sequence_id": 7, **parameters}
+            document = {**ROW, "parameters": given}
             return httpx.post(f"{session.http_url}/v2/models/m/infer", json=document).status_code
 
         assert infer(sequence_start=True) == 200
@@ -429,7 +430,12 @@ def test_too_few_waits_are_told(triton: Session) -> None:
 
 def test_a_function_of_a_plan_cannot_wait_for_the_clock(triton: Session) -> None:
     triton.allow("unfired")
-    plan = triton.inject(fault.error(503), where=lambda _: triton.clock.advance(1))
+
+    def advances(_: JournalEntry) -> bool:
+        triton.clock.advance(1)
+        return True
+
+    plan = triton.inject(fault.error(503), where=advances)
     assert httpx.get(f"{triton.http_url}/v2/health/ready").status_code == 200
     assert str(plan.mistake) == "the emulator's own thread cannot wait for its clock"
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.tests.backends.standins.driving import Model
+from emulator.tests.backends.standins.driving import Given, Model
 from triton_emulator import Emulator
 from triton_emulator.backends.standins.latency import Latency, TokenTimes
 from triton_emulator.backends.standins.measured import BadFile, Measured, parse
-from triton_emulator.backends.standins.settings import ModelSettings, SettingsError
+from triton_emulator.backends.standins.settings import ModelSettings
 from triton_emulator.cxx.numbers import INT32_MAX
+from triton_emulator.yaml_nodes import SettingsError
 
 LLM = """
 backend: "vllm"
@@ -26,8 +27,8 @@ backend: "onnxruntime"
 input { name: "X" data_type: TYPE_FP32 dims: [ 1 ] }
 output { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }
 """
-ASKED = {"text_input": ("BYTES", ["hi"]), "stream": ("BOOL", [True])}
-X = {"X": ("FP32", [1.5])}
+ASKED: Given = {"text_input": ("BYTES", ["hi"]), "stream": ("BOOL", [True])}
+X: Given = {"X": ("FP32", [1.5])}
 
 
 # --- distributions ---
