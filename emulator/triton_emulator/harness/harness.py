@@ -26,7 +26,7 @@ class Harness:
         `passes` says that the answers are those of a real server, which pass as they are.
         """
         self.journal = journal
-        self.plans = Plans(seed, passes=passes)
+        self.plans = Plans(seed, journal.now, passes=passes)
         for plan in given.plans if given is not None else ():
             plan.arm(self.plans, journal.secrets)
         self._allowed: set[str] = set()
