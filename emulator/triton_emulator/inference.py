@@ -36,7 +36,6 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from time import time_ns
 from types import TracebackType
 from typing import Self
 
@@ -242,7 +241,7 @@ class Exchange:
         responses = self._responses(call, reply)
         model.hold(call)
         call.execution = call.batch_size
-        now = time_ns()
+        now = call.now()
         call.times.started(now)
         call.times.ended(now)
         for number, response in enumerate(responses, start=1):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from triton_emulator.clock import check_clock
 from triton_emulator.cxx.numbers import (
     INT32_MAX,
     INT32_MIN,
@@ -62,6 +63,14 @@ def simulated_gpus(text: str) -> int | None:
     if not 0 <= number <= MOST_GPUS:
         raise BadValue(f"--simulated-gpus takes auto or a number from 0 to {MOST_GPUS}, not {text}")
     return number
+
+
+def clock(text: str) -> str | float:
+    """A word, or how many real seconds one second takes."""
+    try:
+        return check_clock(text if text in ("real", "virtual") else float(text))
+    except ValueError:
+        raise BadValue(f"--clock takes real, virtual or a number above 0, such as 0.01, not {text}") from None
 
 
 def fault(text: str) -> str:

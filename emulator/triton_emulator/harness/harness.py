@@ -35,7 +35,7 @@ class Harness:
         stub that no model can have.
         """
         self.journal = journal
-        self.plans = Plans(seed, passes=passes)
+        self.plans = Plans(seed, journal.now, passes=passes)
         self.stubs = Stubs(models, passes=passes)
         for plan in given.plans:
             plan.arm(self.plans, journal.secrets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from triton_emulator.clock import Clock
 from triton_emulator.harness.criteria import Criteria, Predicate
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.harness import Harness
@@ -18,6 +19,7 @@ class WatchedState(Protocol):
     """What a session has for tests."""
 
     harness: Harness | None
+    clock: Clock
 
     def reset_harness(self) -> None: ...
 
@@ -72,6 +74,11 @@ class Watched:
             operation, model, version, protocol, headers, where, self._watched().journal.secrets
         )
         return self._watched().plans.add(fault, criteria, times=times, after=after, probability=probability)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of what is modelled, measured and waited for: `triton.clock.advance(3.0)`, where it is virtual."""
+        return self._watched_state.clock
 
     @property
     def plans(self) -> Sequence[Plan]:

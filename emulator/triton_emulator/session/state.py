@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from time import monotonic_ns
 
+from triton_emulator.clock import clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reporters import Reporters
@@ -56,6 +57,8 @@ class SessionState:
             if settings.allow_client_shm is None
             else settings.allow_client_shm
         )
+        #: the time of all that the session models, measures and waits for
+        self.clock = clock_of(settings.clock, loop)
         self.made_ns = monotonic_ns()
         self.system_shared_memory = SystemSharedMemory(self.personality)
         self.cuda_shared_memory = CudaSharedMemory(self.system_shared_memory, self.personality)
@@ -79,7 +82,13 @@ class SessionState:
             and ("histogram_latencies", "true") in settings.metrics_config
         )
         surroundings = Surroundings(
-            mailbox, self.counts.count, Reporters(), self.response_cache, summarizes, histograms
+            mailbox,
+            self.clock,
+            self.counts.count,
+            Reporters(),
+            self.response_cache,
+            summarizes,
+            histograms,
         )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
@@ -143,7 +152,13 @@ class SessionState:
             return
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
-        journal = Journal(settings.journal_requests, settings.journal_bytes, restricted)
+        journal = Journal(
+            settings.journal_requests,
+            settings.journal_bytes,
+            restricted,
+            self.clock.monotonic_ns,
+            self.clock.time_ns,
+        )
         allowed: Iterable[str] = ()
         if self.harness is not None:
             self.harness.stubs.clear()

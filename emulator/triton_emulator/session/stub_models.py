@@ -7,7 +7,6 @@ any inputs, as it is the stubs that say what fits.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from time import time_ns
 
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import ModelDefinition
@@ -116,7 +115,7 @@ class _Unanswered:
         """Refuse requests that other models send, which no stub answers."""
         for call in calls:
             call.failed = True
-            call.times.ended(time_ns())
+            call.times.ended(call.now())
             error = unavailable(
                 f"stubs of model '{self._name}' answer the requests of clients, not of models"
             )
