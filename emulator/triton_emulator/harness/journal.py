@@ -17,7 +17,7 @@ from traceback import TracebackException
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from triton_emulator.engine.call import CallTimes
+from triton_emulator.engine.call import CallTimes, Now
 from triton_emulator.harness.parts import Script, grpc_name
 from triton_emulator.protocol.datatypes import Array
 from triton_emulator.protocol.errors import TritonError
@@ -83,6 +83,8 @@ class JournalEntry:
     script: Script | None = None
     fault: str | None = None
     plan: Any = None
+    #: the stub that answered it
+    stub: Any = None
     #: what a handler raised that it should not
     exception: TracebackException | None = None
     times: CallTimes | None = None
@@ -103,15 +105,16 @@ class JournalEntry:
         self._journal = journal
         #: from 1 on, in the order in which the requests came
         self.number = number
-        self.began_ns = monotonic_ns()
+        self.began_ns = journal.now()
         #: (time, bytes) of each piece of the answer
         self.pieces: list[tuple[int, bytes]] = []
 
     def __repr__(self) -> str:
         model = f" {self.model}" + (f":{self.version}" if self.version else "") if self.model else ""
         fault = f", met {self.fault}" if self.fault else ""
+        stub = ", answered by a stub" if self.stub is not None else ""
         asked = f"{self.protocol} {self.operation or self.target}{model}"
-        return f"<JournalEntry {self.number}: {asked}: {self.status}{fault}>"
+        return f"<JournalEntry {self.number}: {asked}: {self.status}{fault}{stub}>"
 
     # --- what frontends write ---
 
@@ -128,7 +131,7 @@ class JournalEntry:
     def wrote(self, data: bytes) -> None:
         """A piece of the answer is about to be sent."""
         if self._fits(data):
-            self.pieces.append((monotonic_ns(), data))
+            self.pieces.append((self._journal.now(), data))
 
     def _fits(self, data: bytes) -> bool:
         more = len(data) + _PIECE_BYTES
@@ -145,7 +148,7 @@ class JournalEntry:
     def end(self) -> None:
         """The last byte is about to be sent, or the client has gone. A second call does nothing."""
         if not self.ended_ns:
-            self.ended_ns = monotonic_ns()
+            self.ended_ns = self._journal.now()
             self._journal.ended()
 
     @property
@@ -245,15 +248,7 @@ class JournalEntry:
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """The request's parameters, with the reserved ones that are set. Raises Undecodable."""
-        request = self.request
-        reserved: dict[str, Parameter] = {
-            "sequence_id": request.sequence_id,
-            "sequence_start": request.sequence_start,
-            "sequence_end": request.sequence_end,
-            "priority": request.priority,
-            "timeout": request.timeout,
-        }
-        return {**dict(request.parameters), **{name: value for name, value in reserved.items() if value}}
+        return parameters_of(self.request)
 
     @property
     def id(self) -> str:
@@ -325,7 +320,7 @@ class JournalEntry:
     @property
     def seconds(self) -> float:
         """From the first byte of the request to the last of the answer; until now where it is not complete."""
-        return ((self.ended_ns or monotonic_ns()) - self.began_ns) / 1e9
+        return ((self.ended_ns or self._journal.now()) - self.began_ns) / 1e9
 
     @property
     def queue_seconds(self) -> float | None:
@@ -333,7 +328,7 @@ class JournalEntry:
         times = self.times
         if times is None:
             return None
-        return ((times.compute_start or time_ns()) - times.queue_start) / 1e9
+        return ((times.compute_start or self._journal.time_ns()) - times.queue_start) / 1e9
 
     @property
     def compute_seconds(self) -> float | None:
@@ -353,12 +348,33 @@ def array_of(tensor: Tensor, number: int) -> Array:
         raise Undecodable(f"request {number}: tensor {tensor.name!r}: {fault}") from None
 
 
+def parameters_of(request: InferRequest) -> dict[str, Parameter]:
+    """A request's parameters, with the reserved ones that are set."""
+    reserved: dict[str, Parameter] = {
+        "sequence_id": request.sequence_id,
+        "sequence_start": request.sequence_start,
+        "sequence_end": request.sequence_end,
+        "priority": request.priority,
+        "timeout": request.timeout,
+    }
+    return {**dict(request.parameters), **{name: value for name, value in reserved.items() if value}}
+
+
 class Journal:
     """The entries of one session, the newest of them."""
 
-    def __init__(self, most: int, most_bytes: int, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        most: int,
+        most_bytes: int,
+        secrets: Iterable[str] = (),
+        now: Now = monotonic_ns,
+        epoch_ns: Now = time_ns,
+    ) -> None:
         """Keep up to `most` entries, and up to about `most_bytes` bytes. `secrets` are further names of headers."""
         self.secrets = SECRET_HEADERS | {name.lower() for name in secrets}
+        #: nanoseconds of the session's clock: steady ones, and those of the epoch
+        self.now, self.time_ns = now, epoch_ns
         self._most = most
         self.most_bytes = most_bytes
         self._entries: deque[JournalEntry] = deque()

@@ -12,7 +12,6 @@ one; then its entry ends with the stream.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from time import monotonic_ns
 from typing import Any
 
 import grpc
@@ -93,7 +92,7 @@ async def answer(
     if session.player is not None:
         found = session.player.find(entry)
         if found is not None:
-            return await _replayed(found, entry, context, factor(session.settings.replay_timing))
+            return await _replayed(found, entry, context, session)
         if session.settings.on_miss == "emulate":
             return await emulate(session, data, context, None)
         if session.settings.on_miss == "error":
@@ -102,8 +101,8 @@ async def answer(
     return await _asked(session.upstream, path, data, context, entry, described=session.recorder is not None)
 
 
-async def _replayed(found: Recording, entry: GrpcEntry, context: Any, times: float) -> bytes:
-    await _wait_until(found.seconds, entry, times)
+async def _replayed(found: Recording, entry: GrpcEntry, context: Any, session: SessionState) -> bytes:
+    await _wait_until(found.seconds, entry, session)
     context.set_trailing_metadata(_metadata_of(found))
     if found.status:
         raise Ended(found.status, found.details)
@@ -120,10 +119,12 @@ def _metadata_of(found: Recording) -> tuple[tuple[str, str | bytes], ...]:
     )
 
 
-async def _wait_until(at: float, entry: GrpcEntry, times: float) -> None:
-    left = at * times - (monotonic_ns() - entry.began_ns) / 1e9
-    if times and left > 0:
-        await asyncio.sleep(left)
+async def _wait_until(at: float, entry: GrpcEntry, session: SessionState) -> None:
+    """Wait for the time of a recorded event, from when the request came."""
+    times = factor(session.settings.replay_timing)
+    left = at * times - (session.clock.monotonic_ns() - entry.began_ns) / 1e9 if times else 0.0
+    if left > 0:
+        await session.clock.sleep(left)
 
 
 def missed(session: SessionState, entry: GrpcEntry) -> Ended:
@@ -131,7 +132,7 @@ def missed(session: SessionState, entry: GrpcEntry) -> Ended:
     assert session.player is not None  # noqa: S101
     text = f"triton-emulator: {session.player.miss(entry)}"
     if session.harness is not None:
-        session.harness.missed(text)
+        session.harness.not_recorded(text)
     return Ended(NOT_RECORDED, text)
 
 
@@ -340,13 +341,12 @@ class _Passing:
     async def _play(self, found: Recording, entry: GrpcEntry, before: "asyncio.Task[None] | None") -> None:
         if before is not None:
             await asyncio.wait((before,))
-        times = factor(self._session.settings.replay_timing)
         for at, data in found.events:
-            await _wait_until(at, entry, times)
+            await _wait_until(at, entry, self._session)
             given = replaying.with_id(data, found, entry)
             for operation in self._shaped(entry, Body(given)):
                 await self._perform(entry, operation)
-        await _wait_until(found.seconds, entry, times)
+        await _wait_until(found.seconds, entry, self._session)
         for operation in self._shaped(entry, End()):
             await self._perform(entry, operation)
         if found.status:
@@ -472,7 +472,7 @@ class _Passing:
                 entry.wrote(data)
                 await self._write(data)
             case Pause(seconds):
-                await asyncio.sleep(seconds)
+                await self._session.clock.sleep(seconds)
             case Hang():
                 await asyncio.get_running_loop().create_future()
             case Close() | Reset():

@@ -161,7 +161,7 @@ class HttpApp:
             entry.asks(route.operation, captures)
             if await faults.answers(entry, session, send):
                 return
-            send = faults.shaping(entry.script, send)
+            send = faults.shaping(entry.script, send, session.clock)
         if restricted := admit(session, route.category, headers):
             await send_reply(send, restricted)
         elif method not in route.methods:

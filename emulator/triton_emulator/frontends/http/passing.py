@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
 from triton_emulator.frontends.http import faults, replaying
@@ -121,7 +122,7 @@ async def serve(
         await asyncio.sleep(0)  # from here on in a task, which a timeout can cancel
         assert session.upstream is not None  # noqa: S101  (else a miss is an error)
         client = await session.upstream.require_http()
-        await _exchange(client, path, scope, body, receive, _Noting(entry, body))
+        await _exchange(client, path, scope, body, receive, _Noting(entry, body, session.clock))
     except ClientGone:
         pass
     except UpstreamError as fault:
@@ -140,17 +141,18 @@ async def _recorded(
     emulate: Emulate,
 ) -> bool:
     """Answer by a recording, or as a miss is to be answered; False where that is by the real server."""
-    send = faults.shaping(entry.script, entry.send)
+    send = faults.shaping(entry.script, entry.send, session.clock)
     found = None if entry.truncated else player.find(entry)
     on_miss = session.settings.on_miss
     if found is not None:
-        await replaying.replay(found, entry, send, factor(session.settings.replay_timing))
+        times = replaying.Times(session.clock, factor(session.settings.replay_timing))
+        await replaying.replay(found, entry, send, times)
     elif on_miss == "emulate":
         await emulate(session, path, scope, body.again, send)
     elif on_miss == "error":
         missed = await replaying.miss(player, entry, send)
         if session.harness is not None:
-            session.harness.missed(missed)
+            session.harness.not_recorded(missed)
     return found is not None or on_miss != "upstream"
 
 
@@ -191,11 +193,13 @@ async def scrape(upstream: Upstream, path: str, scope: Scope, receive: Receive, 
 class _Noting:
     """Passes the parts of an answer on, and notes them in the journal."""
 
-    def __init__(self, entry: HttpEntry, body: Body) -> None:
+    def __init__(self, entry: HttpEntry, body: Body, clock: Clock) -> None:
         self._entry = entry
         self._body = body
         script = entry.script
-        self._send = None if script is None or not script.shapes else faults.shaping(script, entry.send)
+        self._send = (
+            None if script is None or not script.shapes else faults.shaping(script, entry.send, clock)
+        )
 
     async def __call__(self, part: Part, keeps: bool) -> None:
         entry = self._entry

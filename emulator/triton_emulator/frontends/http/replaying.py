@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from time import monotonic_ns
+from dataclasses import dataclass
 
+from triton_emulator.clock import Clock
 from triton_emulator.frontends.asgi import Send, send_reply
 from triton_emulator.frontends.http import faults
 from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.harness.cassettes.player import Player
 from triton_emulator.harness.cassettes.recording import FRAMING, Recording
+from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.json_dialect import write_string
 from triton_emulator.wire.operations import Pause
@@ -23,8 +25,22 @@ _INFLATED = 1 << 30
 _LENGTHS = (b"content-length", b"inference-header-content-length")
 
 
-async def replay(recorded: Recording, entry: HttpEntry, send: Send, factor: float) -> None:
-    """Send a recorded answer. Its times last `factor` times as long, from when the request came."""
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the events of a replay come: recorded times last `factor` times as long, by the clock."""
+
+    clock: Clock
+    factor: float
+
+    def left(self, at: float, entry: JournalEntry) -> float:
+        """The seconds that are left until an event; none where times are left out."""
+        if not self.factor:
+            return 0.0
+        return at * self.factor - (self.clock.monotonic_ns() - entry.began_ns) / 1e9
+
+
+async def replay(recorded: Recording, entry: HttpEntry, send: Send, times: Times) -> None:
+    """Send a recorded answer."""
     await asyncio.sleep(0)  # a request may leave while it waits, so it is a task of its own
     headers: Headers = tuple(
         (name.encode("latin-1"), value.encode("latin-1"))
@@ -39,21 +55,20 @@ async def replay(recorded: Recording, entry: HttpEntry, send: Send, factor: floa
         events = [(at, body)]
     started = False
     for at, data in events:
-        await _wait_until(at, entry, send, factor)
+        await _wait_until(at, entry, send, times)
         if not started:
             await send({"type": "http.response.start", "status": recorded.status, "headers": headers})
             started = True
         await send({"type": "http.response.body", "body": data, "more_body": True})
-    await _wait_until(recorded.seconds, entry, send, factor)
+    await _wait_until(recorded.seconds, entry, send, times)
     if not started:
         await send({"type": "http.response.start", "status": recorded.status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _wait_until(at: float, entry: HttpEntry, send: Send, factor: float) -> None:
-    left = at * factor - (monotonic_ns() - entry.began_ns) / 1e9
-    if factor and left > 0:
-        await faults.perform(Pause(left), send)
+async def _wait_until(at: float, entry: HttpEntry, send: Send, times: Times) -> None:
+    if (left := times.left(at, entry)) > 0:
+        await faults.perform(Pause(left), send, times.clock)
 
 
 def _uncoded(body: bytes, headers: Headers, entry: HttpEntry) -> tuple[bytes, Headers]:
