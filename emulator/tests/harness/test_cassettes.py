@@ -306,7 +306,7 @@ def test_a_miss_may_be_emulated(tmp_path: Path) -> None:
 def test_a_miss_may_be_asked_of_the_server_and_recorded(real: Emulator, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     recorded(real, folder, READY)
-    options = {"upstream": real.http_url, "upstream_grpc": real.grpc_url}
+    options: dict[str, Any] = {"upstream": real.http_url, "upstream_grpc": real.grpc_url}
     with Emulator(replay=folder, record=folder, on_miss="upstream", **options) as emulator:
         assert httpx.get(emulator.http_url + READY).status_code == 200
         assert httpx.get(f"{emulator.http_url}/v2/models/simple").status_code == 200
@@ -529,12 +529,11 @@ def test_what_is_no_cassette_is_neither_replayed_nor_recorded_into(tmp_path: Pat
     ):
         pass
     (tmp_path / "notes.txt").write_text("mine")
-    for options in ({"replay": tmp_path}, {"upstream": real.http_url, "record": tmp_path}):
+    both: list[dict[str, Any]] = [{"replay": tmp_path}, {"upstream": real.http_url, "record": tmp_path}]
+    for options in both:
         with (
             pytest.raises(CassetteError, match=f"^{tmp_path}: is no cassette, it has no cassette.yaml$"),
-            Emulator(
-                **options  # type: ignore[arg-type]
-            ),
+            Emulator(**options),
         ):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
