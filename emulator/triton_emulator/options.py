@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from triton_emulator.clock import check_clock
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
-from triton_emulator.harness.given import plan_of_text
+from triton_emulator.harness.given_text import plan_of_text
 from triton_emulator.protocol.personality import personality
 from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import (

@@ -1,13 +1,16 @@
 """What the emulator's verdict says of the adapter and of the proxy, with OpenAI's client in front of it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
 
-from adapter.tests.proxy.serving import HELLO, MASTER, entry, serve
+from adapter.tests.proxy.serving import MASTER, entry, serve
 from triton_adapter import AdapterError, completion
 from triton_emulator import Emulator, Session, fault
+
+HELLO: Any = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture
@@ -30,8 +33,8 @@ def client(watched: Session) -> Iterator[openai.OpenAI]:
 
 def test_the_proxy_does_nothing_wrong(watched: Session, client: openai.OpenAI) -> None:
     for _ in range(3):
-        client.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
-        list(client.chat.completions.create(model="m", messages=HELLO, stream=True))  # type: ignore[call-overload]
+        client.chat.completions.create(model="m", messages=HELLO)
+        list(client.chat.completions.create(model="m", messages=HELLO, stream=True))
     assert watched.requests.count >= 6
     assert watched.verdict().findings == ()
 
@@ -41,7 +44,7 @@ def test_a_stream_that_breaks_is_named_so_that_a_test_can_look_at_what_the_clien
 ) -> None:
     watched.inject(fault.cut(after_events=2), operation="generate_stream")
     with pytest.raises(openai.APIError):
-        list(client.chat.completions.create(model="m", messages=HELLO, stream=True))  # type: ignore[call-overload]
+        list(client.chat.completions.create(model="m", messages=HELLO, stream=True))
     (finding,) = watched.verdict().findings
     assert (finding.rule, finding.level) == ("cut_stream_taken_as_whole", "check")
 

@@ -293,7 +293,7 @@ class Entry(JournalEntry):
 def entries(*times: tuple[int, int, int], **given: Any) -> list[JournalEntry]:
     """Requests by (began, ended, status), in milliseconds."""
     journal, numbers = Journal(100, 1 << 20), count(1)
-    made = []
+    made: list[JournalEntry] = []
     for began, ended, code in times:
         entry = Entry(journal, next(numbers))
         entry.began_ns, entry.ended_ns, entry.code = began * 1_000_000, ended * 1_000_000, code

@@ -75,7 +75,7 @@ def clock(text: str) -> str | float:
 
 def fault(text: str) -> str:
     """A plan: a fault, and which requests meet it. It is read again by each session."""
-    from triton_emulator.harness.given import plan_of_text  # imports numpy, which --help does without
+    from triton_emulator.harness.given_text import plan_of_text  # imports numpy, which --help does without
 
     try:
         plan_of_text(text)

@@ -17,7 +17,7 @@ from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.engine.schedulers.selection import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
-from triton_emulator.engine.validation import validator
+from triton_emulator.engine.validation import Validate, validator
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest
@@ -59,8 +59,13 @@ class LoadedModel:
         labels: Labels,
         surroundings: Surroundings,
         load_seconds: float = 0,
+        *,
+        validate: Validate | None = None,
     ) -> None:
-        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it."""
+        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it.
+
+        `validate` checks requests in place of what the config says.
+        """
         self.load_seconds = load_seconds
         self.definition = definition
         self.labels = labels
@@ -72,7 +77,7 @@ class LoadedModel:
         self._rules = definition.rules
         self._post, self._thread = surroundings.mailbox.post, surroundings.thread
         self._now = surroundings.clock.time_ns
-        self._validate = validator(definition.config, definition.rules)
+        self._validate = validate or validator(definition.config, definition.rules)
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
@@ -149,6 +154,11 @@ class LoadedModel:
     def asks_model(self) -> bool:
         """Whether `healthy` runs the model's own code."""
         return bool(getattr(self.executor, "asks_model", False))
+
+    def describe(self, definition: ModelDefinition) -> None:
+        """Have other inputs and outputs from now on: of a model that takes any (`validate`), as only stubs do."""
+        self.definition, self.config = definition, definition.config
+        self.inputs = {spec.name: spec for spec in definition.config.inputs}
 
     def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.

@@ -89,6 +89,8 @@ class JournalEntry:
     peer = ""
     #: over gRPC, the seconds that the client gives the call; None is no limit
     deadline: float | None = None
+    #: the stub that answered it
+    stub: Any = None
     #: what a handler raised that it should not
     exception: TracebackException | None = None
     times: CallTimes | None = None
@@ -114,8 +116,9 @@ class JournalEntry:
     def __repr__(self) -> str:
         model = f" {self.model}" + (f":{self.version}" if self.version else "") if self.model else ""
         fault = f", met {self.fault}" if self.fault else ""
+        stub = ", answered by a stub" if self.stub is not None else ""
         asked = f"{self.protocol} {self.operation or self.target}{model}"
-        return f"<JournalEntry {self.number}: {asked}: {self.status}{fault}>"
+        return f"<JournalEntry {self.number}: {asked}: {self.status}{fault}{stub}>"
 
     # --- what frontends write ---
 
@@ -235,15 +238,7 @@ class JournalEntry:
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """The request's parameters, with the reserved ones that are set. Raises Undecodable."""
-        request = self.request
-        reserved: dict[str, Parameter] = {
-            "sequence_id": request.sequence_id,
-            "sequence_start": request.sequence_start,
-            "sequence_end": request.sequence_end,
-            "priority": request.priority,
-            "timeout": request.timeout,
-        }
-        return {**dict(request.parameters), **{name: value for name, value in reserved.items() if value}}
+        return parameters_of(self.request)
 
     @property
     def id(self) -> str:
@@ -333,6 +328,18 @@ def array_of(tensor: Tensor, number: int) -> Array:
         raise Undecodable(f"request {number}: tensor {tensor.name!r}: {fault.message}") from None
     except ValueError as fault:
         raise Undecodable(f"request {number}: tensor {tensor.name!r}: {fault}") from None
+
+
+def parameters_of(request: InferRequest) -> dict[str, Parameter]:
+    """A request's parameters, with the reserved ones that are set."""
+    reserved: dict[str, Parameter] = {
+        "sequence_id": request.sequence_id,
+        "sequence_start": request.sequence_start,
+        "sequence_end": request.sequence_end,
+        "priority": request.priority,
+        "timeout": request.timeout,
+    }
+    return {**dict(request.parameters), **{name: value for name, value in reserved.items() if value}}
 
 
 class Journal:

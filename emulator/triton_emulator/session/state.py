@@ -15,7 +15,7 @@ from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
-from triton_emulator.harness.given import Given, given_by
+from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
 from triton_emulator.protocol.errors import invalid_arg
@@ -25,6 +25,7 @@ from triton_emulator.session.counts import Counts
 from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
+from triton_emulator.session.stub_models import StubModels
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.session.upstream import Upstream
 from triton_emulator.settings import GRPC_RESTRICTED_PREFIX, Settings
@@ -91,6 +92,7 @@ class SessionState:
         )
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
+        self._stub_models = StubModels(self.repository, surroundings, self.counts, self.personality)
         self.model_metrics = self._loader.model_metrics
         self._started = False
 
@@ -140,9 +142,10 @@ class SessionState:
         return error
 
     def reset_harness(self) -> None:
-        """Begin a new journal without plans, but for those that files and flags give, which are armed anew.
+        """Begin a new journal without plans and stubs, but for those that files and flags give, which are made anew.
 
-        Requests in flight end in the journal in which they began.
+        Requests in flight end in the journal in which they began. Raises SettingsError for a stub of a file that the
+        model's config does not have.
         """
         settings = self.settings
         if not settings.journal_requests and not self._given and self.upstream is None:
@@ -156,7 +159,14 @@ class SessionState:
             self.clock.monotonic_ns,
             self.clock.time_ns,
         )
-        self.harness = Harness(journal, settings.seed, self._given, passes=self.upstream is not None)
+        allowed: Iterable[str] = ()
+        if self.harness is not None:
+            self.harness.stubs.clear()
+            allowed = self.harness.allowed
+        passes = self.upstream is not None
+        self.harness = Harness(
+            journal, settings.seed, self._stub_models, self._given, passes=passes, allowed=allowed
+        )
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.

@@ -306,8 +306,8 @@ KEYS: dict[str, tuple[frozenset[str], Callable[[Any], object]]] = {
     "dims": (_SEEDED, _dims),
 }
 
-#: what is read here, and what `harness.given` reads
-_SECTIONS = ("default", "models", "faults")
+#: what is read here, and what `harness.given_files` reads
+_SECTIONS = ("default", "models", "faults", "stubs")
 
 
 class _Reader:
