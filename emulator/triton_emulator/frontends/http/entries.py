@@ -60,6 +60,7 @@ class HttpEntry(JournalEntry):
             if isinstance(operation, Raw):
                 self.wrote(operation.data)
             elif isinstance(operation, Close | Reset):
+                self.cut = True
                 return self._last(message)
         else:
             if message.get("body"):
@@ -85,6 +86,11 @@ class HttpEntry(JournalEntry):
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
             self._harness.meet(self)
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]
+        host, port = self._scope.get("client") or ("", 0)
+        return f"{host}:{port}" if host else ""
 
     @property
     def method(self) -> str:
