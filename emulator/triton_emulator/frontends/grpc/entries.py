@@ -45,6 +45,7 @@ class GrpcEntry(JournalEntry):
         self._method = method
         self._metadata = metadata = context.invocation_metadata() or ()
         self._rules = rules
+        self.peer, self.deadline = context.peer(), context.time_remaining()
         self.has_head(sum(len(name) + len(value) for name, value in metadata), len(metadata))
 
     def asks(self, message: Proto) -> None:
@@ -67,6 +68,7 @@ class GrpcEntry(JournalEntry):
     def close(self) -> None:
         """A fault closes the connection in the middle of the answer."""
         self.code, self.details = CLOSED
+        self.cut = True
 
     def refused(self, error: TritonError) -> None:
         """The call, or the stream, ends with the status of an error."""

@@ -64,6 +64,7 @@ class HttpEntry(JournalEntry):
             if isinstance(operation, Raw):
                 self.wrote(operation.data)
             elif isinstance(operation, Close | Reset):
+                self.cut = True
                 return self._last(message)
         else:
             if message.get("body"):
@@ -124,6 +125,11 @@ class HttpEntry(JournalEntry):
     def coding(self) -> str:  # type: ignore[override]
         names = {name.lower(): value for name, value in self.answer_headers}
         return names.get(b"content-encoding", b"").decode("latin-1")
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]
+        host, port = self._scope.get("client") or ("", 0)
+        return f"{host}:{port}" if host else ""
 
     @property
     def method(self) -> str:
