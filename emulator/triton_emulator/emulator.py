@@ -128,7 +128,7 @@ class Emulator(Watched):
     Raises TypeError for an unknown option and for a value of another type, ValueError for a word or a number that an
     option does not have, and for options that contradict each other. `start` raises PortInUse if a port is taken,
     SettingsError if an `emulator.yaml` cannot be used, StartupError if a model does not load, and TritonError if an
-    option's value cannot be used.
+    option's value cannot be used, CassetteError for a cassette that cannot be recorded into or replayed.
     """
 
     def __init__(self, *model_repository: str | Path, **options: Unpack[EmulatorOptions]) -> None:

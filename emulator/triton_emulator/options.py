@@ -97,6 +97,10 @@ class SessionOptions(TypedDict, total=False):
     upstream_grpc: str
     upstream_metrics: str
     upstream_timeout: int
+    record: str | Path
+    replay: str | Path
+    replay_timing: str | float
+    on_miss: Literal["error", "emulate", "upstream"]
 
 
 class EmulatorOptions(SessionOptions, total=False):

@@ -213,6 +213,13 @@ class Settings:
     upstream_grpc: str = ""
     upstream_metrics: str = ""
     upstream_timeout: int = 300
+    # Cassettes: the folder into which what passes is recorded, and the one from which requests are answered. Its times
+    # are "none", "recorded", or a factor for the recorded ones. `on_miss` is what becomes of a request that no
+    # recording answers: "error", "emulate" (by the models), or "upstream".
+    record: str | Path = ""
+    replay: str | Path = ""
+    replay_timing: str | float = "none"
+    on_miss: str = "error"
 
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())
@@ -226,6 +233,11 @@ class Settings:
     def has_upstream(self) -> bool:
         """Whether a real server answers in place of models."""
         return bool(self.upstream or self.upstream_grpc)
+
+    @property
+    def loads_models(self) -> bool:
+        """Whether models answer, if only what no recording answers."""
+        return not (self.has_upstream or self.replay) or self.on_miss == "emulate"
 
     @property
     def loads_in_vain(self) -> bool:

@@ -439,6 +439,31 @@ _OURS = (
         "For how many seconds that Triton may be silent in the middle of a request over HTTP, or take for a call over "
         "gRPC with one answer. The default is 300.",
     ),
+    ours(
+        "record",
+        "<directory>",
+        str,
+        "Record what passes to --upstream into a cassette, whose files a person can review and --replay answers from.",
+    ),
+    ours(
+        "replay",
+        "<directory>",
+        str,
+        "Answer requests from a cassette of --record. No model is loaded.",
+    ),
+    ours(
+        "replay-timing",
+        "<none|recorded|factor>",
+        values.replay_timing,
+        "The times of replayed answers: none (the default), as recorded, or a factor for the recorded ones, as 0.5.",
+    ),
+    ours(
+        "on-miss",
+        "<string>",
+        values.one_of("error", "emulate", "upstream", name="on-miss"),
+        "What becomes of a request that no recording answers: an error that names the nearest recordings (the "
+        "default), emulate (the models of the repository answer), or upstream (--upstream does).",
+    ),
     Flag(
         "http-max-input-size",
         "<integer>",

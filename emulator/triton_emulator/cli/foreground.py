@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from triton_emulator.backends.python.children import block_around_forks
+from triton_emulator.harness.cassettes.reading import CassetteError
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.server import (
     CheckReport,
@@ -141,7 +142,7 @@ async def _start(server: Server) -> bool:
         await server.start()
     except PortInUse as fault:
         _LOG.error("%s", fault)
-    except (OSError, SettingsError, StartupError, TritonError) as fault:
+    except (CassetteError, OSError, SettingsError, StartupError, TritonError) as fault:
         sys.stderr.write(f"error: creating server: {described(fault)}\n")
     else:
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, monotonic_ns, time_ns
 from traceback import TracebackException
@@ -96,6 +96,8 @@ class JournalEntry:
     times: CallTimes | None = None
     #: whether the whole answer of a real server has passed, and why that server has not answered
     passed = False
+    #: whether its bytes are wanted even after it has fallen out of the journal: it is recorded
+    held = False
     upstream_error: str | None = None
     #: whether the journal has it: not before it is added, and not after it has fallen out
     in_journal = False
@@ -140,7 +142,7 @@ class JournalEntry:
     def _fits(self, data: bytes) -> bool:
         more = len(data) + _PIECE_BYTES
         # The first piece of an answer tells whether it is for an unknown model, though the entry has fallen out.
-        wanted = self.in_journal or not self.pieces
+        wanted = self.in_journal or self.held or not self.pieces
         if self.truncated or not wanted or self._size + more > self._journal.most_bytes:
             self.truncated = True
             return False
@@ -185,6 +187,20 @@ class JournalEntry:
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         raise NotImplementedError
+
+    def asked(self) -> tuple[Sequence[Tensor], Mapping[str, Any]]:
+        """What the request asks for: its inputs, and everything else that matters for its answer, as JSON's values."""
+        raise NotImplementedError
+
+    #: how many bytes at the start of the answer, when it is not compressed, are text before others; 0 is all or none
+    text_size = 0
+    #: how the answer is compressed, "" where it is not
+    coding = ""
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """The names of headers whose values are secrets, in lower case."""
+        return self._journal.secrets
 
     def _read_request(self) -> InferRequest:
         """Raises TritonError or ValueError where it is no request of its operation."""
@@ -244,6 +260,14 @@ class JournalEntry:
     def id(self) -> str:
         """The id that the request has. Raises Undecodable."""
         return self.request.id
+
+    @property
+    def request_id(self) -> str:
+        """The same, "" where there is none to read."""
+        try:
+            return self.id
+        except Undecodable:
+            return ""
 
     @property
     def requested_outputs(self) -> Sequence[str]:

@@ -114,10 +114,10 @@ class HttpApp:
         entry = HttpEntry(harness, scope, send, session.personality)
         harness.journal.add(entry)
         try:
-            if session.upstream is None:
-                await self._serve(session, path, scope, receive, entry.send, entry)
+            if session.passes:
+                await passing.serve(session, path, scope, receive, entry, self._serve)
             else:
-                await passing.serve(session, session.upstream, path, scope, receive, entry)
+                await self._serve(session, path, scope, receive, entry.send, entry)
         except Exception as fault:
             if entry.code is None:
                 entry.code = _FAILED  # what the connection answers

@@ -1,7 +1,8 @@
 """Entries of the journal for requests over HTTP: what was sent, read by the rules by which it was answered."""
 
 import json
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from triton_emulator.frontends.asgi import Scope, Send
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
-from triton_emulator.harness.journal import Answer, JournalEntry
+from triton_emulator.harness.journal import Answer, JournalEntry, Undecodable
 from triton_emulator.harness.parts import truncated
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.datatypes import DATATYPES, encode_bytes
@@ -36,6 +37,9 @@ class HttpEntry(JournalEntry):
     """A request over HTTP. As the `send` of its cycle it notes what is answered."""
 
     protocol = "http"
+
+    #: the path without that of a session
+    path = ""
 
     def __init__(self, harness: Harness, scope: Scope, send: Send, rules: Personality) -> None:
         super().__init__(harness.journal, harness.journal.next_number())
@@ -86,6 +90,41 @@ class HttpEntry(JournalEntry):
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
             self._harness.meet(self)
+
+    def asked(self) -> tuple[Sequence[Tensor], Mapping[str, Any]]:
+        if self.operation == "infer":
+            try:
+                request = self.request
+            except Undecodable:
+                return (), {"body": _shown(self.body)}
+            return request.inputs, _infer_asked(request, self.parameters)
+        if self.operation in ("generate", "generate_stream"):
+            document = _document(self.body)
+            if isinstance(document, dict):
+                return (), {"json": {name: value for name, value in document.items() if name != "id"}}
+            return (), {"body": _shown(self.body)}
+        found: dict[str, Any] = {"method": self.method, "path": self.path}
+        if query := self._scope["query_string"]:
+            found["query"] = query.decode("latin-1")
+        if self.body:
+            document = _document(self.body)
+            found |= {"body": _shown(self.body)} if document is None else {"json": document}
+        return (), found
+
+    def accepts(self, coding: str) -> bool:
+        """Whether the client takes an answer that is compressed so."""
+        return coding in (self._header("accept-encoding") or "")
+
+    @property
+    def text_size(self) -> int:  # type: ignore[override]
+        names = {name.lower(): value for name, value in self.answer_headers}
+        length = names.get(b"inference-header-content-length", b"0")
+        return int(length) if length.isdigit() else 0
+
+    @property
+    def coding(self) -> str:  # type: ignore[override]
+        names = {name.lower(): value for name, value in self.answer_headers}
+        return names.get(b"content-encoding", b"").decode("latin-1")
 
     @property
     def peer(self) -> str:  # type: ignore[override]
@@ -168,6 +207,32 @@ class HttpEntry(JournalEntry):
             if tensor is not None:
                 outputs[tensor.name] = tensor
         return Answer(outputs, document.get("parameters", {}))
+
+
+def _infer_asked(request: InferRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What an inference asks for besides its inputs: parameters, and outputs with their forms."""
+    found: dict[str, Any] = {}
+    if parameters:
+        found["parameters"] = dict(parameters)
+    if request.outputs:
+        found["outputs"] = [
+            {name: value for name, value in asdict(output).items() if value} for output in request.outputs
+        ]
+    if request.binary_output:
+        found["binary_data_output"] = True
+    return found
+
+
+def _document(body: bytes) -> Any:
+    """The JSON of a body, None where it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shown(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
 
 
 def cut_binary(headers: Any, body: bytes, name: str, missing: int) -> bytes | None:
