@@ -94,6 +94,8 @@ class JournalEntry:
     #: whether some of its bytes are not kept, because they are more than the whole journal may keep, or came after it
     #: had fallen out
     truncated = False
+    #: (time, bytes) of each piece of the answer
+    pieces: Sequence[tuple[int, bytes]] = ()
     _inputs: InferRequest | Undecodable | None = None
     _size = _ENTRY_BYTES
 
@@ -102,8 +104,6 @@ class JournalEntry:
         #: from 1 on, in the order in which the requests came
         self.number = number
         self.began_ns = monotonic_ns()
-        #: (time, bytes) of each piece of the answer
-        self.pieces: list[tuple[int, bytes]] = []
 
     def __repr__(self) -> str:
         model = f" {self.model}" + (f":{self.version}" if self.version else "") if self.model else ""
@@ -115,8 +115,9 @@ class JournalEntry:
 
     def has_head(self, size: int, headers: int) -> None:
         """The request has so many bytes besides its body, and so many headers."""
-        # added, as its body may have been counted before
-        self._size += max(size + headers * _PIECE_BYTES - _ENTRY_BYTES, 0)
+        more = size + headers * _PIECE_BYTES - _ENTRY_BYTES
+        if more > 0:
+            self._size += more  # added, as its body may have been counted before
 
     def has(self, body: bytes) -> None:
         """The request has this body."""
@@ -126,16 +127,21 @@ class JournalEntry:
     def wrote(self, data: bytes) -> None:
         """A piece of the answer is about to be sent."""
         if self._fits(data):
-            self.pieces.append((monotonic_ns(), data))
+            piece = (monotonic_ns(), data)
+            if isinstance(self.pieces, list):
+                self.pieces.append(piece)
+            else:  # most answers are one piece, for which a tuple is smaller
+                self.pieces = [*self.pieces, piece] if self.pieces else (piece,)
 
     def _fits(self, data: bytes) -> bool:
         more = len(data) + _PIECE_BYTES
+        size = self._size + more
         # The first piece of an answer tells whether it is for an unknown model, though the entry has fallen out.
         wanted = self.in_journal or not self.pieces
-        if self.truncated or not wanted or self._size + more > self._journal.most_bytes:
+        if self.truncated or not wanted or size > self._journal.most_bytes:
             self.truncated = True
             return False
-        self._size += more
+        self._size = size
         if self.in_journal:
             self._journal.grew(more)
         return True
@@ -371,7 +377,7 @@ class Journal:
         entry.in_journal = True
         if len(entries) > self._most:
             self._forget()
-        self.grew(entry.size)
+        self.grew(min(entry._size, self.most_bytes))  # noqa: SLF001
         if self._waiting:
             self._tell()
 

@@ -159,9 +159,10 @@ class HttpApp:
         headers, method = scope["headers"], scope["method"]
         if entry is not None and method in route.methods:
             entry.asks(route.operation, captures)
-            if await faults.answers(entry, session, send):
-                return
-            send = faults.shaping(entry.script, send)
+            if entry.script is not None:
+                if await faults.answers(entry, session, send):
+                    return
+                send = faults.shaping(entry.script, send)
         if restricted := admit(session, route.category, headers):
             await send_reply(send, restricted)
         elif method not in route.methods:
