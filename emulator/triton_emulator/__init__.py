@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from triton_emulator.harness.journal import JournalEntry, Undecodable
     from triton_emulator.harness.plans import Plan
     from triton_emulator.harness.requests import Requests
+    from triton_emulator.harness.stubs import Stub
     from triton_emulator.options import EmulatorOptions, SessionOptions
     from triton_emulator.protocol.errors import Code, TritonError
     from triton_emulator.server import ModelFailure, PortInUse, StartupError
@@ -36,6 +37,7 @@ _MODULES = {
     "Settings": "settings",
     "SettingsError": "yaml_nodes",
     "StartupError": "server",
+    "Stub": "harness.stubs",
     "TritonError": "protocol.errors",
     "Undecodable": "harness.journal",
 }
@@ -56,6 +58,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StartupError",
+    "Stub",
     "TritonError",
     "Undecodable",
     "fault",

@@ -42,12 +42,15 @@ from typing import Self
 from triton_emulator.engine import request_text
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.loaded_model import LoadedModel
+from triton_emulator.engine.reshape import as_computed
 from triton_emulator.engine.schedulers.plain import refuse
 from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
+from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.parts import QueueRefuses, Script, Unloaded
+from triton_emulator.harness.replies import Reply, wants_stream
 from triton_emulator.protocol.classification import classify
-from triton_emulator.protocol.errors import TritonError, internal, unsupported
+from triton_emulator.protocol.errors import TritonError, internal, invalid_arg, unsupported
 from triton_emulator.protocol.messages import InferRequest, InferResponse, RequestedOutput, SharedMemoryRef
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.repository import unloaded
@@ -62,13 +65,15 @@ class Operation:
     """What is particular to one way of asking a model.
 
     `no_decoupled` is the text that refuses a decoupled model, "" where its responses can be told apart.
-    `traces_unknown` says whether a request for a model that is not there is sampled for tracing.
+    `traces_unknown` says whether a request for a model that is not there is sampled for tracing, `streams` whether the
+    answer has any number of responses.
     """
 
     name: str
     protocol: str
     no_decoupled: str = ""
     traces_unknown: bool = False
+    streams: bool = False
 
 
 HTTP_INFER = Operation(
@@ -76,11 +81,11 @@ HTTP_INFER = Operation(
 )
 # 2.51: here a request for an unknown model counts as well
 HTTP_GENERATE = Operation("generate", "http", traces_unknown=True)
-HTTP_GENERATE_STREAM = Operation("generate_stream", "http", traces_unknown=True)
+HTTP_GENERATE_STREAM = Operation("generate_stream", "http", traces_unknown=True, streams=True)
 GRPC_INFER = Operation(
     "infer", "grpc", "ModelInfer RPC doesn't support models with decoupled transaction policy"
 )
-GRPC_STREAM_INFER = Operation("stream_infer", "grpc")
+GRPC_STREAM_INFER = Operation("stream_infer", "grpc", streams=True)
 
 
 class Exchange:
@@ -145,7 +150,7 @@ class Exchange:
     def find(self) -> LoadedModel:
         """The loaded version that the request is for. Raises TritonError; the order of the checks is 2.51's."""
         operation, session, name = self.operation, self.session, self.name
-        if self.record is not None:
+        if self.record is not None and self.record.script is not None:
             self._meet_unload(self.record.script)
         if operation.traces_unknown:
             session.trace.sample(name)
@@ -159,8 +164,8 @@ class Exchange:
             self.record.specs = model.inputs
         return model
 
-    def _meet_unload(self, script: Script | None) -> None:
-        if script is not None and isinstance(script.answer, Unloaded):
+    def _meet_unload(self, script: Script) -> None:
+        if isinstance(script.answer, Unloaded):
             script.note(Unloaded)
             raise unloaded(self.name, self.version)
 
@@ -194,25 +199,71 @@ class Exchange:
         self.call = call = prepared or self.model.prepare(request, self._taker())
         if self.session.log_settings.verbose_level:
             _LOG.debug("%s", request_text.prepared(call, self.model.config))
+        if self.record is not None:
+            self.record.times = call.times
         try:
-            if self.record is None or not self._refused(self.record, call):
+            if self.record is None or not self._answered(self.record, call):
                 self.model.submit(call)
         except BaseException:
             self.call = None
             raise
 
+    def _answered(self, record: JournalEntry, call: Call) -> bool:
+        """Whether a fault or a stub has answered a request that has been prepared. Raises TritonError by either."""
+        if record.script is not None and self._refused(record.script, call):
+            return True
+        harness = self.session.harness
+        return harness is not None and bool(harness.stubs) and self._stubbed(harness, record, call)
+
     @staticmethod
-    def _refused(record: JournalEntry, call: Call) -> bool:
-        """Note a request that has been prepared; whether a fault has answered it. Raises UNAVAILABLE by a fault."""
-        record.times = call.times
-        script = record.script
-        if script is None or not isinstance(script.answer, QueueRefuses):
+    def _refused(script: Script, call: Call) -> bool:
+        """Whether a fault has answered it. Raises UNAVAILABLE by a fault."""
+        if not isinstance(script.answer, QueueRefuses):
             return False
         script.note(QueueRefuses)
         if not script.answer.expired:
             raise queue_is_full(call.request)
         refuse(call, EXPIRED.copy())
         return True
+
+    def _stubbed(self, harness: Harness, record: JournalEntry, call: Call) -> bool:
+        """Whether a stub has answered it.
+
+        Raises INVALID_ARG for a model that only stubs have where none fits, and UNAVAILABLE where it is unloading.
+        """
+        model = self.model
+        # the inputs of a model with `reshape` have another shape now than the client gave them
+        request = None if model.reshapes_inputs else call.request
+        if (chosen := harness.stubs.choose(record, request)) is None:
+            if not harness.stubs.serves(self.name):
+                return False
+            text = harness.stubs.miss(record, request)
+            harness.missed(record, text)
+            raise invalid_arg(text)
+        record.stub, reply = chosen
+        responses = self._responses(call, reply)
+        model.hold(call)
+        call.execution = call.batch_size
+        now = call.now()
+        call.times.started(now)
+        call.times.ended(now)
+        for number, response in enumerate(responses, start=1):
+            call.respond(response, final=number == len(responses))
+        return True
+
+    def _responses(self, call: Call, reply: Reply) -> list[InferResponse]:
+        """The responses of a stub, as the model's backend would make them."""
+        model, request = self.model, call.request
+        streams = wants_stream(request, model.config, operation_streams=self.operation.streams)
+        wanted = {output.name for output in request.outputs}
+        responses = []
+        for outputs in reply.answered(batch=call.batch_size, streams=streams):
+            asked = [tensor for tensor in outputs if not wanted or tensor.name in wanted]
+            if model.reshapes_outputs:
+                asked = as_computed(asked, model.config)
+            parameters = list(reply.parameters)
+            responses.append(InferResponse(model.name, str(model.version), request.id, asked, parameters))
+        return responses
 
     def cancel(self) -> None:
         """Let the model know that the client has gone. Its responses are awaited none the less."""

@@ -8,14 +8,15 @@ TypedDicts and not eighty keyword parameters: the parameters of `session` would 
 would be written in three places.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike, fsdecode
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypedDict, get_args, get_origin
 
+from triton_emulator.clock import check_clock
 from triton_emulator.cxx.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
-from triton_emulator.harness.given import plan_of_text
+from triton_emulator.harness.given_text import plan_of_text
 from triton_emulator.protocol.personality import personality
 from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import (
@@ -82,6 +83,7 @@ class SessionOptions(TypedDict, total=False):
     default_embeddings_model: str
     emulator_config: str | Path
     seed: int
+    clock: str | float
     simulated_gpus: int | None
     stand_ins: Literal["all", "configured"]
     python_process_per_model: bool
@@ -200,10 +202,16 @@ _BOUNDS = {
     "simulated_gpus": (0, MOST_GPUS),
 }
 
+#: What checks the options whose types do not say enough. Each raises ValueError.
+_OWN_CHECKS: Mapping[str, Callable[[object], object]] = {"clock": check_clock}
+
 
 def _check_values(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         wanted: Any = _EMULATOR[name]
+        if name in _OWN_CHECKS:
+            _OWN_CHECKS[name](value)
+            continue
         if get_origin(wanted) is Literal:
             if not _fits(value, wanted):
                 words = ", ".join(map(repr, get_args(wanted)))

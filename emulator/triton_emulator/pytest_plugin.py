@@ -6,9 +6,9 @@
 The option `--triton-model-repository` or the ini setting `triton_model_repository` names the models that they serve;
 without it, they serve the built-in ones. The marker `triton` gives the session of one test its models and options.
 
-When a test has passed, it fails if a plan of its session did not fire or complete, if a request came for a path or a
-model that is not there, or if a handler failed. `triton.allow(...)`, the marker's `allow` and the ini setting
-`triton_allow` each turn one of these off.
+When a test has passed, it fails if a plan of its session did not fire or complete, if a stub was not used, if a request
+came for a path or a model that is not there, or if a handler failed. `triton.allow(...)`, the marker's `allow` and the
+ini setting `triton_allow` each turn one of these off.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "triton(*model_repository, allow=(), **options): the models and the options (of Emulator.session) of the fixture "
-    "`triton`; `allow` names what does not fail the test at its end: unfired, unknown, exceptions"
+    "`triton`; `allow` names what does not fail the test at its end: unfired, unused, unknown, exceptions"
 )
 _SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("triton_model_repository", _HELP.partition(";")[0], type="paths", default=[])
     parser.addini(
         "triton_allow",
-        "what does not fail a test at its end: unfired, unknown, exceptions",
+        "what does not fail a test at its end: unfired, unused, unknown, exceptions",
         type="args",
         default=[],
     )

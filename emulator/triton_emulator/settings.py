@@ -189,6 +189,8 @@ class Settings:
     default_embeddings_model: str = ""
     emulator_config: str | Path = ""
     seed: int = 0
+    # "real", "virtual", or how many real seconds one second of the session takes.
+    clock: str | float = "real"
     # How many GPUs the machine pretends to have; None gives each model those that its config asks for.
     simulated_gpus: int | None = None
     # "all": a stand-in answers for every backend that cannot run here; "configured": only where emulator.yaml says so.

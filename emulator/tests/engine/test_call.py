@@ -8,8 +8,7 @@ from triton_emulator.protocol.messages import InferResponse
 
 
 def times(*stages: tuple[str, int]) -> CallTimes:
-    made = CallTimes()
-    made.queue_start = 1000
+    made = CallTimes(1000)
     for name, now in stages:
         getattr(made, name)(now)
     return made

@@ -103,6 +103,27 @@ def test_what_is_allowed_does_not_fail_it(pytester: pytest.Pytester, body: str, 
     run(pytester, body, ini).assert_outcomes(passed=1)
 
 
+def test_what_is_allowed_stays_so_after_a_reset(pytester: pytest.Pytester) -> None:
+    body = UNKNOWN.replace("httpx.get", "triton.reset(); httpx.get")
+    run(pytester, body, "triton_allow = unknown").assert_outcomes(passed=1)
+
+
+UNUSED = """
+    def test_it(triton):
+        triton.when(model="simple").respond({"OUTPUT0": [list(range(16))]})
+"""
+
+
+def test_a_stub_that_is_not_used_fails_a_test_unless_it_is_allowed(pytester: pytest.Pytester) -> None:
+    result = run(pytester, UNUSED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the stub for model='simple' answered 0 requests, and has 1 answers"])
+
+
+def test_an_unused_stub_is_allowed_by_its_word(pytester: pytest.Pytester) -> None:
+    run(pytester, UNUSED, "triton_allow = unused").assert_outcomes(passed=1)
+
+
 def test_a_plan_that_is_removed_is_not_judged(pytester: pytest.Pytester) -> None:
     body = UNFIRED.replace("triton.inject", "plan = triton.inject") + "        plan.remove()\n"
     run(pytester, body).assert_outcomes(passed=1)
@@ -164,7 +185,7 @@ def test_the_marker_gives_the_session_its_models_and_options(pytester: pytest.Py
         (
             UNFIRED,
             "triton_allow = unfierd",
-            "a problem is one of unfired, unknown, exceptions, not 'unfierd'",
+            "a problem is one of unfired, unused, unknown, exceptions, not 'unfierd'",
         ),
         (
             UNFIRED.replace("def test_it", "@pytest.mark.triton(lod_models=('x',))\n    def test_it"),

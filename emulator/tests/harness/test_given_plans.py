@@ -11,7 +11,8 @@ from emulator.tests.test_cli_start import FREE_PORTS, Running, command, run
 from triton_emulator import Emulator, SettingsError, fault
 from triton_emulator.builtin import REPOSITORY
 from triton_emulator.harness.fault_text import FAULTS, fault_of
-from triton_emulator.harness.given import GivenPlan, plan_of_text
+from triton_emulator.harness.given import GivenPlan
+from triton_emulator.harness.given_text import plan_of_text
 
 #: each fault as a text, and the same fault made by Python
 TEXTS = {

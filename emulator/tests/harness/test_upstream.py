@@ -354,6 +354,13 @@ def test_a_fault_that_changes_a_model_s_answer_is_refused(front: Emulator, wrong
         front.inject(wrong)
 
 
+def test_a_stub_is_refused(front: Emulator) -> None:
+    with pytest.raises(
+        ValueError, match="a stub answers in place of a model; the answers of an upstream pass"
+    ):
+        front.when("infer", model="simple")
+
+
 def test_a_session_of_the_front_has_its_own_journal_and_plans(front: Emulator) -> None:
     with front.session() as session:
         session.inject(fault.error(500, "mine"), operation="server_live")

@@ -392,6 +392,13 @@ _OURS = (
         "Seed of the simulated GPUs' metrics. Answers are seeded in emulator.yaml.",
     ),
     ours(
+        "clock",
+        "<real|virtual|number>",
+        values.clock,
+        "The time of what is modelled: the latencies of stand-ins, timeouts of queues, faults. A number is how many "
+        "real seconds one second of it takes, 0.01 for example. With virtual, latencies pass at once.",
+    ),
+    ours(
         "simulated-gpus",
         "<integer|auto>",
         values.simulated_gpus,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from triton_emulator.clock import check_clock
 from triton_emulator.cxx.numbers import (
     INT32_MAX,
     INT32_MIN,
@@ -64,9 +65,17 @@ def simulated_gpus(text: str) -> int | None:
     return number
 
 
+def clock(text: str) -> str | float:
+    """A word, or how many real seconds one second takes."""
+    try:
+        return check_clock(text if text in ("real", "virtual") else float(text))
+    except ValueError:
+        raise BadValue(f"--clock takes real, virtual or a number above 0, such as 0.01, not {text}") from None
+
+
 def fault(text: str) -> str:
     """A plan: a fault, and which requests meet it. It is read again by each session."""
-    from triton_emulator.harness.given import plan_of_text  # imports numpy, which --help does without
+    from triton_emulator.harness.given_text import plan_of_text  # imports numpy, which --help does without
 
     try:
         plan_of_text(text)

@@ -27,6 +27,8 @@ from triton_emulator.protocol.messages import InferRequest, InferResponse
 
 #: Takes a response (None where only the final flag arrives) and whether it is the last. Called on the event loop.
 Deliver = Callable[[InferResponse | None, bool], None]
+#: Nanoseconds of the epoch.
+Now = Callable[[], int]
 #: Passes a response from any thread to the event loop.
 Post = Callable[[Deliver, InferResponse | None, bool], None]
 
@@ -53,8 +55,8 @@ class CallTimes:
 
     __slots__ = ("compute_end", "compute_start", "input_end", "output_start", "queue_start")
 
-    def __init__(self) -> None:
-        self.queue_start = time_ns()
+    def __init__(self, now: int) -> None:
+        self.queue_start = now
         self.compute_start = self.input_end = self.output_start = self.compute_end = 0
 
     def __repr__(self) -> str:
@@ -123,6 +125,7 @@ class Call:
         "failed",
         "failures",
         "finished",
+        "now",
         "on_cancel",
         "padding",
         "queued_ns",
@@ -133,10 +136,18 @@ class Call:
     )
 
     def __init__(
-        self, request: InferRequest, version: int, deliver: Deliver, post: Post, thread: int | None = None
+        self,
+        request: InferRequest,
+        version: int,
+        deliver: Deliver,
+        post: Post,
+        thread: int | None = None,
+        now: Now = time_ns,
     ) -> None:
         """`thread` is the one on which `deliver` may be called directly: by default the one that makes the call."""
         self.request = request
+        #: the time, as the session's clock has it
+        self.now = now
         self.version = version
         self.batch_size = 1
         self.cancelled = False
@@ -157,7 +168,7 @@ class Call:
         self.executing = False
         #: number of requests executed together with this one, counted once per execution (0 on the others)
         self.execution = 0
-        self.times = CallTimes()
+        self.times = CallTimes(now())
         self.thread = threading.get_ident() if thread is None else thread
         self._deliver = deliver
         self._post = post
@@ -207,7 +218,7 @@ class Call:
 
     def restart(self) -> None:
         """Forget that the call has been executed: it will be executed once more."""
-        self.times = CallTimes()
+        self.times = CallTimes(self.now())
         self.execution = 0
         self.failed = False
         self.failures = ()

@@ -5,7 +5,7 @@ Versions since 2.52 have it, with `--metrics-config histogram_latencies=true`. A
 
 import logging
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from time import monotonic_ns
 
@@ -46,10 +46,12 @@ class FirstResponses:
     Raises INTERNAL for bounds that do not ascend.
     """
 
-    def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
+    def __init__(self, bounds: Sequence[float] = BOUNDS, now: Callable[[], int] = monotonic_ns) -> None:
+        """`now` gives nanoseconds of a steady clock."""
         if any(left >= right for left, right in pairwise(bounds)):
             raise internal("Bucket Boundaries must be strictly sorted")  # core r24.11: the server ends
         self.bounds = bounds
+        self._now = now
         self.buckets = [0] * (len(bounds) + 1)
         self.total = 0
 
@@ -60,14 +62,14 @@ class FirstResponses:
 
     def watching(self, deliver: Deliver) -> Deliver:
         """`deliver` for a request that arrives now, which counts it when its first response comes."""
-        start = monotonic_ns()
+        start = self._now()
         waits = True
 
         def watch(response: InferResponse | None, final: bool) -> None:
             nonlocal waits
             if waits and response is not None:
                 waits = False
-                self.observe((monotonic_ns() - start) // _NS_PER_MS)
+                self.observe((self._now() - start) // _NS_PER_MS)
             deliver(response, final)
 
         return watch

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.call import Call, Deliver
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.first_responses import FirstResponses, bounds_of
@@ -16,7 +17,7 @@ from triton_emulator.engine.schedulers.plain import Scheduler
 from triton_emulator.engine.schedulers.selection import Hooks, scheduler_for
 from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
-from triton_emulator.engine.validation import validator
+from triton_emulator.engine.validation import Validate, validator
 from triton_emulator.engine.warmup import samples_of, warm_up
 from triton_emulator.protocol.errors import TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest
@@ -36,6 +37,7 @@ class Surroundings:
     """
 
     mailbox: Mailbox
+    clock: Clock
     count: Callable[[Call, "LoadedModel"], None]
     reporters: Reporters
     response_cache: ResponseCache | None = None
@@ -57,8 +59,13 @@ class LoadedModel:
         labels: Labels,
         surroundings: Surroundings,
         load_seconds: float = 0,
+        *,
+        validate: Validate | None = None,
     ) -> None:
-        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it."""
+        """`labels` are the class names of its outputs, `load_seconds` is what its backend needed to load it.
+
+        `validate` checks requests in place of what the config says.
+        """
         self.load_seconds = load_seconds
         self.definition = definition
         self.labels = labels
@@ -69,7 +76,8 @@ class LoadedModel:
         self._surroundings = surroundings
         self._rules = definition.rules
         self._post, self._thread = surroundings.mailbox.post, surroundings.thread
-        self._validate = validator(definition.config, definition.rules)
+        self._now = surroundings.clock.time_ns
+        self._validate = validate or validator(definition.config, definition.rules)
         self.statistics = ModelStatistics()
         self._in_flight = InFlight()
         self.metric_labels = metric_labels(definition)
@@ -95,7 +103,7 @@ class LoadedModel:
 
     def _new_reporter(self) -> Reporter:
         proto, surroundings = self.config.proto, self._surroundings
-        caches = proto.response_cache.enable
+        caches, now = proto.response_cache.enable, surroundings.clock.monotonic_ns
         bounds = bounds_of(proto)
         times_first = surroundings.histograms and (
             self.config.decoupled or self._rules.times_every_first_response
@@ -103,19 +111,19 @@ class LoadedModel:
         return Reporter(
             self.metric_labels,
             caches,
-            ModelSummaries(caches=caches) if surroundings.summarizes else None,
-            FirstResponses(bounds) if times_first else None,
+            ModelSummaries(now, caches=caches) if surroundings.summarizes else None,
+            FirstResponses(bounds, now) if times_first else None,
         )
 
     def _new_scheduler(self) -> Scheduler:
         surroundings = self._surroundings
-        hooks = Hooks(surroundings.mailbox.call_later, self._count, surroundings.response_cache)
+        hooks = Hooks(surroundings.clock, self._count, surroundings.response_cache)
         return scheduler_for(self.definition, self.executor, hooks)
 
     def _warm_up(self) -> None:
         samples = samples_of(self.definition)
         if isinstance(self.executor, ThreadedExecutor):
-            warm_up(self.definition, self.executor, samples, self._count)
+            warm_up(self.definition, self.executor, samples, self._count, self._now)
 
     def _leave(self) -> None:
         self._surroundings.reporters.leave(self.reporter, self.statistics)
@@ -147,6 +155,11 @@ class LoadedModel:
         """Whether `healthy` runs the model's own code."""
         return bool(getattr(self.executor, "asks_model", False))
 
+    def describe(self, definition: ModelDefinition) -> None:
+        """Have other inputs and outputs from now on: of a model that takes any (`validate`), as only stubs do."""
+        self.definition, self.config = definition, definition.config
+        self.inputs = {spec.name: spec for spec in definition.config.inputs}
+
     def prepare(self, request: InferRequest, deliver: Deliver) -> Call:
         """A validated call for `submit`; `deliver` gets the responses on the event loop. Raises TritonError.
 
@@ -162,7 +175,7 @@ class LoadedModel:
             deliver = reshaping(deliver, self.config)
         if self._first_responses is not None:
             deliver = self._first_responses.watching(deliver)
-        call = Call(request, self.version, deliver, self._post, self._thread)
+        call = Call(request, self.version, deliver, self._post, self._thread, self._now)
         call.batch_size = batch
         return call
 

@@ -38,11 +38,6 @@ class Mailbox:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
 
-    def call_later(self, delay_s: float, function: Callable[[], object]) -> None:
-        """Call a function after a delay, on the loop."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, function)
-
     def _drain(self) -> None:
         # cleared first: a post that comes while this runs either is taken below or wakes the loop once more
         self._awake = False

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from triton_emulator.engine.call import Deliver
 from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig
 
 Shape = tuple[int, ...]
@@ -38,6 +39,19 @@ def reshape_inputs(request: InferRequest, config: ModelConfig) -> None:
         if spec is not None and spec.reshape is not None:
             shape = reshaped(tensor.shape, spec.dims, spec.reshape, batching=batching)
             request.inputs[at] = tensor.renamed(tensor.name, shape)
+
+
+def as_computed(outputs: Sequence[Tensor], config: ModelConfig) -> list[Tensor]:
+    """Outputs in the shapes that clients see, in those in which the model makes them, for `reshaping`."""
+    batching = config.max_batch_size > 0
+    converted = []
+    for tensor in outputs:
+        spec = config.output(tensor.name)
+        if spec is not None and spec.reshape is not None:
+            shape = reshaped(tensor.shape, spec.dims, spec.reshape, batching=batching)
+            tensor = tensor.renamed(tensor.name, shape)  # noqa: PLW2901
+        converted.append(tensor)
+    return converted
 
 
 def reshaping(deliver: Deliver, config: ModelConfig) -> Deliver:

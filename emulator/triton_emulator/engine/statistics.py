@@ -6,7 +6,6 @@ success, a model that raises is a failure; `inference_count` counts batch rows, 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from time import time_ns
 from typing import NamedTuple, Self
 
 from triton_emulator.engine.call import CacheUse, Call
@@ -49,7 +48,7 @@ class RequestEvent(NamedTuple):
     @classmethod
     def of(cls, call: Call) -> Self:
         """The event of a call that has just ended."""
-        now = time_ns()
+        now = call.now()
         times = call.times
         input_ns, infer_ns, output_ns = times.compute_ns()
         return cls(

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic_ns
 
 from triton_emulator.engine.statistics import RequestEvent
 
@@ -30,8 +30,9 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 @dataclass(slots=True)
 class Summary:
-    """Values in microseconds."""
+    """Values in microseconds. `now` gives nanoseconds of a steady clock."""
 
+    now: Callable[[], int] = monotonic_ns
     count: int = 0
     total: int = 0
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_MOST))
@@ -39,11 +40,11 @@ class Summary:
     def observe(self, value: int) -> None:
         self.count += 1
         self.total += value
-        self.recent.append((monotonic(), value))
+        self.recent.append((self.now() / 1e9, value))
 
     def quantile(self, quantile: float) -> int | None:
         """The value that this share of the recent ones does not exceed, None where there is none."""
-        since = monotonic() - _WINDOW_S
+        since = self.now() / 1e9 - _WINDOW_S
         while self.recent and self.recent[0][0] < since:
             self.recent.popleft()
         values = sorted(value for _, value in self.recent)
@@ -61,9 +62,10 @@ _COMPUTED: dict[str, Callable[[RequestEvent], int]] = {
 class ModelSummaries:
     """The summaries of one model. One that caches has no summary of whole requests (2.51)."""
 
-    def __init__(self, *, caches: bool) -> None:
+    def __init__(self, now: Callable[[], int] = monotonic_ns, *, caches: bool) -> None:
+        """`now` gives nanoseconds of a steady clock."""
         names = ("queue", *_COMPUTED) + (("cache_hit", "cache_miss") if caches else ("request",))
-        self.by_name = {name: Summary() for name in names}
+        self.by_name = {name: Summary(now) for name in names}
 
     def fold(self, event: RequestEvent) -> None:
         """Count one request."""

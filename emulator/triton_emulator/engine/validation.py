@@ -64,12 +64,8 @@ def validate(request: InferRequest, config: ModelConfig, rules: Personality) -> 
     """
     if request.raw_input is not None:
         request.inputs = [_raw_tensor(request, config, rules)]
-    if request.outputs and (
-        unknown := [output.name for output in request.outputs if config.output(output.name) is None]
-    ):
-        # 2.51 keeps the names in order of their bytes
-        first = min(unknown, key=lambda name: name.encode("utf-8", "surrogateescape"))
-        raise invalid_arg(f"unexpected inference output '{first}' for model '{config.name}'")
+    if request.outputs:
+        _check_outputs(request, config)
     given = request.inputs
     if not config.required_inputs <= len(given) <= len(config.inputs):
         raise _wrong_count(request, config, rules)
@@ -86,6 +82,30 @@ def validate(request: InferRequest, config: ModelConfig, rules: Personality) -> 
     if batch > _INT32_MAX:  # 2.51: only the backend refuses a batch size that was negative on the wire
         raise _too_large(batch, config)
     return max(batch, 1)
+
+
+def validate_any(request: InferRequest, config: ModelConfig, rules: Personality) -> int:
+    """As `validate`, for a model that takes any inputs: each is to be sound by itself. The batch size is 1."""
+    if request.raw_input is not None:
+        request.inputs = [_raw_tensor(request, config, rules)]
+    if request.outputs:
+        _check_outputs(request, config)
+    for tensor in request.inputs:
+        if tensor.datatype not in DATATYPES:
+            raise invalid_arg(
+                f"{request.log_id}inference input '{tensor.name}' data-type is '<invalid>' for '{config.name}'"
+            )
+        spec = TensorSpec(tensor.name, tensor.datatype, tensor.shape, tensor.shape)
+        _check_input(request, tensor, spec, config, rules)
+    return 1
+
+
+def _check_outputs(request: InferRequest, config: ModelConfig) -> None:
+    unknown = [output.name for output in request.outputs if config.output(output.name) is None]
+    if unknown:
+        # 2.51 keeps the names in order of their bytes
+        first = min(unknown, key=lambda name: name.encode("utf-8", "surrogateescape"))
+        raise invalid_arg(f"unexpected inference output '{first}' for model '{config.name}'")
 
 
 def _walked(inputs: Sequence[Tensor]) -> list[Tensor]:

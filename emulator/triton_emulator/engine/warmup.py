@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from triton_emulator.engine.call import Call
+from triton_emulator.engine.call import Call, Now
 from triton_emulator.engine.executor import ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.schedulers.plain import execute
 from triton_emulator.engine.validation import validate
@@ -99,6 +99,7 @@ def warm_up(
     executor: ThreadedExecutor,
     samples: Sequence[Sample],
     count: Callable[[Call], None],
+    now: Now,
 ) -> None:
     """Run every sample on every instance, on its own thread, and count it. Raises TritonError where one fails."""
     for instance in range(executor.instances):
@@ -110,7 +111,7 @@ def warm_up(
                 faults = [f"batch size {sample.size} for '{name}', max allowed is {most}"] * sample.size
                 raise _failed(sample, faults)
             for _ in range(sample.times):
-                _run(definition, executor, sample, instance, count)
+                _run(definition, executor, sample, instance, count, now)
 
 
 def _run(
@@ -119,6 +120,7 @@ def _run(
     sample: Sample,
     instance: int,
     count: Callable[[Call], None],
+    now: Now,
 ) -> None:
     faults: list[str] = []
     finished = threading.Semaphore(0)
@@ -135,6 +137,7 @@ def _run(
             definition.version,
             deliver,
             lambda take, response, final: take(response, final),
+            now=now,
         )
         for _ in range(sample.size)
     ]

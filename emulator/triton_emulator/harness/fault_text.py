@@ -48,9 +48,8 @@ def _called(node: ast.expr) -> Fault:
     if name is None:
         raise ValueError(f"{_short(_source(node))} is no fault; {_EXAMPLE}")
     if name not in FAULTS:
-        raise ValueError(
-            f"there is no fault {name!r}{hint(name, FAULTS) or f'; there are {chr(44).join(FAULTS)}'}"
-        )
+        advice = hint(name, FAULTS) or f"; there are {', '.join(FAULTS)}"
+        raise ValueError(f"there is no fault {name!r}{advice}")
     if not isinstance(node, ast.Call):
         raise ValueError(f"{name} needs its arguments: {_usage(name)}")
     values = [_literal(name, each) for each in node.args]

@@ -1,34 +1,32 @@
-"""Plans that are given as data: in `emulator.yaml` (`faults:`), by `--fault`, over the control API.
+"""Plans and stubs that are given as data: in `emulator.yaml`, by `--fault`, over the control API.
 
 How it works
 ------------
-A plan is a mapping from the names of `inject`'s arguments to their values, with the fault as a text (`fault_text`).
-`plan_of` checks each field by itself, so that a mistake is told with its field, and then all of them together. A file
-adds its path and its line, a flag its name.
-
-What is given stands for every session that reads it. It is armed when a session starts and when it is reset.
+A plan is a mapping from the names of `inject`'s arguments to their values, with the fault as a text (`fault_text`). A
+stub is one from the names of `when`'s, with the arguments of `respond` under that name. `plan_of` and `stub_of` check
+each field by itself, so that a mistake is told with its field, and then all of them together. What only a model's
+config tells is checked when a stub is armed. `given_files` adds a file and its line, `given_text` reads a flag.
 """
 
-import ast
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.fault_text import fault_of
+from triton_emulator.harness.near_miss import Expected
 from triton_emulator.harness.plans import Plan, Plans, check_limits, check_plan
-from triton_emulator.yaml_nodes import YamlFile, hint, plain
+from triton_emulator.harness.stubs import Stub, Stubs
+from triton_emulator.yaml_nodes import hint
 
 #: the fields of a plan: which requests it is for, and how often
 CRITERIA = ("operation", "model", "version", "protocol", "headers")
 LIMITS = ("times", "after", "probability")
-FIELDS = ("fault", *CRITERIA, *LIMITS)
-#: the fields whose values are texts, which a flag need not quote
-_TEXTS = frozenset(("operation", "model", "version", "protocol"))
+PLAN_FIELDS = ("fault", *CRITERIA, *LIMITS)
+#: the fields of a stub, and of each of its answers
+STUB_FIELDS = (*CRITERIA, "inputs", "parameters", "respond")
+REPLY_FIELDS = ("outputs", "text", "tokens", "output", "parameters")
 
 
 class FieldError(ValueError):
@@ -55,7 +53,7 @@ class GivenPlan:
 
 def plan_of(given: Mapping[str, Any]) -> GivenPlan:
     """The plan that a mapping means. Raises FieldError."""
-    check_names(given, FIELDS, "plan")
+    check_names(given, PLAN_FIELDS, "plan")
     if not isinstance(given.get("fault"), str):
         raise FieldError("fault", 'fault is a text, for example error(503, "overloaded")')
     try:
@@ -102,111 +100,53 @@ def criteria_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return criteria
 
 
-# --- a flag ---
-
-
-def plan_of_text(text: str) -> GivenPlan:
-    """The plan that a text means: a fault, and fields after it, as `error(503) operation=generate times=2`.
-
-    Raises ValueError.
-    """
-    words = list(_words(text))
-    start = next((at for at, word in enumerate(words) if _FIELD.match(word)), len(words))
-    if not start:
-        raise ValueError("a plan begins with its fault, for example: error(503) operation=generate times=2")
-    given: dict[str, Any] = {"fault": " ".join(words[:start])}
-    for word in words[start:]:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(
-                f"{word!r} is no field of a plan; write it as name=value, and quote a text with spaces"
-            )
-        if name in given:
-            raise ValueError(f"{name} is given twice")
-        given[name] = _value(name, value)
-    return plan_of(given)
-
-
-_FIELD = re.compile(r"[A-Za-z_]+=(?!=)")
-
-
-def _words(text: str) -> Iterator[str]:
-    """The words of a text: white space within brackets or quotes does not end one."""
-    word: list[str] = []
-    depth, quote, escaped = 0, "", False
-    for character in text:
-        if quote:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == quote:
-                quote = ""
-        elif character in "'\"":
-            quote = character
-        elif character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif character.isspace() and depth <= 0:
-            if word:
-                yield "".join(word)
-            word = []
-            continue
-        word.append(character)
-    if word:
-        yield "".join(word)
-
-
-def _value(name: str, text: str) -> Any:
-    """The value of a field: a literal; of a field that is a text, the text itself unless it is quoted."""
-    if name in _TEXTS and text[:1] not in ("'", '"'):
-        return text
-    try:
-        return None if text == "null" else ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text  # which the field refuses
-
-
-# --- a file ---
-
-
-def plans_of_node(node: yaml.Node, file: YamlFile) -> Iterator[GivenPlan]:
-    """The plans of the section `faults`. Raises SettingsError."""
-    for number, item in enumerate(file.items(node, "'faults'"), start=1):
-        yield plan_of_item(item, file, f"fault {number}")
-
-
-def plan_of_item(item: yaml.Node, file: YamlFile, where: str) -> GivenPlan:
-    """One plan of a file. Raises SettingsError with the line of the field."""
-    nodes: dict[str, yaml.Node] = {}
-    given: dict[str, Any] = {}
-    for name, key, value in file.pairs(item, where):
-        nodes[name] = key
-        try:
-            given[name] = plain(value)
-        except ValueError as error:
-            raise file.error(value, f"'{name}' of {where} {error}") from None
-    try:
-        return plan_of(given)
-    except FieldError as error:
-        raise file.error(nodes.get(error.field, item), f"'{error.field}' of {where}: {error}") from None
-
-
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What is given to a session, by its flags and by its `emulator.yaml` files."""
+class GivenStub:
+    """A stub that has been read: the arguments of `when`, and those of `respond` and of each `then`."""
 
-    plans: tuple[GivenPlan, ...] = ()
+    criteria: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    replies: tuple[Mapping[str, Any], ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.plans)
+    def arm(self, stubs: Stubs, secrets: Collection[str], *, standing: bool = True) -> Stub:
+        """Make the stub, `standing` as a plan is. Raises FieldError where the model's config has no such tensor."""
+        criteria = Criteria.of(**self.criteria, secrets=secrets)
+        try:
+            stub = stubs.add(Expected(criteria, self.inputs, self.parameters), standing=standing)
+        except (TypeError, ValueError) as error:
+            raise FieldError("inputs" if self.inputs else "model", str(error)) from None
+        try:
+            for number, reply in enumerate(self.replies):
+                (stub.then if number else stub.respond)(**reply)
+        except (TypeError, ValueError) as error:
+            stub.remove()
+            raise FieldError("respond", str(error)) from None
+        return stub
 
 
-def given_by(flags: Iterable[str], sections: Iterable[tuple[YamlFile, Mapping[str, yaml.Node]]]) -> Given:
-    """What the texts of `--fault` and the sections of files give. Raises SettingsError and ValueError."""
-    plans = [plan_of_text(text) for text in flags]
-    for file, nodes in sections:
-        if "faults" in nodes:
-            plans += plans_of_node(nodes["faults"], file)
-    return Given(tuple(plans))
+def stub_of(given: Mapping[str, Any]) -> GivenStub:
+    """The stub that a mapping means. Raises FieldError."""
+    check_names(given, STUB_FIELDS, "stub")
+    criteria = criteria_of(given)
+    if "model" not in given:
+        raise FieldError("model", "a stub is for one model: name it")
+    for name in ("inputs", "parameters"):
+        if not _is_named(given.get(name, {})):
+            raise FieldError(name, f"{name} are a mapping from names to values, not {given[name]!r}")
+    replies: Any = given.get("respond")
+    several: list[Any] = replies if isinstance(replies, list) else [replies]
+    if not several or not all(map(_is_named, several)):
+        raise FieldError(
+            "respond", "respond is an answer, such as {outputs: {SCORES: [0.9]}}, or a list of answers"
+        )
+    for reply in several:
+        try:
+            check_names(reply, REPLY_FIELDS, "reply")
+        except FieldError as error:
+            raise FieldError("respond", str(error)) from None
+    return GivenStub(criteria, given.get("inputs", {}), given.get("parameters", {}), tuple(several))
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)

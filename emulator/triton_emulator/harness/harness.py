@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from traceback import TracebackException
 
-from triton_emulator.harness.given import Given
+from triton_emulator.harness.given_files import Given
 from triton_emulator.harness.journal import Journal, JournalEntry
 from triton_emulator.harness.plans import Plans
+from triton_emulator.harness.stubs import Models, Stubs
 
 #: what fails a test at its end unless it is allowed
-PROBLEMS = ("unfired", "unknown", "exceptions")
+PROBLEMS = ("unfired", "unused", "unknown", "exceptions")
 #: problems of one kind that are told
 _MOST_TEXTS = 20
 
@@ -19,17 +20,28 @@ class Harness:
     """Made with the session that it belongs to."""
 
     def __init__(
-        self, journal: Journal, seed: int, given: Given | None = None, *, passes: bool = False
+        self,
+        journal: Journal,
+        seed: int,
+        models: Models,
+        given: Given,
+        *,
+        passes: bool = False,
+        allowed: Iterable[str] = (),
     ) -> None:
-        """`given` are the plans that stand from the start.
+        """`given` are the plans and stubs that stand from the start.
 
-        `passes` says that the answers are those of a real server, which pass as they are.
+        `passes` says that the answers are those of a real server, which pass as they are. Raises SettingsError for a
+        stub that no model can have.
         """
         self.journal = journal
-        self.plans = Plans(seed, passes=passes)
-        for plan in given.plans if given is not None else ():
+        self.plans = Plans(seed, journal.now, passes=passes)
+        self.stubs = Stubs(models, passes=passes)
+        for plan in given.plans:
             plan.arm(self.plans, journal.secrets)
-        self._allowed: set[str] = set()
+        for stub in given.stubs:
+            stub.arm(self.stubs, journal.secrets)
+        self.allowed = set(allowed)
         #: requests for paths and models that are not there, and handlers that failed, as texts
         self._unknown: list[str] = []
         self._exceptions: list[str] = []
@@ -62,6 +74,10 @@ class Harness:
         entry.exception = TracebackException.from_exception(fault)
         self._note(self._exceptions, f"{entry!r} raised {type(fault).__name__}: {fault}")
 
+    def missed(self, entry: JournalEntry, text: str) -> None:
+        """A request to a model that only stubs have fits none of them."""
+        self._note(self._unknown, f"{entry.protocol} {entry.operation}: {text}")
+
     @staticmethod
     def _note(texts: list[str], text: str) -> None:
         if len(texts) < _MOST_TEXTS:
@@ -74,15 +90,19 @@ class Harness:
         for problem in problems:
             if problem not in PROBLEMS:
                 raise ValueError(f"a problem is one of {', '.join(PROBLEMS)}, not {problem!r}")
-        self._allowed.update(problems)
+        self.allowed.update(problems)
 
     def problems(self) -> Iterator[str]:
         """What a test that has ended should be failed for."""
-        if "unfired" not in self._allowed:
+        if "unfired" not in self.allowed:
             for plan in self.plans:
                 if not plan.standing:
                     yield from plan.problems()
-        if "unknown" not in self._allowed:
+        if "unused" not in self.allowed:
+            for stub in self.stubs:
+                if not stub.standing:
+                    yield from stub.problems()
+        if "unknown" not in self.allowed:
             yield from (f"a request for what is not there: {text}" for text in self._unknown)
-        if "exceptions" not in self._allowed:
+        if "exceptions" not in self.allowed:
             yield from (f"a handler failed: {text}" for text in self._exceptions)

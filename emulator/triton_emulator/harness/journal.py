@@ -17,7 +17,7 @@ from traceback import TracebackException
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from triton_emulator.engine.call import CallTimes
+from triton_emulator.engine.call import CallTimes, Now
 from triton_emulator.harness.parts import Script, grpc_name
 from triton_emulator.protocol.datatypes import Array
 from triton_emulator.protocol.errors import TritonError
@@ -36,6 +36,9 @@ UNKNOWN_MODEL = b"Request for unknown model"
 _ENTRY_BYTES = 1024
 #: what it counts for each header, and for each piece of an answer, besides the bytes
 _PIECE_BYTES = 128
+
+
+_HTTP_OK = 200
 
 
 class Undecodable(ValueError):
@@ -83,6 +86,8 @@ class JournalEntry:
     script: Script | None = None
     fault: str | None = None
     plan: Any = None
+    #: the stub that answered it
+    stub: Any = None
     #: what a handler raised that it should not
     exception: TracebackException | None = None
     times: CallTimes | None = None
@@ -96,28 +101,27 @@ class JournalEntry:
     truncated = False
     #: (time, bytes) of each piece of the answer
     pieces: Sequence[tuple[int, bytes]] = ()
+    #: about how many bytes it keeps
+    size = _ENTRY_BYTES
+    #: from 1 on, in the order in which the requests came
+    number = 0
     _inputs: InferRequest | Undecodable | None = None
-    _size = _ENTRY_BYTES
 
-    def __init__(self, journal: Journal, number: int) -> None:
+    def __init__(self, journal: Journal, size: int = 0, headers: int = 0) -> None:
+        """A request that has so many bytes besides its body, and so many headers. `Journal.add` numbers it."""
         self._journal = journal
-        #: from 1 on, in the order in which the requests came
-        self.number = number
-        self.began_ns = monotonic_ns()
+        self.began_ns = journal.now()
+        if (size := size + headers * _PIECE_BYTES) > _ENTRY_BYTES:
+            self.size = size
 
     def __repr__(self) -> str:
         model = f" {self.model}" + (f":{self.version}" if self.version else "") if self.model else ""
         fault = f", met {self.fault}" if self.fault else ""
+        stub = ", answered by a stub" if self.stub is not None else ""
         asked = f"{self.protocol} {self.operation or self.target}{model}"
-        return f"<JournalEntry {self.number}: {asked}: {self.status}{fault}>"
+        return f"<JournalEntry {self.number}: {asked}: {self.status}{fault}{stub}>"
 
     # --- what frontends write ---
-
-    def has_head(self, size: int, headers: int) -> None:
-        """The request has so many bytes besides its body, and so many headers."""
-        more = size + headers * _PIECE_BYTES - _ENTRY_BYTES
-        if more > 0:
-            self._size += more  # added, as its body may have been counted before
 
     def has(self, body: bytes) -> None:
         """The request has this body."""
@@ -127,7 +131,7 @@ class JournalEntry:
     def wrote(self, data: bytes) -> None:
         """A piece of the answer is about to be sent."""
         if self._fits(data):
-            piece = (monotonic_ns(), data)
+            piece = (self._journal.now(), data)
             if isinstance(self.pieces, list):
                 self.pieces.append(piece)
             else:  # most answers are one piece, for which a tuple is smaller
@@ -135,13 +139,13 @@ class JournalEntry:
 
     def _fits(self, data: bytes) -> bool:
         more = len(data) + _PIECE_BYTES
-        size = self._size + more
+        size = self.size + more
         # The first piece of an answer tells whether it is for an unknown model, though the entry has fallen out.
         wanted = self.in_journal or not self.pieces
         if self.truncated or not wanted or size > self._journal.most_bytes:
             self.truncated = True
             return False
-        self._size = size
+        self.size = size
         if self.in_journal:
             self._journal.grew(more)
         return True
@@ -149,16 +153,14 @@ class JournalEntry:
     def end(self) -> None:
         """The last byte is about to be sent, or the client has gone. A second call does nothing."""
         if not self.ended_ns:
-            self.ended_ns = monotonic_ns()
-            self._journal.ended()
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it keeps."""
-        return min(self._size, self._journal.most_bytes)
+            self.ended_ns = self._journal.now()
+            if self._journal.waiting:
+                self._journal.tell()
 
     def asks_for_nothing(self) -> bool:
         """Whether the path, the method or the model that it asks for is not there. Readiness is asked of any model."""
+        if self.code == _HTTP_OK:
+            return False
         if not self.operation:
             return self.code is not None  # else the client has gone before it had asked
         return self.operation != "model_ready" and self.is_error and UNKNOWN_MODEL in self.first_bytes
@@ -235,15 +237,7 @@ class JournalEntry:
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """The request's parameters, with the reserved ones that are set. Raises Undecodable."""
-        request = self.request
-        reserved: dict[str, Parameter] = {
-            "sequence_id": request.sequence_id,
-            "sequence_start": request.sequence_start,
-            "sequence_end": request.sequence_end,
-            "priority": request.priority,
-            "timeout": request.timeout,
-        }
-        return {**dict(request.parameters), **{name: value for name, value in reserved.items() if value}}
+        return parameters_of(self.request)
 
     @property
     def id(self) -> str:
@@ -307,7 +301,7 @@ class JournalEntry:
     @property
     def seconds(self) -> float:
         """From the first byte of the request to the last of the answer; until now where it is not complete."""
-        return ((self.ended_ns or monotonic_ns()) - self.began_ns) / 1e9
+        return ((self.ended_ns or self._journal.now()) - self.began_ns) / 1e9
 
     @property
     def queue_seconds(self) -> float | None:
@@ -315,7 +309,7 @@ class JournalEntry:
         times = self.times
         if times is None:
             return None
-        return ((times.compute_start or time_ns()) - times.queue_start) / 1e9
+        return ((times.compute_start or self._journal.time_ns()) - times.queue_start) / 1e9
 
     @property
     def compute_seconds(self) -> float | None:
@@ -335,12 +329,33 @@ def array_of(tensor: Tensor, number: int) -> Array:
         raise Undecodable(f"request {number}: tensor {tensor.name!r}: {fault}") from None
 
 
+def parameters_of(request: InferRequest) -> dict[str, Parameter]:
+    """A request's parameters, with the reserved ones that are set."""
+    reserved: dict[str, Parameter] = {
+        "sequence_id": request.sequence_id,
+        "sequence_start": request.sequence_start,
+        "sequence_end": request.sequence_end,
+        "priority": request.priority,
+        "timeout": request.timeout,
+    }
+    return {**dict(request.parameters), **{name: value for name, value in reserved.items() if value}}
+
+
 class Journal:
     """The entries of one session, the newest of them."""
 
-    def __init__(self, most: int, most_bytes: int, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        most: int,
+        most_bytes: int,
+        secrets: Iterable[str] = (),
+        now: Now = monotonic_ns,
+        epoch_ns: Now = time_ns,
+    ) -> None:
         """Keep up to `most` entries, and up to about `most_bytes` bytes. `secrets` are further names of headers."""
         self.secrets = SECRET_HEADERS | {name.lower() for name in secrets}
+        #: nanoseconds of the session's clock: steady ones, and those of the epoch
+        self.now, self.time_ns = now, epoch_ns
         self._most = most
         self.most_bytes = most_bytes
         self._entries: deque[JournalEntry] = deque()
@@ -348,7 +363,8 @@ class Journal:
         self._made = 0
         self._forgotten = 0
         self._changed = threading.Condition()
-        self._waiting = 0
+        #: how many threads wait for a change
+        self.waiting = 0
         #: how often waiters were told of a change
         self._changes = 0
 
@@ -365,40 +381,34 @@ class Journal:
         """The entries that are kept, the oldest first; may be called on any thread."""
         return list(self._entries)
 
-    def next_number(self) -> int:
-        """The number of the next entry."""
-        self._made += 1
-        return self._made
-
     def add(self, entry: JournalEntry) -> None:
-        """Keep an entry. To be called on the event loop."""
-        entries = self._entries
-        entries.append(entry)
+        """Keep an entry and number it. To be called on the event loop."""
+        entry.number = self._made = self._made + 1
         entry.in_journal = True
-        if len(entries) > self._most:
-            self._forget()
-        self.grew(min(entry._size, self.most_bytes))  # noqa: SLF001
-        if self._waiting:
-            self._tell()
+        self._entries.append(entry)
+        self._bytes += entry.size
+        if len(self._entries) > self._most or self._bytes > self.most_bytes:
+            self._shrink()
+        if self.waiting:
+            self.tell()
 
     def grew(self, size: int) -> None:
         """An entry of the journal keeps so many bytes more."""
         self._bytes += size
-        while self._bytes > self.most_bytes and len(self._entries) > 1:
-            self._forget()
+        if self._bytes > self.most_bytes:
+            self._shrink()
 
-    def ended(self) -> None:
-        """An entry has its answer."""
-        if self._waiting:
-            self._tell()
+    def _shrink(self) -> None:
+        """Let the oldest fall out. The newest stays, whatever it keeps."""
+        entries = self._entries
+        while (len(entries) > self._most or self._bytes > self.most_bytes) and len(entries) > 1:
+            forgotten = entries.popleft()
+            forgotten.in_journal = False
+            self._forgotten += 1
+            self._bytes -= forgotten.size
 
-    def _forget(self) -> None:
-        forgotten = self._entries.popleft()
-        forgotten.in_journal = False
-        self._forgotten += 1
-        self._bytes -= forgotten.size
-
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Wake the threads that wait for a change."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -407,7 +417,7 @@ class Journal:
         """Wait until `done()` is true, for up to `timeout` seconds; returns whether it is. Not on the event loop."""
         end = monotonic() + timeout
         with self._changed:
-            self._waiting += 1
+            self.waiting += 1
         try:
             # `done` asks a test's functions, so it holds no lock that the event loop may want
             while True:
@@ -421,4 +431,4 @@ class Journal:
             return bool(done())
         finally:
             with self._changed:
-                self._waiting -= 1
+                self.waiting -= 1

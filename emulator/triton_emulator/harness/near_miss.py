@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.harness.criteria import Criteria, header_fits
-from triton_emulator.harness.journal import JournalEntry, Undecodable
+from triton_emulator.harness.journal import JournalEntry, Undecodable, parameters_of
 from triton_emulator.protocol.datatypes import DATATYPES, Array
+from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
 
 #: how many of the nearest requests are shown
@@ -42,16 +43,18 @@ class Expected:
         """Whether an entry is this request."""
         return not list(self.differences(entry))
 
-    def differences(self, entry: JournalEntry) -> Iterator[str]:
-        """What is different in an entry, one line for each field."""
+    def differences(self, entry: JournalEntry, request: InferRequest | None = None) -> Iterator[str]:
+        """What is different in an entry, one line for each field; without a decoded `request` it is decoded."""
         yield from _criteria_differences(self.criteria, entry)
         if not (self.inputs or self.parameters):
             return
         try:
-            tensors, parameters = entry.tensors, entry.parameters
+            asked = entry.request if request is None else request
         except Undecodable as fault:
             yield str(fault)
             return
+        tensors = {tensor.name: tensor for tensor in asked.inputs}
+        parameters = parameters_of(asked)
         for name, value in self.parameters.items():
             if name not in parameters:
                 yield f"parameter {name}: missing, expected {value!r}"
@@ -115,8 +118,10 @@ def _tensor_differences(name: str, wanted: Any, tensor: Tensor) -> Iterator[str]
     expected = wanted if isinstance(wanted, np.ndarray) else None
     if expected is not None:
         datatype, shapes = datatype_of(expected), (tuple(expected.shape), tensor.shape)
+        if (datatype, tensor.datatype) == ("UINT16", "BF16"):  # numpy has no BF16
+            datatype = "BF16"
         if datatype != tensor.datatype or shapes[0] != shapes[1]:
-            advice = _datatype_advice(datatype, tensor.datatype) or _shape_advice(*shapes)
+            advice = _datatype_advice(datatype, tensor.datatype) or shape_advice(*shapes)
             got = form(tensor.datatype, tensor.shape)
             yield f"{name}: expected {form(datatype, shapes[0])}, got {got}{advice}"
             return
@@ -167,7 +172,7 @@ def _datatype_advice(wanted: str, given: str) -> str:
     return ""
 
 
-def _shape_advice(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:
+def shape_advice(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:
     """What may be the mistake where a shape is another one."""
     if len(wanted) == len(given) >= 3 and given == (*wanted[:-3], *wanted[-2:], wanted[-3]):
         return ": looks like NHWC" if len(wanted) == 4 else ": looks like HWC"

@@ -9,13 +9,16 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
 
+from triton_emulator.engine.call import Now
 from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.operations import OPERATIONS
 from triton_emulator.harness.parts import Alter, NotReady, Script, TruncatedBinary
+
+#: seconds: a plan that lasts longer lasts as long
+_LONGEST = 1e10
 
 
 class Plan:
@@ -35,6 +38,7 @@ class Plan:
         after: int = 0,
         probability: float | None = None,
         standing: bool = False,
+        now: Now,
         seed: object = 0,
         remove: Callable[[Plan], None],
     ) -> None:
@@ -60,7 +64,9 @@ class Plan:
             self.times = lasting[0].uses
         elif lasting:
             self.times = None
-        self._ends = monotonic() + lasting[0].seconds if lasting and lasting[0].seconds is not None else None
+        self._now = now
+        seconds = lasting[0].seconds if lasting else None
+        self._ends = None if seconds is None else now() + round(min(seconds, _LONGEST) * 1e9)
 
     def __repr__(self) -> str:
         limit = "for ever" if self.times is None else f"times={self.times}"
@@ -79,7 +85,7 @@ class Plan:
         """The fault at work on this request, None where the request does not meet it. On the event loop."""
         if self.times is not None and self.fired >= self.times:
             return None
-        if self._ends is not None and monotonic() >= self._ends:
+        if self._ends is not None and self._now() >= self._ends:
             return None
         kind = OPERATIONS.get(entry.operation)
         if kind is None or not all(part.fits(kind, entry.protocol) for part in self.fault.parts):
@@ -127,9 +133,10 @@ class Plan:
 class Plans:
     """The plans of one session."""
 
-    def __init__(self, seed: int, *, passes: bool = False) -> None:
+    def __init__(self, seed: int, now: Now, *, passes: bool = False) -> None:
         """`passes` says that the answers are those of a real server, which pass as they are."""
         self._seed = seed
+        self._now = now
         self._passes = passes
         self._made = 0
         self._plans: tuple[Plan, ...] = ()
@@ -168,6 +175,7 @@ class Plans:
                 after=after,
                 probability=probability,
                 standing=standing,
+                now=self._now,
                 seed=(self._seed, self._made),
                 remove=self._remove,
             )

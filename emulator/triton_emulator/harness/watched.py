@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from triton_emulator.clock import Clock
 from triton_emulator.harness.criteria import Criteria, Predicate
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.near_miss import Expected, failure
 from triton_emulator.harness.plans import Plan
 from triton_emulator.harness.requests import Requests
+from triton_emulator.harness.stubs import Stub
 
 
 class WatchedState(Protocol):
     """What a session has for tests."""
 
     harness: Harness | None
+    clock: Clock
 
     def reset_harness(self) -> None: ...
 
@@ -35,10 +38,10 @@ class Watched:
         return harness
 
     def reset(self) -> None:
-        """Forget all requests, plans and problems, as at the start: plans of files and flags are armed anew.
+        """Forget all requests, plans, stubs and problems, as at the start: those of files and flags are made anew.
 
-        Models, statistics and shared memory stay as they are; a session of its own has its own. What `requests` gave
-        before this shows the requests until now.
+        What is allowed stays so. Models, statistics and shared memory stay as they are; a session of its own has its
+        own. What `requests` gave before this shows the requests until now.
         """
         self._watched()
         self._watched_state.reset_harness()
@@ -73,6 +76,11 @@ class Watched:
         return self._watched().plans.add(fault, criteria, times=times, after=after, probability=probability)
 
     @property
+    def clock(self) -> Clock:
+        """The clock of what is modelled, measured and waited for: `triton.clock.advance(3.0)`, where it is virtual."""
+        return self._watched_state.clock
+
+    @property
     def plans(self) -> Sequence[Plan]:
         """The plans that are in force, in the order in which they are tried."""
         return list(self._watched().plans)
@@ -81,6 +89,36 @@ class Watched:
     def requests(self) -> Requests:
         """All requests that have come, with their answers, in their order."""
         return Requests(self._watched().journal)
+
+    def when(
+        self,
+        operation: str | None = None,
+        *,
+        model: str,
+        version: str | int | None = None,
+        protocol: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        where: Predicate | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Stub:
+        """A stub for the inferences of a model that fit, to be given its answer: `triton.when(...).respond(...)`.
+
+        `inputs` are arrays (or lists) by their names: datatype, shape and elements are to be equal where they are
+        arrays, the elements alone where they are lists. The other arguments are those of `inject`. The newest stub that
+        fits answers. A model that is in no repository is served, in version 1, while a stub names it.
+
+        Raises TypeError and ValueError for what means nothing, and where the model's config has no such input.
+        """
+        criteria = Criteria.of(
+            operation, model, version, protocol, headers, where, self._watched().journal.secrets
+        )
+        return self._watched().stubs.add(Expected(criteria, inputs or {}, parameters or {}))
+
+    @property
+    def stubs(self) -> Sequence[Stub]:
+        """The stubs, in the order in which they are tried."""
+        return list(self._watched().stubs)
 
     def assert_requested(
         self,
@@ -111,7 +149,10 @@ class Watched:
         return fitting
 
     def allow(self, *problems: str) -> None:
-        """Do not fail the test at its end for these: "unfired" plans, requests for what is "unknown", "exceptions".
+        """Do not fail the test at its end for these: "unfired", "unused", "unknown", "exceptions".
+
+        They are plans that did not fire, stubs that were not used, requests for what is not there, and handlers that
+        failed.
 
         Raises ValueError for another word.
         """
@@ -125,7 +166,7 @@ class Watched:
     def problems(self) -> Sequence[str]:
         """What a test should be failed for when it ends, as texts.
 
-        These are plans that did not fire or complete, requests for paths and models that are not there, and handlers
-        that failed.
+        These are plans that did not fire or complete, stubs that were not used, requests for paths and models that are
+        not there, and handlers that failed.
         """
         return list(self._watched().problems())

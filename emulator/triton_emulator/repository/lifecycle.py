@@ -116,6 +116,32 @@ class Lifecycle(Generic[LoadedT]):
                 self._release(slot for slot in self._models[key].values() if slot.state is State.READY)
                 self._publish(key)
 
+    def add(self, key: str, served: Served[LoadedT]) -> None:
+        """Serve a version that is made already; it may have been added before, with another config."""
+        with self._changed:
+            if self._closed:
+                return
+            slot = Slot[LoadedT](key, served.version)
+            slot.served = served
+            slot.advance(Event.LOADED)
+            self._models.setdefault(key, {})[served.version] = slot
+            self._publish(key)
+
+    def remove(self, key: str, versions: Iterable[Served[LoadedT]]) -> None:
+        """Forget versions that were added; others of the model stay."""
+        added = list(versions)
+        with self._changed:
+            slots = self._models.get(key, {})
+            removed = [slot for slot in slots.values() if slot.served in added]
+            if not removed:
+                return
+            self._release(removed)
+            self._publish(key)
+            for slot in removed:
+                del slots[slot.version]
+            if not slots:
+                self._models.pop(key, None)
+
     @property
     def loading(self) -> bool:
         """Whether a load is under way."""

@@ -20,7 +20,7 @@ from triton_emulator.repository.index import IndexRow, index_rows
 from triton_emulator.repository.lifecycle import Lifecycle
 from triton_emulator.repository.metadata import metadata_json
 from triton_emulator.repository.poll_thread import Poller
-from triton_emulator.repository.scanner import identifier, misplaced, scan
+from triton_emulator.repository.scanner import Found, identifier, misplaced, scan
 from triton_emulator.repository.version_life import UNLOADED, LoadedT, Served, State
 from triton_emulator.repository.version_loader import LoadVersion, VersionLoader
 from triton_emulator.repository.versions import LATEST, parse_version
@@ -125,6 +125,8 @@ class Repository(Generic[LoadedT]):
             rules=options.rules,
         )
         self._control = Control(self._reader, self._lifecycle)
+        #: versions of models that are in no repository, by their names
+        self._added: dict[str, list[Served[LoadedT]]] = {}
 
     def __repr__(self) -> str:
         paths = ", ".join(map(str, self._paths))
@@ -219,7 +221,7 @@ class Repository(Generic[LoadedT]):
 
     def _identifier(self, name: str) -> str:
         """The identifier of the one model of a name. Raises where namespacing makes it none or several."""
-        if not self._options.namespacing:
+        if not self._options.namespacing or name in self._added:
             return name
         ids = self._control.identifiers.get(name)
         if ids is None:
@@ -240,6 +242,8 @@ class Repository(Generic[LoadedT]):
         found, duplicates, unreadable = scan(self._paths, namespacing=self._options.namespacing)
         for error in unreadable.values():
             raise error
+        there = {folder.id for folder in found}
+        found += [Found("", name, Path()) for name in self._added if name not in there]
         return index_rows(found, duplicates, self._lifecycle.states(), ready=ready)
 
     def status_rows(self) -> list[tuple[str, str, str]]:
@@ -285,7 +289,25 @@ class Repository(Generic[LoadedT]):
         """
         return {problem.model: problem.text for problem in self._reader.problems.values()}
 
+    def has_folder(self, name: str) -> bool:
+        """Whether a repository has a folder of that name, whatever has become of it."""
+        found, duplicates, _ = scan(self._paths, namespacing=self._options.namespacing)
+        return any(folder.name == name for folder in (*found, *duplicates.values()))
+
     # --- what changes it ---
+
+    def add(self, served: Served[LoadedT]) -> None:
+        """Serve a version of a model that is in no repository."""
+        others = [each for each in self._added.get(served.name, ()) if each.version != served.version]
+        self._added = {**self._added, served.name: [*others, served]}
+        self._lifecycle.add(served.name, served)
+
+    def remove(self, name: str) -> None:
+        """Serve a model no longer that was added."""
+        added = dict(self._added)
+        versions = added.pop(name, [])
+        self._added = added
+        self._lifecycle.remove(name, versions)
 
     def start(self) -> TritonError | None:
         """Load what the control mode asks for; the error that stops a server with `--exit-on-error`, or None.

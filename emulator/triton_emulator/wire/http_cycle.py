@@ -12,7 +12,6 @@ A client that disconnects does not change the state: what is sent to it is dropp
 import asyncio
 import http
 import logging
-import math
 import socket
 import struct
 import types
@@ -23,6 +22,7 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
+from triton_emulator.clock import Clock
 from triton_emulator.wire.operations import Close, Hang, Operation, Pause, Raw, Reset
 from triton_emulator.wire.reply import Headers, Reply, json_reply
 
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 #: the type of a message to `send` with a whole answer: its "reply" is a `Reply`. ASGI has no such message.
 WHOLE = "triton.reply"
 #: the type of a message to `send` whose "operation" no lawful answer has: `Pause`, `Hang`, `Raw`, `Close`, `Reset`.
-#: After it is sent, its "gone" says whether the client has disconnected.
+#: Its "clock" is the one by which a pause goes. After it is sent, its "gone" says whether the client has disconnected.
 UNLAWFUL = "triton.unlawful"
 #: the type of a message to `send` with bytes of an answer that another server has made, its head among them, in "data".
 #: Its "keep_alive" says whether that server keeps its connection after it.
@@ -249,7 +249,7 @@ class TritonCycle:
             self._start(message["status"], message["headers"])
             return
         elif kind == UNLAWFUL:
-            await self._perform(message["operation"])
+            await self._perform(message["operation"], message.get("clock"))
             message["gone"] = self.disconnected
             return
         elif kind == RELAYED:
@@ -285,16 +285,16 @@ class TritonCycle:
         self.message_event.set()
         self.transport.close()
 
-    async def _perform(self, operation: Operation) -> None:
+    async def _perform(self, operation: Operation, clock: Clock | None) -> None:
         """Do what no lawful answer does. A pause ends when the client has gone."""
         head, self._head = self._head, b""
         if head:
             self.transport.write(head)
         match operation:
-            case Pause(seconds):
-                await self._pause(seconds)
+            case Pause(seconds) if clock is not None:
+                await self._pause(clock.after(seconds))
             case Hang():
-                await self._pause(math.inf)
+                await self._pause(asyncio.get_running_loop().create_future())
             case Raw(data):
                 self.transport.write(data)
             case Close():
@@ -312,11 +312,12 @@ class TritonCycle:
         self.answer = COMPLETE
         self.message_event.set()
 
-    async def _pause(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while not self.disconnected and (left := end - loop.time()) > 0:  # noqa: ASYNC110  (a fault; nothing else waits)
-            await asyncio.sleep(min(left, _LOOK_S))
+    async def _pause(self, end: "asyncio.Future[None]") -> None:
+        try:
+            while not self.disconnected and not end.done():
+                await asyncio.wait((end,), timeout=_LOOK_S)
+        finally:
+            end.cancel()
 
     def _start(self, status: int, headers: Headers) -> None:
         self.answer = STARTED

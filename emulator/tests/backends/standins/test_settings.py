@@ -13,8 +13,8 @@ from triton_emulator.backends.standins.settings import (
     KEYS,
     GivenTensor,
     ModelSettings,
-    SettingsError,
 )
+from triton_emulator.yaml_nodes import SettingsError
 
 
 def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:

@@ -62,5 +62,5 @@ class LimitedRun(Run):
             lane.go_on()
 
     def _resume(self, lane: Lane, left: deque[Prepared]) -> None:
-        left[0][2].times = CallTimes()  # its time in the queue begins now
+        left[0][2].times = CallTimes(left[0][2].now())  # its time in the queue begins now
         self._submit_in_turn(lane, left, has_place=True)

@@ -19,7 +19,6 @@ All of it happens on the event loop, so nothing here needs a lock.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import time_ns
 from typing import Protocol
 
 from triton_emulator.backends.ensemble.plan import Plan, Readers, fitted, prune
@@ -112,7 +111,7 @@ class Run:
 
     def start(self) -> None:
         call = self._call
-        call.times.started(time_ns())
+        call.times.started(call.now())
         call.execution = 0
         try:
             for step in self._plan.steps:

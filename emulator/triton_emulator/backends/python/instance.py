@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from time import time_ns
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -216,7 +215,7 @@ class Instance:
             self._running = ()
             return
         self.space.make_resident()
-        now = time_ns()
+        now = calls[0].now()
         requests = []
         for call in calls:
             call.times.started(now)
@@ -227,7 +226,7 @@ class Instance:
             if not self._rules.backend_checks_strings:
                 self._read_inputs(calls)
             returned = self.enter_model(requests)
-            now = time_ns()
+            now = calls[0].now()
             for call in calls:
                 call.times.computed(now)
             may_be_none = self._decoupled or self._rules.senders_everywhere
@@ -269,7 +268,7 @@ class Instance:
         requests: Sequence[InferenceRequest],
         answers: Sequence[InferResponse | None] | None,
     ) -> None:
-        now = time_ns()
+        now = calls[0].now()
         for call in calls:
             call.times.ended(now)
             call.executing = False
@@ -364,7 +363,7 @@ class Instance:
     @staticmethod
     def _send(requests: Sequence[InferenceRequest], answers: Sequence[InferResponse | None]) -> None:
         """Send the answers of an execution that has failed all the same."""
-        now = time_ns()
+        now = requests[0]._call.now()  # type: ignore[union-attr]
         for request, answer in zip(requests, answers, strict=False):
             call: Call = request._call  # type: ignore[assignment]
             if answer is not None:
@@ -387,7 +386,7 @@ class Instance:
             template = rules.decoupled_execute_failed if self._decoupled else rules.execute_failed
             answer = internal(template.format(instance=self.name, text=text))
         _LOG.error("%s", answer.message)
-        now = time_ns()
+        now = calls[0].now()
         uncounted = not (self._decoupled or rules.failed_executions_count)
         for call in calls:
             call.failed = True

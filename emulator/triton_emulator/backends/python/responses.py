@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Set as AbstractSet
-from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from triton_emulator.backends.python.binding import MODULE, Bound, incompatible, is_sequence
@@ -239,5 +238,5 @@ class InferenceResponseSender(Bound):
         call: Call = self._request._call  # type: ignore[assignment]
         message = None if response is None else wire_response(self._request, response)
         if final and not call.times.output_start:
-            call.times.ended(time_ns())
+            call.times.ended(call.now())
         call.respond(message, final=final)

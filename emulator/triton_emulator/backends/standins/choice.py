@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from triton_emulator.backends.standins import embedding, llm_tensors, text
 from triton_emulator.backends.standins.completion import check_against_file, unknown_tensors
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor
+from triton_emulator.backends.standins.latency import Delay, Delays, Latency
+from triton_emulator.backends.standins.measured import Measured
 from triton_emulator.backends.standins.settings import (
     FILE_NAME,
     NAMED,
@@ -13,7 +16,6 @@ from triton_emulator.backends.standins.settings import (
     drawing_of,
     embedding_of,
     no_tensor,
-    number,
 )
 from triton_emulator.backends.standins.synthetic import IdentityExecutor, SyntheticExecutor, unmatched_outputs
 from triton_emulator.engine.executor import LoadError, ModelDefinition
@@ -60,6 +62,11 @@ def load(definition: ModelDefinition, hooks: Hooks | None = None) -> InlineExecu
         raise LoadError(f"Invalid argument: {text}")
     check_against_file(definition)
     _check_names(definition)
+    if "slots" in definition.settings and definition.config.proto.HasField("sequence_batching"):
+        raise LoadError(
+            f"Invalid argument: 'slots' in {FILE_NAME}: model '{definition.name}' has sequence_batching, which gives "
+            "its own slots to sequences"
+        )
     return _EXECUTORS[behaviour(definition)](definition, hooks or Hooks())
 
 
@@ -97,23 +104,53 @@ def fit(definition: ModelDefinition) -> str:
 def _text(definition: ModelDefinition, hooks: Hooks) -> InlineExecutor:
     settings = definition.settings
     contract = text.contract_of(definition, str(settings.get("input", "")), str(settings.get("output", "")))
-    return text.TextExecutor(definition, hooks, contract, behaviour_of(settings), drawing_of(settings))
+    behaviour = behaviour_of(settings)
+    measured = settings.get("latency_from")
+    if isinstance(measured, Measured):
+        if measured.first is None or measured.rest is None:
+            raise _untold(
+                definition, measured, "latencies of tokens, as the JSON of genai-perf or aiperf has"
+            )
+        if "time_to_first_token_ms" not in settings:
+            behaviour = replace(behaviour, time_to_first_token_ms=measured.first)
+        if "time_per_token_ms" not in settings:
+            behaviour = replace(behaviour, time_per_token_ms=measured.rest)
+    return text.TextExecutor(definition, hooks, contract, behaviour, drawing_of(settings))
+
+
+def _untold(definition: ModelDefinition, measured: Measured, what: str) -> LoadError:
+    return LoadError(
+        f"Invalid argument: 'latency_from' in {FILE_NAME}: {measured.path} has no {what}, which model "
+        f"'{definition.name}' needs, whose behaviour is {behaviour(definition)}"
+    )
+
+
+def _delay(definition: ModelDefinition) -> Delay:
+    """How long a model takes that is no language model."""
+    settings = definition.settings
+    given, measured = settings.get("delay_ms"), settings.get("latency_from")
+    seed = f"{settings.get('seed', 0)}/{definition.name}"
+    if given is None and isinstance(measured, Measured):
+        if not measured.whole:
+            raise _untold(definition, measured, "latencies of whole requests (request_latency)")
+        return Delays(measured.whole, seed)
+    return Delays([(1, given)], seed) if isinstance(given, Latency) else float(str(given or 0))
 
 
 def _embedding(definition: ModelDefinition, hooks: Hooks) -> InlineExecutor:
     settings = definition.settings
     return embedding.EmbeddingExecutor(
-        definition, hooks, embedding_of(settings), drawing_of(settings), number(settings, "delay_ms")
+        definition, hooks, embedding_of(settings), drawing_of(settings), _delay(definition)
     )
 
 
 def _synthetic(definition: ModelDefinition, hooks: Hooks) -> InlineExecutor:
     settings = definition.settings
-    return SyntheticExecutor(definition, hooks, drawing_of(settings), number(settings, "delay_ms"))
+    return SyntheticExecutor(definition, hooks, drawing_of(settings), _delay(definition))
 
 
 def _identity(definition: ModelDefinition, hooks: Hooks) -> InlineExecutor:
-    return IdentityExecutor(definition, hooks, number(definition.settings, "delay_ms"))
+    return IdentityExecutor(definition, hooks, _delay(definition))
 
 
 _EXECUTORS: dict[str, Callable[[ModelDefinition, Hooks], InlineExecutor]] = {

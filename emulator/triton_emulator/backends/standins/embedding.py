@@ -9,6 +9,7 @@ from hashlib import shake_128
 import numpy as np
 
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor
+from triton_emulator.backends.standins.latency import Delay, milliseconds
 from triton_emulator.backends.standins.synthetic import Drawing, Filler, batch_of
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError, ModelDefinition
@@ -77,11 +78,11 @@ class EmbeddingExecutor(InlineExecutor):
         hooks: Hooks,
         settings: Embedding,
         drawing: Drawing,
-        delay_ms: float = 0,
+        delay: Delay = 0,
     ) -> None:
         super().__init__(definition, hooks)
         self.settings = settings
-        self.delay_ms = delay_ms
+        self.delay = delay
         config = definition.config
         source = config.input(settings.input) if settings.input else find_input(config)
         chosen = [spec for spec in find_outputs(config) if settings.output in ("", spec.name)]
@@ -98,7 +99,7 @@ class EmbeddingExecutor(InlineExecutor):
         ]
 
     def answer(self, call: Call) -> None:
-        self.after(self.delay_ms, call, self._now)
+        self.after(milliseconds(self.delay, call), call, self._now)
 
     def _now(self, call: Call) -> None:
         request = call.request

@@ -3,25 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import time_ns
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
+from triton_emulator.clock import Timer
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import ModelDefinition
 from triton_emulator.protocol.datatypes import Array
 from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
 from triton_emulator.protocol.tensor import Tensor
-
-
-class Timer(Protocol):
-    """A function that will be run."""
-
-    def cancel(self) -> None:
-        """Do not run it."""
-
 
 #: Runs a function on the event loop after a delay in seconds.
 Schedule = Callable[[float, Callable[[], None]], Timer]
@@ -54,6 +46,8 @@ class InlineExecutor:
         self.config = definition.config
         self.batched = definition.config.max_batch_size > 0
         self.schedule = hooks.schedule
+        #: how many requests it works on at a time; 0 is any number
+        self.slots = int(str(definition.settings.get("slots", 0)))
         self.made_up = frozenset(spec.name for spec in definition.config.outputs)
 
     def answer(self, call: Call) -> None:
@@ -62,7 +56,7 @@ class InlineExecutor:
     def execute(self, calls: Sequence[Call], instance: int) -> None:
         """Answer the calls one by one."""
         for call in calls:
-            call.times.inputs_read(time_ns())
+            call.times.inputs_read(call.now())
             self.guard(call, self.answer)
 
     def finalize(self) -> None:
@@ -107,13 +101,13 @@ class InlineExecutor:
             wanted = {output.name for output in request.outputs}
             outputs = [tensor for tensor in outputs if tensor.name in wanted]
         if final:
-            call.times.ended(time_ns())
+            call.times.ended(call.now())
         call.respond(InferResponse(self.name, self.version, request.id, outputs), final=final)
 
     def fail(self, call: Call, error: TritonError) -> None:
         """Send an error as the last response."""
         call.failed = True
-        call.times.ended(time_ns())
+        call.times.ended(call.now())
         call.respond(InferResponse(self.name, self.version, call.request.id, error=error), final=True)
 
 

@@ -15,6 +15,9 @@ import yaml
 
 from triton_emulator.backends.standins.embedding import Embedding
 from triton_emulator.backends.standins.generator import Source
+from triton_emulator.backends.standins.latency import Latency
+from triton_emulator.backends.standins.measured import BadFile, Measured
+from triton_emulator.backends.standins.measured import parse as parse_measured
 from triton_emulator.backends.standins.synthetic import Drawing
 from triton_emulator.backends.standins.text import Behaviour
 from triton_emulator.cxx.numbers import INT32_MAX, INT64_MAX
@@ -154,6 +157,17 @@ def _milliseconds(value: Any) -> float:
     raise ValueError("must be a number of milliseconds")
 
 
+def _latency(value: Any) -> float | Latency:
+    if not isinstance(value, dict):
+        return _milliseconds(value)
+    if set(value) != {"median", "p99"}:
+        raise ValueError("must be a number of milliseconds or {median: 120, p99: 400}")
+    median, p99 = _milliseconds(value["median"]), _milliseconds(value["p99"])
+    if not 0 < median <= p99:
+        raise ValueError("must have a median above 0, and a p99 that is not below it")
+    return Latency(median, p99)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -279,19 +293,21 @@ KEYS: dict[str, tuple[frozenset[str], Callable[[Any], object]]] = {
     "stream": (_TEXT, _boolean),
     "exclude_input_in_output": (_TEXT, _boolean),
     "cumulative": (_TEXT, _boolean),
-    "time_to_first_token_ms": (_TEXT, _milliseconds),
-    "time_per_token_ms": (_TEXT, _milliseconds),
+    "time_to_first_token_ms": (_TEXT, _latency),
+    "time_per_token_ms": (_TEXT, _latency),
     "fail_after_tokens": (_TEXT, _natural),
     "fail_message": (_TEXT, _text),
     "dim": (frozenset({"embedding"}), _positive),
-    "delay_ms": (_AT_ONCE, _milliseconds),
+    "delay_ms": (_AT_ONCE, _latency),
+    "latency_from": (_STAND_INS, _text),
+    "slots": (_STAND_INS, _positive),
     "range": (_SEEDED, _range),
     "values": (_SEEDED, _values),
     "dims": (_SEEDED, _dims),
 }
 
-#: what is read here, and what `harness.given` reads
-_SECTIONS = ("default", "models", "faults")
+#: what is read here, and what `harness.given_files` reads
+_SECTIONS = ("default", "models", "faults", "stubs")
 
 
 class _Reader:
@@ -335,6 +351,8 @@ class _Reader:
                 entry[name] = KEYS[name][1](plain(value))
             except ValueError as error:
                 raise self._file.error(value, f"'{name}' in {where} {error}") from error
+            if name == "latency_from":
+                entry[name] = self._measured(str(entry[name]), value, where)
             lines[name] = key
         chosen = entry.get("behaviour")
         for name, key in lines.items():
@@ -342,12 +360,18 @@ class _Reader:
                 raise self._file.error(key, f"'{name}' in {where} has no meaning for behaviour '{chosen}'")
         return entry
 
+    def _measured(self, name: str, node: yaml.Node, where: str) -> Measured:
+        """Read a file of latencies, whose path is relative to this file."""
+        path = self._file.path.parent / name
+        try:
+            return parse_measured(read_whole(path).decode("utf-8-sig"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._file.error(node, f"'latency_from' in {where} cannot be read: {error}") from error
+        except BadFile as error:
+            raise SettingsError(path, error.line, str(error)) from error
+
 
 # --- from a model's settings to what each stand-in takes ----------------------------------------------------------
-
-
-def number(settings: Mapping[str, Any], key: str) -> float:
-    return float(settings.get(key, 0))
 
 
 def _chosen(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:

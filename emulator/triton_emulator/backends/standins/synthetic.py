@@ -15,6 +15,7 @@ import numpy as np
 from triton_emulator.backends.standins.detections import Detections, find
 from triton_emulator.backends.standins.generator import WORDS
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, bytes_array
+from triton_emulator.backends.standins.latency import Delay, milliseconds
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError, ModelDefinition
 from triton_emulator.protocol.datatypes import DATATYPES, Array
@@ -145,18 +146,16 @@ def batch_of(request: InferRequest, *, batched: bool) -> int:
 class SyntheticExecutor(InlineExecutor):
     """Answers each request with one response that holds every output, also for a decoupled model."""
 
-    def __init__(
-        self, definition: ModelDefinition, hooks: Hooks, drawing: Drawing, delay_ms: float = 0
-    ) -> None:
+    def __init__(self, definition: ModelDefinition, hooks: Hooks, drawing: Drawing, delay: Delay = 0) -> None:
         super().__init__(definition, hooks)
-        self.delay_ms = delay_ms
+        self.delay = delay
         config = definition.config
         labels = read_labels(config.proto, definition.directory, definition.rules)
         detections = find(config, labels, drawing.seed, drawing.values, drawing.dims)
         self.fillers = [Filler(spec, config, drawing, detections) for spec in config.outputs]
 
     def answer(self, call: Call) -> None:
-        self.after(self.delay_ms, call, self._now)
+        self.after(milliseconds(self.delay, call), call, self._now)
 
     def _now(self, call: Call) -> None:
         batch = batch_of(call.request, batched=self.batched)
@@ -169,9 +168,9 @@ class IdentityExecutor(InlineExecutor):
     Raises LoadError if an output finds no input.
     """
 
-    def __init__(self, definition: ModelDefinition, hooks: Hooks, delay_ms: float = 0) -> None:
+    def __init__(self, definition: ModelDefinition, hooks: Hooks, delay: Delay = 0) -> None:
         super().__init__(definition, hooks)
-        self.delay_ms = delay_ms
+        self.delay = delay
         if missing := unmatched_outputs(definition.config):
             raise LoadError(
                 f"Invalid argument: behaviour 'identity' of model '{self.name}' finds no {missing[0].datatype} input "
@@ -183,8 +182,8 @@ class IdentityExecutor(InlineExecutor):
         }
 
     def answer(self, call: Call) -> None:
-        if self.delay_ms > 0:
-            self.after(self.delay_ms, call, self._now)
+        if self.delay:
+            self.after(milliseconds(self.delay, call), call, self._now)
         else:
             self._now(call)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from triton_emulator.backends.standins import generator, llm_tensors, text_outputs
 from triton_emulator.backends.standins.generator import DEFAULT_SOURCE, Answer, Source
 from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, cancelled
+from triton_emulator.backends.standins.latency import Latency, TokenTimes
 from triton_emulator.backends.standins.llm_tensors import Ask, Contract, Family
 from triton_emulator.backends.standins.synthetic import Drawing, Filler
 from triton_emulator.backends.standins.text_outputs import Cell, Maker, Part
@@ -43,8 +44,8 @@ class Behaviour:
     stream: bool | None = None
     exclude_input_in_output: bool | None = None
     cumulative: bool | None = None
-    time_to_first_token_ms: float = 0
-    time_per_token_ms: float = 0
+    time_to_first_token_ms: float | Latency = 0
+    time_per_token_ms: float | Latency = 0
     fail_after_tokens: int | None = None
     fail_message: str = "the stand-in was told to fail here"
 
@@ -56,6 +57,8 @@ class Generation:
     ask: Ask
     answers: list[list[Answer]]
     steps: int
+    #: the number of the request, which decides its latencies
+    request: int = 0
     at: int = 0
     #: outputs that are the same in every response
     constant: dict[str, Tensor] = field(default_factory=dict)
@@ -99,6 +102,11 @@ class TextExecutor(InlineExecutor):
             contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
         self.contract = contract
         self.behaviour = behaviour
+        self.times = TokenTimes(
+            behaviour.time_to_first_token_ms,
+            behaviour.time_per_token_ms,
+            f"{behaviour.source.seed}/{definition.name}",
+        )
         self.cumulative = (
             contract.family is Family.LLMAPI if behaviour.cumulative is None else behaviour.cumulative
         )
@@ -129,14 +137,14 @@ class TextExecutor(InlineExecutor):
                 raise internal(refusal)
             ask = ask._replace(stream=False)
         generation = self._generate(ask)
-        behaviour = self.behaviour
         if request.id and self.cancel_input is not None:
             self.running[request.id] = call
         if ask.stream:
-            self.after(behaviour.time_to_first_token_ms, call, lambda call: self._stream(call, generation))
+            self.after(
+                self.times.first(generation.request), call, lambda call: self._stream(call, generation)
+            )
         else:
-            rest = behaviour.time_per_token_ms * (self._reached(generation) - 1)
-            delay = behaviour.time_to_first_token_ms + max(rest, 0)
+            delay = self.times.whole(generation.request, self._reached(generation))
             self.after(delay, call, lambda call: self._whole(call, generation))
 
     def _generate(self, ask: Ask) -> Generation:
@@ -162,7 +170,7 @@ class TextExecutor(InlineExecutor):
                 ]
             )
         longest = max([len(answer.tokens) for row in answers for answer in row], default=0)
-        return Generation(ask, answers, max(longest, 1))
+        return Generation(ask, answers, max(longest, 1), self.times.next_request())
 
     def _reached(self, generation: Generation) -> int:
         """The number of tokens before the answer ends or fails."""
@@ -175,7 +183,7 @@ class TextExecutor(InlineExecutor):
         self._send(call, generation, generation.steps)
 
     def _stream(self, call: Call, generation: Generation) -> None:
-        reached, pace = self._reached(generation), self.behaviour.time_per_token_ms
+        reached = self._reached(generation)
 
         def go_on(call: Call) -> None:
             self._stream(call, generation)
@@ -188,7 +196,7 @@ class TextExecutor(InlineExecutor):
             self._send(call, generation, generation.at + 1)
             if generation.at >= generation.steps:
                 return
-            if pace > 0:
+            if (pace := self.times.token(generation.request, generation.at)) > 0:
                 self.after(pace, call, go_on)
                 return
         self.schedule(0, lambda: self.resume(call, go_on))

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from time import monotonic_ns
 from typing import Protocol
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import Executor, ThreadedExecutor
-from triton_emulator.engine.schedulers.plain import Later, execute, refuse
+from triton_emulator.engine.schedulers.plain import execute, refuse
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
 from triton_emulator.protocol.errors import TritonError
 
@@ -87,10 +87,11 @@ class _WakeUps:
 class _Batches:
     """What both ways of running share: the batcher, the requests that it drops, and its timer."""
 
-    def __init__(self, executor: Executor, batcher: Batcher, later: Later) -> None:
+    def __init__(self, executor: Executor, batcher: Batcher, clock: Clock) -> None:
         self._executor = executor
         self._batcher = batcher
-        self._later = later
+        self._clock = clock
+        self._now = clock.monotonic_ns
         self._lock = threading.Lock()
         self._wake_ups = _WakeUps(self._lock)
         self._ticking = 0
@@ -100,9 +101,8 @@ class _Batches:
 
     def _add(self, call: Call) -> None:
         """Give the batcher a call. Call this, `_dropped` and `_arm` with the lock held."""
-        self._batcher.add(call, monotonic_ns())
+        self._batcher.add(call, self._now())
         self.pending += 1
-        self._arm()
 
     def _dropped(self) -> Sequence[tuple[Call, TritonError]]:
         if not self._batcher.dropped:
@@ -117,12 +117,12 @@ class _Batches:
         due = self._batcher.tick_ns
         if due and (self.pending or not self._stopped) and not 0 < self._ticking <= due:
             self._ticking = due
-            self._later(max(0, due - monotonic_ns()) / 1e9 + 0.001, self._tick)
+            self._clock.later(max(0, due - self._now()) / 1e9 + 0.001, self._tick, passes=False)
 
     def _tick(self) -> None:
         with self._lock:
             self._ticking = 0
-            self._batcher.tick(monotonic_ns())
+            self._batcher.tick(self._now())
             dropped = self._dropped()
             self._arm()
             self._wake_ups.wake_all()
@@ -134,8 +134,8 @@ class ThreadedBatches(_Batches):
 
     any_thread = True
 
-    def __init__(self, executor: ThreadedExecutor, batcher: Batcher, later: Later, count: Count) -> None:
-        super().__init__(executor, batcher, later)
+    def __init__(self, executor: ThreadedExecutor, batcher: Batcher, clock: Clock, count: Count) -> None:
+        super().__init__(executor, batcher, clock)
         self._count = count
         #: whether the event loop will wake the instances at the end of its turn
         self._waking_soon = False
@@ -151,6 +151,7 @@ class ThreadedBatches(_Batches):
         at_once = threading.get_ident() != call.thread
         with self._lock:
             self._add(call)
+            self._arm()
             dropped = self._dropped()
             if at_once:
                 self._wake_ups.wake_all()
@@ -173,13 +174,13 @@ class ThreadedBatches(_Batches):
         self._count(call)
         call.restart()
         with self._lock:
-            batcher.again(call, monotonic_ns())
+            batcher.again(call, self._now())
             self.pending += 1
 
     def _work(self, instance: int) -> None:
         batch: list[Call] = []
         while True:
-            now = monotonic_ns()
+            now = self._now()
             wake = 0
             with self._lock:
                 if batch:
@@ -200,7 +201,10 @@ class ThreadedBatches(_Batches):
             elif dropped:
                 _refuse(dropped)
             else:
-                self._wake_ups.sleep(max(0, wake - now) / 1e9 if wake else None)
+                patience = self._clock.patience
+                self._wake_ups.sleep(
+                    patience(max(0, wake - now) / 1e9, self._wake_instances) if wake else None
+                )
         self._idle.release()
 
     def stop(self) -> None:
@@ -218,8 +222,8 @@ class InlineBatches(_Batches):
 
     any_thread = False
 
-    def __init__(self, executor: Executor, batcher: Batcher, later: Later) -> None:
-        super().__init__(executor, batcher, later)
+    def __init__(self, executor: Executor, batcher: Batcher, clock: Clock) -> None:
+        super().__init__(executor, batcher, clock)
         self._waking = 0
 
     def submit(self, call: Call) -> None:
@@ -232,16 +236,16 @@ class InlineBatches(_Batches):
         self._run()
 
     def _run(self) -> None:
-        while batch := self._batcher.take(0, monotonic_ns()):
+        while batch := self._batcher.take(0, self._now()):
             self.pending -= sum(not call.padding for call in batch)
             execute(self._executor, batch, 0)
-            self._batcher.done(0, batch, monotonic_ns())
+            self._batcher.done(0, batch, self._now())
         _refuse(self._dropped())
         self._arm()
         wake = self._batcher.wake_ns(0)
         if wake and not 0 < self._waking <= wake:
             self._waking = wake
-            self._later(max(0, wake - monotonic_ns()) / 1e9, self._wake)
+            self._clock.later(max(0, wake - self._now()) / 1e9, self._wake)
 
     def _wake(self) -> None:
         self._waking = 0

@@ -1,7 +1,5 @@
 """`response_cache`: a request whose inputs were seen before is answered from the cache, without running the model."""
 
-from time import time_ns
-
 from triton_emulator.engine.call import CacheUse, Call
 from triton_emulator.engine.response_cache import ResponseCache, key_of
 from triton_emulator.engine.schedulers.plain import Scheduler
@@ -28,9 +26,9 @@ class CachingScheduler:
     def submit(self, call: Call) -> None:
         request = call.request
         key = key_of(request.model_name, call.version, request)
-        start = time_ns()
+        start = call.now()
         outputs = self._cache.look_up(key)
-        use = call.cache = CacheUse(outputs is not None, time_ns() - start)
+        use = call.cache = CacheUse(outputs is not None, call.now() - start)
         if outputs is not None:
             call.times.started(start)
             response = InferResponse(request.model_name, str(call.version), request.id, list(outputs))
@@ -39,9 +37,9 @@ class CachingScheduler:
 
         def store(response: InferResponse | None, final: bool) -> None:
             if response is not None and (self._errors or response.error is None):
-                began = time_ns()
+                began = call.now()
                 use.inserted = self._cache.insert(key, list(response.outputs))
-                use.insertion_ns = 0 if use.inserted is None else time_ns() - began
+                use.insertion_ns = 0 if use.inserted is None else call.now() - began
             deliver(response, final)
 
         deliver = call.redirect(store)

@@ -70,7 +70,7 @@ class Controls:
         inputs = [_empty(tensor) for tensor in source.inputs]
         request = InferRequest(source.model_name, source.model_version, inputs=inputs)
         request.controls = self._tensors({}, 0)
-        call = Call(request, like.version, _discard, _discard_post)
+        call = Call(request, like.version, _discard, _discard_post, now=like.now)
         call.padding = True
         return call
 

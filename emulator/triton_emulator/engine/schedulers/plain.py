@@ -5,10 +5,9 @@ Also what every scheduler uses: the `Scheduler` protocol, `execute` and `refuse`
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from queue import SimpleQueue
-from time import time_ns
 from typing import Protocol
 
 from triton_emulator.engine.call import Call
@@ -16,9 +15,6 @@ from triton_emulator.engine.executor import Executor, ThreadedExecutor
 from triton_emulator.engine.validation import incomplete_string, wrong_string_count
 from triton_emulator.protocol.errors import Code, TritonError, internal
 from triton_emulator.protocol.messages import InferResponse
-
-#: Calls a function on the event loop after a delay in seconds. May be called on any thread.
-Later = Callable[[float, Callable[[], None]], None]
 
 
 class Scheduler(Protocol):
@@ -41,7 +37,7 @@ class Scheduler(Protocol):
 
 def execute(executor: Executor, calls: Sequence[Call], instance: int) -> None:
     """Run a batch on an instance. Every call gets an answer, also when the backend fails."""
-    now = time_ns()
+    now = calls[0].now()
     size = 0
     counted: Call | None = None
     running: list[Call] = []

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.executor import Executor, ModelDefinition, ThreadedExecutor
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.engine.schedulers.batches import Batcher, Count, InlineBatches, ThreadedBatches
@@ -12,8 +13,9 @@ from triton_emulator.engine.schedulers.direct import DirectSlots
 from triton_emulator.engine.schedulers.dynamic import DynamicBatcher
 from triton_emulator.engine.schedulers.oldest import OldestSlots
 from triton_emulator.engine.schedulers.ordered import OrderedScheduler
-from triton_emulator.engine.schedulers.plain import InlineScheduler, Later, QueueScheduler, Scheduler
+from triton_emulator.engine.schedulers.plain import InlineScheduler, QueueScheduler, Scheduler
 from triton_emulator.engine.schedulers.sequence import SequenceBatcher
+from triton_emulator.engine.schedulers.slots import SlotScheduler
 from triton_emulator.repository.config.model_config import ModelConfig
 
 __all__ = ["Hooks", "scheduler_for"]
@@ -23,7 +25,7 @@ __all__ = ["Hooks", "scheduler_for"]
 class Hooks:
     """What schedulers need from the session. `cache` is None if the server has no response cache."""
 
-    later: Later
+    clock: Clock
     count: Count
     cache: ResponseCache | None = None
 
@@ -56,10 +58,11 @@ def _scheduler(definition: ModelDefinition, executor: Executor, hooks: Hooks) ->
             if sequences
             else DynamicBatcher.of(config, executor.instances, definition.rules)
         )
-        return ThreadedBatches(executor, batcher, hooks.later, hooks.count)
+        return ThreadedBatches(executor, batcher, hooks.clock, hooks.count)
     if not sequences:
-        return InlineScheduler(executor)
-    return InlineBatches(executor, _sequences(definition, executor.instances), hooks.later)
+        slots: int = getattr(executor, "slots", 0)
+        return SlotScheduler(executor, config, slots, hooks.clock) if slots else InlineScheduler(executor)
+    return InlineBatches(executor, _sequences(definition, executor.instances), hooks.clock)
 
 
 def _is_sequence(config: ModelConfig) -> bool:

@@ -1,7 +1,5 @@
 """What a fault does to a call over gRPC in place of its answer."""
 
-import asyncio
-
 from triton_emulator.frontends.grpc.entries import CLOSED, GrpcEntry
 from triton_emulator.harness.parts import (
     GARBAGE,
@@ -56,7 +54,7 @@ async def answered(
         return None
     script.note(Wait)  # now: the client may leave meanwhile
     if script.waits:
-        await asyncio.sleep(script.waits)
+        await session.clock.sleep(script.waits)
     match script.answer:
         case Break(operations=operations):
             script.note(Break)

@@ -313,7 +313,7 @@ class _Passing:
                 entry.wrote(data)
                 await self._write(data)
             case Pause(seconds):
-                await asyncio.sleep(seconds)
+                await self._session.clock.sleep(seconds)
             case Hang():
                 await asyncio.get_running_loop().create_future()
             case Close() | Reset():

@@ -223,7 +223,7 @@ class Stream:
             case Body(data) | Raw(data):
                 await self.context.write(data)
             case Pause(seconds):
-                await asyncio.sleep(seconds)
+                await self.session.clock.sleep(seconds)
             case Hang():
                 await asyncio.get_running_loop().create_future()
             case Close() | Reset():

@@ -159,10 +159,9 @@ class HttpApp:
         headers, method = scope["headers"], scope["method"]
         if entry is not None and method in route.methods:
             entry.asks(route.operation, captures)
-            if entry.script is not None:
-                if await faults.answers(entry, session, send):
-                    return
-                send = faults.shaping(entry.script, send)
+            if entry.script is not None and await faults.answers(entry, session, send):
+                return
+            send = faults.shaping(entry.script, send, session.clock)
         if restricted := admit(session, route.category, headers):
             await send_reply(send, restricted)
         elif method not in route.methods:

@@ -38,7 +38,7 @@ class HttpEntry(JournalEntry):
     protocol = "http"
 
     def __init__(self, harness: Harness, scope: Scope, send: Send, rules: Personality) -> None:
-        super().__init__(harness.journal, harness.journal.next_number())
+        super().__init__(harness.journal, scope.get(HEAD_BYTES, 0), len(scope["headers"]))
         self._harness = harness
         # These are shared by requests with the same head; their scopes are not, and would fill the processor's caches.
         self.method: str = scope["method"]
@@ -47,7 +47,6 @@ class HttpEntry(JournalEntry):
         self._head: list[tuple[bytes, bytes]] = scope["headers"]
         self._send = send
         self._rules = rules
-        self.has_head(scope.get(HEAD_BYTES, 0), len(self._head))
 
     def send(self, message: dict[str, Any]) -> Awaitable[None]:
         """Note a message of the answer and pass it on."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from triton_emulator.clock import Clock
 from triton_emulator.frontends.asgi import Send, send_reply
 from triton_emulator.frontends.http.entries import HttpEntry, cut_binary
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
@@ -21,13 +22,13 @@ async def answers(entry: HttpEntry, session: SessionState, send: Send) -> bool:
     if script is None:
         return False
     script.note(Wait)  # now: the client may leave meanwhile
-    if script.waits and await perform(Pause(script.waits), send):
+    if script.waits and await perform(Pause(script.waits), send, session.clock):
         return True
     answer = script.answer
     if isinstance(answer, Break):
         script.note(Break)
         for operation in answer.operations:
-            await perform(operation, send)
+            await perform(operation, send, session.clock)
         return True
     reply: Reply | None = None
     if isinstance(answer, Refuse):
@@ -66,7 +67,7 @@ def _unloaded(entry: HttpEntry, session: SessionState) -> Reply | None:
     return typed_error(unloaded(entry.model, entry.version), rules)
 
 
-def shaping(script: Script | None, send: Send) -> Send:
+def shaping(script: Script | None, send: Send, clock: Clock) -> Send:
     """A `send` that does to the answer what the fault does on the wire."""
     if script is None or not script.shapes:
         return send
@@ -77,7 +78,7 @@ def shaping(script: Script | None, send: Send) -> Send:
         nonlocal gone
         for operation in _operations(message):
             for after in script.shaped(operation):
-                gone = gone or await perform(after, send)
+                gone = gone or await perform(after, send, clock)
 
     return shaped
 
@@ -105,8 +106,8 @@ def _operations(message: dict[str, Any]) -> list[Operation]:
     return [*([Body(body)] if body else []), *([] if message.get("more_body", False) else [End()])]
 
 
-async def perform(operation: Operation, send: Send) -> bool:
-    """Do one wire operation; returns whether the client was seen to have gone meanwhile."""
+async def perform(operation: Operation, send: Send, clock: Clock) -> bool:
+    """Do one wire operation, a pause by the clock; returns whether the client was seen to have gone meanwhile."""
     match operation:
         case Head(status, headers):
             await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -115,7 +116,7 @@ async def perform(operation: Operation, send: Send) -> bool:
         case End():
             await send({"type": "http.response.body", "body": b""})
         case _:
-            message = {"type": UNLAWFUL, "operation": operation}
+            message = {"type": UNLAWFUL, "operation": operation, "clock": clock}
             await send(message)
             return bool(message.get("gone"))
     return False

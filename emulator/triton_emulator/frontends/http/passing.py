@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
+from triton_emulator.clock import Clock
 from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
 from triton_emulator.frontends.http import faults
@@ -103,7 +104,7 @@ async def serve(
                 return
         await asyncio.sleep(0)  # from here on in a task, which a timeout can cancel
         client = await upstream.require_http()
-        await _exchange(client, path, scope, body, receive, _Noting(entry, body))
+        await _exchange(client, path, scope, body, receive, _Noting(entry, body, session.clock))
     except ClientGone:
         pass
     except UpstreamError as fault:
@@ -149,11 +150,13 @@ async def scrape(upstream: Upstream, path: str, scope: Scope, receive: Receive, 
 class _Noting:
     """Passes the parts of an answer on, and notes them in the journal."""
 
-    def __init__(self, entry: HttpEntry, body: Body) -> None:
+    def __init__(self, entry: HttpEntry, body: Body, clock: Clock) -> None:
         self._entry = entry
         self._body = body
         script = entry.script
-        self._send = None if script is None or not script.shapes else faults.shaping(script, entry.send)
+        self._send = (
+            None if script is None or not script.shapes else faults.shaping(script, entry.send, clock)
+        )
 
     async def __call__(self, part: Part, keeps: bool) -> None:
         entry = self._entry

@@ -123,7 +123,7 @@ class StubInstance:
         if self._ended:
             self._refuse()
             return
-        now = time_ns()
+        now = calls[0].now()
         for call in calls:
             call.times.started(now)
             call.executing = self._decoupled
@@ -243,8 +243,12 @@ class StubInstance:
 def _apply(state: CallState, call: Call) -> None:
     """Take over what the stub process has made of a call."""
     times = call.times
-    times.compute_start, times.input_end = state.compute_start, state.input_end
-    times.output_start, times.compute_end = state.output_start, state.compute_end
+    if call.now is time_ns:
+        times.compute_start, times.input_end = state.compute_start, state.input_end
+        times.output_start, times.compute_end = state.output_start, state.compute_end
+    else:  # the process has no clock but the real one
+        times.inputs_read(times.compute_start)
+        times.output_start = times.compute_end = call.now() if state.compute_end else 0
     call.failed, call.execution = state.failed, state.execution
 
 
