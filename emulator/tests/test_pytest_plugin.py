@@ -1,5 +1,7 @@
 """The fixtures that come with the package."""
 
+import json
+
 import httpx
 import pytest
 
@@ -66,3 +68,68 @@ def test_a_repository_that_is_no_folder_is_told_with_what_names_it(
     result = pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([text])
+
+
+def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider")
+
+
+CARELESS = """
+    import httpx
+    import pytest
+
+
+    def test_careless(triton):
+        for _ in range(3):
+            assert httpx.get(f"{triton.http_url}/v2/health/ready").status_code == 200
+
+
+    def test_careful(triton):
+        with httpx.Client() as client:
+            for _ in range(3):
+                assert client.get(f"{triton.http_url}/v2/health/ready").status_code == 200
+"""
+
+
+def test_a_verdict_is_reported_with_the_tests_that_it_is_on(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CARELESS)
+    result = run(pytester, "--triton-verdict", "--triton-verdict-json=verdict.json")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*= verdict on the clients of Triton =*",
+            "*::test_careless",
+            "  connections_not_reused (wrong): python-httpx/*, requests 1, 2, 3: 3 requests came over 3 connections; *",
+        ]
+    )
+    assert "::test_careful" not in result.stdout.str().partition("verdict on the clients")[2]
+    (found,) = json.loads((pytester.path / "verdict.json").read_text()).values()
+    assert [finding["rule"] for finding in found["findings"]] == ["connections_not_reused"]
+
+
+def test_a_verdict_can_fail_the_tests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CARELESS)
+    result = run(pytester, "--triton-verdict=fail")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["1 finding on the client", "  connections_not_reused (wrong): *"])
+
+
+def test_a_rule_of_the_verdict_can_be_turned_off(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CARELESS)
+    pytester.makeini("[pytest]\ntriton_verdict_ignore = connections_not_reused")
+    result = run(pytester, "--triton-verdict=fail")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["no findings"])
+
+
+def test_a_word_that_is_no_rule_fails_the_tests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CARELESS)
+    pytester.makeini("[pytest]\ntriton_verdict_ignore = connections")
+    result = run(pytester, "--triton-verdict")
+    result.stdout.fnmatch_lines(["*the ini setting triton_verdict_ignore: 'connections' is no rule; *"])
+
+
+def test_a_verdict_of_workers_is_reported_once(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CARELESS)
+    result = run(pytester, "--triton-verdict", "-n", "2")
+    assert result.stdout.str().count("connections_not_reused (wrong)") == 1

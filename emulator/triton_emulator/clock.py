@@ -99,6 +99,10 @@ class Clock:
 
     # --- of a test ---
 
+    def real_seconds(self, seconds: float) -> float | None:
+        """Real seconds for seconds of this clock; None where it is virtual."""
+        return seconds
+
     @property
     def waiting(self) -> int:
         """How many latencies and pauses wait for the clock. Raises RuntimeError unless it is virtual."""
@@ -152,6 +156,9 @@ class ScaledClock(Clock):
         return super().call_later(min(seconds, _LONGEST) * self._scale, function)
 
     def patience(self, seconds: float, wake: Callable[[], object]) -> float | None:
+        return seconds * self._scale
+
+    def real_seconds(self, seconds: float) -> float | None:
         return seconds * self._scale
 
 
@@ -284,6 +291,9 @@ class VirtualClock(Clock):
         self._go_on()
 
     # --- of a test ---
+
+    def real_seconds(self, seconds: float) -> float | None:
+        return None
 
     @property
     def waiting(self) -> int:

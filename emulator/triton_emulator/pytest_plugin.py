@@ -8,12 +8,13 @@ without it, they serve the built-in ones. The marker `triton` gives the session 
 
 When a test has passed, it fails if a plan of its session did not fire or complete, if a stub was not used, if a request
 came for a path or a model that is not there, or if a handler failed. `triton.allow(...)`, the marker's `allow` and the
-ini setting `triton_allow` each turn one of these off.
+ini setting `triton_allow` each turn one of these off. `--triton-verdict` reports what the client did wrong.
 """
 
+import json
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +26,8 @@ _MARKER = (
     "`triton`; `allow` names what does not fail the test at its end: unfired, unused, unknown, exceptions"
 )
 _SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
+#: the property of a report that has a verdict
+_VERDICT = "triton_verdict"
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
 
 
@@ -39,6 +42,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
     )
 
+    group.addoption(
+        "--triton-verdict",
+        nargs="?",
+        const="report",
+        choices=("report", "fail"),
+        help="report what clients did wrong in the tests with the fixture `triton`, or fail these tests for it",
+    )
+    group.addoption(
+        "--triton-verdict-json",
+        metavar="FILE",
+        help="write what clients did wrong into a file, with --triton-verdict",
+    )
+    parser.addini(
+        "triton_verdict_ignore", "rules of --triton-verdict that are not wanted", type="args", default=[]
+    )
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
@@ -48,9 +67,50 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that has passed if its session has problems."""
     result = yield
-    if (session := item.stash.get(_SESSION, None)) is not None and (problems := session.problems()):
-        pytest.fail("\n".join(problems), pytrace=False)
+    if (session := item.stash.get(_SESSION, None)) is not None:
+        if problems := session.problems():
+            pytest.fail("\n".join(problems), pytrace=False)
+        if wanted := item.config.getoption("--triton-verdict"):
+            _judge(item, session, fails=wanted == "fail")
     return result
+
+
+def _judge(item: pytest.Item, session: "Session", *, fails: bool) -> None:
+    """Keep the verdict on the client with the report of the test, which xdist passes on."""
+    try:
+        verdict = session.verdict(ignore=item.config.getini("triton_verdict_ignore"))
+    except ValueError as error:
+        pytest.fail(f"the ini setting triton_verdict_ignore: {error}", pytrace=False)
+    if verdict.findings:
+        item.user_properties.append((_VERDICT, verdict.json()))
+        if fails:
+            pytest.fail(str(verdict), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show the findings of each test, and write them into the file that is asked for."""
+    if not config.getoption("--triton-verdict"):
+        return
+    found = {
+        report.nodeid: json.loads(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == _VERDICT
+    }
+    terminalreporter.section("verdict on the clients of Triton")
+    for test, verdict in found.items():
+        terminalreporter.write_line(test)
+        for finding in verdict["findings"]:
+            numbers = ", ".join(map(str, finding["requests"]))
+            terminalreporter.write_line(
+                f"  {finding['rule']} ({finding['level']}): {finding['client']}, requests {numbers}: {finding['text']}"
+            )
+    if not found:
+        terminalreporter.write_line("no findings")
+    if path := config.getoption("--triton-verdict-json"):
+        Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def _repositories(config: pytest.Config) -> Sequence[str | Path]:

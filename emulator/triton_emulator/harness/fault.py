@@ -82,17 +82,28 @@ class Fault:
             raise ValueError(f"no operation has a place for all parts of {self}")
 
 
-def error(status_or_code: int | str | Code, message: str = "injected by a fault plan") -> Fault:
+def error(
+    status_or_code: int | str | Code,
+    message: str = "injected by a fault plan",
+    *,
+    retry_after: int | None = None,
+) -> Fault:
     """Answer an error in Triton's form: `{"error": message}`, over gRPC the status with the message as its details.
 
     In a gRPC stream it is a message with an error, as Triton's are. `status_or_code` is an HTTP status (400 to 599),
     the name of a gRPC status ("RESOURCE_EXHAUSTED"), or a `Code` of Triton's. The other protocol gets the status that
-    corresponds to it.
+    corresponds to it. `retry_after` is the header Retry-After in seconds, which there is only over HTTP.
     """
     status, grpc = parts.both_statuses(status_or_code)
+    after = None if retry_after is None else _count("retry_after", retry_after)
+    option = "" if after is None else f", retry_after={after}"
     return _one(
         parts.Refuse(
-            f"fault.error({_short(status_or_code)}, {message!r})", status, grpc, _text("message", message)
+            f"fault.error({_short(status_or_code)}, {message!r}{option})",
+            status,
+            grpc,
+            _text("message", message),
+            after,
         )
     )
 

@@ -86,6 +86,12 @@ class JournalEntry:
     script: Script | None = None
     fault: str | None = None
     plan: Any = None
+    #: whether the connection was closed before the answer was whole: by a fault, or because a real server did so
+    cut = False
+    #: the other end of the connection
+    peer = ""
+    #: over gRPC, the seconds that the client gives the call; None is no limit
+    deadline: float | None = None
     #: the stub that answered it
     stub: Any = None
     #: what a handler raised that it should not

@@ -73,6 +73,8 @@ class Refuse(Answer):
     status: int
     grpc: int
     message: str
+    #: seconds of the header Retry-After
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from triton_emulator.clock import Clock
@@ -13,6 +13,7 @@ from triton_emulator.harness.near_miss import Expected, failure
 from triton_emulator.harness.plans import Plan
 from triton_emulator.harness.requests import Requests
 from triton_emulator.harness.stubs import Stub
+from triton_emulator.harness.verdict import Verdict, judge
 
 
 class WatchedState(Protocol):
@@ -147,6 +148,13 @@ class Watched:
         if text := failure(expected, self.requests):
             raise AssertionError(text)
         return fitting
+
+    def verdict(self, *, ignore: Collection[str] = ()) -> Verdict:
+        """What the client did wrong, as far as the requests that have come show it.
+
+        `ignore` names rules that are not wanted. Raises ValueError for a name that is no rule.
+        """
+        return judge(self.requests, self.clock.real_seconds, ignore)
 
     def allow(self, *problems: str) -> None:
         """Do not fail the test at its end for these: "unfired", "unused", "unknown", "exceptions".

@@ -42,6 +42,7 @@ class GrpcEntry(JournalEntry):
         self._method = method
         self._metadata = metadata
         self._rules = rules
+        self.peer, self.deadline = context.peer(), context.time_remaining()
 
     def asks(self, message: Proto) -> None:
         """Note the model and the version that a message names."""
@@ -63,6 +64,7 @@ class GrpcEntry(JournalEntry):
     def close(self) -> None:
         """A fault closes the connection in the middle of the answer."""
         self.code, self.details = CLOSED
+        self.cut = True
 
     def refused(self, error: TritonError) -> None:
         """The call, or the stream, ends with the status of an error."""

@@ -45,6 +45,7 @@ class HttpEntry(JournalEntry):
         self._path: str = scope["path"]
         self._query: bytes = scope["query_string"]
         self._head: list[tuple[bytes, bytes]] = scope["headers"]
+        self._client: tuple[str, int] | None = scope.get("client")
         self._send = send
         self._rules = rules
 
@@ -63,6 +64,7 @@ class HttpEntry(JournalEntry):
             if isinstance(operation, Raw):
                 self.wrote(operation.data)
             elif isinstance(operation, Close | Reset):
+                self.cut = True
                 return self._last(message)
         else:
             if message.get("body"):
@@ -89,6 +91,11 @@ class HttpEntry(JournalEntry):
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
             self._harness.meet(self)
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]
+        host, port = self._client or ("", 0)
+        return f"{host}:{port}" if host else ""
 
     @property
     def target(self) -> str:

@@ -33,6 +33,8 @@ async def answers(entry: HttpEntry, session: SessionState, send: Send) -> bool:
     reply: Reply | None = None
     if isinstance(answer, Refuse):
         reply = json_reply(b'{"error":%b}' % write_string(answer.message), answer.status)
+        if answer.retry_after is not None:
+            reply.headers = ((b"Retry-After", b"%d" % answer.retry_after), *reply.headers)
     elif isinstance(answer, NotReady):
         reply = _not_ready(entry, session)
     elif isinstance(answer, Unloaded):
