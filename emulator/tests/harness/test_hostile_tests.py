@@ -193,7 +193,7 @@ class Entry(JournalEntry):
 
 def test_an_entry_that_falls_out_before_its_end_is_no_longer_counted() -> None:
     journal = Journal(2, 100_000)
-    entries = [Entry(journal, number) for number in range(6)]
+    entries = [Entry(journal) for _ in range(6)]
     for entry in entries:
         entry.has(b"body")
         journal.add(entry)
@@ -208,8 +208,8 @@ def test_an_entry_that_falls_out_before_its_end_is_no_longer_counted() -> None:
 
 def test_entries_that_do_not_end_are_bounded_by_their_bytes() -> None:
     journal = Journal(100, 100_000)
-    for number in range(10):
-        entry = Entry(journal, number)
+    for _ in range(10):
+        entry = Entry(journal)
         journal.add(entry)
         for _ in range(10):
             entry.wrote(b"a" * 5000)
