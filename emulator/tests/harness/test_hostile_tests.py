@@ -93,6 +93,19 @@ def test_a_where_that_reads_inputs_does_not_fit_a_request_without_any(triton: Se
     triton.assert_requested(where=with_inputs, times=1)
 
 
+@pytest.mark.triton(model_control_mode="explicit", load_models=("custom_llm",))
+def test_a_where_reads_the_inputs_of_generate_and_so_does_a_test_of_what_a_fault_answered(
+    triton: Session,
+) -> None:
+    plan = triton.inject(fault.error(503), where=lambda entry: entry.inputs["max_tokens"].item() == 5)
+    url = f"{triton.http_url}/v2/models/custom_llm/generate"
+    for limit in (4, 5):
+        httpx.post(url, json={"text_input": "hi", "max_tokens": limit})
+    assert (plan.fired, plan.mistake) == (1, None)
+    refused = triton.requests.last
+    assert (refused.status, refused.inputs["text_input"].tolist()) == (503, [b"hi"])
+
+
 def test_a_where_that_waits_for_the_emulator_is_refused(triton: Session) -> None:
     triton.allow("unfired")
     plan = triton.inject(fault.error(503), operation="server_live", where=lambda _: bool(triton.grpc_url))

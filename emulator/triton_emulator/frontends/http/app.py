@@ -158,7 +158,7 @@ class HttpApp:
         route, captures = matched
         headers, method = scope["headers"], scope["method"]
         if entry is not None and method in route.methods:
-            entry.asks(route.operation, captures)
+            entry.asks(route.operation, captures, session)
             if entry.script is not None and await faults.answers(entry, session, send):
                 return
             send = faults.shaping(entry.script, send, session.clock)

@@ -14,6 +14,7 @@ from triton_emulator.harness.journal import Answer, JournalEntry, Undecodable
 from triton_emulator.harness.parts import truncated
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.datatypes import DATATYPES, encode_bytes
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.generate import map_generate
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.json_access import parse_document
@@ -21,6 +22,8 @@ from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.config.model_config import TensorSpec
+from triton_emulator.session.state import SessionState
 from triton_emulator.wire.http_cycle import UNLAWFUL, WHOLE
 from triton_emulator.wire.http_protocol import HEAD_BYTES
 from triton_emulator.wire.operations import Close, Raw, Reset
@@ -89,11 +92,13 @@ class HttpEntry(JournalEntry):
             self._send = _dropped
             self._harness.end(self)
 
-    def asks(self, operation: str, captures: Captures) -> None:
-        """Note what the request asks for, and let it meet the plans."""
+    def asks(self, operation: str, captures: Captures, session: SessionState | None = None) -> None:
+        """Note what the request asks for, and let it meet the plans. Without a `session` no model is known."""
         self.operation = operation
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
+            if session is not None:
+                self.specs = _specs(session, captures)
             self._harness.meet(self)
 
     def asked(self) -> tuple[Sequence[Tensor], Mapping[str, Any]]:
@@ -206,6 +211,18 @@ class HttpEntry(JournalEntry):
             if tensor is not None:
                 outputs[tensor.name] = tensor
         return Answer(outputs, document.get("parameters", {}))
+
+
+def _specs(session: SessionState, captures: Captures) -> Mapping[str, TensorSpec]:
+    """The inputs of the model that a request names; none where there is none.
+
+    A plan may look at the inputs of a request, which some forms have by the model's config alone, and may answer it
+    before its model is found.
+    """
+    try:
+        return session.repository.get(captures.name, captures.version).inputs
+    except TritonError:
+        return {}
 
 
 def _infer_asked(request: InferRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
