@@ -28,9 +28,11 @@ _FORM = frozenset(("datatype", "shape", "data"))
 class Reply:
     """One answer: the responses that a model sends, or the tokens of a text (then `responses` is empty).
 
-    `output` is the output with the text, whose `dims` are those of the config, without the batch dimension.
+    `config` is that of the model that it was made for, None where there was none. `output` is the output with the
+    text, whose `dims` are those of the config, without the batch dimension.
     """
 
+    config: ModelConfig | None = None
     responses: tuple[tuple[Tensor, ...], ...] = ()
     tokens: tuple[str, ...] = ()
     output: str = ""
@@ -90,7 +92,7 @@ def reply_of(
         raise ValueError(
             f"model '{config.name}' gives one response, as it is not decoupled; not {len(several)}"
         )
-    return Reply(tuple(_response(config, response) for response in several), parameters=pairs)
+    return Reply(config, tuple(_response(config, response) for response in several), parameters=pairs)
 
 
 def _parameters(given: Any) -> tuple[tuple[str, Parameter], ...]:
@@ -140,7 +142,7 @@ def _text_reply(
     if config is None:
         return Reply(tokens=tokens, output=output or TEXT_OUTPUT, dims=(-1,), parameters=parameters)
     spec = _text_output(config, output)
-    return Reply((), tokens, spec.name, spec.dims, config.max_batch_size > 0, parameters)
+    return Reply(config, (), tokens, spec.name, spec.dims, config.max_batch_size > 0, parameters)
 
 
 def _text_output(config: ModelConfig, named: str | None) -> TensorSpec:
