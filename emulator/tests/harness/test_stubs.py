@@ -603,6 +603,12 @@ def test_a_stub_that_no_request_fits_is_refused(triton: Session, options: Any, m
             {"outputs": {"A": {"datatype": "FP32", "shape": [2], "data": [1]}}},
             "A: FP32[2] has 2 elements, not 1",
         ),
+        ("none", {"outputs": {"A": [np.zeros((1,) * 32).tolist()]}}, "A: a tensor has at most 32 dimensions"),
+        (
+            "none",
+            {"outputs": {"A": {"datatype": "FP32", "shape": [1] * 33, "data": [1]}}},
+            "A: a tensor has at most 32 dimensions",
+        ),
         ("none", {"outputs": {"A": np.array([1j])}}, "A: Triton has no datatype for complex128"),
         ("a/../b", {"outputs": {"A": [1]}}, "invalid model name 'a/../b'"),
     ],

@@ -22,6 +22,8 @@ TEXT_OUTPUT, TEXT_INPUT = "text_output", "text_input"
 STREAM = ("stream", "streaming")
 #: what JSON and YAML write a tensor as
 _FORM = frozenset(("datatype", "shape", "data"))
+#: of an array in every version of numpy
+_MOST_DIMS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ def _formed(name: str, value: Mapping[str, Any]) -> Tensor:
     given = value.get("shape", list(shape))
     if not isinstance(given, list | tuple) or not all(type(dim) is int and dim >= 0 for dim in given):
         raise ValueError(f"{name}: shape is a list of numbers, 0 or more, not {given!r}")
+    if len(given) > _MOST_DIMS:
+        raise ValueError(f"{name}: a tensor has at most {_MOST_DIMS} dimensions")
     count = 1
     for dim in given:
         count *= dim
@@ -297,6 +301,8 @@ def _flattened(name: str, value: Any) -> tuple[list[Any], tuple[int, ...]]:
         if len(lengths) != 1:
             raise ValueError(f"{name}: lists of different lengths are no tensor")
         shape.append(lengths.pop())
+        if len(shape) > _MOST_DIMS:
+            raise ValueError(f"{name}: a tensor has at most {_MOST_DIMS} dimensions")
         level = [element for each in level for element in each]
     for element in level:
         if not isinstance(element, bool | int | float | str | bytes | np.generic):

@@ -153,8 +153,8 @@ class Stub:
             "output": output,
             "parameters": parameters,
         }
-        given = deepcopy(given)  # a test may change its arrays
         reply = reply_of(self._config(), **given)
+        given = deepcopy(given)  # a test may change its arrays
         before = self.replies, self._given
         self.replies, self._given = (*self.replies, reply), (*self._given, given)
         try:
