@@ -220,6 +220,8 @@ class Settings:
     replay: str | Path = ""
     replay_timing: str | float = "none"
     on_miss: str = "error"
+    # A model repository whose models answer the same requests, to be compared with the real server.
+    shadow: str | Path = ""
 
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())
@@ -237,7 +239,7 @@ class Settings:
     @property
     def loads_models(self) -> bool:
         """Whether models answer, if only what no recording answers."""
-        return not (self.has_upstream or self.replay) or self.on_miss == "emulate"
+        return not (self.has_upstream or self.replay) or self.on_miss == "emulate" or bool(self.shadow)
 
     @property
     def loads_in_vain(self) -> bool:
