@@ -236,9 +236,9 @@ class Emulator(Watched):
         """
         check_session_options(options)
         paths = tuple(map(repository_path, model_repository))
-        if not (paths or options.get("upstream") or options.get("upstream_grpc")):
-            paths = self.settings.model_repositories
-        settings = replace(self.settings, model_repositories=paths, **options)
+        settings = replace(self.settings, **options)
+        if paths or settings.shadow or not settings.loads_models:
+            settings = replace(settings, model_repositories=paths)
         check_together(settings, options)
         return Session(self, self._run(self._server.open_session(settings)))
 
