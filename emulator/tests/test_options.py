@@ -35,7 +35,7 @@ def test_the_options_of_a_session_are_options_of_the_emulator_with_the_same_type
 
 def test_only_listeners_and_the_process_are_shared_by_all_sessions() -> None:
     shared = get_type_hints(EmulatorOptions).keys() - get_type_hints(SessionOptions).keys()
-    listeners = ("allow_", "reuse_", "http_", "grpc_", "metrics_")
+    listeners = ("allow_", "reuse_", "http_", "grpc_", "metrics_", "control_")
     assert {name for name in shared if not name.startswith(listeners)} == {"exit_timeout_secs"}
 
 

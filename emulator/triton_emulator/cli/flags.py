@@ -385,6 +385,28 @@ _OURS = (
         repeats=True,
         use=Use.OURS,
     ),
+    Flag(
+        "control-port",
+        "<integer>",
+        values.int32,
+        "Serve the control API (sessions, plans, stubs, the journal) on this port; 0 chooses a free port. The default "
+        "is not to serve it. docs/control.md describes it.",
+        "control_port",
+        use=Use.OURS,
+    ),
+    ours(
+        "control-address",
+        "<string>",
+        values.text,
+        "The address of the control API. The default is 127.0.0.1. Another one needs a token.",
+    ),
+    ours(
+        "control-token",
+        "<string>",
+        values.text,
+        "What requests to the control API have to have as their bearer token. The default is the environment variable "
+        "TRITON_EMULATOR_CONTROL_TOKEN.",
+    ),
     ours(
         "seed",
         "<integer>",

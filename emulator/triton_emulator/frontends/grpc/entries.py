@@ -38,15 +38,16 @@ class GrpcEntry(JournalEntry):
     protocol = "grpc"
 
     def __init__(self, harness: Harness, method: str, data: bytes, context: Any, rules: Personality) -> None:
-        super().__init__(harness.journal, harness.journal.next_number())
-        self.operation = GRPC_METHODS.get(method, "")
+        metadata = context.invocation_metadata() or ()
+        size = sum(len(name) + len(value) for name, value in metadata)
+        super().__init__(harness.journal, size, len(metadata))
+        self.operation = GRPC_METHODS[method]
         self.has(data)
         self._harness = harness
         self._method = method
-        self._metadata = metadata = context.invocation_metadata() or ()
+        self._metadata = metadata
         self._rules = rules
         self.peer, self.deadline = context.peer(), context.time_remaining()
-        self.has_head(sum(len(name) + len(value) for name, value in metadata), len(metadata))
 
     def asks(self, message: Proto) -> None:
         """Note the model and the version that a message names."""

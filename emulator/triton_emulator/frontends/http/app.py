@@ -158,8 +158,8 @@ class HttpApp:
         route, captures = matched
         headers, method = scope["headers"], scope["method"]
         if entry is not None and method in route.methods:
-            entry.asks(route.operation, captures)
-            if await faults.answers(entry, session, send):
+            entry.asks(route.operation, captures, session)
+            if entry.script is not None and await faults.answers(entry, session, send):
                 return
             send = faults.shaping(entry.script, send, session.clock)
         if restricted := admit(session, route.category, headers):
