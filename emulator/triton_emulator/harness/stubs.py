@@ -21,6 +21,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any, Protocol
 
+from triton_emulator.harness.errors import NeedsModels
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.near_miss import Expected
 from triton_emulator.harness.operations import OPERATIONS
@@ -215,7 +216,7 @@ class Stubs:
     def add(self, expected: Expected, *, standing: bool = False) -> Stub:
         """Make a stub. Raises TypeError or ValueError for what means nothing."""
         if self._passes:
-            raise ValueError(
+            raise NeedsModels(
                 "a stub answers in place of a model; the answers of an upstream pass as they are"
             )
         name, version = _check(expected)
