@@ -23,16 +23,16 @@ def written(given: Any) -> bytes:
     """A document, from its first line to its last. Raises Unwritable."""
     wanted = json.dumps(given)
     for plain in (True, False):
-        text = yaml.dump(
-            given,
-            Dumper=_Dumper if plain else _EscapingDumper,
-            sort_keys=False,
-            allow_unicode=plain,
-            width=110,
-            explicit_start=True,
-            explicit_end=True,
-        )
         try:
+            text: str = yaml.dump(
+                given,
+                Dumper=_Dumper if plain else _EscapingDumper,
+                sort_keys=False,
+                allow_unicode=plain,
+                width=110,
+                explicit_start=True,
+                explicit_end=True,
+            )
             if json.dumps(parsed(text)) == wanted:
                 return text.encode()
         except (ValueError, yaml.YAMLError):  # surrogates have no UTF-8, for one
@@ -82,19 +82,22 @@ class _Dumper(_DumperOfC):  # type: ignore[misc]
         return True
 
 
-class _EscapingDumper(_Dumper):
-    """Writes texts in double quotes."""
+class _EscapingDumper(yaml.SafeDumper):
+    """Writes texts in double quotes. It is in Python, which has a form for surrogates."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
-def _str(dumper: _Dumper, given: str) -> yaml.Node:
+def _str(dumper: Any, given: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", given, style="|" if "\n" in given else None)
 
 
-def _quoted(dumper: _Dumper, given: str) -> yaml.Node:
+def _quoted(dumper: Any, given: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", given, style='"')
 
 
-def _list(dumper: _Dumper, given: list[Any]) -> yaml.Node:
+def _list(dumper: Any, given: list[Any]) -> Any:
     plain = not any(isinstance(each, dict | list) for each in given)
     short = plain and not any(isinstance(each, str) and len(each) > 40 for each in given)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", given, flow_style=short)
@@ -102,4 +105,5 @@ def _list(dumper: _Dumper, given: list[Any]) -> yaml.Node:
 
 _Dumper.add_representer(list, _list)
 _Dumper.add_representer(str, _str)
+_EscapingDumper.add_representer(list, _list)
 _EscapingDumper.add_representer(str, _quoted)
