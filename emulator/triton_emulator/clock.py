@@ -35,6 +35,9 @@ _LONGEST = 100 * 365 * 86400
 _TURNS = 8
 
 
+_FAILED = "what waited for the clock failed"
+
+
 class Timer(Protocol):
     """A function that will be called."""
 
@@ -97,17 +100,13 @@ class Wheel:
         while milliseconds and milliseconds[0] <= time.monotonic() * 1000:
             for turn in self._due.pop(heappop(milliseconds)):
                 function, turn.function = turn.function, None
-                if function is not None:
-                    _call(function)
+                try:
+                    if function is not None:
+                        function()
+                except Exception:  # noqa: BLE001  (as an event loop does it)
+                    _LOG.exception(_FAILED)
         if milliseconds and not 0 < self._armed <= milliseconds[0]:
             self._arm(milliseconds[0])
-
-
-def _call(function: Callable[[], object]) -> None:
-    try:
-        function()
-    except Exception:  # noqa: BLE001  (as an event loop does it)
-        _LOG.exception("what waited for the clock failed")
 
 
 class Clock:
@@ -338,7 +337,10 @@ class VirtualClock(Clock):
             if function is None:
                 continue
             self.ended(wait)
-            _call(function)
+            try:
+                function()
+            except Exception:  # noqa: BLE001  (as an event loop does it)
+                _LOG.exception(_FAILED)
 
     async def _advance(self, ns: int) -> None:
         async with self._advancing:

@@ -39,7 +39,7 @@ class Clock:
         """Advance to the next scheduled call and make it."""
         self.due.sort(key=lambda timer: timer.at)
         timer = self.due.pop(0)
-        self.now = timer.at
+        self.now = max(self.now, timer.at)
         timer.function()
 
     def run(self) -> None:

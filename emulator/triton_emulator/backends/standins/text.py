@@ -66,8 +66,9 @@ class Generation:
     #: the number of the request, which decides its latencies
     request: int = 0
     at: int = 0
-    #: responses by their tokens, where other requests get the same
+    #: responses by their tokens, where other requests get the same, and the tokens of the one answer then
     shared: dict[str, SharedResponse] | None = None
+    tokens: list[str] = field(default_factory=list)
     #: outputs that are the same in every response
     constant: dict[str, Tensor] = field(default_factory=dict)
 
@@ -150,6 +151,10 @@ class TextExecutor(InlineExecutor):
             self.running[request.id] = call
         if ask.stream:
             generation.shared = self._shared_by(call.request, generation)
+            # an answer without tokens is one empty response
+            generation.tokens = (
+                generation.answers[0][0].tokens or [""] if generation.shared is not None else []
+            )
             _Streaming(self, call, generation).start()
         else:
             delay = self.times.whole(generation.request, self.reached(generation))
@@ -204,17 +209,16 @@ class TextExecutor(InlineExecutor):
         if shared is None or (at == 0 and not generation.ask.exclude_input):
             self._send(call, generation, at + 1)
             return
-        answer = generation.answers[0][0]
-        # an answer without tokens is one empty response
-        token = answer.tokens[at] if answer.tokens else ""
+        token = generation.tokens[at]
         response = shared.get(token)
         if response is None:
             response = self._share(token, generation)
-        generation.at = at + 1
-        final = generation.at >= generation.steps
-        if final:
+        generation.at = at = at + 1
+        if at < generation.steps:
+            call.respond(response, final=False)
+        else:
             call.times.ended(call.now())
-        call.respond(response, final=final)
+            call.respond(response, final=True)
 
     def _share(self, token: str, generation: Generation) -> SharedResponse:
         """The response that is this token."""
@@ -315,7 +319,9 @@ class _Streaming:
             executor.send_token(call, generation)
             if call.finished:
                 return
-            pace = executor.times.token(generation.request, generation.at)
+            pace = executor.times.constant
+            if pace is None:
+                pace = executor.times.token(generation.request, generation.at)
             if pace > 0:
                 self._due_ns += round(pace * _NS_PER_MS)
                 wait_ns = self._due_ns - executor.now_ns()
