@@ -188,11 +188,12 @@ def _floors() -> str:
         [
             ("cli · pytest_plugin", "tritonserver's flags, the fixtures"),
             ("emulator", "a server in a thread, as a context manager"),
+            ("control", "sessions, plans, stubs and journal over HTTP, for tests"),
             ("server", "sockets, event loop, sessions"),
             ("frontends", "http, grpc, metrics: read a request, write an answer"),
             ("inference", "the data plane: find, check, lease, submit, wait, end"),
             ("session", "what one client changes: models, shared memory, settings"),
-            ("harness", "faults on purpose, the journal of requests"),
+            ("harness", "faults on purpose, stubs, the journal of requests"),
             ("backends", "python, ensemble, stand-ins"),
             ("engine", "validation, schedulers, statistics"),
             ("repository", "configs, folders, load and unload"),

@@ -12,6 +12,8 @@ from triton_emulator.cli.command_line import UsageError, parse
 
 #: Fields of Settings that are no keyword: folders are positional, and only a command line has flags without effect.
 NO_OPTIONS = {"model_repositories", "ignored_flags"}
+#: Flags without which the flag with such a word is refused.
+COMPANY = {"emulate": ["--replay=c"], "upstream": ["--replay=c", "--upstream=http://host"]}
 CHOICES = {
     name: get_args(kind)
     for name, kind in get_type_hints(EmulatorOptions).items()
@@ -33,7 +35,7 @@ def test_the_options_of_a_session_are_options_of_the_emulator_with_the_same_type
 
 def test_only_listeners_and_the_process_are_shared_by_all_sessions() -> None:
     shared = get_type_hints(EmulatorOptions).keys() - get_type_hints(SessionOptions).keys()
-    listeners = ("allow_", "reuse_", "http_", "grpc_", "metrics_")
+    listeners = ("allow_", "reuse_", "http_", "grpc_", "metrics_", "control_")
     assert {name for name in shared if not name.startswith(listeners)} == {"exit_timeout_secs"}
 
 
@@ -41,7 +43,7 @@ def test_only_listeners_and_the_process_are_shared_by_all_sessions() -> None:
 def test_the_words_that_an_option_offers_are_those_that_its_flag_takes(name: str) -> None:
     flag = "--trace-config=mode" if name == "trace_mode" else "--" + name.replace("_", "-")
     for word in CHOICES[name]:
-        assert getattr(parse([f"{flag}={word}"]).settings, name) == word
+        assert getattr(parse([f"{flag}={word}", *COMPANY.get(word, ())]).settings, name) == word
     with pytest.raises(UsageError):
         parse([f"{flag}=another"])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from triton_emulator.emulator import Emulator, Session
     from triton_emulator.harness import fault
+    from triton_emulator.harness.cassettes.reading import CassetteError
     from triton_emulator.harness.fault import Fault
     from triton_emulator.harness.journal import JournalEntry, Undecodable
     from triton_emulator.harness.plans import Plan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Where each public name is defined.
 _MODULES = {
+    "CassetteError": "harness.cassettes.reading",
     "Code": "protocol.errors",
     "Emulator": "emulator",
     "EmulatorOptions": "options",
@@ -43,6 +45,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "CassetteError",
     "Code",
     "Emulator",
     "EmulatorOptions",

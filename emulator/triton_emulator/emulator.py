@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from triton_emulator import control
 from triton_emulator.harness.watched import Watched
 from triton_emulator.options import (
     EmulatorOptions,
@@ -20,13 +21,15 @@ from triton_emulator.options import (
 )
 from triton_emulator.server import FINALIZE_SECONDS, Address, Server, State, host_and_port, new_loop, no_grpc
 from triton_emulator.session.state import SessionState
-from triton_emulator.settings import Settings
+from triton_emulator.settings import JOURNAL_REQUESTS, Settings
 
 T = TypeVar("T")
 
 #: What an emulator starts with where no option is given: the defaults of tritonserver, on free ports. A test that ends
 #: does not wait for requests that it has left open.
-_DEFAULTS = Settings(http_port=0, grpc_port=0, metrics_port=0, exit_timeout_secs=0, journal_requests=10_000)
+_DEFAULTS = Settings(
+    http_port=0, grpc_port=0, metrics_port=0, exit_timeout_secs=0, journal_requests=JOURNAL_REQUESTS
+)
 
 
 def _known(address: Address | None) -> str:
@@ -128,10 +131,15 @@ class Emulator(Watched):
     Raises TypeError for an unknown option and for a value of another type, ValueError for a word or a number that an
     option does not have, and for options that contradict each other. `start` raises PortInUse if a port is taken,
     SettingsError if an `emulator.yaml` cannot be used, StartupError if a model does not load, and TritonError if an
-    option's value cannot be used.
+    option's value cannot be used, CassetteError for a cassette that cannot be recorded into or replayed.
     """
 
-    def __init__(self, *model_repository: str | Path, **options: Unpack[EmulatorOptions]) -> None:
+    def __init__(
+        self, *model_repository: str | Path, control: bool = False, **options: Unpack[EmulatorOptions]
+    ) -> None:
+        """`control` serves the control API on a free port, as `control_port=0` does."""
+        if control:
+            options.setdefault("control_port", 0)
         check_emulator_options(options)
         paths = tuple(map(repository_path, model_repository))
         self.settings = replace(_DEFAULTS, model_repositories=paths, **options)
@@ -177,6 +185,11 @@ class Emulator(Watched):
         return f"http://{_known(self._server.metrics_address)}/metrics"
 
     @property
+    def control_url(self) -> str:
+        """The address of the control API, `http://127.0.0.1:port`. Raises RuntimeError as `http_url` does."""
+        return f"http://{_known(self._server.control_address)}"
+
+    @property
     def _watched_state(self) -> SessionState:
         root = self._server.root
         if root is None:
@@ -194,13 +207,18 @@ class Emulator(Watched):
         )
         self._thread.start()
         try:
-            self._run(self._server.start())
+            self._run(self._serve())
         except BaseException as fault:
             if not isinstance(fault, Exception):  # Ctrl-C, for one
                 self._server.hurry()
             self.stop()
             raise
         return self
+
+    async def _serve(self) -> None:
+        control.require(self.settings)
+        await self._server.start()
+        await control.serve(self._server)
 
     def stop(self) -> None:
         """End the requests in flight, unload the models, end the thread. Stopping twice is no error.

@@ -45,6 +45,7 @@ from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.engine.reshape import as_computed
 from triton_emulator.engine.schedulers.plain import refuse
 from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
+from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.parts import QueueRefuses, Script, Unloaded
 from triton_emulator.harness.replies import Reply, wants_stream
@@ -149,7 +150,7 @@ class Exchange:
     def find(self) -> LoadedModel:
         """The loaded version that the request is for. Raises TritonError; the order of the checks is 2.51's."""
         operation, session, name = self.operation, self.session, self.name
-        if self.record is not None:
+        if self.record is not None and self.record.script is not None:
             self._meet_unload(self.record.script)
         if operation.traces_unknown:
             session.trace.sample(name)
@@ -163,8 +164,8 @@ class Exchange:
             self.record.specs = model.inputs
         return model
 
-    def _meet_unload(self, script: Script | None) -> None:
-        if script is not None and isinstance(script.answer, Unloaded):
+    def _meet_unload(self, script: Script) -> None:
+        if isinstance(script.answer, Unloaded):
             script.note(Unloaded)
             raise unloaded(self.name, self.version)
 
@@ -198,21 +199,26 @@ class Exchange:
         self.call = call = prepared or self.model.prepare(request, self._taker())
         if self.session.log_settings.verbose_level:
             _LOG.debug("%s", request_text.prepared(call, self.model.config))
+        if self.record is not None:
+            self.record.times = call.times
         try:
-            if self.record is None or not (
-                self._refused(self.record, call) or self._stubbed(self.record, call)
-            ):
+            if self.record is None or not self._answered(self.record, call):
                 self.model.submit(call)
         except BaseException:
             self.call = None
             raise
 
+    def _answered(self, record: JournalEntry, call: Call) -> bool:
+        """Whether a fault or a stub has answered a request that has been prepared. Raises TritonError by either."""
+        if record.script is not None and self._refused(record.script, call):
+            return True
+        harness = self.session.harness
+        return harness is not None and bool(harness.stubs) and self._stubbed(harness, record, call)
+
     @staticmethod
-    def _refused(record: JournalEntry, call: Call) -> bool:
-        """Note a request that has been prepared; whether a fault has answered it. Raises UNAVAILABLE by a fault."""
-        record.times = call.times
-        script = record.script
-        if script is None or not isinstance(script.answer, QueueRefuses):
+    def _refused(script: Script, call: Call) -> bool:
+        """Whether a fault has answered it. Raises UNAVAILABLE by a fault."""
+        if not isinstance(script.answer, QueueRefuses):
             return False
         script.note(QueueRefuses)
         if not script.answer.expired:
@@ -220,14 +226,11 @@ class Exchange:
         refuse(call, EXPIRED.copy())
         return True
 
-    def _stubbed(self, record: JournalEntry, call: Call) -> bool:
-        """Whether a stub has answered a request that has been prepared.
+    def _stubbed(self, harness: Harness, record: JournalEntry, call: Call) -> bool:
+        """Whether a stub has answered it.
 
         Raises INVALID_ARG for a model that only stubs have where none fits, and UNAVAILABLE where it is unloading.
         """
-        harness = self.session.harness
-        if harness is None or not harness.stubs:
-            return False
         model = self.model
         # the inputs of a model with `reshape` have another shape now than the client gave them
         request = None if model.reshapes_inputs else call.request

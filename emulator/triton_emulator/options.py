@@ -21,6 +21,7 @@ from triton_emulator.protocol.personality import personality
 from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import (
     MOST_GPUS,
+    OPEN_CONTROL,
     RestrictedApis,
     Settings,
     TraceLevel,
@@ -97,6 +98,10 @@ class SessionOptions(TypedDict, total=False):
     upstream_grpc: str
     upstream_metrics: str
     upstream_timeout: int
+    record: str | Path
+    replay: str | Path
+    replay_timing: str | float
+    on_miss: Literal["error", "emulate", "upstream"]
 
 
 class EmulatorOptions(SessionOptions, total=False):
@@ -134,6 +139,10 @@ class EmulatorOptions(SessionOptions, total=False):
     metrics_address: str
     metrics_port: int
     metrics_interval_ms: int
+
+    control_address: str
+    control_port: int | None
+    control_token: str
 
 
 _EMULATOR = EmulatorOptions.__annotations__
@@ -175,6 +184,8 @@ def check_together(settings: Settings, given: Mapping[str, object]) -> None:
         raise ValueError(
             f"load_models needs model_control_mode='explicit', not {settings.model_control_mode!r}"
         )
+    if settings.control_is_open:
+        raise ValueError(OPEN_CONTROL.format(settings.control_address))
     if shared := settings.on_one_port():
         raise ValueError(
             f"{shared[0]} and {shared[1]} cannot listen at the same address and port {shared[2]}"
@@ -196,6 +207,7 @@ _BOUNDS = {
     "http_port": _PORT,
     "grpc_port": _PORT,
     "metrics_port": _PORT,
+    "control_port": _PORT,
     "seed": (INT64_MIN, INT64_MAX),
     "journal_requests": (0, INT32_MAX),
     "journal_bytes": (0, INT64_MAX),

@@ -3,11 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
 #: The most GPUs that a machine can pretend to have.
 MOST_GPUS = 64
+#: how many requests a journal keeps that is on because something reads it
+JOURNAL_REQUESTS = 10_000
+#: the refusal of a control API that others could use, by its address
+OPEN_CONTROL = (
+    "the control API at {} could be reached from other machines; give it a token (--control-token, or "
+    "TRITON_EMULATOR_CONTROL_TOKEN), or the address 127.0.0.1"
+)
 
 
 #: What can be restricted.
@@ -213,6 +221,18 @@ class Settings:
     upstream_grpc: str = ""
     upstream_metrics: str = ""
     upstream_timeout: int = 300
+    # Cassettes: the folder into which what passes is recorded, and the one from which requests are answered. Its times
+    # are "none", "recorded", or a factor for the recorded ones. `on_miss` is what becomes of a request that no
+    # recording answers: "error", "emulate" (by the models), or "upstream".
+    record: str | Path = ""
+    replay: str | Path = ""
+    replay_timing: str | float = "none"
+    on_miss: str = "error"
+
+    # The control API: off without a port, 0 is a free port. Another machine may reach it with a token only.
+    control_address: str = "127.0.0.1"
+    control_port: int | None = None
+    control_token: str = ""
 
     #: Flags that were given and have no effect here, in their order; the command warns of each once.
     ignored_flags: tuple[str, ...] = field(default=())
@@ -228,9 +248,21 @@ class Settings:
         return bool(self.upstream or self.upstream_grpc)
 
     @property
+    def loads_models(self) -> bool:
+        """Whether models answer, if only what no recording answers."""
+        return not (self.has_upstream or self.replay) or self.on_miss == "emulate"
+
+    @property
     def loads_in_vain(self) -> bool:
         """Whether it names models to load in a mode that does not look at them."""
         return bool(self.load_models) and self.model_control_mode != "explicit"
+
+    @property
+    def control_is_open(self) -> bool:
+        """Whether another machine could reach the control API without a token."""
+        return (
+            self.control_port is not None and not self.control_token and not is_loopback(self.control_address)
+        )
 
     def on_one_port(self) -> tuple[str, str, str] | None:
         """Two listeners at the same address and port, as (listener, listener, "address:port"); None without such."""
@@ -240,6 +272,7 @@ class Settings:
             ("HTTP", self.allow_http, self.http_address, self.http_port),
             ("GRPC", self.allow_grpc, self.grpc_address, self.grpc_port),
             ("metrics", self.allow_metrics, metrics_address, self.metrics_port),
+            ("control", self.control_port is not None, self.control_address, self.control_port or 0),
         ):
             if not allowed or port == 0:  # 0 means a free port here, another one for each listener
                 continue
@@ -247,6 +280,14 @@ class Settings:
             if first != listener:
                 return first, listener, f"{address}:{port}"
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a name, is that of this machine's own interface."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def in_two_groups(groups: Iterable[RestrictedApis]) -> str:

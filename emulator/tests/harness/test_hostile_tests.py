@@ -93,6 +93,19 @@ def test_a_where_that_reads_inputs_does_not_fit_a_request_without_any(triton: Se
     triton.assert_requested(where=with_inputs, times=1)
 
 
+@pytest.mark.triton(model_control_mode="explicit", load_models=("custom_llm",))
+def test_a_where_reads_the_inputs_of_generate_and_so_does_a_test_of_what_a_fault_answered(
+    triton: Session,
+) -> None:
+    plan = triton.inject(fault.error(503), where=lambda entry: entry.inputs["max_tokens"].item() == 5)
+    url = f"{triton.http_url}/v2/models/custom_llm/generate"
+    for limit in (4, 5):
+        httpx.post(url, json={"text_input": "hi", "max_tokens": limit})
+    assert (plan.fired, plan.mistake) == (1, None)
+    refused = triton.requests.last
+    assert (refused.status, refused.inputs["text_input"].tolist()) == (503, [b"hi"])
+
+
 def test_a_where_that_waits_for_the_emulator_is_refused(triton: Session) -> None:
     triton.allow("unfired")
     plan = triton.inject(fault.error(503), operation="server_live", where=lambda _: bool(triton.grpc_url))
@@ -193,7 +206,7 @@ class Entry(JournalEntry):
 
 def test_an_entry_that_falls_out_before_its_end_is_no_longer_counted() -> None:
     journal = Journal(2, 100_000)
-    entries = [Entry(journal, number) for number in range(6)]
+    entries = [Entry(journal) for _ in range(6)]
     for entry in entries:
         entry.has(b"body")
         journal.add(entry)
@@ -208,8 +221,8 @@ def test_an_entry_that_falls_out_before_its_end_is_no_longer_counted() -> None:
 
 def test_entries_that_do_not_end_are_bounded_by_their_bytes() -> None:
     journal = Journal(100, 100_000)
-    for number in range(10):
-        entry = Entry(journal, number)
+    for _ in range(10):
+        entry = Entry(journal)
         journal.add(entry)
         for _ in range(10):
             entry.wrote(b"a" * 5000)

@@ -114,6 +114,9 @@ HTTP = {
     "infer with a compressed answer": raw(
         "POST", "/v2/models/simple/infer", JSON_BODY, "Accept-Encoding: deflate"
     ),
+    "infer with another compressed answer": raw(
+        "POST", "/v2/models/simple/infer", BINARY_BODY, LENGTH, "Accept-Encoding: gzip"
+    ),
     "infer by an unknown model": raw("POST", "/v2/models/nope/infer", JSON_BODY),
     "infer with what is no JSON": raw("POST", "/v2/models/simple/infer", b"{"),
     "infer after Expect": raw("POST", "/v2/models/simple/infer", JSON_BODY, "Expect: 100-continue"),

@@ -1,5 +1,6 @@
 """Reads a command line into Settings, with tritonserver's checks in tritonserver's order. It prints nothing."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ from triton_emulator.protocol.personality import (
     personality,
 )
 from triton_emulator.session.upstream import check_upstream
-from triton_emulator.settings import Settings
+from triton_emulator.settings import JOURNAL_REQUESTS, OPEN_CONTROL, Settings
 
 #: the exit code of a check whose flags are refused
 WRONG_FLAGS = 2
@@ -180,6 +181,7 @@ def _cache_note(size: int) -> str:
 
 def _settings(found: dict[str, Any], rules: Personality) -> Settings:
     """Make the settings, after the checks that follow the last flag, in tritonserver's order."""
+    _complete_control(found)
     settings = _of(found)
     if rules.load_model_needs_explicit and settings.loads_in_vain:
         raise _Refused(
@@ -201,6 +203,19 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
         found["cache_config"] = [("local", "size", str(found["response_cache_byte_size"]))]
         settings = _of(found)
     return settings
+
+
+def _complete_control(found: dict[str, Any]) -> None:
+    """Add what the control API needs: its token of the environment, and a journal to look at."""
+    if "control_port" not in found:
+        for name in ("control_address", "control_token"):
+            if name in found:
+                raise _Refused(f"--{name.replace('_', '-')} is for --control-port")
+        return
+    found.setdefault("control_token", os.environ.get("TRITON_EMULATOR_CONTROL_TOKEN", ""))
+    found["journal_requests"] = JOURNAL_REQUESTS
+    if (settings := _of(found)).control_is_open:
+        raise _Refused(OPEN_CONTROL.format(settings.control_address))
 
 
 def _of(found: dict[str, Any]) -> Settings:

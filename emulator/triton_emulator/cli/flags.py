@@ -385,6 +385,28 @@ _OURS = (
         repeats=True,
         use=Use.OURS,
     ),
+    Flag(
+        "control-port",
+        "<integer>",
+        values.int32,
+        "Serve the control API (sessions, plans, stubs, the journal) on this port; 0 chooses a free port. The default "
+        "is not to serve it. docs/control.md describes it.",
+        "control_port",
+        use=Use.OURS,
+    ),
+    ours(
+        "control-address",
+        "<string>",
+        values.text,
+        "The address of the control API. The default is 127.0.0.1. Another one needs a token.",
+    ),
+    ours(
+        "control-token",
+        "<string>",
+        values.text,
+        "What requests to the control API have to have as their bearer token. The default is the environment variable "
+        "TRITON_EMULATOR_CONTROL_TOKEN.",
+    ),
     ours(
         "seed",
         "<integer>",
@@ -438,6 +460,31 @@ _OURS = (
         values.positive("upstream-timeout", values.int32),
         "For how many seconds that Triton may be silent in the middle of a request over HTTP, or take for a call over "
         "gRPC with one answer. The default is 300.",
+    ),
+    ours(
+        "record",
+        "<directory>",
+        str,
+        "Record what passes to --upstream into a cassette, whose files a person can review and --replay answers from.",
+    ),
+    ours(
+        "replay",
+        "<directory>",
+        str,
+        "Answer requests from a cassette of --record. No model is loaded.",
+    ),
+    ours(
+        "replay-timing",
+        "<none|recorded|factor>",
+        values.replay_timing,
+        "The times of replayed answers: none (the default), as recorded, or a factor for the recorded ones, as 0.5.",
+    ),
+    ours(
+        "on-miss",
+        "<string>",
+        values.one_of("error", "emulate", "upstream", name="on-miss"),
+        "What becomes of a request that no recording answers: an error that names the nearest recordings (the "
+        "default), emulate (the models of the repository answer), or upstream (--upstream does).",
     ),
     Flag(
         "http-max-input-size",

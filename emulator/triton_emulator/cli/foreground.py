@@ -11,7 +11,9 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from triton_emulator import control
 from triton_emulator.backends.python.children import block_around_forks
+from triton_emulator.harness.cassettes.reading import CassetteError
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.server import (
     CheckReport,
@@ -138,10 +140,14 @@ def _die_of(number: int) -> None:
 async def _start(server: Server) -> bool:
     """Start the server; False if that failed, with the reason printed as tritonserver prints it."""
     try:
+        control.require(server.settings)
         await server.start()
+        await control.serve(server)
     except PortInUse as fault:
         _LOG.error("%s", fault)
-    except (OSError, SettingsError, StartupError, TritonError) as fault:
+    except control.Unavailable as fault:
+        sys.stderr.write(f"error: {fault}\n")
+    except (CassetteError, OSError, SettingsError, StartupError, TritonError) as fault:
         sys.stderr.write(f"error: creating server: {described(fault)}\n")
     else:
         return True
@@ -168,3 +174,5 @@ def _announce(server: Server) -> None:
         _LOG.info("Started HTTPService at %s:%s", *server.http_address)
     if server.metrics_address is not None:
         _LOG.info("Started Metrics Service at %s:%s", *server.metrics_address)
+    if server.control_address is not None:
+        _LOG.info("Started Control Service at %s:%s", *server.control_address)

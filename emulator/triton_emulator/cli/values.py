@@ -55,6 +55,16 @@ def int64(text: str) -> int:
     return _integer(text, INT64_MIN, INT64_MAX)
 
 
+def replay_timing(text: str) -> str | float:
+    """One of the words none and recorded, or a number."""
+    if text in ("none", "recorded"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise BadValue(f"Invalid option value. Got {text}\n") from None
+
+
 def simulated_gpus(text: str) -> int | None:
     """A number of GPUs, or None for "auto"."""
     if text == "auto":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from traceback import TracebackException
 
+from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given_files import Given
 from triton_emulator.harness.journal import Journal, JournalEntry
 from triton_emulator.harness.plans import Plans
@@ -35,6 +36,8 @@ class Harness:
         stub that no model can have.
         """
         self.journal = journal
+        #: writes what has passed into a cassette; None where nothing is recorded
+        self.recorder: Recorder | None = None
         self.plans = Plans(seed, journal.now, passes=passes)
         self.stubs = Stubs(models, passes=passes)
         for plan in given.plans:
@@ -67,6 +70,8 @@ class Harness:
         elif entry.asks_for_nothing():
             self._note(self._unknown, repr(entry))
         entry.end()
+        if self.recorder is not None:
+            self.recorder.take(entry)
 
     def failed(self, entry: JournalEntry, fault: Exception) -> None:
         """A handler raised what it should not."""
@@ -77,6 +82,10 @@ class Harness:
     def missed(self, entry: JournalEntry, text: str) -> None:
         """A request to a model that only stubs have fits none of them."""
         self._note(self._unknown, f"{entry.protocol} {entry.operation}: {text}")
+
+    def not_recorded(self, text: str) -> None:
+        """No recording answers a request."""
+        self._note(self._unknown, text)
 
     @staticmethod
     def _note(texts: list[str], text: str) -> None:
@@ -104,5 +113,7 @@ class Harness:
                     yield from stub.problems()
         if "unknown" not in self.allowed:
             yield from (f"a request for what is not there: {text}" for text in self._unknown)
+        if "exceptions" not in self.allowed and self.recorder is not None and self.recorder.fault is not None:
+            yield f"an exchange could not be recorded: {self.recorder.fault}"
         if "exceptions" not in self.allowed:
             yield from (f"a handler failed: {text}" for text in self._exceptions)

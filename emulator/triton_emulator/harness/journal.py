@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, monotonic_ns, time_ns
 from traceback import TracebackException
@@ -36,6 +36,9 @@ UNKNOWN_MODEL = b"Request for unknown model"
 _ENTRY_BYTES = 1024
 #: what it counts for each header, and for each piece of an answer, besides the bytes
 _PIECE_BYTES = 128
+
+
+_HTTP_OK = 200
 
 
 class Undecodable(ValueError):
@@ -96,22 +99,28 @@ class JournalEntry:
     times: CallTimes | None = None
     #: whether the whole answer of a real server has passed, and why that server has not answered
     passed = False
+    #: whether its bytes are wanted even after it has fallen out of the journal: it is recorded
+    held = False
     upstream_error: str | None = None
     #: whether the journal has it: not before it is added, and not after it has fallen out
     in_journal = False
     #: whether some of its bytes are not kept, because they are more than the whole journal may keep, or came after it
     #: had fallen out
     truncated = False
+    #: (time, bytes) of each piece of the answer
+    pieces: Sequence[tuple[int, bytes]] = ()
+    #: about how many bytes it keeps
+    size = _ENTRY_BYTES
+    #: from 1 on, in the order in which the requests came
+    number = 0
     _inputs: InferRequest | Undecodable | None = None
-    _size = _ENTRY_BYTES
 
-    def __init__(self, journal: Journal, number: int) -> None:
+    def __init__(self, journal: Journal, size: int = 0, headers: int = 0) -> None:
+        """A request that has so many bytes besides its body, and so many headers. `Journal.add` numbers it."""
         self._journal = journal
-        #: from 1 on, in the order in which the requests came
-        self.number = number
         self.began_ns = journal.now()
-        #: (time, bytes) of each piece of the answer
-        self.pieces: list[tuple[int, bytes]] = []
+        if (size := size + headers * _PIECE_BYTES) > _ENTRY_BYTES:
+            self.size = size
 
     def __repr__(self) -> str:
         model = f" {self.model}" + (f":{self.version}" if self.version else "") if self.model else ""
@@ -122,11 +131,6 @@ class JournalEntry:
 
     # --- what frontends write ---
 
-    def has_head(self, size: int, headers: int) -> None:
-        """The request has so many bytes besides its body, and so many headers."""
-        # added, as its body may have been counted before
-        self._size += max(size + headers * _PIECE_BYTES - _ENTRY_BYTES, 0)
-
     def has(self, body: bytes) -> None:
         """The request has this body."""
         if self._fits(body):
@@ -135,16 +139,21 @@ class JournalEntry:
     def wrote(self, data: bytes) -> None:
         """A piece of the answer is about to be sent."""
         if self._fits(data):
-            self.pieces.append((self._journal.now(), data))
+            piece = (self._journal.now(), data)
+            if isinstance(self.pieces, list):
+                self.pieces.append(piece)
+            else:  # most answers are one piece, for which a tuple is smaller
+                self.pieces = [*self.pieces, piece] if self.pieces else (piece,)
 
     def _fits(self, data: bytes) -> bool:
         more = len(data) + _PIECE_BYTES
+        size = self.size + more
         # The first piece of an answer tells whether it is for an unknown model, though the entry has fallen out.
-        wanted = self.in_journal or not self.pieces
-        if self.truncated or not wanted or self._size + more > self._journal.most_bytes:
+        wanted = self.in_journal or self.held or not self.pieces
+        if self.truncated or not wanted or size > self._journal.most_bytes:
             self.truncated = True
             return False
-        self._size += more
+        self.size = size
         if self.in_journal:
             self._journal.grew(more)
         return True
@@ -153,15 +162,13 @@ class JournalEntry:
         """The last byte is about to be sent, or the client has gone. A second call does nothing."""
         if not self.ended_ns:
             self.ended_ns = self._journal.now()
-            self._journal.ended()
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it keeps."""
-        return min(self._size, self._journal.most_bytes)
+            if self._journal.waiting:
+                self._journal.tell()
 
     def asks_for_nothing(self) -> bool:
         """Whether the path, the method or the model that it asks for is not there. Readiness is asked of any model."""
+        if self.code == _HTTP_OK:
+            return False
         if not self.operation:
             return self.code is not None  # else the client has gone before it had asked
         return self.operation != "model_ready" and self.is_error and UNKNOWN_MODEL in self.first_bytes
@@ -185,6 +192,20 @@ class JournalEntry:
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         raise NotImplementedError
+
+    def asked(self) -> tuple[Sequence[Tensor], Mapping[str, Any]]:
+        """What the request asks for: its inputs, and everything else that matters for its answer, as JSON's values."""
+        raise NotImplementedError
+
+    #: how many bytes at the start of the answer, when it is not compressed, are text before others; 0 is all or none
+    text_size = 0
+    #: how the answer is compressed, "" where it is not
+    coding = ""
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """The names of headers whose values are secrets, in lower case."""
+        return self._journal.secrets
 
     def _read_request(self) -> InferRequest:
         """Raises TritonError or ValueError where it is no request of its operation."""
@@ -244,6 +265,14 @@ class JournalEntry:
     def id(self) -> str:
         """The id that the request has. Raises Undecodable."""
         return self.request.id
+
+    @property
+    def request_id(self) -> str:
+        """The same, "" where there is none to read."""
+        try:
+            return self.id
+        except Undecodable:
+            return ""
 
     @property
     def requested_outputs(self) -> Sequence[str]:
@@ -364,7 +393,8 @@ class Journal:
         self._made = 0
         self._forgotten = 0
         self._changed = threading.Condition()
-        self._waiting = 0
+        #: how many threads wait for a change
+        self.waiting = 0
         #: how often waiters were told of a change
         self._changes = 0
 
@@ -381,40 +411,34 @@ class Journal:
         """The entries that are kept, the oldest first; may be called on any thread."""
         return list(self._entries)
 
-    def next_number(self) -> int:
-        """The number of the next entry."""
-        self._made += 1
-        return self._made
-
     def add(self, entry: JournalEntry) -> None:
-        """Keep an entry. To be called on the event loop."""
-        entries = self._entries
-        entries.append(entry)
+        """Keep an entry and number it. To be called on the event loop."""
+        entry.number = self._made = self._made + 1
         entry.in_journal = True
-        if len(entries) > self._most:
-            self._forget()
-        self.grew(entry.size)
-        if self._waiting:
-            self._tell()
+        self._entries.append(entry)
+        self._bytes += entry.size
+        if len(self._entries) > self._most or self._bytes > self.most_bytes:
+            self._shrink()
+        if self.waiting:
+            self.tell()
 
     def grew(self, size: int) -> None:
         """An entry of the journal keeps so many bytes more."""
         self._bytes += size
-        while self._bytes > self.most_bytes and len(self._entries) > 1:
-            self._forget()
+        if self._bytes > self.most_bytes:
+            self._shrink()
 
-    def ended(self) -> None:
-        """An entry has its answer."""
-        if self._waiting:
-            self._tell()
+    def _shrink(self) -> None:
+        """Let the oldest fall out. The newest stays, whatever it keeps."""
+        entries = self._entries
+        while (len(entries) > self._most or self._bytes > self.most_bytes) and len(entries) > 1:
+            forgotten = entries.popleft()
+            forgotten.in_journal = False
+            self._forgotten += 1
+            self._bytes -= forgotten.size
 
-    def _forget(self) -> None:
-        forgotten = self._entries.popleft()
-        forgotten.in_journal = False
-        self._forgotten += 1
-        self._bytes -= forgotten.size
-
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Wake the threads that wait for a change."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -423,7 +447,7 @@ class Journal:
         """Wait until `done()` is true, for up to `timeout` seconds; returns whether it is. Not on the event loop."""
         end = monotonic() + timeout
         with self._changed:
-            self._waiting += 1
+            self.waiting += 1
         try:
             # `done` asks a test's functions, so it holds no lock that the event loop may want
             while True:
@@ -437,4 +461,4 @@ class Journal:
             return bool(done())
         finally:
             with self._changed:
-                self._waiting -= 1
+                self.waiting -= 1

@@ -64,7 +64,7 @@ class Expected:
             if name not in tensors:
                 yield f"{name}: missing; the inputs are {', '.join(tensors) or 'none'}"
             else:
-                yield from _tensor_differences(name, value, tensors[name])
+                yield from tensor_differences(name, value, tensors[name])
 
 
 def failure(expected: Expected, entries: Iterable[JournalEntry]) -> str:
@@ -114,10 +114,11 @@ def _criteria_differences(criteria: Criteria, entry: JournalEntry) -> Iterator[s
         yield f"where: {getattr(criteria.where, '__name__', 'the function')} is not true of it"
 
 
-def _tensor_differences(name: str, wanted: Any, tensor: Tensor) -> Iterator[str]:
+def tensor_differences(name: str, wanted: Any, tensor: Tensor, datatype: str = "") -> Iterator[str]:
+    """What is different in a tensor, one line at most. `datatype` is that of `wanted`, "" where numpy's type tells."""
     expected = wanted if isinstance(wanted, np.ndarray) else None
     if expected is not None:
-        datatype, shapes = datatype_of(expected), (tuple(expected.shape), tensor.shape)
+        datatype, shapes = datatype or datatype_of(expected), (tuple(expected.shape), tensor.shape)
         if (datatype, tensor.datatype) == ("UINT16", "BF16"):  # numpy has no BF16
             datatype = "BF16"
         if datatype != tensor.datatype or shapes[0] != shapes[1]:

@@ -38,10 +38,13 @@ class Plan:
         after: int = 0,
         probability: float | None = None,
         standing: bool = False,
+        number: int = 1,
         now: Now,
         seed: object = 0,
         remove: Callable[[Plan], None],
     ) -> None:
+        #: from 1 on, in the order in which the plans of a session were made
+        self.number = number
         self.fault = fault
         self.criteria = criteria
         self.times = times
@@ -175,6 +178,7 @@ class Plans:
                 after=after,
                 probability=probability,
                 standing=standing,
+                number=self._made,
                 now=self._now,
                 seed=(self._seed, self._made),
                 remove=self._remove,

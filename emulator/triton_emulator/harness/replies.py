@@ -180,6 +180,20 @@ def output_tensor(config: ModelConfig | None, name: str, value: Any) -> Tensor:
     return tensor
 
 
+def formed_inputs(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The expected inputs that have a datatype and a shape: arrays, of which copies are made, and mappings."""
+    return {
+        name: tensor_of(name, value)
+        for name, value in inputs.items()
+        if isinstance(value, Mapping | np.ndarray)
+    }
+
+
+def expected_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs to compare with: arrays, and lists as they are. Raises TypeError and ValueError."""
+    return {**inputs, **{name: tensor.array for name, tensor in formed_inputs(inputs).items()}}
+
+
 def check_inputs(config: ModelConfig, inputs: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError for an expected input that no request to the model can have."""
     for name, value in inputs.items():

@@ -18,10 +18,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Protocol
-
-import numpy as np
 
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.near_miss import Expected
@@ -31,6 +29,8 @@ from triton_emulator.harness.replies import (
     TEXT_OUTPUT,
     Reply,
     check_inputs,
+    expected_inputs,
+    formed_inputs,
     reply_of,
     tensor_of,
 )
@@ -69,11 +69,14 @@ class Stub:
         expected: Expected,
         inputs: Sequence[Tensor],
         *,
+        number: int,
         standing: bool,
         changed: Callable[[Stub], None],
         config: Callable[[], ModelConfig | None],
         remove: Callable[[Stub], None],
     ) -> None:
+        #: from 1 on, in the order in which the stubs of a session were made
+        self.number = number
         self.expected = expected
         #: the inputs that it expects, as far as they have a datatype
         self.inputs = inputs
@@ -197,6 +200,7 @@ class Stubs:
         self._passes = passes
         #: in the order in which they are tried
         self._stubs: tuple[Stub, ...] = ()
+        self._made = count(1)
         #: the models that are served because a stub names them
         self._served: set[str] = set()
         #: held by the threads of a test, never by the event loop
@@ -215,14 +219,8 @@ class Stubs:
                 "a stub answers in place of a model; the answers of an upstream pass as they are"
             )
         name, version = _check(expected)
-        # arrays of a test may change; a mapping has a datatype and a shape, as an array has
-        tensors = {
-            key: tensor_of(key, value)
-            for key, value in expected.inputs.items()
-            if isinstance(value, Mapping | np.ndarray)
-        }
-        arrays = {key: tensor.array for key, tensor in tensors.items()}
-        expected = replace(expected, inputs={**expected.inputs, **arrays})
+        tensors = formed_inputs(expected.inputs)
+        expected = replace(expected, inputs=expected_inputs(expected.inputs))
         config = self._config(name, version)
         if config is not None:
             check_inputs(config, expected.inputs)
@@ -233,6 +231,7 @@ class Stubs:
         stub = Stub(
             expected,
             tuple(tensors.values()),
+            number=next(self._made),
             standing=standing,
             changed=self._changed,
             config=lambda: self._config(name, version),

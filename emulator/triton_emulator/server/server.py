@@ -6,6 +6,7 @@ It runs on one event loop: in the foreground (`cli.foreground`) or in a thread o
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from importlib.util import find_spec
@@ -97,6 +98,9 @@ class Server:
         self.grpc_address: Address | None = None
         self.http_address: Address | None = None
         self.metrics_address: Address | None = None
+        #: where the control API is to listen (`control.listener`), from `start` on; None where it is off
+        self.control_socket: socket.socket | None = None
+        self.control_address: Address | None = None
 
     def __repr__(self) -> str:
         return f"<Server {self.summary}>"
@@ -107,7 +111,12 @@ class Server:
         state: str = self.state.value
         if self.state is not State.SERVING:
             return state
-        listeners = {"HTTP": self.http_address, "gRPC": self.grpc_address, "metrics": self.metrics_address}
+        listeners = {
+            "HTTP": self.http_address,
+            "gRPC": self.grpc_address,
+            "metrics": self.metrics_address,
+            "control": self.control_address,
+        }
         where = [f"{name} {host_and_port(at)}" for name, at in listeners.items() if at is not None]
         return ", ".join((state, *where, f"sessions: {len(self.sessions)}"))
 
@@ -135,7 +144,14 @@ class Server:
         if sockets.metrics is not None:
             self.metrics_address = sockets.metrics.getsockname()[:2]
             await self._listen(HttpServer(MetricsApp(root, self.sessions), sockets.metrics))
+        self.control_socket = sockets.control
         self.state = State.SERVING
+
+    async def attach(self, listener: Listener, address: Address) -> None:
+        """Serve the control API, until the server closes."""
+        await listener.start()
+        self._listeners.append(listener)
+        self.control_address = address
 
     async def _load(self) -> SessionState:
         """Load the models of the session at the root and print the tables of models and options."""
@@ -243,6 +259,8 @@ class Server:
         self._own_grpc.clear()
         await asyncio.gather(*(listener.close(grace) for listener in listeners))
         self.sessions.clear()
+        if self.control_socket is not None:
+            self.control_socket.close()  # else it is open where it could not be served
         if unloaded is None:
             unloaded = await unload()
         self.state = State.STOPPED

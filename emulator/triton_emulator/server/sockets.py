@@ -1,4 +1,4 @@
-"""The sockets of the three listeners: bound before the models load, so that a port in use is reported at once."""
+"""The sockets of the listeners: bound before the models load, so that a port in use is reported at once."""
 
 import errno
 import socket
@@ -19,6 +19,7 @@ class Sockets:
     grpc: socket.socket | None = None
     http: socket.socket | None = None
     metrics: socket.socket | None = None
+    control: socket.socket | None = None
 
     @classmethod
     def bind(cls, settings: Settings, *, grpc: bool) -> Self:
@@ -45,6 +46,10 @@ class Sockets:
                     reuse=False,
                     address_flag="--metrics-address" if own else "--http-address",
                 )
+            if settings.control_port is not None:
+                sockets.control = _bind(
+                    "control", settings.control_address, settings.control_port, reuse=False
+                )
         except BaseException:
             sockets.close()
             raise
@@ -52,7 +57,7 @@ class Sockets:
 
     def ports(self) -> set[int]:
         """The ports that are bound by these sockets."""
-        bound = (sock for sock in (self.grpc, self.http, self.metrics) if sock is not None)
+        bound = (sock for sock in (self.grpc, self.http, self.metrics, self.control) if sock is not None)
         return {sock.getsockname()[1] for sock in bound if sock.fileno() >= 0}
 
     def release_grpc(self) -> None:
@@ -62,13 +67,13 @@ class Sockets:
 
     def close(self) -> None:
         """Close all of them; closing one twice is no error."""
-        for sock in (self.grpc, self.http, self.metrics):
+        for sock in (self.grpc, self.http, self.metrics, self.control):
             if sock is not None:
                 sock.close()
 
 
 #: Listeners as tritonserver's messages name them.
-_SERVICES = {"grpc": "GRPC", "http": "HTTP", "metrics": "Metrics"}
+_SERVICES = {"grpc": "GRPC", "http": "HTTP", "metrics": "Metrics", "control": "Control"}
 
 
 def _bind(listener: str, address: str, port: int, reuse: bool, address_flag: str = "") -> socket.socket:

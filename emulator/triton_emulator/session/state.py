@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic_ns
 
 from triton_emulator.clock import clock_of
@@ -15,6 +16,9 @@ from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
+from triton_emulator.harness.cassettes.player import Player
+from triton_emulator.harness.cassettes.reading import read_cassette
+from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
@@ -39,7 +43,7 @@ _INFLATED_LIMIT = 1 << 30
 class SessionState:
     """One session. Make it on the event loop that will serve it, then call `start()` in a thread.
 
-    Raises TritonError for settings that mean nothing.
+    Raises TritonError for settings that mean nothing, CassetteError where nothing can be recorded.
     """
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,6 +78,16 @@ class SessionState:
         #: the real server that answers in place of models; None where models answer
         self.upstream = Upstream(settings) if settings.has_upstream else None
         self._loop = loop
+        #: what passes to the real server goes into a cassette; None where nothing is recorded
+        self.recorder = (
+            Recorder(Path(settings.record), self.upstream.origin)
+            if settings.record and self.upstream is not None
+            else None
+        )
+        #: the cassette that answers; None where none does
+        self.player: Player | None = None
+        #: whether a real server or a cassette answers in place of models
+        self.passes = self.upstream is not None or bool(settings.replay)
         mailbox = Mailbox(loop)
         self.counts = Counts(loop, mailbox, self.personality)
         summarizes = ("summary_latencies", "true") in settings.metrics_config
@@ -129,11 +143,15 @@ class SessionState:
     def start(self) -> Exception | None:
         """Load the models; returns what `--exit-on-error` would end the server for. Blocks: not on the event loop.
 
-        Raises SettingsError for an `emulator.yaml` that means nothing, TritonError for a repository that is none.
+        Raises SettingsError for an `emulator.yaml` that means nothing, TritonError for a repository that is none,
+        CassetteError for a cassette that cannot be replayed.
         """
+        if self.settings.replay:
+            folder = Path(self.settings.replay)
+            self.player = Player(folder, read_cassette(folder))
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
-        error = self._loader.start() if self.upstream is None else None
+        error = self._loader.start() if self.settings.loads_models else None
         try:
             self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
         except ValueError as fault:  # a plan that cannot stand in front of an upstream
@@ -148,8 +166,10 @@ class SessionState:
         model's config does not have.
         """
         settings = self.settings
-        if not settings.journal_requests and not self._given and self.upstream is None:
+        if not settings.journal_requests and not self._given and not self.passes:
             return
+        if self.player is not None:
+            self.player.rewind()
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
         journal = Journal(
@@ -163,10 +183,10 @@ class SessionState:
         if self.harness is not None:
             self.harness.stubs.clear()
             allowed = self.harness.allowed
-        passes = self.upstream is not None
         self.harness = Harness(
-            journal, settings.seed, self._stub_models, self._given, passes=passes, allowed=allowed
+            journal, settings.seed, self._stub_models, self._given, passes=self.passes, allowed=allowed
         )
+        self.harness.recorder = self.recorder
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
@@ -176,6 +196,8 @@ class SessionState:
         """
         if self.upstream is not None:
             asyncio.run_coroutine_threadsafe(self.upstream.close(), self._loop).result(timeout)
+        if self.recorder is not None:
+            self.recorder.close()
         models = {served.loaded for served in self.repository.all_served()}
         ended = self.repository.close(timeout)
         if (

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 from triton_emulator.settings import Settings
 from triton_emulator.wire.http_client import HttpClient, Origin, UpstreamError, fetch
 
+#: the words of `replay_timing` as factors
+TIMINGS = {"none": 0.0, "recorded": 1.0}
 #: how the address of a gRPC port begins that speaks TLS
 _TLS = "https://"
 #: the path of metrics, which the URL of a metrics port may have or not
@@ -46,6 +50,12 @@ class Upstream:
             self._checked = True
         return self.http
 
+    async def describe(self) -> None:
+        """Let a server tell what it is, where it has HTTP, for the recordings of what it answers over gRPC."""
+        if self.http is not None and not self._checked:
+            with suppress(UpstreamError):
+                await self.require_http()
+
     def require_metrics(self) -> HttpClient:
         """The client of its metrics port. Raises UpstreamError."""
         if self.metrics is None:
@@ -78,6 +88,14 @@ class Upstream:
         import grpc  # an extra, and slow to import
 
         return self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    def origin(self) -> Mapping[str, Any]:
+        """Where the server is and what it says of itself, for a recording."""
+        addresses = {"upstream": self.http and str(self.http.origin), "upstream_grpc": self.grpc}
+        known = {
+            name: self.metadata[name] for name in ("name", "version", "extensions") if name in self.metadata
+        }
+        return {**({"server": known} if known else {}), **{name: at for name, at in addresses.items() if at}}
 
     async def close(self) -> None:
         """Close the connections. On the event loop."""
@@ -132,7 +150,30 @@ def check_upstream(settings: Settings, spelt: Callable[[str], str] = str) -> Non
         raise ValueError(f"{spelt('upstream_timeout')} is at least 1 second, not {settings.upstream_timeout}")
     if settings.upstream_metrics and not settings.has_upstream:
         raise ValueError(f"{spelt('upstream_metrics')} needs {spelt('upstream')} or {spelt('upstream_grpc')}")
-    if settings.has_upstream and settings.model_repositories:
+    _check_cassettes(settings, spelt)
+    if settings.model_repositories and not settings.loads_models:
+        name = "upstream" if settings.has_upstream else "replay"
         raise ValueError(
-            f"{spelt('upstream')} answers in place of models, so no {spelt('model_repository')} is read; leave it out"
+            f"{spelt(name)} answers in place of models, so no {spelt('model_repository')} is read; leave it out"
         )
+
+
+def _check_cassettes(settings: Settings, spelt: Callable[[str], str]) -> None:
+    timing = settings.replay_timing
+    if isinstance(timing, str) and timing not in TIMINGS:
+        raise ValueError(f"{spelt('replay_timing')} is none, recorded or a factor as 0.5, not {timing!r}")
+    if not isinstance(timing, str) and not (isfinite(timing) and timing >= 0):
+        raise ValueError(f"{spelt('replay_timing')} is a factor of 0 or more, not {timing!r}")
+    if settings.record and not settings.has_upstream:
+        raise ValueError(f"{spelt('record')} needs {spelt('upstream')}, whose answers it records")
+    if settings.on_miss != "error" and not settings.replay:
+        raise ValueError(f"{spelt('on_miss')} needs {spelt('replay')}")
+    if settings.on_miss == "upstream" and not settings.has_upstream:
+        raise ValueError(f"{spelt('on_miss')}=upstream needs {spelt('upstream')}")
+    if settings.replay and settings.has_upstream and settings.on_miss != "upstream":
+        raise ValueError(f"{spelt('replay')} with {spelt('upstream')} needs {spelt('on_miss')}=upstream")
+
+
+def factor(timing: str | float) -> float:
+    """How long recorded times last in a replay."""
+    return TIMINGS[timing] if isinstance(timing, str) else float(timing)

@@ -1,13 +1,18 @@
 """Entries of the journal for calls over gRPC, and for each request of a stream."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterator
+import base64
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from triton_emulator.frontends.grpc.infer_request import c_string, read_infer
+from google.protobuf.message import Error
+
+from triton_emulator.frontends.grpc.infer_request import c_string, read_infer, wants_empty_final
 from triton_emulator.frontends.grpc.infer_response import in_shared_memory
 from triton_emulator.frontends.grpc.messages import message_class, parser
 from triton_emulator.frontends.journal_regions import NO_REGIONS
+from triton_emulator.harness.cassettes.messages import fields
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import UNKNOWN_MODEL, JournalEntry, Undecodable
 from triton_emulator.harness.journal import Answer as DecodedAnswer
@@ -33,15 +38,16 @@ class GrpcEntry(JournalEntry):
     protocol = "grpc"
 
     def __init__(self, harness: Harness, method: str, data: bytes, context: Any, rules: Personality) -> None:
-        super().__init__(harness.journal, harness.journal.next_number())
-        self.operation = GRPC_METHODS.get(method, "")
+        metadata = context.invocation_metadata() or ()
+        size = sum(len(name) + len(value) for name, value in metadata)
+        super().__init__(harness.journal, size, len(metadata))
+        self.operation = GRPC_METHODS[method]
         self.has(data)
         self._harness = harness
         self._method = method
-        self._metadata = metadata = context.invocation_metadata() or ()
+        self._metadata = metadata
         self._rules = rules
         self.peer, self.deadline = context.peer(), context.time_remaining()
-        self.has_head(sum(len(name) + len(value) for name, value in metadata), len(metadata))
 
     def asks(self, message: Proto) -> None:
         """Note the model and the version that a message names."""
@@ -80,6 +86,27 @@ class GrpcEntry(JournalEntry):
         if not self.complete:
             self.code = _CANCELLED
             self._harness.end(self)
+
+    def asked(self) -> tuple[Sequence[Tensor], Mapping[str, Any]]:
+        if self.operation in _INFERENCES:
+            try:
+                request = self.request
+            except Undecodable:
+                return (), {"bytes": base64.b64encode(self.body).decode()}
+            found: dict[str, Any] = {"parameters": dict(self.parameters)} if self.parameters else {}
+            if wants_empty_final(_parse_request(self.body)):
+                found["empty_final_response"] = True
+            if request.outputs:
+                found["outputs"] = [
+                    {name: value for name, value in asdict(output).items() if value}
+                    for output in request.outputs
+                ]
+            return request.inputs, found
+        try:
+            message = message_class(f"{self._method}Request").FromString(self.body)
+            return (), {"message": fields(message)}
+        except (KeyError, ValueError, Error):  # of another service, or no message
+            return (), {"bytes": base64.b64encode(self.body).decode()}
 
     @property
     def target(self) -> str:

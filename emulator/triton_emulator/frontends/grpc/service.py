@@ -163,9 +163,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
                 # the message has no name here: what answers frees it when it has its own copy
                 return await answer(session, await self._read(context), context, None)
             data = await self._read(context)
-            if session.upstream is not None:
+            if session.passes:
                 path = f"/{HEALTH if name == 'Check' else SERVICE}/{name}"
-                answer = partial(passing.answer, session.upstream, path, name)
+                answer = partial(passing.answer, path, name, answer)
             return await watched(session.harness, session, name, data, context, answer)
         except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)
@@ -174,11 +174,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     async def _stream(self, _: Any, context: Any) -> None:
         try:
             session = self._gate.find(context)
-            if session.upstream is None:
-                error = await model_stream_infer(self._gate, session, context, self._streams)
-            else:
-                await passing.stream(session.upstream, f"/{SERVICE}/ModelStreamInfer", session, context)
+            if session.passes:
+                await passing.stream(f"/{SERVICE}/ModelStreamInfer", session, context, self._gate)
                 error = None
+            else:
+                error = await model_stream_infer(self._gate, session, context, self._streams)
         except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)
         else:
@@ -194,7 +194,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         try:
             session = self._gate.find(context)
             if session.upstream is not None:
-                await passing.stream(session.upstream, path, session, context)
+                await passing.stream(path, session, context, self._gate)
                 return
         except (TritonError, Ended, asyncio.CancelledError) as fault:
             refusal = self._refusal(fault)

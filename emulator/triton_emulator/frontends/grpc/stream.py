@@ -48,15 +48,15 @@ _parse = parser(message_class("ModelInferRequest"))
 
 
 async def model_stream_infer(
-    gate: Gate, session: SessionState, context: Any, streams: "set[Stream]"
+    gate: Gate, session: SessionState, context: Any, streams: "set[Stream]", *, watched: bool = True
 ) -> TritonError | None:
     """Serve one stream until the client has ended it and all requests are answered; return the error that ends it.
 
-    Meanwhile the stream is in `streams`.
+    Meanwhile the stream is in `streams`. Its requests are in the journal if it is `watched`.
     """
     gate.admit("inference", session, context)
     strict = session.personality.strict_streams and _strict(context.invocation_metadata() or ())
-    stream = Stream(session, context, strict=strict)
+    stream = Stream(session, context, strict=strict, watched=watched)
     streams.add(stream)
     reader = asyncio.create_task(stream.read())
     try:
@@ -81,8 +81,9 @@ def shutting_down() -> TritonError:
 class Stream:
     """One stream: its requests in flight, and its messages that wait to be written."""
 
-    def __init__(self, session: SessionState, context: Any, *, strict: bool) -> None:
+    def __init__(self, session: SessionState, context: Any, *, strict: bool, watched: bool) -> None:
         self.session = session
+        self._harness = session.harness if watched else None
         self.context = context
         self.strict = strict
         self.error: TritonError | None = None
@@ -116,7 +117,7 @@ class Stream:
                 except TritonError:
                     break
                 entry = None
-                if (harness := self.session.harness) is not None:
+                if (harness := self._harness) is not None:
                     entry = GrpcEntry(
                         harness, "ModelStreamInfer", data, self.context, self.session.personality
                     )

@@ -114,10 +114,10 @@ class HttpApp:
         entry = HttpEntry(harness, scope, send, session.personality)
         harness.journal.add(entry)
         try:
-            if session.upstream is None:
-                await self._serve(session, path, scope, receive, entry.send, entry)
+            if session.passes:
+                await passing.serve(session, path, scope, receive, entry, self._serve)
             else:
-                await passing.serve(session, session.upstream, path, scope, receive, entry)
+                await self._serve(session, path, scope, receive, entry.send, entry)
         except Exception as fault:
             if entry.code is None:
                 entry.code = _FAILED  # what the connection answers
@@ -158,8 +158,8 @@ class HttpApp:
         route, captures = matched
         headers, method = scope["headers"], scope["method"]
         if entry is not None and method in route.methods:
-            entry.asks(route.operation, captures)
-            if await faults.answers(entry, session, send):
+            entry.asks(route.operation, captures, session)
+            if entry.script is not None and await faults.answers(entry, session, send):
                 return
             send = faults.shaping(entry.script, send, session.clock)
         if restricted := admit(session, route.category, headers):

@@ -1,7 +1,8 @@
 """Entries of the journal for requests over HTTP: what was sent, read by the rules by which it was answered."""
 
 import json
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy as np
 from triton_emulator.frontends.asgi import Scope, Send
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
-from triton_emulator.harness.journal import Answer, JournalEntry
+from triton_emulator.harness.journal import Answer, JournalEntry, Undecodable
 from triton_emulator.harness.parts import truncated
 from triton_emulator.protocol import compression
 from triton_emulator.protocol.datatypes import DATATYPES, encode_bytes
+from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.generate import map_generate
 from triton_emulator.protocol.infer_request import parse_infer
 from triton_emulator.protocol.json_access import parse_document
@@ -20,6 +22,8 @@ from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.routes import Captures
 from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.config.model_config import TensorSpec
+from triton_emulator.session.state import SessionState
 from triton_emulator.wire.http_cycle import UNLAWFUL, WHOLE
 from triton_emulator.wire.http_protocol import HEAD_BYTES
 from triton_emulator.wire.operations import Close, Raw, Reset
@@ -37,13 +41,20 @@ class HttpEntry(JournalEntry):
 
     protocol = "http"
 
+    #: the path without that of a session
+    path = ""
+
     def __init__(self, harness: Harness, scope: Scope, send: Send, rules: Personality) -> None:
-        super().__init__(harness.journal, harness.journal.next_number())
+        super().__init__(harness.journal, scope.get(HEAD_BYTES, 0), len(scope["headers"]))
         self._harness = harness
-        self._scope = scope
+        # These are shared by requests with the same head; their scopes are not, and would fill the processor's caches.
+        self.method: str = scope["method"]
+        self._path: str = scope["path"]
+        self._query: bytes = scope["query_string"]
+        self._head: list[tuple[bytes, bytes]] = scope["headers"]
+        self._client: tuple[str, int] | None = scope.get("client")
         self._send = send
         self._rules = rules
-        self.has_head(scope.get(HEAD_BYTES, 0), len(scope["headers"]))
 
     def send(self, message: dict[str, Any]) -> Awaitable[None]:
         """Note a message of the answer and pass it on."""
@@ -77,39 +88,71 @@ class HttpEntry(JournalEntry):
 
     def leave(self) -> None:
         """The work on the request is over, whether or not it was answered: the connection may go."""
-        self._send = _dropped
-        self._harness.end(self)
+        if not self.ended_ns:
+            self._send = _dropped
+            self._harness.end(self)
 
-    def asks(self, operation: str, captures: Captures) -> None:
-        """Note what the request asks for, and let it meet the plans."""
+    def asks(self, operation: str, captures: Captures, session: SessionState | None = None) -> None:
+        """Note what the request asks for, and let it meet the plans. Without a `session` no model is known."""
         self.operation = operation
         self.model, self.version = captures.name, captures.version
         if self._harness.plans:
+            if session is not None:
+                self.specs = _specs(session, captures)
             self._harness.meet(self)
+
+    def asked(self) -> tuple[Sequence[Tensor], Mapping[str, Any]]:
+        if self.operation == "infer":
+            try:
+                request = self.request
+            except Undecodable:
+                return (), {"body": _shown(self.body)}
+            return request.inputs, _infer_asked(request, self.parameters)
+        if self.operation in ("generate", "generate_stream"):
+            document = _document(self.body)
+            if isinstance(document, dict):
+                return (), {"json": {name: value for name, value in document.items() if name != "id"}}
+            return (), {"body": _shown(self.body)}
+        found: dict[str, Any] = {"method": self.method, "path": self.path}
+        if query := self._query:
+            found["query"] = query.decode("latin-1")
+        if self.body:
+            document = _document(self.body)
+            found |= {"body": _shown(self.body)} if document is None else {"json": document}
+        return (), found
+
+    def accepts(self, coding: str) -> bool:
+        """Whether the client takes an answer that is compressed so."""
+        return coding in (self._header("accept-encoding") or "")
+
+    @property
+    def text_size(self) -> int:  # type: ignore[override]
+        names = {name.lower(): value for name, value in self.answer_headers}
+        length = names.get(b"inference-header-content-length", b"0")
+        return int(length) if length.isdigit() else 0
+
+    @property
+    def coding(self) -> str:  # type: ignore[override]
+        names = {name.lower(): value for name, value in self.answer_headers}
+        return names.get(b"content-encoding", b"").decode("latin-1")
 
     @property
     def peer(self) -> str:  # type: ignore[override]
-        host, port = self._scope.get("client") or ("", 0)
+        host, port = self._client or ("", 0)
         return f"{host}:{port}" if host else ""
-
-    @property
-    def method(self) -> str:
-        """The method of the request line."""
-        return str(self._scope["method"])
 
     @property
     def target(self) -> str:
         """The path and the query."""
-        query = self._scope["query_string"].decode("latin-1")
-        path = str(self._scope["path"])
-        return f"{path}?{query}" if query else path
+        query = self._query.decode("latin-1")
+        return f"{self._path}?{query}" if query else self._path
 
     @property
     def is_error(self) -> bool:
         return self.code is not None and self.code >= _LEAST_ERROR
 
     def _headers(self) -> Iterator[tuple[str, str]]:
-        return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._scope["headers"])
+        return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._head)
 
     def _header(self, name: str) -> str | None:
         return next((value for key, value in self._headers() if key.lower() == name), None)
@@ -168,6 +211,44 @@ class HttpEntry(JournalEntry):
             if tensor is not None:
                 outputs[tensor.name] = tensor
         return Answer(outputs, document.get("parameters", {}))
+
+
+def _specs(session: SessionState, captures: Captures) -> Mapping[str, TensorSpec]:
+    """The inputs of the model that a request names; none where there is none.
+
+    A plan may look at the inputs of a request, which some forms have by the model's config alone, and may answer it
+    before its model is found.
+    """
+    try:
+        return session.repository.get(captures.name, captures.version).inputs
+    except TritonError:
+        return {}
+
+
+def _infer_asked(request: InferRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What an inference asks for besides its inputs: parameters, and outputs with their forms."""
+    found: dict[str, Any] = {}
+    if parameters:
+        found["parameters"] = dict(parameters)
+    if request.outputs:
+        found["outputs"] = [
+            {name: value for name, value in asdict(output).items() if value} for output in request.outputs
+        ]
+    if request.binary_output:
+        found["binary_data_output"] = True
+    return found
+
+
+def _document(body: bytes) -> Any:
+    """The JSON of a body, None where it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shown(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
 
 
 def cut_binary(headers: Any, body: bytes, name: str, missing: int) -> bytes | None:

@@ -11,22 +11,23 @@ ask for its inputs. The journal keeps what passes up to its bounds; nothing else
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from typing import Any
 
 from triton_emulator.clock import Clock
 from triton_emulator.engine.schedulers.policy_queue import EXPIRED, queue_is_full
 from triton_emulator.frontends.asgi import Receive, Scope, Send, send_reply
-from triton_emulator.frontends.http import faults
+from triton_emulator.frontends.http import faults, replaying
 from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
-from triton_emulator.harness.journal import Undecodable
+from triton_emulator.harness.cassettes.player import Player
 from triton_emulator.harness.parts import QueueRefuses, Unloaded
 from triton_emulator.protocol import routes
 from triton_emulator.protocol.json_dialect import write_string
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.repository.repository import unloaded
 from triton_emulator.session.state import SessionState
-from triton_emulator.session.upstream import Upstream
+from triton_emulator.session.upstream import Upstream, factor
 from triton_emulator.wire.http_client import Connection, HttpClient, Part, UpstreamError
 from triton_emulator.wire.http_cycle import RELAYED, UNLAWFUL
 from triton_emulator.wire.operations import Close, Reset
@@ -72,6 +73,13 @@ class Body:
             return self._waiting.pop(0)
         return await self._read() if self._more else None
 
+    async def again(self) -> dict[str, Any]:
+        """ASGI's `receive`, from the beginning of a body that has been read ahead."""
+        if self._waiting:
+            piece = self._waiting.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(self._waiting) or self._more}
+        return await self._receive()
+
     async def _read(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -86,24 +94,34 @@ class Body:
         return piece
 
 
+#: Lets the models of a session answer a request: with its path, scope, `receive` and `send`.
+Emulate = Callable[[SessionState, str, Scope, Receive, Send], Awaitable[None]]
+
+
 async def serve(
-    session: SessionState, upstream: Upstream, path: str, scope: Scope, receive: Receive, entry: HttpEntry
+    session: SessionState, path: str, scope: Scope, receive: Receive, entry: HttpEntry, emulate: Emulate
 ) -> None:
-    """Answer a request by asking the real server."""
+    """Answer a request by a recording, by asking the real server, or by the models that stand behind recordings."""
     harness = session.harness
-    assert harness is not None  # noqa: S101  (with an upstream there is a journal)
+    assert harness is not None  # noqa: S101  (where answers pass there is a journal)
+    entry.path, entry.held = path, session.recorder is not None
     matched = _match(path)
     body = Body(receive, harness.journal.most_bytes)
     try:
-        if harness.plans:
+        if harness.plans or session.player is not None:
             await body.read_ahead()
             _keep(entry, body)
         if matched is not None and scope["method"] in matched[0].methods:
             entry.asks(matched[0].operation, matched[1])
             if await faults.answers(entry, session, entry.send) or await _refused(entry, session):
                 return
+        if session.player is not None and await _recorded(
+            session, session.player, path, scope, body, entry, emulate
+        ):
+            return
         await asyncio.sleep(0)  # from here on in a task, which a timeout can cancel
-        client = await upstream.require_http()
+        assert session.upstream is not None  # noqa: S101  (else a miss is an error)
+        client = await session.upstream.require_http()
         await _exchange(client, path, scope, body, receive, _Noting(entry, body, session.clock))
     except ClientGone:
         pass
@@ -111,6 +129,31 @@ async def serve(
         await _tell(entry, fault)
     finally:
         _keep(entry, body)
+
+
+async def _recorded(
+    session: SessionState,
+    player: Player,
+    path: str,
+    scope: Scope,
+    body: Body,
+    entry: HttpEntry,
+    emulate: Emulate,
+) -> bool:
+    """Answer by a recording, or as a miss is to be answered; False where that is by the real server."""
+    send = faults.shaping(entry.script, entry.send, session.clock)
+    found = None if entry.truncated else player.find(entry)
+    on_miss = session.settings.on_miss
+    if found is not None:
+        times = replaying.Times(session.clock, factor(session.settings.replay_timing))
+        await replaying.replay(found, entry, send, times)
+    elif on_miss == "emulate":
+        await emulate(session, path, scope, body.again, send)
+    elif on_miss == "error":
+        missed = await replaying.miss(player, entry, send)
+        if session.harness is not None:
+            session.harness.not_recorded(missed)
+    return found is not None or on_miss != "upstream"
 
 
 def _keep(entry: HttpEntry, body: Body) -> None:
@@ -280,7 +323,7 @@ async def _refused(entry: HttpEntry, session: SessionState) -> bool:
         error = unloaded(entry.model, entry.version)
         reply = untyped_error(error, rules) if entry.operation == "infer" else typed_error(error, rules)
     elif not script.answer.expired:
-        reply = typed_error(queue_is_full(InferRequest(entry.model, id=_id(entry))), rules)
+        reply = typed_error(queue_is_full(InferRequest(entry.model, id=entry.request_id)), rules)
     elif entry.operation == "infer":
         reply = untyped_error(EXPIRED, rules)
     elif entry.operation == "generate":
@@ -290,10 +333,3 @@ async def _refused(entry: HttpEntry, session: SessionState) -> bool:
         reply = Reply(400, events, b"data: %b\n\n" % error_body(EXPIRED))
     await send_reply(entry.send, reply)
     return True
-
-
-def _id(entry: HttpEntry) -> str:
-    try:
-        return entry.id
-    except Undecodable:
-        return ""

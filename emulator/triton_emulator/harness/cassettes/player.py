@@ -1,0 +1,101 @@
+"""Which recording answers a request, and what is nearest where none does."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from triton_emulator.harness.cassettes.meaning import Meaning, meaning_of
+from triton_emulator.harness.cassettes.recording import Recording
+from triton_emulator.harness.journal import JournalEntry
+from triton_emulator.harness.near_miss import tensor_differences
+from triton_emulator.protocol.tensor import Tensor
+
+#: how many of the nearest recordings are shown
+_SHOWN = 3
+
+
+class Player:
+    """The recordings of a cassette, for one session."""
+
+    def __init__(self, folder: Path, recordings: Iterable[Recording]) -> None:
+        self.folder = folder
+        self._recordings: dict[Meaning, list[Recording]] = {}
+        for each in recordings:
+            self._recordings.setdefault(each.meaning, []).append(each)
+        #: how many of a meaning have been given
+        self._given: dict[Meaning, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Player {self.folder}, {sum(map(len, self._recordings.values()))} recordings>"
+
+    def rewind(self) -> None:
+        """Begin again with the first of each."""
+        self._given.clear()
+
+    def find(self, entry: JournalEntry) -> Recording | None:
+        """The next recording of what a request asks for; the last one again after it."""
+        wanted = meaning_of(entry)
+        found = self._recordings.get(wanted)
+        if found is None:
+            return None
+        given = self._given.get(wanted, 0)
+        self._given[wanted] = given + 1
+        return found[min(given, len(found) - 1)]
+
+    def miss(self, entry: JournalEntry) -> str:
+        """Why nothing answers a request: the recordings that come nearest, with what is different."""
+        inputs, asked = entry.asked()
+        firsts = [found[0] for found in self._recordings.values()]
+        judged = [(list(_differences(each, entry, inputs, asked)), each) for each in firsts]
+        judged.sort(
+            key=lambda pair: (
+                pair[1].operation != entry.operation,
+                pair[1].model != entry.model,
+                pair[1].protocol != entry.protocol,
+                len(pair[0]),
+            )
+        )
+        model = f" {entry.model}" if entry.model else ""
+        asks = f"{entry.protocol} {entry.operation or entry.target}{model}"
+        lines = [f"no recording of {self.folder} answers this request: {asks}"]
+        if not judged:
+            lines.append("the cassette is empty")
+        else:
+            lines.append("the nearest:")
+        for differences, each in judged[:_SHOWN]:
+            lines += [f"  {each.where}", *(f"    {difference}" for difference in differences)]
+        return "\n".join(lines)
+
+
+def _differences(
+    recorded: Recording, entry: JournalEntry, inputs: Sequence[Tensor], asked: object
+) -> Iterator[str]:
+    for name in ("protocol", "operation", "model", "version"):
+        if (was := getattr(recorded, name)) != (now := getattr(entry, name)):
+            yield f"{name}: expected {was!r}, got {now!r}"
+    given = {tensor.name: tensor for tensor in inputs}
+    for name in recorded.inputs:
+        if name not in given:
+            yield f"{name}: missing"
+            continue
+        datatype, shape, data = recorded.inputs[name]
+        if (given[name].datatype, given[name].shape) != (datatype, shape) or bytes(given[name].data) != data:
+            yield from tensor_differences(name, recorded.tensor(name).array, given[name], datatype)
+    yield from (f"{name}: not recorded" for name in given if name not in recorded.inputs)
+    yield from _json_differences(dict(recorded.asked), asked if isinstance(asked, dict) else {})
+
+
+def _json_differences(
+    recorded: dict[str, object], asked: dict[str, object], before: str = ""
+) -> Iterator[str]:
+    for name in sorted(recorded.keys() | asked.keys()):
+        was, now = recorded.get(name), asked.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _json_differences(was, now, f"{before}{name}.")
+        elif was != now:
+            yield f"{before}{name}: expected {_short(was)}, got {_short(now)}"
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,119 @@
+"""The files of a cassette. What is wrong in one is told with the file and the line; nothing is ever changed."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from triton_emulator.harness.cassettes.meaning import digest
+from triton_emulator.harness.cassettes.pieces import SUFFIX
+from triton_emulator.harness.cassettes.recording import Recording, recording
+from triton_emulator.harness.operations import PROTOCOLS
+
+_LOG = logging.getLogger(__name__)
+#: the format that is written, and the only one that is read
+FORMAT = 1
+INDEX = "cassette.yaml"
+TENSORS = "tensors"
+_BEGINS, _ENDS = "---\n", "...\n"
+
+
+class CassetteError(Exception):
+    """A cassette that cannot be used. The message begins with the file and the line (0: the whole file)."""
+
+    def __init__(self, path: Path, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
+        self.path = path
+        self.line = line
+
+
+def read_cassette(folder: Path) -> list[Recording]:
+    """All recordings; those of one file in its order. Raises CassetteError."""
+    check_index(folder)
+    found = []
+    for protocol in PROTOCOLS:
+        for file in sorted((folder / protocol).glob("*.yaml")):
+            for line, given in _documents(file):
+                where = f"{file.relative_to(folder)}:{line}"
+                try:
+                    found.append(recording(protocol, given, where, _fetcher(folder)))
+                except ValueError as fault:
+                    raise CassetteError(file, line, str(fault)) from None
+    return found
+
+
+def check_index(folder: Path) -> None:
+    """Raise CassetteError unless a folder is a cassette of the format that is read."""
+    file = folder / INDEX
+    if not file.is_file():
+        missing = "" if folder.is_dir() else ": there is no such folder"
+        raise CassetteError(folder, 0, f"is no cassette{missing or f', it has no {INDEX}'}")
+    runs = list(_documents(file))
+    if not runs:
+        raise CassetteError(file, 1, "is empty; a cassette begins with its format")
+    for line, given in runs:
+        found = given.get("format") if isinstance(given, dict) else None
+        if found != FORMAT:
+            raise CassetteError(
+                file,
+                line,
+                f"the format is {found!r}, and this version reads {FORMAT}; record it again with this one",
+            )
+
+
+def _fetcher(folder: Path) -> Any:
+    def fetch(name: str) -> bytes:
+        if Path(name).name != name:
+            raise ValueError(f"file is the name of a file in {TENSORS}, not {name!r}")
+        file = folder / TENSORS / name
+        try:
+            data = file.read_bytes()
+        except OSError as fault:
+            raise ValueError(f"{file} cannot be read: {fault.strerror}") from None
+        if digest(data) + SUFFIX != name:
+            raise ValueError(f"{file} is damaged: its bytes are not those that its name stands for")
+        return data
+
+    return fetch
+
+
+def _documents(file: Path) -> Iterator[tuple[int, Any]]:
+    """The documents of a file, each with its first line. Raises CassetteError.
+
+    One that does not end, as its writer was interrupted, is told in the log, and left out if it is the last.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise CassetteError(file, 0, f"cannot be read: {fault}") from None
+    start = 0
+    for at, line in enumerate(lines):
+        if line == _ENDS:
+            yield start + 1, _parsed(file, start, "".join(lines[start : at + 1]))
+            start = at + 1
+        elif line == _BEGINS and at > start:
+            raise CassetteError(file, start + 1, "the document has no end ('...') before the next one begins")
+    rest = "".join(lines[start:])
+    if rest.strip():
+        _LOG.warning(
+            "%s:%d: the last exchange is not complete, and is left out: its recorder was interrupted",
+            file,
+            start + 1,
+        )
+
+
+def _parsed(file: Path, start: int, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
+    except yaml.MarkedYAMLError as fault:
+        line = fault.problem_mark.line if fault.problem_mark else 0
+        raise CassetteError(file, start + line + 1, f"not YAML: {fault.problem}") from None
+    except (yaml.YAMLError, ValueError) as fault:
+        raise CassetteError(file, start + 1, f"not YAML: {fault}") from None
+    except RecursionError:
+        raise CassetteError(file, start + 1, "it is nested too deeply") from None
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,0 +1,186 @@
+"""A recorder: exchanges that have ended go into the files of a cassette, one after the other, through to the disk."""
+
+import fcntl
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from triton_emulator.harness.cassettes.meaning import digest
+from triton_emulator.harness.cassettes.pieces import SUFFIX
+from triton_emulator.harness.cassettes.reading import FORMAT, INDEX, TENSORS, CassetteError, check_index
+from triton_emulator.harness.cassettes.recording import document
+from triton_emulator.harness.journal import JournalEntry
+
+_LOG = logging.getLogger(__name__)
+#: exchanges that wait to be written, beyond which the one who ends another waits with it
+_MOST_WAITING = 256
+#: how a file ends that is whole
+_LAST = b"\n...\n"
+#: characters of a model's name in the name of a file
+_LONGEST_NAME = 100
+
+
+class Recorder:
+    """Writes into one cassette. `take` is called on the event loop; a thread of its own writes."""
+
+    def __init__(self, folder: Path, origin: Callable[[], Mapping[str, Any]]) -> None:
+        """`origin` tells where the recordings come from; it is asked before the first is written.
+
+        Raises CassetteError for a folder with something else in it, or a cassette of another format.
+        """
+        check_target(folder)
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="triton-recorder")
+        self._waiting: list[Future[None]] = []
+        self._origin = origin
+        self._begun = False
+        #: exchanges that were not recorded, by the reason
+        self.left_out: Counter[str] = Counter()
+        self.written = 0
+        #: what went wrong when an exchange was written
+        self.fault: Exception | None = None
+
+    def __repr__(self) -> str:
+        return f"<Recorder {self._folder}, {self.written} exchanges>"
+
+    def take(self, entry: JournalEntry) -> None:
+        """Record an exchange that has ended, if the real server has answered it."""
+        if entry.plan is not None:
+            self.left_out["met a fault"] += 1
+        elif not entry.passed:
+            if entry.upstream_error is None:
+                self.left_out["ended before its answer did"] += 1
+        elif entry.truncated:
+            self.left_out["larger than journal_bytes"] += 1
+        else:
+            if not self._begun:
+                self._begun = True
+                self._submit(self._write_origin, self._origin())
+            self._submit(self._write, entry, datetime.now(UTC))
+
+    def close(self) -> None:
+        """Wait until everything is written. Blocks."""
+        self._thread.shutdown()
+        if self.left_out:
+            told = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+            _LOG.warning("%s: not recorded: %s", self._folder, told)
+
+    def _submit(self, work: Any, *arguments: Any) -> None:
+        self._waiting = [future for future in self._waiting if not future.done()]
+        if len(self._waiting) >= _MOST_WAITING:
+            self._waiting[0].result()
+        self._waiting.append(self._thread.submit(self._guarded, work, *arguments))
+
+    def _guarded(self, work: Any, *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except Exception as fault:  # noqa: BLE001  (told to the test, and in the log; the server goes on)
+            if self.fault is None:
+                _LOG.error("%s: an exchange could not be recorded: %s", self._folder, fault)
+                self.fault = fault
+
+    def _write_origin(self, origin: Mapping[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        recorder = f"triton-emulator {version('triton-emulator')}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        append(self._folder / INDEX, {"format": FORMAT, "recorded": now, "recorder": recorder, **origin})
+
+    def _write(self, entry: JournalEntry, ended: datetime) -> None:
+        given = {"recorded": ended.isoformat(timespec="milliseconds"), **document(entry, self._keep)}
+        file = self._folder / entry.protocol / file_name(entry.operation, entry.model)
+        file.parent.mkdir(exist_ok=True)
+        append(file, given)
+        self.written += 1
+
+    def _keep(self, data: bytes) -> str:
+        """Keep bytes in a file; the same bytes have one file."""
+        name = digest(data) + SUFFIX
+        file = self._folder / TENSORS / name
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            partial = file.with_name(f"{name}.{os.getpid()}.partial")
+            with partial.open("wb") as output:
+                output.write(data)
+                output.flush()
+                os.fsync(output.fileno())
+            partial.rename(file)
+        return name
+
+
+def check_target(folder: Path) -> None:
+    """Raise CassetteError where nothing can be recorded."""
+    try:
+        there = any(folder.iterdir()) if folder.exists() else False
+    except OSError as fault:
+        raise CassetteError(folder, 0, f"cannot be a cassette: {fault.strerror}") from None
+    if there:
+        check_index(folder)
+
+
+def file_name(operation: str, model: str) -> str:
+    """The name of the file for an operation and a model, which may have any characters."""
+    name = quote(model, safe="-_ ").replace(".", "%2E") if model else ""
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}~{digest(model.encode('utf-8', 'surrogateescape'))[:8]}"
+    return ".".join(filter(None, (operation or "other", name, "yaml")))
+
+
+def append(file: Path, given: Mapping[str, Any]) -> None:
+    """Add a document to the end of a file, whole or not at all as far as the system can, and through to the disk."""
+    text = yaml.dump(
+        given,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=110,
+        explicit_start=True,
+        explicit_end=True,
+    )
+    data = text.encode("utf-8", "surrogatepass")
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, len(_LAST), size - len(_LAST)) != _LAST:
+            raise CassetteError(
+                file, 0, "ends in half an exchange, whose recorder was interrupted; take it out first"
+            )
+        while data:
+            try:
+                data = data[os.write(handle, data) :]
+            except OSError:
+                os.ftruncate(handle, size)  # a disk that is full: no half of a document stays
+                raise
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists of numbers on one line, and texts of several lines as such, for the eyes of a reviewer."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _str(dumper: _Dumper, given: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", given, style="|" if "\n" in given else None)
+
+
+def _list(dumper: _Dumper, given: list[Any]) -> yaml.Node:
+    plain = not any(isinstance(each, dict | list) for each in given)
+    short = plain and not any(isinstance(each, str) and len(each) > 40 for each in given)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", given, flow_style=short)
+
+
+_Dumper.add_representer(list, _list)
+_Dumper.add_representer(str, _str)
