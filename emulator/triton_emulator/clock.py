@@ -91,8 +91,9 @@ class Wheel:
         if self._timer is not None:
             self._timer.cancel()
         self._armed = at
-        # uvloop counts whole milliseconds, from a time that it has kept: a timer that is early is set again
-        self._timer = self._loop.call_later(max(0.0, at / 1000 - time.monotonic()), self._turn)
+        # By the loop's own time, which is the monotonic one: uvloop keeps it in whole milliseconds for a turn, and a delay
+        # from the time that it is now would end too early, again and again.
+        self._timer = self._loop.call_at(at / 1000, self._turn)
 
     def _turn(self) -> None:
         self._armed, self._timer = 0, None

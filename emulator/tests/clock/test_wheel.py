@@ -33,8 +33,12 @@ def test_one_that_is_cancelled_is_not_called_not_even_by_one_of_its_own_millisec
         loop = asyncio.get_running_loop()
         wheel, called, done = Wheel(loop), list[str](), loop.create_future()
         wheel.call_later(0.01, lambda: called.append("cancelled before")).cancel()
-        others = [wheel.call_later(0.02, lambda: [other.cancel() for other in others])]
-        others.append(wheel.call_later(0.02, lambda: called.append("cancelled by another")))
+
+        def cancel_the_other() -> None:
+            other.cancel()
+
+        wheel.call_later(0.02, cancel_the_other)
+        other = wheel.call_later(0.02, lambda: called.append("cancelled by another"))
         wheel.call_later(0.03, lambda: done.set_result(None))
         await done
         return called
