@@ -222,6 +222,19 @@ def test_an_excuse_for_other_cases_excuses_nothing() -> None:
     assert apply(STATISTICS.id, verdicts, (ROW,)) == verdicts
 
 
+@pytest.mark.parametrize(
+    ("since", "version", "concerned"),
+    [
+        ("", "2.9.0", True),
+        ("2.47.0", "2.46.0", False),
+        ("2.47.0", "2.47.0", True),
+        ("2.9.0", "2.10.0", True),
+    ],
+)
+def test_a_row_is_about_every_version_or_from_one_on(since: str, version: str, concerned: bool) -> None:
+    assert Divergence("infer/*", "body", "because", since).concerns(version) is concerned
+
+
 def test_our_file_of_divergences_can_be_read() -> None:
     assert all(row.reason for row in load_divergences())
 

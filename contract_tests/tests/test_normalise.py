@@ -29,6 +29,11 @@ def body_after(name: str, body: bytes, *headers: tuple[str, str]) -> bytes:
         ),
         ("repository-path", b'{"data":["/a/b/c.txt"]}', b'{"data":["/a/b/c.txt"]}'),
         (
+            "object-addresses",
+            b'{"error":"trace = <backend.Trace object at 0x7fe4182de8b0>, at 0x7fe4"}',
+            b'{"error":"trace = <backend.Trace object at 0x>, at 0x7fe4"}',
+        ),
+        (
             "metrics-times",
             b'nv_inference_count{model="m"} 3\nnv_inference_queue_duration_us{model="m"} 17\nnv_cpu_usage 1',
             b'nv_inference_count{model="m"} 3\nnv_inference_queue_duration_us{model="m"} <time>\nnv_cpu_usage <time>',

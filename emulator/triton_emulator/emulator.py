@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from triton_emulator import control
+from triton_emulator.harness.shadow import ShadowReport
 from triton_emulator.harness.watched import Watched
 from triton_emulator.options import (
     EmulatorOptions,
@@ -92,6 +93,11 @@ class Session(Watched):
         It is what the calls of `tritonclient.grpc` take as `headers`. One channel can so reach many sessions.
         """
         return {"triton-session": self.id}
+
+    @property
+    def shadow_report(self) -> ShadowReport:
+        """As `Emulator.shadow_report`, for the requests of this session. Raises RuntimeError after `close`."""
+        return _report_of(self._emulator._server.sessions.get(self.id), self._emulator)  # noqa: SLF001
 
     def close(self) -> None:
         """End the session's requests and unload its models.
@@ -196,6 +202,15 @@ class Emulator(Watched):
             raise RuntimeError("the emulator is not started")
         return root
 
+    @property
+    def shadow_report(self) -> ShadowReport:
+        """Where this emulator's models answer otherwise than the server in front of which it stands (`shadow`).
+
+        It waits for the comparisons of all requests that have come. After `stop` it is that of the end. Raises
+        RuntimeError without the option `shadow`.
+        """
+        return _report_of(self._server.root, self)
+
     def start(self) -> Self:
         """Start, and return when every model is loaded and the server answers. It can be started again after `stop`."""
         if self._thread is not None:
@@ -239,9 +254,9 @@ class Emulator(Watched):
         """
         check_session_options(options)
         paths = tuple(map(repository_path, model_repository))
-        if not (paths or options.get("upstream") or options.get("upstream_grpc")):
-            paths = self.settings.model_repositories
-        settings = replace(self.settings, model_repositories=paths, **options)
+        settings = replace(self.settings, **options)
+        if paths or settings.shadow or not settings.loads_models:
+            settings = replace(settings, model_repositories=paths)
         check_together(settings, options)
         return Session(self, self._run(self._server.open_session(settings)))
 
@@ -296,6 +311,14 @@ class Emulator(Watched):
         self._loop.call_soon_threadsafe(self._loop.stop)
         if thread is not None:
             thread.join()
+
+
+def _report_of(state: SessionState | None, emulator: Emulator) -> ShadowReport:
+    if state is None or state.shadow is None:
+        raise RuntimeError("nothing is compared: give a model repository as the option `shadow`")
+    if emulator._thread is not None:  # noqa: SLF001  (a function of this module)
+        emulator._run(state.shadow.drain())  # noqa: SLF001
+    return state.shadow.report()
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

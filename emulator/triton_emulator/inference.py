@@ -229,18 +229,24 @@ class Exchange:
     def _stubbed(self, harness: Harness, record: JournalEntry, call: Call) -> bool:
         """Whether a stub has answered it.
 
-        Raises INVALID_ARG for a model that only stubs have where none fits, and UNAVAILABLE where it is unloading.
+        Raises INVALID_ARG for a model that only stubs have where none fits, and for an answer that the model cannot
+        give; UNAVAILABLE where it is unloading.
         """
         model = self.model
         # the inputs of a model with `reshape` have another shape now than the client gave them
         request = None if model.reshapes_inputs else call.request
-        if (chosen := harness.stubs.choose(record, request)) is None:
-            if not harness.stubs.serves(self.name):
-                return False
-            text = harness.stubs.miss(record, request)
-            harness.missed(record, text)
-            raise invalid_arg(text)
-        record.stub, reply = chosen
+        alone = harness.stubs.serves(self.name)
+        stub = harness.stubs.choose(record, request)
+        if stub is None and not alone:
+            return False
+        try:
+            if stub is None:
+                raise ValueError(harness.stubs.miss(record, request))
+            reply = stub.take(None if alone else model.config)
+        except (TypeError, ValueError) as fault:
+            harness.missed(record, str(fault))
+            raise invalid_arg(str(fault)) from None
+        record.stub = stub
         responses = self._responses(call, reply)
         model.hold(call)
         call.execution = call.batch_size

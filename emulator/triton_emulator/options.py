@@ -102,6 +102,7 @@ class SessionOptions(TypedDict, total=False):
     replay: str | Path
     replay_timing: str | float
     on_miss: Literal["error", "emulate", "upstream"]
+    shadow: str | Path
 
 
 class EmulatorOptions(SessionOptions, total=False):

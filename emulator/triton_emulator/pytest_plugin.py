@@ -6,13 +6,20 @@
 The option `--triton-model-repository` or the ini setting `triton_model_repository` names the models that they serve;
 without it, they serve the built-in ones. The marker `triton` gives the session of one test its models and options.
 
+`--triton=wheel`, `container` or the URL of a server lets the fixtures stand in front of a real server. The marker
+`triton_cassette` records what it answers when a test runs for the first time, and replays that afterwards.
+
 When a test has passed, it fails if a plan of its session did not fire or complete, if a stub was not used, if a request
 came for a path or a model that is not there, or if a handler failed. `triton.allow(...)`, the marker's `allow` and the
 ini setting `triton_allow` each turn one of these off. `--triton-verdict` reports what the client did wrong.
 """
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +32,17 @@ _MARKER = (
     "triton(*model_repository, allow=(), **options): the models and the options (of Emulator.session) of the fixture "
     "`triton`; `allow` names what does not fail the test at its end: unfired, unused, unknown, exceptions"
 )
+_CASSETTE_MARKER = (
+    "triton_cassette(path=None, **options): record what the server answers to this test when it first passes, and "
+    "replay that afterwards; `path` is relative to the test's file, `options` are replay_timing and on_miss"
+)
+#: the target that is no real server
+EMULATOR = "emulator"
+#: Triton's own image of the version that the emulator acts as
+IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
+#: options of a session that make sense in front of a real server
+_BEFORE_A_SERVER = ("journal_requests", "journal_bytes", "upstream_timeout", "faults", "seed")
+_PASSED: "pytest.StashKey[bool]" = pytest.StashKey()
 _SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
 #: the property of a report that has a verdict
 _VERDICT = "triton_verdict"
@@ -42,6 +60,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
     )
 
+    for name, default, meaning in (
+        (
+            "triton",
+            "emulator",
+            "what the fixtures stand for: emulator, wheel, container, or the URL of a real server",
+        ),
+        ("triton-grpc", "", "host:port of the gRPC port of the server that --triton names by its URL"),
+        ("triton-metrics", "", "the URL of the metrics of the server that --triton names by its URL"),
+        ("triton-image", IMAGE, "the image of --triton=container"),
+    ):
+        group.addoption(f"--{name}", metavar="TARGET" if name == "triton" else "VALUE", help=meaning)
+        parser.addini(name.replace("-", "_"), meaning, default=default)
     group.addoption(
         "--triton-verdict",
         nargs="?",
@@ -61,17 +91,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
+    config.addinivalue_line("markers", _CASSETTE_MARKER)
+
+
+def _asked(config: pytest.Config, name: str) -> str:
+    """The value of an option, else of the ini setting."""
+    return str(config.getoption(f"--{name}") or config.getini(name.replace("-", "_")))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that has passed if its session has problems."""
-    result = yield
+    try:
+        result = yield
+    except ValueError as fault:
+        from triton_emulator.harness.errors import NeedsModels
+
+        if isinstance(fault, NeedsModels) and item.stash.get(_SESSION, None) is not None:
+            pytest.skip(f"--triton={_asked(item.config, 'triton')}: {fault}")
+        raise
     if (session := item.stash.get(_SESSION, None)) is not None:
         if problems := session.problems():
             pytest.fail("\n".join(problems), pytrace=False)
         if wanted := item.config.getoption("--triton-verdict"):
             _judge(item, session, fails=wanted == "fail")
+        item.stash[_PASSED] = True
     return result
 
 
@@ -132,9 +176,24 @@ def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
     """One emulator for the whole run. All tests share it, so what one test changes the next one sees."""
     # imported here, so that a run that does not use it does not pay
     from triton_emulator.emulator import Emulator
+    from triton_emulator.pytest_targets import TargetUnavailable, addresses_of
 
-    with Emulator(*_repositories(request.config)) as emulator:
-        yield emulator
+    config = request.config
+    repositories, target = _repositories(config), _asked(config, "triton")
+    if target == EMULATOR:
+        with Emulator(*repositories) as emulator:
+            yield emulator
+        return
+    grpc, metrics, image = (_asked(config, f"triton-{name}") for name in ("grpc", "metrics", "image"))
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(
+                addresses_of(target, repositories, grpc=grpc, metrics=metrics, image=image)
+            )
+            emulator = Emulator(upstream=found.http, upstream_grpc=found.grpc, upstream_metrics=found.metrics)
+        except (TargetUnavailable, ValueError) as fault:
+            pytest.fail(f"--triton={target}: {fault}", pytrace=False)
+        yield stack.enter_context(emulator)
 
 
 @pytest.fixture
@@ -145,6 +204,12 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
     allowed = options.pop("allow", ())
     if not isinstance(allowed, str | list | tuple | set | frozenset):
         pytest.fail(f"the marker's `allow` is a word or a list of words, not {allowed!r}", pytrace=False)
+    target = _asked(request.config, "triton")
+    if target != EMULATOR:
+        _skip_what_needs_models(target, repositories, options)
+    cassette = _Cassette.of(request, target)
+    if cassette is not None:
+        options |= cassette.options
     with triton_emulator.session(*repositories, **options) as session:
         session.allow(
             *request.config.getini("triton_allow"), *((allowed,) if isinstance(allowed, str) else allowed)
@@ -153,3 +218,61 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
         yield session
         # pytest keeps the items of all tests to its end, and the session has a journal
         del request.node.stash[_SESSION]
+    if cassette is not None and request.node.stash.get(_PASSED, False):
+        cassette.keep()
+
+
+def _skip_what_needs_models(target: str, repositories: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Skip a test whose session cannot be in front of a real server."""
+    if repositories:
+        pytest.skip(f"--triton={target}: the server has the models that it was started with")
+    if unfit := [
+        name
+        for name, value in options.items()
+        if name not in _BEFORE_A_SERVER and (name, value) != ("clock", "real")
+    ]:
+        pytest.skip(f"--triton={target}: a server that runs cannot be given {', '.join(unfit)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cassette:
+    """The cassette of a test. It is recorded beside, and moved to its place when the test has passed."""
+
+    place: Path
+    recording: Path | None
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, request: pytest.FixtureRequest, target: str) -> "_Cassette | None":
+        marker = request.node.get_closest_marker("triton_cassette")
+        if marker is None:
+            return None
+        named = (
+            marker.args[0]
+            if marker.args
+            else Path("cassettes", request.path.stem, _file_name(request.node.name))
+        )
+        place = request.path.parent / named
+        if place.exists():
+            nowhere = {"upstream": "", "upstream_grpc": "", "upstream_metrics": ""}
+            behind = {} if marker.kwargs.get("on_miss") == "upstream" else nowhere
+            return cls(place, None, {**behind, "replay": place, **marker.kwargs})
+        if target == EMULATOR:
+            pytest.fail(
+                f"there is no cassette {place}; run the test once with --triton=wheel, container or a URL to record it",
+                pytrace=False,
+            )
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("cassette") / "recorded"
+        return cls(place, folder, {"record": folder})
+
+    def keep(self) -> None:
+        """The test has passed."""
+        if self.recording is not None and self.recording.exists():
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.recording, self.place)
+
+
+def _file_name(test: str) -> str:
+    """A test's name, which may have any characters, as the name of a folder."""
+    plain = "".join(character if character.isalnum() or character in "-_." else "_" for character in test)
+    return plain if plain == test else f"{plain[:80]}-{sha256(test.encode()).hexdigest()[:8]}"

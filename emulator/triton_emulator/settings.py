@@ -228,6 +228,8 @@ class Settings:
     replay: str | Path = ""
     replay_timing: str | float = "none"
     on_miss: str = "error"
+    # A model repository whose models answer the same requests, to be compared with the real server.
+    shadow: str | Path = ""
 
     # The control API: off without a port, 0 is a free port. Another machine may reach it with a token only.
     control_address: str = "127.0.0.1"
@@ -250,7 +252,7 @@ class Settings:
     @property
     def loads_models(self) -> bool:
         """Whether models answer, if only what no recording answers."""
-        return not (self.has_upstream or self.replay) or self.on_miss == "emulate"
+        return not (self.has_upstream or self.replay) or self.on_miss == "emulate" or bool(self.shadow)
 
     @property
     def loads_in_vain(self) -> bool:

@@ -23,15 +23,25 @@ class DivergenceError(Exception):
 class Divergence:
     """A target may differ on `axis` in the cases whose ids match `case`, a glob.
 
-    The axis "all" is for a case in which one of the two servers does not answer, so that every axis differs.
+    The axis "all" is for a case in which one of the two servers does not answer, so that every axis differs. `since` is
+    the oldest version of the real server that the row is about; "" is every version.
     """
 
     case: str
     axis: str
     reason: str
+    since: str = ""
+
+    def concerns(self, version: str) -> bool:
+        """Whether the row is about that version of the real server."""
+        return not self.since or _number(version) >= _number(self.since)
 
     def covers(self, case_id: str, axis: str) -> bool:
         return self.axis in (axis, ALL) and fnmatchcase(case_id, self.case)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
@@ -39,9 +49,13 @@ def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
     rows = yaml.safe_load(path.read_text()) or []
     found = []
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or set(row) != {"case", "axis", "reason"} or row["axis"] not in _KNOWN:
+        if (
+            not isinstance(row, dict)
+            or set(row) - {"since"} != {"case", "axis", "reason"}
+            or row["axis"] not in _KNOWN
+        ):
             raise DivergenceError(
-                f"{path.name}: row {number} needs case, axis ({', '.join(_KNOWN)}) and reason"
+                f"{path.name}: row {number} needs case, axis ({', '.join(_KNOWN)}) and reason; since is optional"
             )
         found.append(Divergence(**row))
     return tuple(found)

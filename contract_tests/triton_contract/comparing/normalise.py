@@ -27,6 +27,7 @@ _MODEL_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/(?=[^/\s"\\]+/(?:\d+/[^/\s"\\]+\.p
 _NAMESPACE = re.compile(rb'(?<=namespace=")(?:/[^\s"\\:/]+)*/(?=[^/"]+")')
 _BACKEND_FILE = re.compile(rb'(?:/[^\s"\\:/]+)+/triton_python_backend_utils\.py\(\d+\)')
 _BACKEND_FOLDER = re.compile(rb"(?<=', in )(?:/[^\s\"\\:;/]+)+/(?=[^/\s\"\\;]+[;\"])")
+_ADDRESS = re.compile(rb"(?<= object at 0x)[0-9a-f]+(?=>)")
 _METRIC_TIME = re.compile(
     rb"(?m)^(nv_(?:\w+_duration_us|\w+_summary_us(?:_sum)?|cache_\w*duration\w*|cache_\w+_summary_per_model(?:_sum)?|"
     rb"cpu_\w+|pinned_memory_pool_used_bytes)"
@@ -89,6 +90,7 @@ NORMALISERS: dict[str, Normaliser] = {
             b"/backends/", _BACKEND_FILE.sub(b"triton_python_backend_utils.py", body)
         )
     ),
+    "object-addresses": _body(lambda body: _ADDRESS.sub(b"", body)),
     "decoded": _decoded,
     "index-order": _body(_sorted_index),
     "key-order": _body(_sorted_keys),
@@ -97,9 +99,9 @@ NORMALISERS: dict[str, Normaliser] = {
     "body": lambda response: replace(response, body=b"", chunks=()),
 }
 
-ALWAYS = ("repository-path", "backend-path")
-"""Where a repository and the backends are depends on the machine, not on the server. Recordings do not contain these
-paths."""
+ALWAYS = ("repository-path", "backend-path", "object-addresses")
+"""Where a repository and the backends are, and where objects are in memory, depends on the machine and the process, not
+on the server. Recordings contain neither."""
 
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "statistics": ("statistics-times",),

@@ -30,7 +30,7 @@ def read_counts(http: Address) -> Counts | None:
         return None
 
 
-def settled_counts(http: Address, pause: float = SETTLE_PAUSE, seconds: float = 1.0) -> Counts | None:
+def settled_counts(http: Address, pause: float = SETTLE_PAUSE, seconds: float = 5.0) -> Counts | None:
     """The counts, once two readings that are `pause` seconds apart are equal: a server may count after it answers.
 
     After `seconds` the last reading is taken as it is.

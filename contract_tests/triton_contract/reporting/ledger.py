@@ -107,7 +107,10 @@ def _cell(members: Iterable[CaseResult], axis: str) -> str:
 
 
 def _divergences(rows: Iterable[Divergence]) -> str:
-    lines = [f"| `{row.case}` | {row.axis} | {row.reason} |" for row in rows]
+    lines = [
+        f"| `{row.case}` | {row.axis} | {f'from {row.since} on: ' if row.since else ''}{row.reason} |"
+        for row in rows
+    ]
     if not lines:
         return "## Known divergences\n\nNone.\n"
     return "\n".join(["## Known divergences", "", "| case | axis | reason |", "|---|---|---|", *lines]) + "\n"

@@ -53,12 +53,13 @@ class Pair:
     ) -> None:
         """`alike`: both sides are the same kind of server, which may crash on the same case.
 
-        `version` is the reference's. What a case says of crashes holds for the default one; another may answer.
+        `version` is the reference's. What a case says of crashes holds for the default one; another may answer. A
+        divergence may hold from a version on.
         """
         self._must_crash = version == DEFAULT_VERSION
         self._sides = (expected, actual)
         self._alike = alike
-        self._divergences = divergences
+        self._divergences = tuple(row for row in divergences if row.concerns(version))
         self._pool = ThreadPoolExecutor(2)
         self._gaps: list[Counts] = [{}]
         """The differences between the sides' statistics that were read since both servers started, which starts with

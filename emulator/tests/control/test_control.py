@@ -267,6 +267,18 @@ def test_a_stub_that_means_nothing_is_refused_with_its_field(
     assert api.get("stubs").json() == []
 
 
+@pytest.mark.parametrize("depth", [33, 900, 100_000])
+def test_lists_in_lists_without_end_are_refused(api: httpx.Client, depth: int) -> None:
+    nested = "[" * depth + "1" + "]" * depth
+    for body in (
+        f'{{"model": "a", "respond": {{"outputs": {{"X": {nested}}}}}}}',
+        f'{{"model": "a", "inputs": {{"X": {nested}}}, "respond": {{"text": "a"}}}}',
+    ):
+        answer = api.post("stubs", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+    assert api.get("stubs").json() == []
+
+
 # --- the journal ---
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from triton_emulator.engine.validation import validator
-from triton_emulator.protocol.errors import Code, TritonError
+from triton_emulator.protocol.errors import BackendRefusal, Code, TritonError
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.personality import personality
 from triton_emulator.protocol.tensor import Tensor
@@ -47,6 +47,35 @@ def answer(version: str, text: str, request: InferRequest) -> tuple[Code, str] |
 
 def refused(text: str) -> tuple[Code, str]:
     return Code.INVALID_ARG, text
+
+
+TOO_BIG = (
+    "Failed to process the request(s) for model instance 'm_0', message: ValueError: array is too big; "
+    "`arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+)
+DEAD = (
+    "Failed to process the request(s) for model instance 'm_0', message: Stub process 'm_0' is not healthy."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "refusal"),
+    [
+        (PLAIN, [1 << 60, 1], TOO_BIG),
+        (PLAIN, [1 << 59, 1], DEAD),
+        (BATCHING, [-1, 1], "batch size 4294967295 for 'm_0', max allowed is 4"),
+    ],
+    ids=["no array is so big", "no process has so many addresses", "a negative batch"],
+)
+def test_until_2_45_the_python_backend_refuses_a_shape_of_no_tensor(
+    text: str, shape: list[int], refusal: str
+) -> None:
+    # grpc/versions/shape/* and grpc/versions/batch/* of 2.44.0: the requests count as failed
+    request = InferRequest("m", inputs=[Tensor("A", "INT64", shape, data=EIGHT)])
+    rules, made = personality("2.45.0"), config(text)
+    with pytest.raises(BackendRefusal) as error:
+        validator(made, rules)(request, made, rules)
+    assert (error.value.code, error.value.message) == (Code.INTERNAL, refusal)
 
 
 # core r26.03, src/model_config_utils.h; common r26.03, include/triton/common/model_config.h

@@ -117,7 +117,7 @@ UNUSED = """
 def test_a_stub_that_is_not_used_fails_a_test_unless_it_is_allowed(pytester: pytest.Pytester) -> None:
     result = run(pytester, UNUSED)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["the stub for model='simple' answered 0 requests, and has 1 answers"])
+    result.stdout.fnmatch_lines(["the stub for model='simple' was not used"])
 
 
 def test_an_unused_stub_is_allowed_by_its_word(pytester: pytest.Pytester) -> None:

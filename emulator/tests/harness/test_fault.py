@@ -30,6 +30,11 @@ pytestmark = pytest.mark.triton(model_control_mode="explicit", load_models=("sim
         (lambda: fault.wrong_output("OUT", datatype="FLOAT"), "datatype is one of BOOL, UINT8"),
         (lambda: fault.wrong_output("OUT", values=[]), "values has at least one element"),
         (
+            lambda: fault.wrong_output("OUT", shape=[10**6, 10**6]),
+            "shape has at most 32 dimensions and 67108864 elements, not",
+        ),
+        (lambda: fault.wrong_output("OUT", shape=[1] * 33), "shape has at most 32 dimensions"),
+        (
             lambda: fault.wrong_output("OUT", shape=[-1]),
             "a dimension of shape is a whole number, 0 or more, not -1",
         ),

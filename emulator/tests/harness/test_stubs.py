@@ -350,7 +350,7 @@ def test_a_request_that_no_stub_fits_is_refused_with_what_is_different(classifie
         },
     )
     assert [problem.partition("\n")[0] for problem in classifier.problems()] == [
-        f"the stub for {classifier.stubs[0]} answered 0 requests, and has 1 answers",
+        f"the stub for {classifier.stubs[0]} was not used",
         "a request for what is not there: http infer: no stub of model 'classifier' fits this request",
     ]
     classifier.allow("unused", "unknown")
@@ -417,7 +417,7 @@ def test_dimensions_in_which_stubs_differ_are_variable(triton: Session) -> None:
 
 
 def test_a_model_of_the_repository_that_is_not_loaded_stays_so(triton: Session) -> None:
-    triton.when(model="identity_fp32").respond({"OUTPUT0": SCORES})
+    triton.when(model="identity_fp32").respond({"OUTPUT0": SCORES[0]})
     ready = f"{triton.http_url}/v2/models/identity_fp32/ready"
     assert httpx.get(ready).status_code == 400
     httpx.post(f"{triton.http_url}/v2/repository/models/identity_fp32/load").raise_for_status()
@@ -439,6 +439,20 @@ def test_a_model_that_comes_into_the_repository_takes_the_place_of_the_stubs_mod
         for stub in triton.stubs:
             stub.remove()
         assert sums(triton)[1] == 2
+
+
+def test_a_stub_is_checked_when_its_model_is_loaded_after_it(triton: Session) -> None:
+    triton.when(model="identity_fp32").respond({"OUTPUT0": [1, 2]}).then({"OUTPUT": [1]})
+    httpx.post(f"{triton.http_url}/v2/repository/models/identity_fp32/load").raise_for_status()
+    body = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1], "data": [1]}]}
+    assert infer(triton, "identity_fp32", body).json()["outputs"] == [
+        {"name": "OUTPUT0", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]}
+    ]
+    answer = infer(triton, "identity_fp32", body)
+    text = "model 'identity_fp32' has no output 'OUTPUT'; did you mean 'OUTPUT0'?"
+    assert (answer.status_code, answer.json()) == (400, {"error": text})
+    assert triton.problems() == [f"a request for what is not there: http infer: {text}"]
+    triton.allow("unknown")
 
 
 def test_a_session_has_its_own_stubs(classifier: Session, triton_emulator: Emulator) -> None:
@@ -471,7 +485,7 @@ def test_an_unused_stub_and_an_unused_answer_are_problems(triton: Session) -> No
     triton.when(model="vllm")
     assert triton.problems() == [
         "the stub for model='vllm' has no answer: give it one by `respond`",
-        "the stub for model='custom_llm' answered 1 requests, and has 2 answers",
+        "the stub for model='custom_llm' gave 1 of its 2 answers",
     ]
     triton.allow("unused")
     assert triton.problems() == []
@@ -588,6 +602,12 @@ def test_a_stub_that_no_request_fits_is_refused(triton: Session, options: Any, m
             "none",
             {"outputs": {"A": {"datatype": "FP32", "shape": [2], "data": [1]}}},
             "A: FP32[2] has 2 elements, not 1",
+        ),
+        ("none", {"outputs": {"A": [np.zeros((1,) * 32).tolist()]}}, "A: a tensor has at most 32 dimensions"),
+        (
+            "none",
+            {"outputs": {"A": {"datatype": "FP32", "shape": [1] * 33, "data": [1]}}},
+            "A: a tensor has at most 32 dimensions",
         ),
         ("none", {"outputs": {"A": np.array([1j])}}, "A: Triton has no datatype for complex128"),
         ("a/../b", {"outputs": {"A": [1]}}, "invalid model name 'a/../b'"),

@@ -486,6 +486,13 @@ _OURS = (
         "What becomes of a request that no recording answers: an error that names the nearest recordings (the "
         "default), emulate (the models of the repository answer), or upstream (--upstream does).",
     ),
+    ours(
+        "shadow",
+        "<directory>",
+        str,
+        "A model repository whose models answer the same requests as --upstream. Clients get the answers of the "
+        "server; at the end, a report says which requests the emulator would have answered otherwise.",
+    ),
     Flag(
         "http-max-input-size",
         "<integer>",

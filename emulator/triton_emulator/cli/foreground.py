@@ -85,6 +85,8 @@ async def _serve(settings: Settings) -> int:
     _LOG.info("Waiting for in-flight requests to complete.")
     ended = await server.close(drain=True)
     _tell_of_plans(server)
+    if server.root is not None and server.root.shadow is not None:
+        sys.stderr.write(f"{server.root.shadow.report()}\n")
     if ended:
         return 0
     _LOG.error("failed to stop server: Internal - Exit timeout expired. Exiting immediately.")

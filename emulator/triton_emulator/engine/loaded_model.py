@@ -19,7 +19,7 @@ from triton_emulator.engine.statistics import ModelStatistics
 from triton_emulator.engine.summaries import ModelSummaries
 from triton_emulator.engine.validation import Validate, validator
 from triton_emulator.engine.warmup import samples_of, warm_up
-from triton_emulator.protocol.errors import TritonError, unavailable
+from triton_emulator.protocol.errors import BackendRefusal, TritonError, unavailable
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import RemoteTensor
 from triton_emulator.repository.config.model_config import TensorSpec
@@ -165,7 +165,11 @@ class LoadedModel:
 
         Shared memory is copied here, after the checks. May be called on any thread.
         """
-        batch = self._validate(request, self.config, self._rules)
+        try:
+            batch = self._validate(request, self.config, self._rules)
+        except BackendRefusal:
+            self._count_refused(Call(request, self.version, deliver, self._post, self._thread, self._now))
+            raise
         for tensor in request.inputs:
             if type(tensor) is RemoteTensor:
                 tensor.fetch()
@@ -178,6 +182,11 @@ class LoadedModel:
         call = Call(request, self.version, deliver, self._post, self._thread, self._now)
         call.batch_size = batch
         return call
+
+    def _count_refused(self, call: Call) -> None:
+        call.failed = True
+        call.execution = 0
+        self._count(call)
 
     def submit(self, call: Call) -> None:
         """Queue a validated call. Raises TritonError where the scheduler refuses it or the version is unloading.

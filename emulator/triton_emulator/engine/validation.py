@@ -15,7 +15,7 @@ from triton_emulator.protocol.datatypes import (
     TruncatedLength,
     encode_bytes,
 )
-from triton_emulator.protocol.errors import TritonError, internal, invalid_arg
+from triton_emulator.protocol.errors import BackendRefusal, Code, TritonError, invalid_arg
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.personality import Personality
 from triton_emulator.protocol.shapes import element_count, shape_text
@@ -26,6 +26,8 @@ _UINT32 = 1 << 32
 _INT32_MAX = (1 << 31) - 1
 #: until 2.46 a model whose input is too short reads on behind it. Here it finds this many bytes at most, which are zero
 _READ_ON = 1 << 12
+#: so many bytes no process can address
+_ADDRESSES = 1 << 47
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
@@ -80,7 +82,7 @@ def validate(request: InferRequest, config: ModelConfig, rules: Personality) -> 
     for tensor, spec in zip(inputs, specs, strict=True):
         _check_input(request, tensor, spec, config, rules)
     if batch > _INT32_MAX:  # 2.51: only the backend refuses a batch size that was negative on the wire
-        raise _too_large(batch, config)
+        raise _batch_too_large(batch, config)
     return max(batch, 1)
 
 
@@ -202,7 +204,7 @@ def _check_input(
         _check_count(tensor, shape, DATATYPES[tensor.datatype].size, "byte size")
     if tensor.byte_size != size:
         if not rules.input_sizes_checked and batching and shape and shape[0] > _INT32_MAX:
-            raise _too_large(shape[0], config)
+            raise _batch_too_large(shape[0], config)
         _refuse_size(request, tensor, size, config, rules)
 
 
@@ -221,8 +223,20 @@ def _check_count(tensor: Tensor, shape: Iterable[int], size: int, what: str) -> 
             return
 
 
-def _too_large(batch: int, config: ModelConfig) -> TritonError:
-    return internal(f"batch size {batch} for '{config.name}_0', max allowed is {config.max_batch_size}")
+def _batch_too_large(batch: int, config: ModelConfig) -> TritonError:
+    text = f"batch size {batch} for '{config.name}_0', max allowed is {config.max_batch_size}"
+    return BackendRefusal(Code.INTERNAL, text)
+
+
+def _array_too_large(size: int, config: ModelConfig, rules: Personality) -> TritonError:
+    """What comes of an input whose shape asks for `size` bytes, which no memory has: the stub process reads on."""
+    instance = f"{config.name}_0"
+    too_big = "`arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+    text = f"Stub process '{instance}' is not healthy."
+    if size > INT64_MAX:
+        text = f"ValueError: array is too big; {too_big}"
+    template = rules.decoupled_execute_failed if config.decoupled else rules.execute_failed
+    return BackendRefusal(Code.INTERNAL, template.format(instance=instance, text=text))
 
 
 @lru_cache(maxsize=1024)
@@ -251,7 +265,9 @@ def _check_dims_are_given(
 def _refuse_size(
     request: InferRequest, tensor: Tensor, size: int, config: ModelConfig, rules: Personality
 ) -> None:
-    """Raise INVALID_ARG for an input that should have `size` bytes. Until 2.46 it is made to have them instead."""
+    """Raise INVALID_ARG for an input that should have `size` bytes. Until 2.45 it is made to have them instead."""
+    if not rules.input_sizes_checked and size > _ADDRESSES:
+        raise _array_too_large(size, config, rules)
     if rules.input_sizes_checked or size - tensor.byte_size > _READ_ON:
         # 2.51 does not check the product for overflow
         raise _wrong_size(request, tensor, tensor.name, config, to_int64(size))

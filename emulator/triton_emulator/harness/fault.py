@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -205,6 +205,10 @@ def wrong_output(
     if datatype is not None and datatype not in DATATYPES:
         raise ValueError(f"datatype is one of {', '.join(DATATYPES)}, not {datatype!r}")
     dims = None if shape is None else tuple(_count("a dimension of shape", dim) for dim in shape)
+    if dims is not None and (len(dims) > _MOST_DIMS or prod(dims) > _MOST_ELEMENTS):
+        raise ValueError(
+            f"shape has at most {_MOST_DIMS} dimensions and {_MOST_ELEMENTS} elements, not {_short(shape)}"
+        )
     elements = None if values is None else tuple(values)
     if elements is not None and not elements:
         raise ValueError("values has at least one element")
@@ -254,6 +258,8 @@ def timeout_in_queue() -> Fault:
     return _one(parts.QueueRefuses("fault.timeout_in_queue()", expired=True))
 
 
+#: The most of an output that is made up: more would take the memory of the machine.
+_MOST_DIMS, _MOST_ELEMENTS = 32, 1 << 26
 #: what an element of a tensor may be given as
 _ELEMENTS = (bool, int, float, str, bytes, np.generic)
 

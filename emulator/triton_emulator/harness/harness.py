@@ -117,3 +117,18 @@ class Harness:
             yield f"an exchange could not be recorded: {self.recorder.fault}"
         if "exceptions" not in self.allowed:
             yield from (f"a handler failed: {text}" for text in self._exceptions)
+
+
+class Unwatched(Harness):
+    """The harness of entries that no journal has."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def end(self, entry: JournalEntry) -> None:
+        entry.end()
+
+
+def unwatched(like: JournalEntry) -> Unwatched:
+    """A harness for an answer to the same request that is only compared; it keeps as much as that entry's journal."""
+    return Unwatched(like.another_journal())

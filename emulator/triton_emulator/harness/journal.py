@@ -202,6 +202,11 @@ class JournalEntry:
     #: how the answer is compressed, "" where it is not
     coding = ""
 
+    def another_journal(self) -> Journal:
+        """An empty journal with the bounds and the clock of this entry's."""
+        journal = self._journal
+        return Journal(0, journal.most_bytes, journal.secrets, journal.now, journal.now)
+
     @property
     def secrets(self) -> Collection[str]:
         """The names of headers whose values are secrets, in lower case."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from triton_emulator.engine.call import Now
 from triton_emulator.harness.criteria import Criteria
+from triton_emulator.harness.errors import NeedsModels
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.operations import OPERATIONS
@@ -166,7 +167,7 @@ class Plans:
         check_plan(fault, criteria, times=times, after=after, probability=probability)
         changing = [part.text for part in fault.parts if isinstance(part, Alter | TruncatedBinary)]
         if self._passes and changing:
-            raise ValueError(
+            raise NeedsModels(
                 f"{changing[0]} changes what a model answers; the answers of an upstream pass as they are"
             )
         with self._changing:

@@ -22,15 +22,19 @@ TEXT_OUTPUT, TEXT_INPUT = "text_output", "text_input"
 STREAM = ("stream", "streaming")
 #: what JSON and YAML write a tensor as
 _FORM = frozenset(("datatype", "shape", "data"))
+#: of an array in every version of numpy
+_MOST_DIMS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One answer: the responses that a model sends, or the tokens of a text (then `responses` is empty).
 
-    `output` is the output with the text, whose `dims` are those of the config, without the batch dimension.
+    `config` is that of the model that it was made for, None where there was none. `output` is the output with the
+    text, whose `dims` are those of the config, without the batch dimension.
     """
 
+    config: ModelConfig | None = None
     responses: tuple[tuple[Tensor, ...], ...] = ()
     tokens: tuple[str, ...] = ()
     output: str = ""
@@ -90,7 +94,7 @@ def reply_of(
         raise ValueError(
             f"model '{config.name}' gives one response, as it is not decoupled; not {len(several)}"
         )
-    return Reply(tuple(_response(config, response) for response in several), parameters=pairs)
+    return Reply(config, tuple(_response(config, response) for response in several), parameters=pairs)
 
 
 def _parameters(given: Any) -> tuple[tuple[str, Parameter], ...]:
@@ -140,7 +144,7 @@ def _text_reply(
     if config is None:
         return Reply(tokens=tokens, output=output or TEXT_OUTPUT, dims=(-1,), parameters=parameters)
     spec = _text_output(config, output)
-    return Reply((), tokens, spec.name, spec.dims, config.max_batch_size > 0, parameters)
+    return Reply(config, (), tokens, spec.name, spec.dims, config.max_batch_size > 0, parameters)
 
 
 def _text_output(config: ModelConfig, named: str | None) -> TensorSpec:
@@ -264,6 +268,8 @@ def _formed(name: str, value: Mapping[str, Any]) -> Tensor:
     given = value.get("shape", list(shape))
     if not isinstance(given, list | tuple) or not all(type(dim) is int and dim >= 0 for dim in given):
         raise ValueError(f"{name}: shape is a list of numbers, 0 or more, not {given!r}")
+    if len(given) > _MOST_DIMS:
+        raise ValueError(f"{name}: a tensor has at most {_MOST_DIMS} dimensions")
     count = 1
     for dim in given:
         count *= dim
@@ -295,6 +301,8 @@ def _flattened(name: str, value: Any) -> tuple[list[Any], tuple[int, ...]]:
         if len(lengths) != 1:
             raise ValueError(f"{name}: lists of different lengths are no tensor")
         shape.append(lengths.pop())
+        if len(shape) > _MOST_DIMS:
+            raise ValueError(f"{name}: a tensor has at most {_MOST_DIMS} dimensions")
         level = [element for each in level for element in each]
     for element in level:
         if not isinstance(element, bool | int | float | str | bytes | np.generic):

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any, Protocol
 
+from triton_emulator.harness.errors import NeedsModels
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.near_miss import Expected
 from triton_emulator.harness.operations import OPERATIONS
@@ -84,6 +86,8 @@ class Stub:
         self.standing = standing
         self.used = 0
         self.replies: tuple[Reply, ...] = ()
+        #: the arguments that made each of them
+        self._given: tuple[Mapping[str, Any], ...] = ()
         #: what `where` raised
         self.mistake: BaseException | None = None
         self._changed = changed
@@ -143,15 +147,21 @@ class Stub:
         return self._add(outputs, text, tokens, output, parameters)
 
     def _add(self, outputs: Any, text: Any, tokens: Any, output: Any, parameters: Any) -> Stub:
-        reply = reply_of(
-            self._config(), outputs, text=text, tokens=tokens, output=output, parameters=parameters
-        )
-        before = self.replies
-        self.replies = (*before, reply)
+        given = {
+            "outputs": outputs,
+            "text": text,
+            "tokens": tokens,
+            "output": output,
+            "parameters": parameters,
+        }
+        reply = reply_of(self._config(), **given)
+        given = deepcopy(given)  # a test may change its arrays
+        before = self.replies, self._given
+        self.replies, self._given = (*self.replies, reply), (*self._given, given)
         try:
             self._changed(self)
         except BaseException:
-            self.replies = before
+            self.replies, self._given = before
             raise
         return self
 
@@ -175,11 +185,15 @@ class Stub:
             self.mistake = mistake
             return [f"where raised {type(mistake).__name__}: {mistake}"]
 
-    def take(self) -> Reply:
-        """The answer to the next request."""
-        reply = self.replies[min(self.used, len(self.replies) - 1)]
+    def take(self, config: ModelConfig | None) -> Reply:
+        """The answer to the next request. `config` is that of the model, None where only stubs have it.
+
+        Raises TypeError and ValueError where the model cannot give it: it may have been loaded after the stub was made.
+        """
+        at = min(self.used, len(self.replies) - 1)
         self.used += 1
-        return reply
+        reply = self.replies[at]
+        return reply if reply.config is config else reply_of(config, **self._given[at])
 
     def problems(self) -> Iterator[str]:
         """What a test that made it and has ended would want to know."""
@@ -187,8 +201,10 @@ class Stub:
             yield f"the stub for {self}: its `where` raised {type(self.mistake).__name__}: {self.mistake}"
         elif not self.replies:
             yield f"the stub for {self} has no answer: give it one by `respond`"
+        elif not self.used:
+            yield f"the stub for {self} was not used"
         elif self.used < len(self.replies):
-            yield f"the stub for {self} answered {self.used} requests, and has {len(self.replies)} answers"
+            yield f"the stub for {self} gave {self.used} of its {len(self.replies)} answers"
 
 
 class Stubs:
@@ -215,7 +231,7 @@ class Stubs:
     def add(self, expected: Expected, *, standing: bool = False) -> Stub:
         """Make a stub. Raises TypeError or ValueError for what means nothing."""
         if self._passes:
-            raise ValueError(
+            raise NeedsModels(
                 "a stub answers in place of a model; the answers of an upstream pass as they are"
             )
         name, version = _check(expected)
@@ -281,11 +297,11 @@ class Stubs:
 
     # --- on the event loop ---
 
-    def choose(self, entry: JournalEntry, request: InferRequest | None) -> tuple[Stub, Reply] | None:
-        """The first stub that a request fits, with what it answers."""
+    def choose(self, entry: JournalEntry, request: InferRequest | None) -> Stub | None:
+        """The first stub that a request fits."""
         for stub in self._stubs:
             if stub.model == entry.model and stub.fits(entry, request):
-                return stub, stub.take()
+                return stub
         return None
 
     def serves(self, name: str) -> bool:

@@ -61,6 +61,10 @@ class TritonError(Exception):
         return TritonError(self.code, self.message)
 
 
+class BackendRefusal(TritonError):
+    """What a backend says of a request that it does not execute. The request counts as failed."""
+
+
 def internal(message: str) -> TritonError:
     return TritonError(Code.INTERNAL, message)
 

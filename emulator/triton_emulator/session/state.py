@@ -22,6 +22,7 @@ from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
+from triton_emulator.harness.shadow import Shadow
 from triton_emulator.protocol.errors import invalid_arg
 from triton_emulator.protocol.personality import NO_LIMIT, Personality, personality
 from triton_emulator.repository.version_life import State
@@ -38,6 +39,8 @@ from triton_emulator.yaml_nodes import YamlFile
 _LOG = logging.getLogger(__name__)
 #: bytes that a compressed body may have without --http-max-input-size: a megabyte of gzip can hold a gigabyte of zeros
 _INFLATED_LIMIT = 1 << 30
+#: how long the end waits for comparisons with a real server that are not done
+_SHADOW_SECONDS = 30.0
 
 
 class SessionState:
@@ -86,6 +89,8 @@ class SessionState:
         )
         #: the cassette that answers; None where none does
         self.player: Player | None = None
+        #: compares the real server with the session's models; None where it does not
+        self.shadow = Shadow() if settings.shadow else None
         #: whether a real server or a cassette answers in place of models
         self.passes = self.upstream is not None or bool(settings.replay)
         mailbox = Mailbox(loop)
@@ -104,6 +109,8 @@ class SessionState:
             summarizes,
             histograms,
         )
+        if settings.shadow:
+            settings = replace(settings, model_repositories=(str(settings.shadow),))
         self._loader = Loader(settings, self.personality, loop, surroundings, self.counts)
         self.repository = self._loader.repository
         self._stub_models = StubModels(self.repository, surroundings, self.counts, self.personality)
@@ -194,6 +201,9 @@ class SessionState:
         A model that has no request and is not loading gets `finalize_timeout` seconds more. Blocks: not on the event
         loop.
         """
+        if self.shadow is not None:
+            left = _SHADOW_SECONDS if timeout is None else timeout
+            asyncio.run_coroutine_threadsafe(self.shadow.close(left), self._loop).result()
         if self.upstream is not None:
             asyncio.run_coroutine_threadsafe(self.upstream.close(), self._loop).result(timeout)
         if self.recorder is not None:

@@ -151,6 +151,10 @@ def check_upstream(settings: Settings, spelt: Callable[[str], str] = str) -> Non
     if settings.upstream_metrics and not settings.has_upstream:
         raise ValueError(f"{spelt('upstream_metrics')} needs {spelt('upstream')} or {spelt('upstream_grpc')}")
     _check_cassettes(settings, spelt)
+    if settings.shadow and not settings.has_upstream:
+        raise ValueError(f"{spelt('shadow')} needs {spelt('upstream')}, whose answers it is compared with")
+    if settings.model_repositories and settings.shadow:
+        raise ValueError(f"{spelt('shadow')} is the model repository; leave {spelt('model_repository')} out")
     if settings.model_repositories and not settings.loads_models:
         name = "upstream" if settings.has_upstream else "replay"
         raise ValueError(

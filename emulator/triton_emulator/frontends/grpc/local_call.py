@@ -23,6 +23,14 @@ class LocalContext:
     def invocation_metadata(self) -> Any:
         return self._metadata
 
+    def peer(self) -> str:
+        """Nobody."""
+        return ""
+
+    def time_remaining(self) -> float | None:
+        """There is no deadline."""
+        return None
+
     def disable_next_message_compression(self) -> None:
         """Nothing is compressed."""
 

@@ -12,6 +12,7 @@ one; then its entry ends with the stream.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,9 +23,10 @@ from triton_emulator.frontends.grpc.access import SESSION_KEY, Gate
 from triton_emulator.frontends.grpc.entries import GrpcEntry
 from triton_emulator.frontends.grpc.faults import Ended
 from triton_emulator.frontends.grpc.infer_response import FINAL, ModelStreamInferResponse
-from triton_emulator.frontends.grpc.local_call import LocalCall
+from triton_emulator.frontends.grpc.local_call import LocalCall, LocalContext
 from triton_emulator.frontends.grpc.messages import encode, health_class, message_class, parser
 from triton_emulator.harness.cassettes.recording import Recording
+from triton_emulator.harness.harness import unwatched
 from triton_emulator.harness.operations import GRPC_METHODS
 from triton_emulator.harness.parts import QueueRefuses, Unloaded
 from triton_emulator.protocol.errors import TritonError
@@ -80,7 +82,7 @@ async def answer(
     Raises Ended with another status than OK, and TritonError.
     """
     assert entry is not None  # noqa: S101  (where answers pass there is a journal)
-    entry.held = session.recorder is not None
+    entry.held = session.recorder is not None or session.shadow is not None
     try:
         message = _request_parser(method)(data)
     except TritonError:  # the server has an answer to it
@@ -98,7 +100,46 @@ async def answer(
         if session.settings.on_miss == "error":
             raise missed(session, entry)
     assert session.upstream is not None  # noqa: S101  (else a miss is an error)
-    return await _asked(session.upstream, path, data, context, entry, described=session.recorder is not None)
+    described = session.recorder is not None
+    try:
+        return await _asked(session.upstream, path, data, context, entry, described=described)
+    finally:
+        if session.shadow is not None and entry.passed:
+            metadata = context.invocation_metadata()
+            session.shadow.put(entry, partial(_emulated, session, method, data, metadata, entry, emulate))
+
+
+async def _emulated(
+    session: SessionState, method: str, data: bytes, metadata: Any, entry: GrpcEntry, emulate: Emulate
+) -> GrpcEntry:
+    """What the session's models answer to a call that the server has answered."""
+    context = LocalContext(metadata)
+    ghost = GrpcEntry(unwatched(entry), method, data, context, session.personality)
+    ghost.model, ghost.version, ghost.held = entry.model, entry.version, True
+    try:
+        ghost.wrote(await emulate(session, data, context, None))
+    except TritonError as error:
+        ghost.refused(error)
+    ghost.finish()
+    return ghost
+
+
+async def _emulated_stream(session: SessionState, gate: Gate, metadata: Any, entry: GrpcEntry) -> GrpcEntry:
+    """What the session's models answer to a request of a stream that the server has answered."""
+    ghost = GrpcEntry(
+        unwatched(entry), "ModelStreamInfer", entry.body, LocalContext(metadata), session.personality
+    )
+    ghost.model, ghost.version, ghost.held = entry.model, entry.version, True
+    call = LocalCall(gate, session, metadata)
+    await call.write(entry.body)
+    await call.done_writing()
+    try:
+        while (data := await call.read()) is not grpc.aio.EOF:
+            ghost.wrote(data)
+    except Ended as end:
+        ghost.code, ghost.details = end.status, end.details
+    ghost.finish()
+    return ghost
 
 
 async def _replayed(found: Recording, entry: GrpcEntry, context: Any, session: SessionState) -> bytes:
@@ -323,7 +364,7 @@ class _Passing:
         session = self._session
         assert session.harness is not None  # noqa: S101  (where answers pass there is a journal)
         entry = GrpcEntry(session.harness, "ModelStreamInfer", data, self._context, session.personality)
-        entry.held = session.recorder is not None
+        entry.held = session.recorder is not None or session.shadow is not None
         session.harness.journal.add(entry)
         return entry
 
@@ -420,11 +461,19 @@ class _Passing:
             raise
         self._context.set_trailing_metadata(_passed_on(await call.trailing_metadata()))
         for entry, _ in self._open:
-            entry.passed = True
             for operation in self._shaped(entry, End()):
                 await self._perform(entry, operation)
-            entry.finish()
+            self._complete(entry)
         self._open.clear()
+
+    def _complete(self, entry: GrpcEntry) -> None:
+        """The whole answer to a request has passed."""
+        session = self._session
+        entry.passed = session.upstream is not None
+        entry.finish()
+        if session.shadow is not None:
+            metadata = self._context.invocation_metadata()
+            session.shadow.put(entry, partial(_emulated_stream, session, self._gate, metadata, entry))
 
     async def _answer(self, data: bytes) -> None:
         found = self._owner(data) if self._infers else None
@@ -438,8 +487,7 @@ class _Passing:
         if final:
             for operation in self._shaped(entry, End()):
                 await self._perform(entry, operation)
-            entry.passed = True
-            entry.finish()
+            self._complete(entry)
             self._open = [each for each in self._open if each[0] is not entry]
 
     def _owner(self, data: bytes) -> tuple[int, bool] | None:

@@ -10,7 +10,7 @@ ask for its inputs. The journal keeps what passes up to its bounds; nothing else
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from triton_emulator.clock import Clock
@@ -21,6 +21,7 @@ from triton_emulator.frontends.http.entries import HttpEntry
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error, untyped_error
 from triton_emulator.harness.cassettes.player import Player
+from triton_emulator.harness.harness import unwatched
 from triton_emulator.harness.parts import QueueRefuses, Unloaded
 from triton_emulator.protocol import routes
 from triton_emulator.protocol.json_dialect import write_string
@@ -104,7 +105,7 @@ async def serve(
     """Answer a request by a recording, by asking the real server, or by the models that stand behind recordings."""
     harness = session.harness
     assert harness is not None  # noqa: S101  (where answers pass there is a journal)
-    entry.path, entry.held = path, session.recorder is not None
+    entry.path, entry.held = path, session.recorder is not None or session.shadow is not None
     matched = _match(path)
     body = Body(receive, harness.journal.most_bytes)
     try:
@@ -123,12 +124,41 @@ async def serve(
         assert session.upstream is not None  # noqa: S101  (else a miss is an error)
         client = await session.upstream.require_http()
         await _exchange(client, path, scope, body, receive, _Noting(entry, body, session.clock))
+        if session.shadow is not None and entry.passed:
+            session.shadow.put(entry, partial(_emulated, session, path, scope, entry, emulate))
     except ClientGone:
         pass
     except UpstreamError as fault:
         await _tell(entry, fault)
     finally:
         _keep(entry, body)
+
+
+async def _emulated(
+    session: SessionState, path: str, scope: Scope, entry: HttpEntry, emulate: Emulate
+) -> HttpEntry:
+    """What the session's models answer to a request that the server has answered."""
+    ghost = HttpEntry(unwatched(entry), scope, _nowhere, session.personality)
+    ghost.operation, ghost.model, ghost.version, ghost.held = (
+        entry.operation,
+        entry.model,
+        entry.version,
+        True,
+    )
+    bodies = [entry.body]
+
+    async def receive() -> dict[str, Any]:
+        if bodies:
+            return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+        never: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        return await never  # the client stays
+
+    await emulate(session, path, scope, receive, ghost.send)
+    return ghost
+
+
+async def _nowhere(message: dict[str, Any]) -> None:
+    """Send an answer that nobody gets."""
 
 
 async def _recorded(

@@ -82,16 +82,16 @@ def _differences(
         if (given[name].datatype, given[name].shape) != (datatype, shape) or bytes(given[name].data) != data:
             yield from tensor_differences(name, recorded.tensor(name).array, given[name], datatype)
     yield from (f"{name}: not recorded" for name in given if name not in recorded.inputs)
-    yield from _json_differences(dict(recorded.asked), asked if isinstance(asked, dict) else {})
+    yield from json_differences(dict(recorded.asked), asked if isinstance(asked, dict) else {})
 
 
-def _json_differences(
+def json_differences(
     recorded: dict[str, object], asked: dict[str, object], before: str = ""
 ) -> Iterator[str]:
     for name in sorted(recorded.keys() | asked.keys()):
         was, now = recorded.get(name), asked.get(name)
         if isinstance(was, dict) and isinstance(now, dict):
-            yield from _json_differences(was, now, f"{before}{name}.")
+            yield from json_differences(was, now, f"{before}{name}.")
         elif was != now:
             yield f"{before}{name}: expected {_short(was)}, got {_short(now)}"
 

@@ -1,0 +1,149 @@
+"""The servers behind the pytest fixtures: one that runs already, the real server from the wheel, or one in a container.
+
+A program of this distribution starts the one from the wheel (`triton-contract serve`): the emulator and the contract
+share no code. Containers are started by testcontainers.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from triton_emulator.wire.http_client import Origin
+
+WHEEL, CONTAINER = "wheel", "container"
+#: Triton's own ports
+_HTTP, _GRPC, _METRICS = 8000, 8001, 8002
+#: seconds for a container's server to load its models
+_READY_S = 300.0
+_AGAIN_S = 0.2
+
+
+class TargetUnavailable(Exception):
+    """The server cannot be started here. The text is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a real server answers; "" for what is not known."""
+
+    http: str
+    grpc: str = ""
+    metrics: str = ""
+
+
+def at_url(url: str, grpc: str = "", metrics: str = "") -> Addresses:
+    """A server that runs already. On port 8000 its others are taken to be Triton's own, 8001 and 8002."""
+    parts = urlsplit(url)
+    if parts.port == _HTTP and parts.scheme == "http":
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return Addresses(url, grpc or f"{host}:{_GRPC}", metrics or f"http://{host}:{_METRICS}/metrics")
+    return Addresses(url, grpc, metrics)
+
+
+@contextmanager
+def from_wheel(repository: Path) -> Iterator[Addresses]:
+    """The real server of the wheel over a repository. Raises TargetUnavailable."""
+    words = [sys.executable, "-m", "triton_contract", "serve", "--", f"--model-repository={repository}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None  # noqa: S101
+        ready = process.stdout.readline()
+        try:
+            if " is ready: " not in ready:
+                _, said = process.communicate()
+                lines = said.strip().splitlines() or ["it said nothing"]
+                raise TargetUnavailable(f"the real server of the wheel does not start: {lines[-1]}")
+            # triton is ready: http 127.0.0.1:1, grpc 127.0.0.1:2, metrics http://127.0.0.1:3/metrics
+            found = dict(part.split(" ", 1) for part in ready.strip().partition(": ")[2].split(", "))
+            yield Addresses(f"http://{found['http']}", found["grpc"], found["metrics"])
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+@contextmanager
+def in_container(repository: Path, image: str) -> Iterator[Addresses]:
+    """A server in a container over a repository. Raises TargetUnavailable."""
+    container = _container(repository, image)
+    try:
+        container.start()
+    except Exception as fault:  # noqa: BLE001  (docker and requests raise errors of their own)
+        raise TargetUnavailable(f"the container of {image} does not start: {_first_line(fault)}") from None
+    try:
+        host = container.get_container_host_ip()
+        http, grpc, metrics = (container.get_exposed_port(port) for port in (_HTTP, _GRPC, _METRICS))
+        addresses = Addresses(f"http://{host}:{http}", f"{host}:{grpc}", f"http://{host}:{metrics}/metrics")
+        _wait_ready(addresses.http, image)
+        yield addresses
+    finally:
+        container.stop()
+
+
+def _container(repository: Path, image: str) -> Any:
+    try:
+        from testcontainers.core.container import DockerContainer
+    except ImportError:
+        raise TargetUnavailable(
+            "testcontainers is missing: pip install 'triton-emulator[containers]'"
+        ) from None
+    try:
+        container = DockerContainer(image)
+    except Exception as fault:  # noqa: BLE001  (without an engine docker raises errors of its own)
+        raise TargetUnavailable(f"there is no container engine: {_first_line(fault)}") from None
+    return (
+        container.with_command(["tritonserver", "--model-repository=/models"])
+        .with_volume_mapping(os.fspath(repository), "/models", "ro")
+        .with_exposed_ports(_HTTP, _GRPC, _METRICS)
+    )
+
+
+def _wait_ready(url: str, image: str) -> None:
+    import urllib.error
+    import urllib.request
+
+    end = time.monotonic() + _READY_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=_READY_S):  # noqa: S310  (an http URL)
+                return
+        except (OSError, urllib.error.URLError) as fault:
+            if time.monotonic() > end:
+                raise TargetUnavailable(f"the server of {image} does not become ready: {fault}") from None
+        time.sleep(_AGAIN_S)
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+
+
+def addresses_of(
+    target: str, repositories: Sequence[str | Path], *, grpc: str, metrics: str, image: str
+) -> Any:
+    """A context manager for the addresses of a target that is not the emulator.
+
+    Raises TargetUnavailable, and ValueError for a URL that is none.
+    """
+    if "://" in target:
+        Origin.of(target)  # raises for what is no URL
+        return _there(at_url(target, grpc, metrics))
+    if target not in (WHEEL, CONTAINER):
+        raise TargetUnavailable(
+            f"a target is emulator, wheel, container or the URL of a server, not {target!r}"
+        )
+    if len(repositories) > 1:
+        raise TargetUnavailable(f"the target {target} serves one model repository, not {len(repositories)}")
+    from triton_emulator.builtin import REPOSITORY
+
+    repository = Path(repositories[0] if repositories else REPOSITORY).resolve()
+    return from_wheel(repository) if target == WHEEL else in_container(repository, image)
+
+
+@contextmanager
+def _there(addresses: Addresses) -> Iterator[Addresses]:
+    yield addresses
