@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINE = r" +3 streams +\d+ of +150 events/s +[\d.]+ us of processor each \( *\d+/s per core\) gap error p50 +[\d.]+ ms p99 .*"
+LINE = (
+    r" +3 streams +\d+ of +150 events/s +[\d.]+ us of processor each \( *\d+/s per core\) "
+    r"gap error p50 +[\d.]+ ms p99 +[\d.]+ ms"
+)
 
 
 @pytest.mark.parametrize(("options", "title"), [((), "HTTP"), (("--grpc",), "gRPC")])

@@ -91,8 +91,8 @@ class Wheel:
         if self._timer is not None:
             self._timer.cancel()
         self._armed = at
-        # By the loop's own time, which is the monotonic one: uvloop keeps it in whole milliseconds for a turn, and a delay
-        # from the time that it is now would end too early, again and again.
+        # By the loop's own time, which is the monotonic one: uvloop keeps it in whole milliseconds for a turn, and a
+        # delay from the time that it is now would end too early, again and again.
         self._timer = self._loop.call_at(at / 1000, self._turn)
 
     def _turn(self) -> None:
