@@ -31,6 +31,8 @@ EXTRAS = {
     "tritonclient.grpc": ("tritonclient", "grpc"),
     "tritonclient.http": ("tritonclient", "http"),
 }
+# A server gives these to the models that it runs.
+OF_MODELS = frozenset({"triton_python_backend_utils"})
 PROGRAMS = {
     "triton-emulator": (OURS, ""),
     "triton-proxy": (OURS, "proxy"),
@@ -80,7 +82,7 @@ def _imports(source: str) -> Iterator[str]:
 
 def _need(module: str, own: set[str]) -> Need | None:
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or top in own or top == "conftest":
+    if top in sys.stdlib_module_names or top in own or top in OF_MODELS or top == "conftest":
         return None
     for name in sorted(EXTRAS, key=len, reverse=True):
         if module == name or module.startswith(f"{name}."):

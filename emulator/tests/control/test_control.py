@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -523,6 +524,142 @@ def test_without_the_option_there_is_none() -> None:
 def test_a_body_that_is_too_large_is_refused(emulator: Emulator) -> None:
     answer = httpx.post(f"{emulator.control_url}/sessions", content=b" " * ((64 << 20) + 1))
     assert (answer.status_code, answer.json()) == (413, {"error": "a body has at most 67108864 bytes"})
+
+
+# --- models, and requests to them ---
+
+
+def test_models_are_listed_with_their_states_and_tensors(api: httpx.Client) -> None:
+    models = {model["name"]: model for model in api.get("models").json()}
+    assert models["simple"] == {
+        "name": "simple",
+        "version": 1,
+        "state": "READY",
+        "reason": "",
+        "platform": "python",
+        "decoupled": False,
+        "inputs": [
+            {"name": name, "datatype": "INT32", "shape": [-1, 16], "optional": False}
+            for name in ("INPUT0", "INPUT1")
+        ],
+        "outputs": [
+            {"name": name, "datatype": "INT32", "shape": [-1, 16], "optional": False}
+            for name in ("OUTPUT0", "OUTPUT1")
+        ],
+    }
+    never_loaded = models["embedding"]
+    assert (never_loaded["version"], never_loaded["state"], never_loaded["inputs"]) == (None, None, None)
+    assert api.get("requests").json()["count"] == 0
+
+
+def send(api: httpx.Client, **given: Any) -> Any:
+    sent = {"model": "custom_llm", "operation": "generate", "body": '{"text_input": "hi"}', **given}
+    answer = api.post("send", json=sent)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_request_is_sent_to_the_sessions_own_port(api: httpx.Client) -> None:
+    answer = send(api, model="simple", version="1", operation="infer", body=json.dumps(BODY))
+    assert (answer["status"], answer["error"], answer["base64"]) == (200, None, None)
+    assert json.loads(answer["body"])["outputs"][0]["data"] == [2 * each for each in INTEGERS]
+    assert answer["headers"]["Content-Type"] == "application/json"
+    (request,) = api.get("requests").json()["requests"]
+    assert (request["operation"], request["model"], request["version"]) == ("infer", "simple", "1")
+    assert request["target"].endswith("/v2/models/simple/versions/1/infer")
+
+
+@pytest.mark.parametrize(
+    "model, target",
+    [
+        pytest.param("<script>alert(1)</script>", "<script>alert(1)<%2Fscript>", id="as HTML"),
+        pytest.param("../../v2/repository", "..%2F..%2Fv2%2Frepository", id="as another path"),
+        pytest.param("a b?c#d", "a%20b%3Fc%23d", id="with a query"),
+        pytest.param("x HTTP/1.1\r\nA: b", "x%20HTTP%2F1.1%0D%0AA:%20b", id="as further headers"),
+        pytest.param("größe", "gr%C3%B6%C3%9Fe", id="beyond ASCII"),
+    ],
+)
+def test_a_models_name_is_one_part_of_the_path(api: httpx.Client, model: str, target: str) -> None:
+    answer = send(api, model=model)
+    assert answer["status"] == 404
+    assert "unknown model" in answer["body"]
+    (request,) = api.get("requests").json()["requests"]
+    assert request["target"].endswith(f"/v2/models/{target}/generate")
+
+
+@pytest.mark.parametrize(
+    "fault, status, body, error",
+    [
+        pytest.param("reset()", None, "", "Connection", id="no answer"),
+        pytest.param("garbage()", None, None, "BadStatusLine", id="no HTTP"),
+        pytest.param(
+            "cut(after_bytes=5)", 200, None, "the connection was closed before the answer's end", id="a part"
+        ),
+        pytest.param(
+            "delay(60)",
+            None,
+            "",
+            "no whole answer came within 0.5 s",
+            id="too late",
+        ),
+        pytest.param('error(503, "overloaded")', 503, '{"error":"overloaded"}', None, id="an error"),
+    ],
+)
+def test_what_comes_of_a_request_that_a_fault_meets(
+    api: httpx.Client, fault: str, status: int | None, body: str | None, error: str | None
+) -> None:
+    assert api.post("plans", json={"fault": fault, "operation": "generate"}).status_code == 201
+    answer = send(api, timeout=0.5 if "delay" in fault else 30)
+    assert answer["status"] == status
+    if body is not None:
+        assert answer["body"] == body
+    assert answer["error"] is None if error is None else error in answer["error"]
+
+
+def test_a_stream_of_a_model_is_read_to_its_end(api: httpx.Client) -> None:
+    answer = send(api, operation="generate_stream")
+    assert answer["headers"]["Content-Type"].startswith("text/event-stream")
+    assert answer["body"].startswith("data: {")
+    assert answer["error"] is None
+
+
+def test_no_request_is_sent_where_there_is_no_http() -> None:
+    with Emulator(allow_http=False, model_control_mode="explicit", control=True) as emulator:
+        sent = {"model": "simple", "operation": "infer", "body": "{}"}
+        answer = httpx.post(f"{emulator.control_url}/sessions/root/send", json=sent)
+    assert (answer.status_code, answer.json()["error"]) == (409, "the emulator serves no HTTP (allow_http)")
+
+
+# --- the page ---
+
+
+def test_the_page_may_run_its_own_files_only_and_asks_no_other_host(emulator: Emulator) -> None:
+    page = httpx.get(emulator.control_url)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    assert "unsafe" not in policy
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    named = re.findall(r'(?:src|href)="([^#"]+)"', page.text)
+    assert sorted(named) == ["/console/console.css", "/console/console.js", "/console/icon.svg"]
+    for path in named:
+        file = httpx.get(emulator.control_url + path)
+        assert (file.status_code, file.headers["content-security-policy"]) == (200, policy)
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", file.text)
+
+
+def test_the_page_comes_without_the_token_and_what_it_shows_does_not() -> None:
+    with Emulator(model_control_mode="explicit", control=True, control_token="s3cret") as emulator:
+        assert httpx.get(emulator.control_url).status_code == 200
+        assert httpx.get(f"{emulator.control_url}/console/console.js").status_code == 200
+        assert httpx.post(emulator.control_url).status_code == 401
+        for path in ("/sessions", "/openapi.json", "/console/", "/console/../sessions", "//"):
+            assert httpx.get(emulator.control_url + path).status_code == 401
+
+
+def test_the_page_is_not_for_another_name_of_the_machine(emulator: Emulator) -> None:
+    assert httpx.get(emulator.control_url, headers={"Host": "evil.example"}).status_code == 403
 
 
 # --- the command ---

@@ -36,6 +36,8 @@ ROUTES = {
     ("get", "/sessions/{session}/requests", "list_requests"),
     ("post", "/sessions/{session}/requests/verify", "verify_requests"),
     ("get", "/sessions/{session}/requests/{number}", "get_request"),
+    ("get", "/sessions/{session}/models", "list_models"),
+    ("post", "/sessions/{session}/send", "send_request"),
     ("get", "/sessions/{session}/problems", "list_problems"),
     ("post", "/sessions/{session}/allow", "allow_problems"),
     ("get", "/sessions/{session}/verdict", "get_verdict"),

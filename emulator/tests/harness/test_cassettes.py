@@ -448,6 +448,12 @@ WRONG = {
         "operation: !!python/object/apply:os.getcwd []",
         "http/model_ready.simple.yaml:4: not YAML: could not determine a constructor for the tag",
     ),
+    "an alias": (
+        "http/model_ready.simple.yaml",
+        "  headers:",
+        "  x: &x [1]\n  y: *x\n  headers:",
+        "http/model_ready.simple.yaml:1: not YAML: it has an alias (*), and a cassette has none",
+    ),
     "a tensor of another shape": (
         "http/infer.simple.yaml",
         "shape: [1, 16]",
@@ -565,14 +571,16 @@ def test_what_cannot_be_written_fails_the_test(tmp_path: Path, real: Emulator) -
 
 
 def test_a_model_s_name_with_any_characters_has_a_file(tmp_path: Path, real: Emulator) -> None:
-    names = ["..", "a.b", "A%2Fb", "x" * 300, "é"]
+    names = ["..", "a.b", "A%2Fb", "x" * 300, "é", "\u2028", "\x85"]
     with Emulator(upstream=real.http_url, record=tmp_path / "c") as front:
         answers = [answer(front.http_url, raw("GET", f"/v2/models/{name}")) for name in names]
+        no_text = answer(front.http_url, raw("GET", "/v2/models/@").replace(b"@", b"\xff"))
     files = [file.name for file in (tmp_path / "c" / "http").iterdir()]
-    assert len(files) == len(names)
+    assert len(files) == len(names) + 1
     assert max(map(len, files)) < 140
     with Emulator(replay=tmp_path / "c") as emulator:
         assert [answer(emulator.http_url, raw("GET", f"/v2/models/{name}")) for name in names] == answers
+        assert answer(emulator.http_url, raw("GET", "/v2/models/@").replace(b"@", b"\xff")) == no_text
 
 
 @pytest.mark.parametrize(

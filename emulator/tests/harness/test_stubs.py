@@ -405,6 +405,16 @@ def test_the_version_that_a_stub_names(triton: Session) -> None:
     assert infer(triton, "classifier/versions/7").json()["model_version"] == "7"
 
 
+def test_a_version_goes_with_its_last_stub(triton: Session) -> None:
+    triton.allow("unused")
+    triton.when(model="classifier").respond({"SCORES": SCORES})
+    stub = triton.when(model="classifier", version="7").respond({"SCORES": SCORES})
+    metadata = f"{triton.http_url}/v2/models/classifier"
+    assert httpx.get(metadata).json()["versions"] == ["1", "7"]
+    stub.remove()
+    assert httpx.get(metadata).json()["versions"] == ["1"]
+
+
 def test_dimensions_in_which_stubs_differ_are_variable(triton: Session) -> None:
     triton.allow("unused")
     triton.when(model="classifier", inputs={"IMAGE": np.zeros((1, 3))}).respond({"SCORES": [1.5]})
@@ -498,6 +508,7 @@ def test_an_unused_stub_and_an_unused_answer_are_problems(triton: Session) -> No
         ({"model": "simple", "operation": "model_ready"}, "a stub answers inference: infer, generate, "),
         ({"model": "simple", "operation": "infers"}, "'infers' is no operation; did you mean 'infer'?"),
         ({"model": "simple", "version": "newest"}, "version is the number of a version, not 'newest'"),
+        ({"model": "simple", "version": 0}, "version is the number of a version, not '0'"),
         (
             {"model": "simple", "inputs": {"INPUT": [1]}},
             "model 'simple' has no input 'INPUT'; did you mean 'INPUT",

@@ -6,7 +6,9 @@ own. FastAPI is imported only where it is turned on (`control_port`).
     listener    the port, and who may ask
     app         the routes
     shapes      the bodies of requests and answers
-    rendering   entries of the journal, plans and stubs as JSON
+    rendering   entries of the journal, plans, stubs and models as JSON
+    sending     requests to a session's own HTTP port
+    page        the console: one page, whose files are in `console/`
 """
 
 from importlib.util import find_spec

@@ -21,6 +21,8 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from triton_emulator.control import rendering, shapes
+from triton_emulator.control.page import HEADERS, console_files
+from triton_emulator.control.sending import path_of, send
 from triton_emulator.control.shapes import ROOT
 from triton_emulator.harness.cassettes.reading import CassetteError
 from triton_emulator.harness.criteria import Criteria
@@ -76,7 +78,13 @@ def control_app(server: Server, *, token: bool = False) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _plain)
     routes = _Routes(server)
     routes.add_to(app)
+    for path, (content, kind) in console_files().items():
+        app.add_route(path, partial(_file, content, kind), ["GET"], include_in_schema=False)
     return app
+
+
+def _file(content: bytes, kind: str, request: Request) -> Response:
+    return Response(content, headers={**HEADERS, "Content-Type": kind})
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -154,6 +162,12 @@ class _Routes:
             response_model_exclude_unset=True,
             responses=_NOT_FOUND,
         )(self.get_request)
+        get(f"{one}/models", response_model=list[shapes.Model], responses=_NOT_FOUND)(self.list_models)
+        post(
+            f"{one}/send",
+            response_model=shapes.Sent,
+            responses={**_NOT_FOUND, 409: {"model": shapes.Error}},
+        )(self.send_request)
         get(f"{one}/problems", response_model=shapes.Problems, responses=_NOT_FOUND)(self.list_problems)
         post(f"{one}/allow", status_code=204, responses=_NOT_FOUND)(self.allow_problems)
         get(f"{one}/verdict", response_model=shapes.Verdict, responses=_NOT_FOUND)(self.get_verdict)
@@ -321,30 +335,30 @@ class _Routes:
 
         return await asyncio.to_thread(read)
 
-    async def _waited(self, wait: Callable[[], object]) -> None:
+    async def _waited(self, wait: Callable[[], T]) -> T:
         """Wait in a thread of its own, which ends nothing but itself: the server's end does not wait for it."""
         if self._waits >= MOST_WAITS:
             raise Refused(409, f"{MOST_WAITS} requests wait already")
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[T] = loop.create_future()
 
-        def end(fault: BaseException | None) -> None:
+        def end(tell: Callable[[Any], None], outcome: Any) -> None:
             self._waits -= 1
             if not done.done():
-                done.set_result(None) if fault is None else done.set_exception(fault)
+                tell(outcome)
 
         def work() -> None:
-            fault: BaseException | None = None
+            tell: Callable[[Any], None] = done.set_result
             try:
-                wait()
+                outcome: Any = wait()
             except Exception as raised:  # noqa: BLE001  (raised again where it is awaited)
-                fault = raised
+                tell, outcome = done.set_exception, raised
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(end, fault)
+                loop.call_soon_threadsafe(end, tell, outcome)
 
         self._waits += 1
         threading.Thread(target=work, name="control-wait", daemon=True).start()
-        await done
+        return await done
 
     async def get_request(
         self,
@@ -366,6 +380,37 @@ class _Routes:
         expected = Expected(criteria, inputs, given.get("parameters", {}), given.get("times"))
         text = await asyncio.to_thread(failure, expected, journal.entries)
         return {"met": not text, "text": rendering.clean(text)}
+
+    # --- models, and requests to them ---
+
+    async def list_models(self, session: SessionId) -> Any:
+        """List the models that the repositories have, with the inputs and outputs of those that answer requests."""
+        repository = self._state(session).repository
+
+        def read() -> list[Any]:
+            served = {(each.name, each.version): each for each in repository.all_served()}
+            return [
+                rendering.model(row, served.get((row.name, row.version or 0))) for row in repository.index()
+            ]
+
+        try:
+            return await asyncio.to_thread(read)
+        except TritonError as fault:  # a repository that has gone
+            raise Refused(409, fault.message) from None
+
+    async def send_request(self, session: SessionId, body: shapes.NewRequest) -> Any:
+        """Send a request to the session's own HTTP port, as any client could, and show what came.
+
+        A page in a browser cannot do so by itself: Triton answers no page of another origin.
+        """
+        self._state(session)
+        address = self._server.http_address
+        if address is None:
+            raise Refused(409, "the emulator serves no HTTP (allow_http)")
+        prefix = "" if session == ROOT else f"/s/{session}"
+        path = prefix + path_of(body.model, body.version, body.operation)
+        content = _meant(body.body.encode, "body")
+        return rendering.sent(await self._waited(partial(send, address, path, content, body.timeout)))
 
     # --- problems, and time ---
 

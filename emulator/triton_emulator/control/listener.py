@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from triton_emulator.control.app import control_app
+from triton_emulator.control.page import console_files
 from triton_emulator.server import Server
 from triton_emulator.settings import is_loopback
 
@@ -85,12 +86,15 @@ class Guard:
     def __init__(self, app: Application, token: str) -> None:
         self._app = app
         self._token = token.encode()
+        self._page = frozenset(console_files())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if refusal := self._refusal(headers):
+        # the page's own files are the same for everybody; what it asks for needs the token
+        is_page = scope["method"] == "GET" and scope["path"] in self._page
+        if refusal := self._refusal(headers, needs_token=not is_page):
             await _refuse(send, *refusal)
             return
         body, size = [], 0
@@ -112,9 +116,11 @@ class Guard:
 
         await self._app(scope, again, send)
 
-    def _refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+    def _refusal(self, headers: dict[bytes, bytes], *, needs_token: bool) -> tuple[int, str] | None:
         """The status and the text of a refusal; None for who may ask."""
         if self._token:
+            if not needs_token:
+                return None
             kind, _, given = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
                 return None

@@ -5,6 +5,7 @@ that are no UTF-8 is always sent in base64, numbers that are not finite are text
 a client that needs exact whole numbers of 64 bits asks for base64.
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite, isnan
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from triton_emulator.control.sending import Answered
 from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.journal import Answer, JournalEntry, Undecodable
 from triton_emulator.harness.operations import OPERATIONS
@@ -19,6 +21,9 @@ from triton_emulator.harness.plans import Plan
 from triton_emulator.harness.stubs import Stub
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.protocol.tensor import Tensor
+from triton_emulator.repository.index import IndexRow
+from triton_emulator.repository.metadata import metadata_json
+from triton_emulator.repository.version_life import Served
 
 
 def plan(each: Plan) -> Any:
@@ -52,6 +57,41 @@ def stub(each: Stub) -> Any:
             "problems": list(each.problems()),
         }
     )
+
+
+def model(row: IndexRow, served: Served[Any] | None) -> Any:
+    """A row of the repository's index, with the metadata of a version that is served."""
+    tensors: dict[str, Any] = {"platform": None, "decoupled": False, "inputs": None, "outputs": None}
+    if served is not None:
+        config, metadata = json.loads(served.config_json), json.loads(metadata_json(served.config, []))
+        optional = {each["name"] for each in config.get("input", ()) if each.get("optional")}
+        tensors = {
+            "platform": metadata["platform"],
+            "decoupled": bool(config.get("model_transaction_policy", {}).get("decoupled")),
+            **{
+                kind: [{**each, "optional": each["name"] in optional} for each in metadata[kind]]
+                for kind in ("inputs", "outputs")
+            },
+        }
+    state = row.state and row.state.value
+    return clean({"name": row.name, "version": row.version, "state": state, "reason": row.reason, **tensors})
+
+
+def sent(answered: Answered) -> Any:
+    """What came of a request that was sent for somebody."""
+    found = {
+        "status": answered.status,
+        "headers": answered.headers,
+        "body": None,
+        "base64": None,
+        "error": answered.error,
+        "seconds": answered.seconds,
+    }
+    try:
+        found["body"] = answered.body.decode("utf-8")
+    except UnicodeDecodeError:
+        found["base64"] = b64encode(answered.body).decode()
+    return clean(found)
 
 
 def _criteria(criteria: Criteria) -> dict[str, Any]:

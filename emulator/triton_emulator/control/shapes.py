@@ -261,6 +261,56 @@ class Problems(BaseModel):
     problems: list[str]
 
 
+class ModelTensor(BaseModel):
+    """An input or an output in a model's metadata; -1 is a size that the request chooses."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    #: whether a request may leave it out
+    optional: bool
+
+
+class Model(BaseModel):
+    """A version of a model, and how it is; one that was never loaded has neither version nor state.
+
+    `inputs` and `outputs` are of one that answers requests.
+    """
+
+    name: str
+    version: int | None
+    state: str | None
+    reason: str
+    platform: str | None
+    decoupled: bool
+    inputs: list[ModelTensor] | None
+    outputs: list[ModelTensor] | None
+
+
+class NewRequest(Given):
+    """A request that is sent to the session's own HTTP port. `body` is its text, as it is."""
+
+    model: Annotated[str, Field(min_length=1)]
+    version: str = ""
+    operation: Literal["infer", "generate", "generate_stream"]
+    body: str
+    timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT, description="seconds")] = 60
+
+
+class Sent(BaseModel):
+    """What came. `status` is null where nothing came; `error` is what went wrong on the connection.
+
+    A body that is no UTF-8 is in `base64`.
+    """
+
+    status: int | None
+    headers: dict[str, str]
+    body: str | None
+    base64: str | None
+    error: str | None
+    seconds: float
+
+
 class Finding(BaseModel):
     """Something that a client did; `requests` are numbers of requests, `client` is its User-Agent."""
 

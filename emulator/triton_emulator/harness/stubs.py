@@ -106,10 +106,9 @@ class Stub:
         return self.expected.criteria.model or ""
 
     @property
-    def versions(self) -> tuple[int, ...]:
-        """The version that it names."""
-        version = self.expected.criteria.version
-        return () if version is None else (int(version),)
+    def version(self) -> int:
+        """The version that it names; 0 where it names none."""
+        return int(self.expected.criteria.version or 0)
 
     def respond(
         self,
@@ -217,8 +216,8 @@ class Stubs:
         #: in the order in which they are tried
         self._stubs: tuple[Stub, ...] = ()
         self._made = count(1)
-        #: the models that are served because a stub names them
-        self._served: set[str] = set()
+        #: the models that are served because a stub names them, with their versions
+        self._served: dict[str, set[int]] = {}
         #: held by the threads of a test, never by the event loop
         self._changing = threading.Lock()
 
@@ -263,7 +262,7 @@ class Stubs:
         with self._changing:
             self._stubs = ()
             while self._served:
-                self._models.withdraw(self._served.pop())
+                self._models.withdraw(self._served.popitem()[0])
 
     def _config(self, name: str, version: str) -> ModelConfig | None:
         return None if name in self._served else self._models.config(name, version)
@@ -285,15 +284,18 @@ class Stubs:
         stubs = [stub for stub in reversed(self._stubs) if stub.model == name and stub.replies]
         if not stubs or self._models.is_there(name):  # a repository may have got it meanwhile
             self._models.withdraw(name)
-            self._served.discard(name)
+            self._served.pop(name, None)
             return
         inputs = [tensor for stub in stubs for tensor in stub.inputs]
         outputs = [tensor for stub in stubs for reply in stub.replies for tensor in reply.tensors()]
         if not inputs and any(tensor.name == TEXT_OUTPUT for tensor in outputs):
             inputs = [tensor_of(TEXT_INPUT, [""])]
-        for version in sorted({version for stub in stubs for version in stub.versions or (1,)}):
+        versions = {stub.version or 1 for stub in stubs}
+        if self._served.get(name, versions) - versions:  # a version has gone
+            self._models.withdraw(name)
+        for version in sorted(versions):
             self._models.serve(name, version, inputs, outputs)
-        self._served.add(name)
+        self._served[name] = versions
 
     # --- on the event loop ---
 
@@ -330,6 +332,6 @@ def _check(expected: Expected) -> tuple[str, str]:
         known = ", ".join(name for name, kind in OPERATIONS.items() if kind.infers)
         raise ValueError(f"a stub answers inference: {known}; not {criteria.operation}")
     version = criteria.version or ""
-    if version and not (version.isascii() and version.isdecimal() and 0 < len(version) < 19):
+    if version and not (version.isascii() and version.isdecimal() and len(version) < 19 and int(version)):
         raise ValueError(f"version is the number of a version, not {version!r}")
     return criteria.model, version

@@ -15,6 +15,7 @@ asks with. Of several with one meaning the first request gets the first, and so 
 
     meaning     what a request asks for, from an entry of the journal or from a recording
     pieces      bytes and tensors as values of YAML, and back
+    documents   documents of YAML
     recording   an exchange as a document of YAML, and back
     writing     a recorder: entries of the journal into the files of a cassette
     reading     the files of a cassette into recordings

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from triton_emulator.harness.cassettes import documents
 from triton_emulator.harness.cassettes.meaning import digest
 from triton_emulator.harness.cassettes.pieces import SUFFIX
 from triton_emulator.harness.cassettes.recording import Recording, recording
@@ -17,7 +18,6 @@ _LOG = logging.getLogger(__name__)
 FORMAT = 1
 INDEX = "cassette.yaml"
 TENSORS = "tensors"
-_BEGINS, _ENDS = "---\n", "...\n"
 
 
 class CassetteError(Exception):
@@ -85,28 +85,28 @@ def _documents(file: Path) -> Iterator[tuple[int, Any]]:
     One that does not end, as its writer was interrupted, is told in the log, and left out if it is the last.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        found = documents.pieces_of(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as fault:
         raise CassetteError(file, 0, f"cannot be read: {fault}") from None
-    start = 0
-    for at, line in enumerate(lines):
-        if line == _ENDS:
-            yield start + 1, _parsed(file, start, "".join(lines[start : at + 1]))
-            start = at + 1
-        elif line == _BEGINS and at > start:
-            raise CassetteError(file, start + 1, "the document has no end ('...') before the next one begins")
-    rest = "".join(lines[start:])
-    if rest.strip():
-        _LOG.warning(
-            "%s:%d: the last exchange is not complete, and is left out: its recorder was interrupted",
-            file,
-            start + 1,
-        )
+    except ValueError as fault:
+        line = int(str(fault)) + 1
+        raise CassetteError(
+            file, line, "the document has no end ('...') before the next one begins"
+        ) from None
+    for start, text in found:
+        if text.endswith(f"\n{documents.ENDS}"):
+            yield start + 1, _parsed(file, start, text)
+        elif text.strip():
+            _LOG.warning(
+                "%s:%d: the last exchange is not complete, and is left out: its recorder was interrupted",
+                file,
+                start + 1,
+            )
 
 
 def _parsed(file: Path, start: int, text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
+        return documents.parsed(text)
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line if fault.problem_mark else 0
         raise CassetteError(file, start + line + 1, f"not YAML: {fault.problem}") from None
@@ -114,6 +114,3 @@ def _parsed(file: Path, start: int, text: str) -> Any:
         raise CassetteError(file, start + 1, f"not YAML: {fault}") from None
     except RecursionError:
         raise CassetteError(file, start + 1, "it is nested too deeply") from None
-
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

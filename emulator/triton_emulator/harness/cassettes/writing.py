@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
+from triton_emulator.harness.cassettes import documents
 from triton_emulator.harness.cassettes.meaning import digest
 from triton_emulator.harness.cassettes.pieces import SUFFIX
 from triton_emulator.harness.cassettes.reading import FORMAT, INDEX, TENSORS, CassetteError, check_index
@@ -128,7 +127,7 @@ def check_target(folder: Path) -> None:
 
 def file_name(operation: str, model: str) -> str:
     """The name of the file for an operation and a model, which may have any characters."""
-    name = quote(model, safe="-_ ").replace(".", "%2E") if model else ""
+    name = quote(model, safe="-_ ", errors="surrogateescape").replace(".", "%2E") if model else ""
     if len(name) > _LONGEST_NAME:
         name = f"{name[:_LONGEST_NAME]}~{digest(model.encode('utf-8', 'surrogateescape'))[:8]}"
     return ".".join(filter(None, (operation or "other", name, "yaml")))
@@ -136,16 +135,7 @@ def file_name(operation: str, model: str) -> str:
 
 def append(file: Path, given: Mapping[str, Any]) -> None:
     """Add a document to the end of a file, whole or not at all as far as the system can, and through to the disk."""
-    text = yaml.dump(
-        given,
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=110,
-        explicit_start=True,
-        explicit_end=True,
-    )
-    data = text.encode("utf-8", "surrogatepass")
+    data = documents.written(given)
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -163,24 +153,3 @@ def append(file: Path, given: Mapping[str, Any]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes lists of numbers on one line, and texts of several lines as such, for the eyes of a reviewer."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _str(dumper: _Dumper, given: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", given, style="|" if "\n" in given else None)
-
-
-def _list(dumper: _Dumper, given: list[Any]) -> yaml.Node:
-    plain = not any(isinstance(each, dict | list) for each in given)
-    short = plain and not any(isinstance(each, str) and len(each) > 40 for each in given)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", given, flow_style=short)
-
-
-_Dumper.add_representer(list, _list)
-_Dumper.add_representer(str, _str)
