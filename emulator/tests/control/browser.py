@@ -62,9 +62,9 @@ class Browser:
     """A browser process. `events` are what it told without being asked."""
 
     def __init__(self, profile: Path) -> None:
+        command = [chromium(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         from_here, self._to = os.pipe()
         self._from, to_here = os.pipe()
-        command = [chromium(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
             [sys.executable, "-c", START, str(from_here), str(to_here), *command],
             pass_fds=(from_here, to_here),

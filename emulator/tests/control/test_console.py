@@ -227,6 +227,43 @@ def test_names_that_look_like_html_are_texts(browser: Browser, tmp_path: Path) -
         assert emulator.requests.last.inputs["MORE"].tolist() == [9007199254740993]
 
 
+def test_half_floats_are_sent_in_binary_as_json_has_none(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "half" / "1").mkdir(parents=True)
+    (tmp_path / "half" / "config.pbtxt").write_text(
+        """
+        backend: "identity"
+        input [ { name: "A" data_type: TYPE_FP16 dims: [ -1 ] }, { name: "B" data_type: TYPE_BF16 dims: [ 2 ] } ]
+        output [ { name: "OUTPUT" data_type: TYPE_FP16 dims: [ -1 ] } ]
+        """
+    )
+    with Emulator(tmp_path, control=True) as emulator, opened(browser, emulator.control_url) as page:
+        page.click("#model-rows button")
+        page.fill("[data-name=A] [data-shape]", "3")
+        page.fill("[data-name=A] [data-elements]", "1.5 -65504 1e-7")
+        page.fill("[data-name=B] [data-elements]", "1.00390625 3.140625")  # the first is between two BF16
+        page.click("#compose > button")
+        assert page.text("#answer p").startswith("Status 200, ")
+        sent = emulator.requests.last
+        assert sent.inputs["A"].tobytes() == np.array([1.5, -65504, 1e-7], "<f2").tobytes()
+        assert sent.tensors["B"].data == bytes.fromhex("803f 4940")
+        page.click("#entries button")
+        assert "A\tFP16 [3]\t1.5, -65504, " in page.text("#entries .tensors")
+
+
+def test_a_model_that_the_page_does_not_know_is_sent_a_body(browser: Browser, emulator: Emulator) -> None:
+    with (
+        Emulator(upstream=emulator.http_url, control=True) as front,
+        opened(browser, front.control_url) as page,
+    ):
+        assert "the models are those of the upstream" in page.text("#models .trouble:not([hidden])")
+        page.fill("#compose [name=other]", "custom_llm")
+        page.fill("#compose [name=operation]", "generate")
+        page.fill("#compose [name=body]", '{"text_input": "hi"}')
+        page.click("#compose > button")
+        assert page.text("#answer p").startswith("Status 200, ")
+        assert front.requests.last.model == "custom_llm"
+
+
 def test_the_page_asks_for_the_token_until_it_is_the_right_one(browser: Browser) -> None:
     with Emulator(model_control_mode="explicit", control=True, control_token="s3cret") as emulator:
         page = Page(browser, emulator.control_url)

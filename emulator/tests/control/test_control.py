@@ -623,6 +623,22 @@ def test_a_stream_of_a_model_is_read_to_its_end(api: httpx.Client) -> None:
     assert answer["error"] is None
 
 
+def test_tensors_may_follow_the_text_as_bytes(api: httpx.Client) -> None:
+    inputs = [
+        {"name": name, "datatype": "INT32", "shape": [1, 16], "parameters": {"binary_data_size": 64}}
+        for name in ("INPUT0", "INPUT1")
+    ]
+    binary = base64.b64encode(np.arange(32, dtype="<i4").tobytes()).decode()
+    answer = send(api, model="simple", operation="infer", body=json.dumps({"inputs": inputs}), binary=binary)
+    assert json.loads(answer["body"])["outputs"][1]["data"] == [-16] * 16
+
+
+def test_bytes_that_are_no_base64_are_refused(api: httpx.Client) -> None:
+    sent = {"model": "simple", "operation": "infer", "body": "{}", "binary": "?"}
+    answer = api.post("send", json=sent)
+    assert (answer.status_code, answer.json()["field"]) == (422, "binary")
+
+
 def test_no_request_is_sent_where_there_is_no_http() -> None:
     with Emulator(allow_http=False, model_control_mode="explicit", control=True) as emulator:
         sent = {"model": "simple", "operation": "infer", "body": "{}"}

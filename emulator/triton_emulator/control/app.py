@@ -6,6 +6,7 @@ What may block, such as the loading of a session's models or a wait for requests
 import asyncio
 import json
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -162,7 +163,11 @@ class _Routes:
             response_model_exclude_unset=True,
             responses=_NOT_FOUND,
         )(self.get_request)
-        get(f"{one}/models", response_model=list[shapes.Model], responses=_NOT_FOUND)(self.list_models)
+        get(
+            f"{one}/models",
+            response_model=list[shapes.Model],
+            responses={**_NOT_FOUND, 409: {"model": shapes.Error}},
+        )(self.list_models)
         post(
             f"{one}/send",
             response_model=shapes.Sent,
@@ -385,7 +390,13 @@ class _Routes:
 
     async def list_models(self, session: SessionId) -> Any:
         """List the models that the repositories have, with the inputs and outputs of those that answer requests."""
-        repository = self._state(session).repository
+        state = self._state(session)
+        if state.passes:
+            raise Refused(
+                409,
+                "the models are those of the upstream or the recording: ask the session's HTTP port",
+            )
+        repository = state.repository
 
         def read() -> list[Any]:
             served = {(each.name, each.version): each for each in repository.all_served()}
@@ -409,8 +420,9 @@ class _Routes:
             raise Refused(409, "the emulator serves no HTTP (allow_http)")
         prefix = "" if session == ROOT else f"/s/{session}"
         path = prefix + path_of(body.model, body.version, body.operation)
-        content = _meant(body.body.encode, "body")
-        return rendering.sent(await self._waited(partial(send, address, path, content, body.timeout)))
+        text = _meant(body.body.encode, "body")
+        binary = _meant(partial(b64decode, body.binary, validate=True), "binary")
+        return rendering.sent(await self._waited(partial(send, address, path, text, binary, body.timeout)))
 
     # --- problems, and time ---
 

@@ -39,16 +39,22 @@ def own_host(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
-def send(address: tuple[str, int], path: str, body: bytes, timeout: float) -> Answered:
-    """POST a body of JSON and read the answer.
+def send(address: tuple[str, int], path: str, text: bytes, binary: bytes, timeout: float) -> Answered:
+    """POST a text of JSON, and after it the bytes of tensors where there are some, and read the answer.
 
     `timeout` is in seconds, for each wait for bytes and for the whole. A connection that breaks is an answer, too, as
     plans of faults break some on purpose.
     """
     answered, begin = Answered(), monotonic()
+    headers = {"Content-Type": "application/json", "Connection": "close"}
+    if binary:
+        headers |= {
+            "Content-Type": "application/octet-stream",
+            "Inference-Header-Content-Length": str(len(text)),
+        }
     connection = HTTPConnection(own_host(address[0]), address[1], timeout=timeout)
     try:
-        connection.request("POST", path, body, {"Content-Type": "application/json", "Connection": "close"})
+        connection.request("POST", path, text + binary, headers)
         response = connection.getresponse()
         answered.status = response.status
         answered.headers = dict(response.getheaders())

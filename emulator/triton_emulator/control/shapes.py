@@ -294,6 +294,12 @@ class NewRequest(Given):
     version: str = ""
     operation: Literal["infer", "generate", "generate_stream"]
     body: str
+    binary: Annotated[
+        str,
+        Field(
+            description="in base64, the bytes of tensors that follow the text, as Triton's binary form has them"
+        ),
+    ] = ""
     timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT, description="seconds")] = 60
 
 

@@ -2,7 +2,7 @@
 
 import { readJson } from "./api.js";
 import { attempt, byId, el, say, setOptions, setText, showEach } from "./dom.js";
-import { elementTexts, firstElements, firstShape, readShape, tensorTable } from "./tensors.js";
+import { base64, elementTexts, firstElements, firstShape, halfFloats, isBinary, readShape, tensorTable } from "./tensors.js";
 
 /** The choice of a model that the page has no metadata of. */
 const OTHER = "";
@@ -32,7 +32,16 @@ export class ComposerPart {
   }
 
   async refresh() {
-    this.models = await this.ask("GET", "models");
+    try {
+      this.show(await this.ask("GET", "models"));
+    } catch (fault) {
+      this.show([]); // a model can still be named
+      throw fault;
+    }
+  }
+
+  show(models) {
+    this.models = models;
     showEach(
       byId("model-rows"),
       this.models,
@@ -71,7 +80,8 @@ export class ComposerPart {
     byId("inputs").replaceChildren(...(model ? model.inputs.map(inputFields) : [otherModel()]));
     this.fields.own.checked = !model;
     this.fields.own.disabled = !model;
-    if (model?.decoupled) this.fields.operation.value = "generate_stream";
+    // over HTTP a model that answers any number of times has only the stream
+    this.fields.operation.value = model?.decoupled ? "generate_stream" : "infer";
     this.showOwnBody();
   }
 
@@ -83,7 +93,7 @@ export class ComposerPart {
     for (const set of byId("inputs").querySelectorAll("fieldset")) set.hidden = own;
     if (own && model && !this.fields.body.value) {
       try {
-        this.fields.body.value = this.body();
+        this.fields.body.value = this.request().body;
       } catch {
         this.fields.body.value = "{}";
       }
@@ -91,8 +101,11 @@ export class ComposerPart {
     if (!own && model) this.fields.body.value = "";
   }
 
-  /** The body that the form means, as JSON. It is written and not serialised: whole numbers of 64 bits are exact. */
-  body() {
+  /**
+   * What the form means: `body`, a text of JSON, and `binary`, in base64 what follows it.
+   * The text is written and not serialised: whole numbers of 64 bits are exact. JSON has no form for half floats.
+   */
+  request() {
     const inputs = [...byId("inputs").querySelectorAll("fieldset")].filter((set) => set.querySelector("[data-sent]").checked);
     const read = inputs.map((set) => {
       const [name, datatype] = [set.dataset.name, set.dataset.datatype];
@@ -101,15 +114,22 @@ export class ComposerPart {
     });
     const parameters = readParameters(this.fields.parameters.value.trim());
     if (this.fields.operation.value === "infer") {
-      const written = read.map(
-        ({ name, datatype, shape, texts }) =>
-          `{"name": ${JSON.stringify(name)}, "datatype": "${datatype}", "shape": [${shape.join(", ")}], "data": [${texts.join(", ")}]}`,
-      );
-      return `{"inputs": [${written.join(", ")}]${parameters ? `, "parameters": ${parameters}` : ""}}`;
+      const binaries = [];
+      const written = read.map(({ name, datatype, shape, texts }) => {
+        const bytes = isBinary(datatype) ? halfFloats(datatype, texts) : null;
+        if (bytes) binaries.push(bytes);
+        const content = bytes ? `"parameters": {"binary_data_size": ${bytes.length}}` : `"data": [${texts.join(", ")}]`;
+        return `{"name": ${JSON.stringify(name)}, "datatype": "${datatype}", "shape": [${shape.join(", ")}], ${content}}`;
+      });
+      const members = [`"inputs": [${written.join(", ")}]`];
+      const outputs = this.chosen().outputs;
+      if (outputs.some(({ datatype }) => isBinary(datatype))) members.push(`"outputs": [${outputs.map(asked).join(", ")}]`);
+      if (parameters) members.push(`"parameters": ${parameters}`);
+      return { body: `{${members.join(", ")}}`, binary: base64(binaries) };
     }
     const members = read.map(({ name, texts }) => `${JSON.stringify(name)}: ${texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`}`);
     if (parameters && parameters !== "{}") members.push(parameters.slice(1, -1).trim());
-    return `{${members.join(", ")}}`;
+    return { body: `{${members.join(", ")}}`, binary: "" };
   }
 
   async send() {
@@ -119,7 +139,7 @@ export class ComposerPart {
       model: model ? model.name : other,
       version: model ? String(model.version) : "",
       operation: this.fields.operation.value,
-      body: this.fields.own.checked ? this.fields.body.value : this.body(),
+      ...(this.fields.own.checked ? { body: this.fields.body.value } : this.request()),
       timeout: Number(this.fields.timeout.value) || 60,
     };
     const place = byId("answer");
@@ -150,6 +170,9 @@ function updateRow(row, model) {
   state.classList.toggle("bad", model.state === "UNAVAILABLE" && model.reason !== "unloaded");
   action.firstChild.hidden = model.inputs === null;
 }
+
+const asked = ({ name, datatype }) =>
+  `{"name": ${JSON.stringify(name)}, "parameters": {"binary_data": ${isBinary(datatype)}}}`;
 
 function inputFields(input) {
   const shape = firstShape(input.shape);
@@ -192,7 +215,9 @@ function answerOf(answer, sent) {
   const good = answer.status === 200 && answer.error === null;
   const status = answer.status === null ? "No answer" : `Status ${answer.status}`;
   const head = el("p", { class: good ? "good" : "bad" }, `${status}, ${(answer.seconds * 1000).toFixed(1)} ms`);
-  const text = answer.body ?? `base64: ${answer.base64}`;
+  const text = answer.headers["Inference-Header-Content-Length"]
+    ? "The answer has tensors in binary. The journal shows them."
+    : answer.body ?? `base64: ${answer.base64}`;
   const fault = answer.error && el("p", { class: "bad" }, answer.error);
   let outputs = null;
   try {

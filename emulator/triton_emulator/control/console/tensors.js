@@ -86,3 +86,25 @@ export function readShape(name, written) {
   if (sizes.some((size) => !/^\d+$/.test(size))) throw new Error(`${name}: ${JSON.stringify(written)} is no shape`);
   return sizes.map(Number);
 }
+
+/** Whether a datatype has no form in JSON. */
+export const isBinary = (datatype) => datatype === "FP16" || datatype === "BF16";
+
+/** The bytes of half floats, little-endian. A BF16 is the upper half of an FP32, rounded to nearest, ties to even. */
+export function halfFloats(datatype, texts) {
+  const numbers = texts.map(Number);
+  const view = new DataView(new ArrayBuffer(2 * numbers.length));
+  numbers.forEach((number, at) => {
+    if (datatype === "FP16") view.setFloat16(2 * at, number, true);
+    else {
+      const single = new DataView(new ArrayBuffer(4));
+      single.setFloat32(0, number);
+      const bits = single.getUint32(0);
+      view.setUint16(2 * at, (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16, true);
+    }
+  });
+  return new Uint8Array(view.buffer);
+}
+
+/** Arrays of bytes, one after the other, in base64. */
+export const base64 = (several) => btoa(several.map((bytes) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")).join(""));
