@@ -28,6 +28,8 @@ _LINES_SHOWN, _LINE_SHOWN = 5, 200
 _COMPLAINTS = ("E1", "E0", "error", "Error", "Traceback", "Signal", "terminate called")
 """How the lines of a log begin that say why a server ended (tritonserver's errors begin with E and the month; C++ names
 an exception that nothing has caught)."""
+DEATH_SECONDS = 5.0
+"""How long (seconds) to wait for a server's end after it cut a connection."""
 POLL_SECONDS = 0.02
 START_ATTEMPTS = 4
 _BIND_FAILURES = ("address already in use", "failed to bind", "' already in use")

@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from heapq import heappop, heappush
 from itertools import count
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any, Protocol
 
 _LOG = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ _LONGEST = 100 * 365 * 86400
 _TURNS = 8
 
 
+_FAILED = "what waited for the clock failed"
+
+
 class Timer(Protocol):
     """A function that will be called."""
 
@@ -42,10 +45,76 @@ class Timer(Protocol):
         """Do not call it."""
 
 
+class _Turn:
+    """A function in a wheel."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function: Callable[[], object] | None = function
+
+    def cancel(self) -> None:
+        self.function = None
+
+
+class Wheel:
+    """Many timers of one event loop: those of the same millisecond share one of the loop's own, which costs more.
+
+    A function is called in the millisecond after its time, and never before it. To be used on the event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        #: by the millisecond of the monotonic clock in which they are due
+        self._due: dict[int, list[_Turn]] = {}
+        #: a heap of these milliseconds
+        self._milliseconds: list[int] = []
+        #: the millisecond for which the loop's timer is set; 0 for none
+        self._armed = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> _Turn:
+        """Call a function after so many seconds."""
+        at = ceil((time.monotonic() + min(seconds, _LONGEST)) * 1000)
+        turn = _Turn(function)
+        turns = self._due.get(at)
+        if turns is None:
+            self._due[at] = [turn]
+            heappush(self._milliseconds, at)
+            if not 0 < self._armed <= at:
+                self._arm(at)
+        else:
+            turns.append(turn)
+        return turn
+
+    def _arm(self, at: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = at
+        # By the loop's own time, which is the monotonic one: uvloop keeps it in whole milliseconds for a turn, and a
+        # delay from the time that it is now would end too early, again and again.
+        self._timer = self._loop.call_at(at / 1000, self._turn)
+
+    def _turn(self) -> None:
+        self._armed, self._timer = 0, None
+        milliseconds = self._milliseconds
+        while milliseconds and milliseconds[0] <= time.monotonic() * 1000:
+            for turn in self._due.pop(heappop(milliseconds)):
+                function, turn.function = turn.function, None
+                try:
+                    if function is not None:
+                        function()
+                except Exception:  # noqa: BLE001  (as an event loop does it)
+                    _LOG.exception(_FAILED)
+        if milliseconds and not 0 < self._armed <= milliseconds[0]:
+            self._arm(milliseconds[0])
+
+
 class Clock:
     """Real time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, setting: str | float = "real") -> None:
+        self._wheel = Wheel(loop)
         #: what the clock was made by: "real", "virtual", or a number
         self.setting = setting
         self._loop = loop
@@ -67,7 +136,9 @@ class Clock:
 
     def call_later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> Timer:
         """Call a function on the event loop after a latency (`passes`), or else a pause."""
-        return self._loop.call_later(seconds, function)
+        if seconds <= 0:
+            return self._loop.call_soon(function)
+        return self._wheel.call_later(seconds, function)
 
     def later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> None:
         """As `call_later`, from any thread. Nothing is called after the loop is closed."""
@@ -270,7 +341,7 @@ class VirtualClock(Clock):
             try:
                 function()
             except Exception:  # noqa: BLE001  (as an event loop does it)
-                _LOG.exception("what waited for the clock failed")
+                _LOG.exception(_FAILED)
 
     async def _advance(self, ns: int) -> None:
         async with self._advancing:

@@ -299,6 +299,12 @@ class Exchange:
             await self._arrival()
         return self._arrived.popleft()
 
+    def pour(self, deliver: Deliver) -> None:
+        """Hand each response to `deliver` as it comes from now on, with those that wait first."""
+        self._deliver = deliver
+        while self._arrived and self._deliver is not None:
+            deliver(*self._arrived.popleft())
+
     async def answer(self) -> InferResponse:
         """The first response, after the last has come. Raises TritonError where it is an error or there is none."""
         while not self._final:

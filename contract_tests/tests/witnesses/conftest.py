@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from triton_contract.reference.pytest_support import require_reference
-from triton_contract.running.sides import DEATH_SECONDS
+from triton_contract.reference.pytest_support import RERUN, require_reference, telling_deaths
 from triton_contract.targets import Target, TargetUnavailable, TritonTarget, emulator_command, target_of
 
 MODELS = Path(__file__).parents[2] / "triton_contract" / "models"
@@ -19,40 +18,20 @@ CHOSEN = (
     *("explicit/versions", "schedulers/seq"),
 )
 TARGETS = ("emulator", "triton")
-#: what a failing test raises; what pytest's own `fail` and `raises` raise is not an Exception
-FAILURES = (Exception, pytest.fail.Exception)
-
-
-class ReferenceDied(Exception):
-    """The real server ended while a test used it. Only then is a test run again, with a new server.
-
-    2.51 sometimes aborts while it answers a gRPC stream (an assertion in proto_buffer_writer.h:65).
-    """
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "triton" in callspec.params.values():
-        item.add_marker(pytest.mark.flaky(reruns=5, only_rerun=[ReferenceDied.__name__]))
+        item.add_marker(RERUN)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Raise ReferenceDied for a failed test whose real server has died."""
     targets = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, TritonTarget)]
-    try:
+    with telling_deaths(*targets):
         return (yield)
-    except FAILURES as failure:
-        for target in targets:
-            raise_if_dead(target, failure)
-        raise
-
-
-def raise_if_dead(target: Target, failure: BaseException) -> None:
-    """Raise ReferenceDied if a real server has ended, because that explains the failure."""
-    death = target.death(within=DEATH_SECONDS) if isinstance(target, TritonTarget) else None
-    if death is not None:
-        raise ReferenceDied(str(death)) from failure
 
 
 @pytest.fixture(autouse=True)
@@ -77,10 +56,8 @@ def serving(name: str, repository: Path, *flags: str) -> Iterator[Target]:
     target = target_of(name)
     target.start(repository, flags)
     try:
-        yield target
-    except FAILURES as failure:
-        raise_if_dead(target, failure)
-        raise
+        with telling_deaths(*([target] if isinstance(target, TritonTarget) else [])):
+            yield target
     finally:
         target.stop()
 

@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
+from triton_contract.reference.pytest_support import ReferenceDied
 from triton_contract.targets import TritonTarget
 
-from .conftest import BUILTIN, ReferenceDied, serving
+from .conftest import BUILTIN, serving
 
 
 def fail(failure: BaseException, *, kill: bool) -> None:

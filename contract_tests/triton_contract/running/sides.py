@@ -14,14 +14,13 @@ from triton_contract.playing import repository_files
 from triton_contract.playing.observation import SHARED_MEMORY, Observation
 from triton_contract.playing.play import play, recount
 from triton_contract.playing.statistics import SETTLE_PAUSE
+from triton_contract.process import DEATH_SECONDS
 from triton_contract.targets import Target
 
 RECORD_PAUSE = 0.7
 """Seconds between two equal readings of the statistics when there is no second server to compare with. 2.51 counts its
 first decoupled request some 40 ms after its answer. 2.48 and 2.50 count a request whose model has a response sender
 half a second after it."""
-DEATH_SECONDS = 5.0
-"""How long (seconds) to wait for a server's end after it cut a connection."""
 SILENCE_SECONDS = 8.0
 """How long (seconds) to wait for an answer that a recorded reference never gave. Models that wait for idle sequences do
 so for five seconds, and that must have happened by then."""

@@ -195,6 +195,18 @@ def test_a_body_that_ends_with_the_connection_passes() -> None:
         assert emulator.requests.wait_for(1).last.upstream_error is None
 
 
+def test_the_answer_to_a_head_may_have_no_body() -> None:
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(said)
+        silent(connection)
+
+    with serving(behave) as url, Emulator(upstream=url) as emulator:
+        assert answer(emulator.http_url, raw("HEAD", "/v2/models/simple")) == said
+        assert emulator.requests.wait_for(1).last.upstream_error is None
+
+
 def test_a_server_that_is_silent_is_told_as_a_502() -> None:
     with serving(silent) as url, Emulator(upstream=url, upstream_timeout=1) as emulator:
         assert bad_gateway(emulator) == f"triton-emulator: the upstream {url} has sent nothing for 1 s"

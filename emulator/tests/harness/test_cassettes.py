@@ -35,7 +35,7 @@ from emulator.tests.harness.test_upstream import (
     raw,
 )
 from triton_contract.reference import TritonServer
-from triton_contract.reference.pytest_support import require_reference
+from triton_contract.reference.pytest_support import require_reference, telling_deaths
 from triton_emulator import CassetteError, Emulator, fault
 from triton_emulator.builtin import REPOSITORY
 from triton_emulator.cli.command_line import UsageError, parse
@@ -52,6 +52,7 @@ def taped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answers]:
     folder = tmp_path_factory.mktemp("cassettes") / "triton"
     with (
         TritonServer(REPOSITORY, FLAGS) as real,
+        telling_deaths(real),
         Emulator(upstream=real.http_url, upstream_grpc=real.grpc_url, record=folder) as front,
     ):
         answers: Answers = {name: answer(front.http_url, request) for name, request in HTTP.items()}

@@ -22,7 +22,7 @@ from emulator.tests.harness.test_upstream import (
     prompt_message,
 )
 from triton_contract.reference import TritonServer
-from triton_contract.reference.pytest_support import require_reference
+from triton_contract.reference.pytest_support import require_reference, telling_deaths
 from triton_emulator import Emulator, fault
 from triton_emulator.builtin import REPOSITORY
 
@@ -34,6 +34,7 @@ def test_the_emulator_answers_as_the_real_server_does() -> None:
     require_reference()
     with (
         TritonServer(REPOSITORY, FLAGS) as real,
+        telling_deaths(real),
         Emulator(
             upstream=real.http_url,
             upstream_grpc=real.grpc_url,

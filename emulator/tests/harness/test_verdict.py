@@ -164,8 +164,10 @@ def test_a_program_that_makes_a_client_for_each_request_is_found(triton: Session
 def test_channels_of_grpc_for_each_request_are_found_and_so_is_that_they_have_no_deadline(
     triton: Session,
 ) -> None:
+    # channels of one process may share connections, which those of a program that starts each time do not
+    alone = [("grpc.use_local_subchannel_pool", 1)]
     for _ in range(3):
-        with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as grpc:
+        with tritonclient.grpc.InferenceServerClient(triton.grpc_url, channel_args=alone) as grpc:
             grpc.is_server_ready()
     assert found(triton) == [
         ("connections_not_reused", "wrong", (1, 2, 3)),

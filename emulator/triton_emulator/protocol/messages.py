@@ -73,3 +73,15 @@ class InferResponse:
     outputs: list[Tensor] = field(default_factory=list)
     parameters: list[tuple[str, Parameter]] = field(default_factory=list)
     error: TritonError | None = None
+
+
+@dataclass(slots=True)
+class SharedResponse(InferResponse):
+    """A response that many requests get, so nobody may change it.
+
+    Frontends keep what they have made of it: `event` over HTTP, `message` over gRPC. A copy with other values
+    (`dataclasses.replace`) begins without them.
+    """
+
+    event: bytes = field(default=b"", init=False)
+    message: bytes = field(default=b"", init=False)

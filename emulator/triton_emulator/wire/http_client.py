@@ -25,6 +25,8 @@ _HIGH_WATER = 1 << 16
 #: bytes of a chunk that has not ended, beyond which its beginning is a piece by itself
 _LONGEST_PIECE = 1 << 20
 _LONGEST_HEAD = 1 << 20
+#: seconds after which the answer to a HEAD is taken to have no body
+_HEAD_S = 1.0
 #: seconds for a connection to be made, at most
 _CONNECT_S = 10.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -112,6 +114,8 @@ class Connection(asyncio.Protocol):
         self._fault: UpstreamError | None = None
         self.closed = False
         self._paused = False
+        #: whether it is that to a HEAD: Triton sends a body then, and servers that follow the RFC do not
+        self._asks_head = False
         #: whether an answer is awaited, or its rest
         self._asked = False
         self._begin()
@@ -146,6 +150,7 @@ class Connection(asyncio.Protocol):
         """Begin a request: its request line and its headers, to the empty line."""
         self._begin()
         self._asked = True
+        self._asks_head = head.startswith(b"HEAD ")
         if not self.closed:
             self._transport.write(head)
 
@@ -166,10 +171,14 @@ class Connection(asyncio.Protocol):
             if self._fault is not None:
                 raise self._fault
             self._waiter = asyncio.get_running_loop().create_future()
+            bodiless = self._asks_head and self._seen_head
             try:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(min(self._timeout, _HEAD_S) if bodiless else self._timeout):
                     await self._waiter
             except TimeoutError:
+                if bodiless:  # what may come yet nobody can tell, so the connection is not kept
+                    self._asked = False
+                    return Part(b"", last=True)
                 raise UpstreamError(f"{self._origin} has sent nothing for {self._timeout:g} s") from None
             finally:
                 self._waiter = None

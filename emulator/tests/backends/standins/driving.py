@@ -32,11 +32,14 @@ class Clock:
         self.due.append(timer)
         return timer
 
+    def now_ns(self) -> int:
+        return round(self.now * 1e9)
+
     def step(self) -> None:
         """Advance to the next scheduled call and make it."""
         self.due.sort(key=lambda timer: timer.at)
         timer = self.due.pop(0)
-        self.now = timer.at
+        self.now = max(self.now, timer.at)
         timer.function()
 
     def run(self) -> None:
@@ -90,7 +93,9 @@ class Model:
         self.clock = Clock()
         entry = standins.ModelSettings.parse(f"models: {{m: {settings}}}").for_model("m")
         self.definition = ModelDefinition(proto.name, 1, self.config, Path("/nowhere"), entry)
-        self.executor: Executor = standins.load(self.definition, standins.Hooks(self.clock.schedule))
+        self.executor: Executor = standins.load(
+            self.definition, standins.Hooks(self.clock.schedule, self.clock.now_ns)
+        )
 
     def start(
         self,

@@ -670,6 +670,15 @@ def test_on_an_event_loop_a_stream_waits_for_its_timers() -> None:
     assert seen == ["token", "the loop", "token", "token"]
 
 
+def test_a_token_that_is_late_does_not_make_the_next_ones_late() -> None:
+    model = Model(DECOUPLED, "{time_to_first_token_ms: 100, time_per_token_ms: 20}")
+    exchange = model.start(streaming(limit=5))
+    for busy in (0, 0.015, 0.05, 0, 0):
+        model.clock.now += busy  # the event loop has other work
+        model.clock.step()
+    assert exchange.times == [0.1, 0.12, 0.17, 0.17, 0.18]
+
+
 def test_a_model_without_texts_cannot_answer_as_a_language_model() -> None:
     config = CUSTOM.replace("TYPE_STRING", "TYPE_FP32")
     with pytest.raises(

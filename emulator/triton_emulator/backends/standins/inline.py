@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import ClassVar
 
 import numpy as np
@@ -26,9 +27,10 @@ def call_later(delay_s: float, function: Callable[[], None]) -> Timer:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a stand-in needs from the server: `schedule`, the only way in which it waits."""
+    """What a stand-in needs from the server: `schedule`, the only way in which it waits, and the time by `now_ns`."""
 
     schedule: Schedule = call_later
+    now_ns: Callable[[], int] = monotonic_ns
 
 
 class InlineExecutor:
@@ -46,6 +48,7 @@ class InlineExecutor:
         self.config = definition.config
         self.batched = definition.config.max_batch_size > 0
         self.schedule = hooks.schedule
+        self.now_ns = hooks.now_ns
         #: how many requests it works on at a time; 0 is any number
         self.slots = int(str(definition.settings.get("slots", 0)))
         self.made_up = frozenset(spec.name for spec in definition.config.outputs)

@@ -88,6 +88,8 @@ class TokenTimes:
     def __init__(self, first: float | Latency, rest: float | Latency, seed: str) -> None:
         self._first = drawn(first, f"{seed}/first")
         self._rest = drawn(rest, f"{seed}/rest")
+        #: milliseconds from each token to the next, where they are the same for all
+        self.constant = self._rest[0] if len(self._rest) == 1 else None
         self._number = 0
 
     def next_request(self) -> int:

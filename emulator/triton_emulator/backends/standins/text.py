@@ -13,14 +13,20 @@ from triton_emulator.backends.standins.latency import Latency, TokenTimes
 from triton_emulator.backends.standins.llm_tensors import Ask, Contract, Family
 from triton_emulator.backends.standins.synthetic import Drawing, Filler
 from triton_emulator.backends.standins.text_outputs import Cell, Maker, Part
+from triton_emulator.clock import Timer
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError, ModelDefinition
 from triton_emulator.protocol.errors import Code, TritonError, internal
+from triton_emulator.protocol.messages import InferRequest, SharedResponse
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import TensorSpec
 
+_NS_PER_MS = 1_000_000
 #: How many tokens of a stream are sent before other requests get a turn on the event loop.
 BURST = 16
+
+#: How many responses are kept to be sent again.
+_MOST_SHARED = 4096
 
 #: The error of a backend if `stream` is set and the model is not decoupled. Other backends answer with one response.
 _NOT_DECOUPLED = {
@@ -60,6 +66,9 @@ class Generation:
     #: the number of the request, which decides its latencies
     request: int = 0
     at: int = 0
+    #: responses by their tokens, where other requests get the same, and the tokens of the one answer then
+    shared: dict[str, SharedResponse] | None = None
+    tokens: list[str] = field(default_factory=list)
     #: outputs that are the same in every response
     constant: dict[str, Tensor] = field(default_factory=dict)
 
@@ -117,6 +126,7 @@ class TextExecutor(InlineExecutor):
         )
         self.cancel_input = contract.roles.get("cancel") if contract.family is not Family.VLLM else None
         self.running: dict[str, Call] = {}
+        self._shared: dict[str, SharedResponse] = {}
         self.changing = text_outputs.CHANGING | {contract.text}
         self.outputs = [
             (spec, _gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
@@ -140,11 +150,14 @@ class TextExecutor(InlineExecutor):
         if request.id and self.cancel_input is not None:
             self.running[request.id] = call
         if ask.stream:
-            self.after(
-                self.times.first(generation.request), call, lambda call: self._stream(call, generation)
+            generation.shared = self._shared_by(call.request, generation)
+            # an answer without tokens is one empty response
+            generation.tokens = (
+                generation.answers[0][0].tokens or [""] if generation.shared is not None else []
             )
+            _Streaming(self, call, generation).start()
         else:
-            delay = self.times.whole(generation.request, self._reached(generation))
+            delay = self.times.whole(generation.request, self.reached(generation))
             self.after(delay, call, lambda call: self._whole(call, generation))
 
     def _generate(self, ask: Ask) -> Generation:
@@ -172,34 +185,51 @@ class TextExecutor(InlineExecutor):
         longest = max([len(answer.tokens) for row in answers for answer in row], default=0)
         return Generation(ask, answers, max(longest, 1), self.times.next_request())
 
-    def _reached(self, generation: Generation) -> int:
+    def reached(self, generation: Generation) -> int:
         """The number of tokens before the answer ends or fails."""
         limit = self.behaviour.fail_after_tokens
         return generation.steps if limit is None else min(generation.steps, limit)
 
     def _whole(self, call: Call, generation: Generation) -> None:
-        if self._reached(generation) < generation.steps:
+        if self.reached(generation) < generation.steps:
             raise internal(self.behaviour.fail_message)
         self._send(call, generation, generation.steps)
 
-    def _stream(self, call: Call, generation: Generation) -> None:
-        reached = self._reached(generation)
+    def _shared_by(self, request: InferRequest, generation: Generation) -> dict[str, SharedResponse] | None:
+        """The responses to share, where those of a stream are one token each and nothing else that differs."""
+        ask = generation.ask
+        if self.cumulative or request.id or request.outputs or len(ask.rows) != 1 or ask.sequences != 1:
+            return None
+        wanted = [make for _, gate, make in self.outputs if gate is None or gate in ask.flags]
+        return self._shared if wanted == [text_outputs.text] else None
 
-        def go_on(call: Call) -> None:
-            self._stream(call, generation)
+    def send_token(self, call: Call, generation: Generation) -> None:
+        """Send the next token of a stream."""
+        shared, at = generation.shared, generation.at
+        if shared is None or (at == 0 and not generation.ask.exclude_input):
+            self._send(call, generation, at + 1)
+            return
+        token = generation.tokens[at]
+        response = shared.get(token)
+        if response is None:
+            response = self._share(token, generation)
+        generation.at = at = at + 1
+        if at < generation.steps:
+            call.respond(response, final=False)
+        else:
+            call.times.ended(call.now())
+            call.respond(response, final=True)
 
-        for _ in range(BURST):
-            if call.cancelled:
-                raise cancelled()
-            if generation.at >= reached and reached < generation.steps:
-                raise internal(self.behaviour.fail_message)
-            self._send(call, generation, generation.at + 1)
-            if generation.at >= generation.steps:
-                return
-            if (pace := self.times.token(generation.request, generation.at)) > 0:
-                self.after(pace, call, go_on)
-                return
-        self.schedule(0, lambda: self.resume(call, go_on))
+    def _share(self, token: str, generation: Generation) -> SharedResponse:
+        """The response that is this token."""
+        if len(self._shared) >= _MOST_SHARED:
+            self._shared.clear()
+        cell = Cell(token, [token], generation.answers[0][0], last=False, end=0)
+        part = Part([[cell]], generation.ask, self.contract.family, self.batched)
+        (spec,) = (spec for spec, _, make in self.outputs if make is text_outputs.text)
+        made = SharedResponse(self.name, self.version, outputs=[text_outputs.text(spec, part)])
+        self._shared[token] = made
+        return made
 
     def _send(self, call: Call, generation: Generation, stop: int) -> None:
         cells = generation.part(stop, cumulative=self.cumulative and generation.ask.stream)
@@ -235,6 +265,69 @@ class TextExecutor(InlineExecutor):
         if running is not None:
             running.cancel()
         raise TritonError(Code.CANCELLED, "Request cancelled by client")
+
+
+class _Streaming:
+    """An answer that is sent token by token, each at its own time: a late token does not make those after it late."""
+
+    __slots__ = ("_call", "_due_ns", "_executor", "_generation", "_reached", "_timer")
+
+    def __init__(self, executor: TextExecutor, call: Call, generation: Generation) -> None:
+        self._executor = executor
+        self._call = call
+        self._generation = generation
+        self._reached = executor.reached(generation)
+        self._timer: Timer | None = None
+        #: when the next token is due
+        self._due_ns = executor.now_ns()
+
+    def start(self) -> None:
+        """Send the first token when it is due. Raises TritonError where the call is cancelled already."""
+        first = self._executor.times.first(self._generation.request)
+        if first <= 0:
+            self._call.on_cancel = self._stop
+            self._go()
+            return
+        if self._call.cancelled:
+            raise cancelled()
+        self._call.on_cancel = self._stop
+        self._due_ns += round(first * _NS_PER_MS)
+        self._timer = self._executor.schedule(first / 1000, self._go)
+
+    def _stop(self) -> None:
+        """The client has gone, or has asked for it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._call.on_cancel = None
+        self._executor.fail(self._call, cancelled())
+
+    def _go(self) -> None:
+        self._timer = None
+        call = self._call
+        self._executor.guard(call, self._send)
+        if call.finished:
+            call.on_cancel = None
+
+    def _send(self, call: Call) -> None:
+        """Send what is due, and wait for the next token."""
+        executor, generation = self._executor, self._generation
+        for _ in range(BURST):
+            if call.cancelled:
+                raise cancelled()
+            if generation.at >= self._reached and self._reached < generation.steps:
+                raise internal(executor.behaviour.fail_message)
+            executor.send_token(call, generation)
+            if call.finished:
+                return
+            pace = executor.times.constant
+            if pace is None:
+                pace = executor.times.token(generation.request, generation.at)
+            if pace > 0:
+                self._due_ns += round(pace * _NS_PER_MS)
+                wait_ns = self._due_ns - executor.now_ns()
+                self._timer = executor.schedule(max(wait_ns, 0) / 1e9, self._go)
+                return
+        self._timer = executor.schedule(0, self._go)
 
 
 def _gate(spec: TensorSpec, contract: Contract) -> str | None:

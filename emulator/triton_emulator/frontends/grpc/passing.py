@@ -56,11 +56,14 @@ def _request_parser(method: str) -> Callable[[bytes], Proto]:
 
 
 def _passed_on(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
-    """The metadata that belongs to a call and not to one hop of it."""
+    """The metadata that belongs to a call and not to one hop of it.
+
+    Of gRPC's own it is what has bytes: the details of a status, a trace.
+    """
     return tuple(
         (key, value)
         for key, value in metadata or ()
-        if key not in _OF_A_HOP and not key.startswith(("grpc-", ":"))
+        if key not in _OF_A_HOP and (key.endswith("-bin") or not key.startswith(("grpc-", ":")))
     )
 
 

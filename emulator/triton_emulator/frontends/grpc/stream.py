@@ -38,7 +38,7 @@ from triton_emulator.frontends.threads import LARGE, is_heavy, run_by_size, run_
 from triton_emulator.harness.parts import MissingFinal
 from triton_emulator.inference import GRPC_STREAM_INFER, Exchange
 from triton_emulator.protocol.errors import TritonError, unavailable
-from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.messages import InferRequest, InferResponse, SharedResponse
 from triton_emulator.repository.config.raw_text import from_text
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.state import SessionState
@@ -278,13 +278,13 @@ class Stream:
 
     # --- responses ---
 
-    def send(self, message: Proto, turn: "_Turn | None", entry: GrpcEntry | None = None) -> None:
+    def send(self, message: Proto | Body, turn: "_Turn | None", entry: GrpcEntry | None = None) -> None:
         """Write a message now, or when its turn has come. The entry of its request notes it."""
         if entry is None:
             self._put(turn, message)
             return
-        data = encode(message)
-        operations = [Body(data)] if entry.script is None else entry.script.shaped(Body(data))
+        body = message if isinstance(message, Body) else Body(encode(message))
+        operations = [body] if entry.script is None else entry.script.shaped(body)
         for operation in operations:
             if isinstance(operation, Body):
                 entry.wrote(operation.data)
@@ -362,7 +362,9 @@ class _Flight:
     def deliver(self, response: InferResponse | None, final: bool) -> None:
         stream, entry = self._stream, self._entry
         shown = final and (entry is None or entry.script is None or not entry.script.hides_final)
-        if response is not None:
+        if type(response) is SharedResponse and not final and not self._request.id:
+            stream.send(self._shared(response), self._turn, entry)
+        elif response is not None:
             if (message := self._message(response, shown)) is not None:
                 stream.send(message, self._turn, entry)
         elif shown and self._shows_empty_final:
@@ -376,6 +378,12 @@ class _Flight:
             stream.end_turn(self._turn)
             self.exchange.end()
             stream.forget(self)
+
+    def _shared(self, response: SharedResponse) -> Body:
+        """The message of a response that many requests get, made for the first of them. It is none's last."""
+        if not response.message:
+            response.message = encode(self._answer(response, final=False))
+        return Body(response.message)
 
     def abandon(self) -> None:
         """The client has gone."""

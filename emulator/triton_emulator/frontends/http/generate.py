@@ -7,6 +7,7 @@ whatever its code. A later error is an event in a 200 stream, which continues.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,9 +20,10 @@ from triton_emulator.frontends.threads import LARGE, is_large, run_in_thread
 from triton_emulator.inference import HTTP_GENERATE, HTTP_GENERATE_STREAM, Exchange, Operation
 from triton_emulator.protocol.errors import TritonError, invalid_arg
 from triton_emulator.protocol.generate import map_generate, render_generate
-from triton_emulator.protocol.messages import InferRequest, InferResponse
+from triton_emulator.protocol.messages import InferRequest, InferResponse, SharedResponse
 from triton_emulator.protocol.personality import Personality
 from triton_emulator.session.state import SessionState
+from triton_emulator.wire.http_cycle import finish
 from triton_emulator.wire.reply import JSON_TYPE, Headers, Reply
 
 #: no Content-Length: 2.51 sends these answers in chunks
@@ -95,6 +97,93 @@ async def _single_in_parts(exchange: Exchange, request: Request, head: dict[str,
         watcher.cancel()
 
 
+def _changed_on_its_way(request: Request) -> bool:
+    """Whether a fault may do anything to a piece of the answer, such as to wait before it."""
+    return request.entry is not None and request.entry.script is not None
+
+
+class _Events:
+    """The events of a stream after its first one, each written in the turn of the event loop in which it is made.
+
+    To wake a coroutine for each would cost as much as all the rest. What cannot be written at once waits, with all that
+    comes after it, for the coroutine: while the client does not read, and while a large event is rendered in a thread.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._send = request.send
+        self._rules = request.session.personality
+        self._waiting: deque[tuple[InferResponse | None, bool]] = deque()
+        #: a piece that is being written, as a coroutine that waits, and what it waits for
+        self._written: tuple[Any, Any] | None = None
+        self._busy = False
+        self._ended = False
+        self._fault: Exception | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    async def pour(self, exchange: Exchange) -> None:
+        """Write until the last response."""
+        exchange.pour(self._deliver)
+        while True:
+            if self._fault is not None:
+                raise self._fault
+            if self._written is not None:
+                written, self._written = self._written, None
+                await finish(*written)
+                continue
+            if self._waiting:
+                response, self._ended = self._waiting.popleft()
+                if response is not None:
+                    _, body = await _rendered(response, self._rules)
+                    await self._send(_event(body))
+                continue
+            if self._ended:
+                return
+            self._busy = False
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+
+    def _deliver(self, response: InferResponse | None, final: bool) -> None:
+        if self._busy or (
+            response is not None and type(response) is not SharedResponse and is_large(response)
+        ):
+            self._waiting.append((response, final))
+            self._rouse()
+            return
+        if response is not None:
+            self._write(response)
+        if final:
+            self._ended = True
+            self._rouse()
+
+    def _write(self, response: InferResponse) -> None:
+        """Write an event, as far as that is possible without a wait."""
+        try:
+            if type(response) is SharedResponse:
+                if not response.event:
+                    response.event = b"data: %b\n\n" % _render(response, self._rules)[1]
+                event = response.event
+            else:
+                event = b"data: %b\n\n" % _render(response, self._rules)[1]
+            work: Any = self._send({"type": "http.response.body", "body": event, "more_body": True})
+            awaited = work.send(None)
+        except StopIteration:
+            return
+        except Exception as fault:  # noqa: BLE001  (raised again by `pour`)
+            self._fault = fault
+        else:
+            self._written = work, awaited
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._busy = True
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def _event(body: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": b"data: %b\n\n" % body, "more_body": True}
+
+
 async def _stream(exchange: Exchange, request: Request, form: bytes | None) -> None:
     send, rules = request.send, request.session.personality
     watcher: asyncio.Task[None] | None = None
@@ -108,10 +197,13 @@ async def _stream(exchange: Exchange, request: Request, form: bytes | None) -> N
                 if not started:
                     started = True
                     await send(_start(status, headers))
-                await send({"type": "http.response.body", "body": b"data: %b\n\n" % body, "more_body": True})
+                await send(_event(body))
                 if watcher is None and not final:
                     watcher = watch(exchange, request)
             if final:
+                break
+            if started and not _changed_on_its_way(request):
+                await _Events(request).pour(exchange)
                 break
             response, final = await exchange.next()
         if not started:
