@@ -1,12 +1,14 @@
 """The console in Chromium: what the page shows, and what it does when a person uses it."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc
 
 from emulator.tests.control.browser import Browser, Page, opened
 from triton_emulator import Emulator, fault
@@ -94,6 +96,49 @@ def test_a_request_appears_while_one_looks_and_its_tensors_are_shown(page: Page,
     assert 'text_input\tBYTES [1]\t"who are u?"' in page.text("#entries [data-detail-of='1'] .tensors")
     outputs = page.until("document.querySelectorAll('#entries .tensors')[1]?.innerText")
     assert "text_output\tBYTES [1]\t" in outputs
+
+
+def test_a_request_that_runs_is_shown_as_running_until_it_ends(page: Page, emulator: Emulator) -> None:
+    emulator.inject(fault.delay(3600), operation="generate")
+    url = httpx.URL(emulator.http_url)
+    with socket.create_connection((url.host, url.port)) as connection:
+        body = b'{"text_input": "hi"}'
+        head = b"POST /v2/models/custom_llm/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % len(body) + body)
+        page.until("document.querySelector('#entries .number').textContent === 'running'")
+    page.until("/ (ms|s)$/.test(document.querySelector('#entries .number').textContent)")
+    assert page.text("#entries .status") == "no answer"
+    assert page.text("#entries .fault") == "plan 1"
+
+
+def test_the_answers_of_a_stream_are_shown_in_their_order(page: Page, emulator: Emulator) -> None:
+    emulator.when("generate_stream", model="custom_llm").respond(tokens=["Hello", " there"])
+    httpx.post(f"{emulator.http_url}/v2/models/custom_llm/generate_stream", json={"text_input": "hi"})
+    page.click("#entries button")
+    shown = page.until("document.querySelectorAll('#entries .tensors')[1]?.innerText")
+    assert '1: text_output\tBYTES [1]\t"Hello"' in shown
+    assert '2: text_output\tBYTES [1]\t" there"' in shown
+    assert page.text("#entries .fault") == "stub 1"
+
+
+def test_a_call_over_grpc_is_shown_without_its_secrets(page: Page, emulator: Emulator) -> None:
+    with tritonclient.grpc.InferenceServerClient(emulator.grpc_url) as client:
+        client.get_model_metadata("simple", headers={"authorization": "Bearer s3cret", "x-test": "7"})
+    page.click("#entries button")
+    page.click("#entries .detail summary")
+    headers = page.text("#entries .detail details")
+    assert "authorization\n[redacted]" in headers
+    assert "x-test\n7" in headers
+    page.fill("#filters [name=protocol]", "http")
+    page.until("document.querySelectorAll('#entries > tr').length === 0")
+
+
+def test_an_emulator_that_has_ended_is_told(browser: Browser) -> None:
+    with Emulator(model_control_mode="explicit", control=True) as emulator:
+        page = Page(browser, emulator.control_url)
+        page.until("document.querySelector('#connection').textContent === 'Connected'")
+    page.until("document.querySelector('#connection').textContent === 'The emulator does not answer'")
+    page.close()
 
 
 def test_the_journal_shows_what_its_filters_let_through(page: Page, emulator: Emulator) -> None:

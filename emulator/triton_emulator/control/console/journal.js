@@ -8,6 +8,9 @@ const MOST_ROWS = 200;
 /** Elements of a request and its answers up to which they are fetched. */
 const MOST_ELEMENTS = 100_000;
 
+/** Answers of a stream that are shown. */
+const MOST_ANSWERS = 100;
+
 /** The part of the page with the journal. `get` asks for a path of the session. */
 export class JournalPart {
   constructor(get) {
@@ -138,12 +141,10 @@ function details(entry) {
     ["Events", entry.events.length > 1 ? `${entry.events.length}, the last after ${duration(entry.events.at(-1).seconds)}` : null],
     ["Kept", entry.truncated ? "not all of its bytes" : null],
   ].filter(([, value]) => value);
-  const answers = entry.answers ?? [];
   return [
     el("dl", {}, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     entry.inputs?.length ? tensorTable("Inputs", entry.inputs) : null,
-    ...answers.slice(0, 50).map((answer, at) => answerOf(answer, answers.length > 1 ? `Answer ${at + 1}` : "Outputs")),
-    answers.length > 50 ? el("p", { class: "quiet" }, `and ${answers.length - 50} more answers`) : null,
+    ...answersOf(entry.answers ?? []),
     el(
       "details",
       {},
@@ -153,7 +154,16 @@ function details(entry) {
   ].filter((each) => each !== null);
 }
 
-function answerOf(answer, title) {
-  if (answer.error) return el("p", { class: "bad" }, `${title}: ${answer.error}`);
-  return answer.outputs.length ? tensorTable(title, answer.outputs) : null;
+/** The outputs of an answer, or those of a stream's answers in one table, with the numbers of the answers. */
+function answersOf(answers) {
+  const many = answers.length > 1;
+  const numbered = answers.slice(0, MOST_ANSWERS).flatMap(({ outputs }, at) =>
+    outputs.map((output) => (many ? { ...output, name: `${at + 1}: ${output.name}` } : output)),
+  );
+  const errors = answers.map(({ error }, at) => error && el("p", { class: "bad" }, many ? `Answer ${at + 1}: ${error}` : error));
+  return [
+    numbered.length ? tensorTable(many ? `Outputs of ${answers.length} answers` : "Outputs", numbered) : null,
+    answers.length > MOST_ANSWERS ? el("p", { class: "quiet" }, `The first ${MOST_ANSWERS} answers are shown.`) : null,
+    ...errors.filter(Boolean),
+  ];
 }
