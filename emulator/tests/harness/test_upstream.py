@@ -45,8 +45,9 @@ LENGTH = f"Inference-Header-Content-Length: {len(BINARY_HEAD)}"
 PROMPT = {"text_input": "hi", "stream": True, "sampling_parameters": '{"max_tokens": 4}'}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def front(real: TritonServer) -> Iterator[Emulator]:
+    """In front of the real server, whose ports are others after it has died."""
     with Emulator(
         upstream=real.http_url,
         upstream_grpc=real.grpc_url,
