@@ -331,6 +331,27 @@ def test_a_server_that_does_not_read_stops_its_client() -> None:
             assert sent_until_blocked(connection) < 64 << 20
 
 
+TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 9\r\n\r\ntoo large"
+
+
+def test_an_answer_comes_before_the_rest_of_its_request_and_the_connection_serves_no_other() -> None:
+    """The server still waits for the rest of the body: it would take the next request as that."""
+    peers: list[object] = []
+
+    def behave(connection: socket.socket) -> bool:
+        peers.append(connection.getpeername())
+        connection.sendall(TOO_LARGE)
+        return True
+
+    with serving(behave) as url, Emulator(upstream=url) as emulator:
+        host, port = emulator.http_url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nHost: m\r\nContent-Length: 64\r\n\r\n{")
+            assert read_head(connection).startswith(b"HTTP/1.1 413 ")
+            assert httpx.get(f"{emulator.http_url}/v2/models/simple").text == "too large"
+    assert len(set(peers)) == 2
+
+
 def sent_until_blocked(connection: socket.socket) -> int:
     connection.settimeout(1)
     sent = 0
