@@ -195,6 +195,19 @@ def test_a_body_that_ends_with_the_connection_passes() -> None:
         assert emulator.requests.wait_for(1).last.upstream_error is None
 
 
+def test_a_second_answer_is_not_taken_as_that_to_the_next_request() -> None:
+    """It passes as it came, and the connection ends, so the client asks on another one."""
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
+    two = b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\ntwo"
+    with serving(says(one + two)) as url, Emulator(upstream=url) as emulator:
+        host, port = emulator.http_url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"GET /v2/models/simple HTTP/1.1\r\nHost: m\r\n\r\n")
+            assert b"".join(iter(lambda: connection.recv(1 << 16), b"")) == one + two
+        entry = emulator.requests.wait_for(1).last
+        assert (entry.status, entry.answer) == (200, b"one")
+
+
 def test_the_answer_to_a_head_may_have_no_body() -> None:
     said = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 

@@ -300,6 +300,8 @@ class Connection(asyncio.Protocol):
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
+        if self._complete:  # a second answer; `data_received` gets it as an error of the parser
+            raise UpstreamError(f"{self._origin} has sent more than its answer")
         self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
