@@ -16,6 +16,7 @@ event loop alone. The other methods are for tests, on any other thread than the 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 import time
@@ -35,6 +36,8 @@ _LONGEST = 100 * 365 * 86400
 _TURNS = 8
 
 
+#: How often, in seconds, a test's thread that waits for the event loop looks whether it has ended.
+_LOOK_S = 0.5
 _FAILED = "what waited for the clock failed"
 
 
@@ -390,14 +393,22 @@ class VirtualClock(Clock):
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run on the event loop, and wait until it is done."""
+        stopped = "the emulator has stopped, and its clock with it"
         if threading.get_ident() == self._thread or self._loop.is_closed():
             work.close()
             raise RuntimeError(
-                "the emulator has stopped, and its clock with it"
-                if self._loop.is_closed()
-                else "the emulator's own thread cannot wait for its clock"
+                stopped if self._loop.is_closed() else "the emulator's own thread cannot wait for its clock"
             )
-        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while not future.done():  # a loop that ends now may never begin with it
+            if self._loop.is_closed():
+                work.close()
+                raise RuntimeError(stopped)
+            concurrent.futures.wait((future,), timeout=_LOOK_S)
+        try:
+            future.result()
+        except concurrent.futures.CancelledError:
+            raise RuntimeError(stopped) from None
 
 
 async def _turns() -> None:

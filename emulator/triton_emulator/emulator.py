@@ -302,8 +302,14 @@ class Emulator(Watched):
             raise RuntimeError("the emulator's own thread cannot wait for the emulator")
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         while not future.done():  # a wait without a timeout would miss a Ctrl-C that comes just before it
+            if self._loop.is_closed():  # another thread has stopped the emulator before this began
+                work.close()
+                raise RuntimeError("the emulator has stopped")
             concurrent.futures.wait((future,), timeout=0.5)
-        return future.result()
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise RuntimeError("the emulator has stopped") from None
 
     def _end(self) -> None:
         """End the thread, which closes its event loop."""
@@ -335,6 +341,13 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     task.result()
 
 
+def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    while left := asyncio.all_tasks(loop):
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+
+
 def _drive(loop: asyncio.AbstractEventLoop) -> None:
     """Run an event loop until it is stopped, and close it.
 
@@ -343,12 +356,10 @@ def _drive(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        if left := asyncio.all_tasks(loop):  # of a start that was interrupted
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left))
+        _cancel_tasks(loop)  # of a start that was interrupted
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
+        _cancel_tasks(loop)  # what other threads have asked for meanwhile
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -448,6 +448,28 @@ def test_the_clock_of_an_emulator_that_has_stopped_stands_still() -> None:
         clock.advance(1)
 
 
+def test_an_emulator_that_stops_ends_what_waits_for_its_clock_in_other_threads() -> None:
+    emulator = Emulator(model_control_mode="explicit", clock="virtual").start()
+    clock, ended = emulator.clock, queue.SimpleQueue[str]()
+    begun = threading.Barrier(5)
+
+    def advance() -> None:
+        begun.wait()
+        try:
+            while True:
+                clock.advance(1)
+        except RuntimeError as told:
+            ended.put(str(told))
+
+    threads = [threading.Thread(target=advance, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    emulator.stop()
+    told = {ended.get(timeout=60) for _ in threads}
+    assert told == {"the emulator has stopped, and its clock with it"}
+
+
 @pytest.mark.parametrize("wrong", ["fast", 0, -1, True, float("nan"), None])
 @pytest.mark.parametrize("make", [Emulator, Emulator().session], ids=["an emulator", "a session"])
 def test_a_setting_that_is_no_clock_is_refused(make: Callable[..., object], wrong: Any) -> None:

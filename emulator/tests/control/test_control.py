@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -397,14 +398,40 @@ def test_a_wait_that_ends_in_vain_is_told(api: httpx.Client, url: str) -> None:
     assert (answer.status_code, answer.json()["error"]) == (408, "0 of 1 requests came within 0.0 s")
 
 
-def test_the_end_of_the_emulator_waits_for_no_request_that_waits() -> None:
+def asks_to_wait(emulator: Emulator, session: str) -> socket.socket:
+    """A connection on which a request waits for five minutes."""
+    host, port = emulator.control_url.removeprefix("http://").split(":")
+    waiting = socket.create_connection((host, int(port)), timeout=60)
+    path = f"/sessions/{session}/requests?count=1&timeout=300"
+    waiting.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    return waiting
+
+
+def test_a_wait_ends_with_its_session(emulator: Emulator) -> None:
+    with httpx.Client(base_url=emulator.control_url) as api:
+        session = api.post("/sessions", json=SMALL).json()["id"]
+        waiting = asks_to_wait(emulator, session)
+        api.delete(f"/sessions/{session}").raise_for_status()
+        with waiting:
+            assert waiting.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_client_that_leaves_waits_no_more() -> None:
     with Emulator(model_control_mode="explicit", control=True) as emulator:
-        host, port = emulator.control_url.removeprefix("http://").split(":")
-        waiting = socket.create_connection((host, int(port)))
-        path = "/sessions/root/requests?count=1&timeout=300"
-        waiting.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        for _ in range(100):
+            asks_to_wait(emulator, "root").close()
+        url = f"{emulator.control_url}/sessions/root/requests?count=1&timeout=0"
+        end = time.monotonic() + 60
+        while httpx.get(url).status_code != 408:  # 409 is that as many wait as may
+            assert time.monotonic() < end
+
+
+def test_the_end_of_the_emulator_waits_for_no_request_that_waits(caplog: pytest.LogCaptureFixture) -> None:
+    with Emulator(model_control_mode="explicit", control=True) as emulator:
+        waiting = asks_to_wait(emulator, "root")
         assert httpx.get(f"{emulator.control_url}/sessions").status_code == 200
     assert waiting.recv(1) == b""
+    assert "CancelledError" not in caplog.text
     waiting.close()
 
 

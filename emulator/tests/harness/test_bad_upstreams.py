@@ -195,6 +195,19 @@ def test_a_body_that_ends_with_the_connection_passes() -> None:
         assert emulator.requests.wait_for(1).last.upstream_error is None
 
 
+def test_a_second_answer_is_not_taken_as_that_to_the_next_request() -> None:
+    """It passes as it came, and the connection ends, so the client asks on another one."""
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
+    two = b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\ntwo"
+    with serving(says(one + two)) as url, Emulator(upstream=url) as emulator:
+        host, port = emulator.http_url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"GET /v2/models/simple HTTP/1.1\r\nHost: m\r\n\r\n")
+            assert b"".join(iter(lambda: connection.recv(1 << 16), b"")) == one + two
+        entry = emulator.requests.wait_for(1).last
+        assert (entry.status, entry.answer) == (200, b"one")
+
+
 def test_the_answer_to_a_head_may_have_no_body() -> None:
     said = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 
@@ -329,6 +342,27 @@ def test_a_server_that_does_not_read_stops_its_client() -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size)
             assert sent_until_blocked(connection) < 64 << 20
+
+
+TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 9\r\n\r\ntoo large"
+
+
+def test_an_answer_comes_before_the_rest_of_its_request_and_the_connection_serves_no_other() -> None:
+    """The server still waits for the rest of the body: it would take the next request as that."""
+    peers: list[object] = []
+
+    def behave(connection: socket.socket) -> bool:
+        peers.append(connection.getpeername())
+        connection.sendall(TOO_LARGE)
+        return True
+
+    with serving(behave) as url, Emulator(upstream=url) as emulator:
+        host, port = emulator.http_url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nHost: m\r\nContent-Length: 64\r\n\r\n{")
+            assert read_head(connection).startswith(b"HTTP/1.1 413 ")
+            assert httpx.get(f"{emulator.http_url}/v2/models/simple").text == "too large"
+    assert len(set(peers)) == 2
 
 
 def sent_until_blocked(connection: socket.socket) -> int:

@@ -1,6 +1,8 @@
 """Cassettes: what a real Triton 2.51 has answered is answered again when it is gone, and what is wrong is told."""
 
+import asyncio
 import gzip
+import itertools
 import json
 import logging
 import os
@@ -16,6 +18,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from tritonclient.grpc import service_pb2
 
 from emulator.tests.harness.conftest import FLAGS
 from emulator.tests.harness.test_bad_upstreams import says, serving
@@ -304,6 +307,53 @@ def test_a_miss_may_be_emulated(tmp_path: Path) -> None:
         ]
 
 
+MANY_ANSWERS = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        answer = pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT", np.zeros(100_000, np.int32))])
+        for request in requests:
+            sender = request.get_response_sender()
+            for _ in range(100):
+                sender.send(answer)
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+MANY_CONFIG = """
+backend: "python"
+model_transaction_policy { decoupled: true }
+input { name: "INPUT" data_type: TYPE_INT32 dims: 1 }
+output { name: "OUTPUT" data_type: TYPE_INT32 dims: -1 }
+"""
+
+
+def test_a_stream_that_is_emulated_ends_with_its_client(tmp_path: Path) -> None:
+    """The client leaves while more answers wait for it than there is room for."""
+    model, cassette = tmp_path / "models" / "many", tmp_path / "c"
+    (model / "1").mkdir(parents=True)
+    (model / "1" / "model.py").write_text(MANY_ANSWERS)
+    (model / "config.pbtxt").write_text(MANY_CONFIG)
+    cassette.mkdir()
+    (cassette / "cassette.yaml").write_text("---\nformat: 1\n...\n")
+    request = service_pb2.ModelInferRequest(model_name="many", raw_input_contents=[bytes(4)])
+    request.inputs.add(name="INPUT", datatype="INT32", shape=[1])
+
+    async def tasks() -> str:
+        return repr(asyncio.all_tasks())
+
+    with Emulator(tmp_path / "models", replay=cassette, on_miss="emulate") as emulator:
+        with grpc.insecure_channel(emulator.grpc_url) as channel:
+            stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+            call = stream(itertools.repeat(request.SerializeToString(), 1))
+            next(call)
+            call.cancel()
+        end = time.monotonic() + 60
+        while "LocalCall" in emulator._run(tasks()):
+            assert time.monotonic() < end
+
+
 def test_a_miss_may_be_asked_of_the_server_and_recorded(real: Emulator, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     recorded(real, folder, READY)
@@ -569,6 +619,45 @@ def test_what_cannot_be_written_fails_the_test(tmp_path: Path, real: Emulator) -
         while not front.problems():
             assert time.monotonic() < end
         assert front.problems()[0].startswith("an exchange could not be recorded: ")
+
+
+def problem_of(front: Emulator) -> str:
+    end = time.monotonic() + 60
+    while not (problems := list(front.problems())):
+        assert time.monotonic() < end
+    return str(problems[0])
+
+
+def test_a_cassette_whose_index_could_not_be_written_gets_it_with_the_next_exchange(
+    tmp_path: Path, real: Emulator
+) -> None:
+    """As after a disk that was full for a while. Without its index, what follows could not be replayed."""
+    folder = tmp_path / "c"
+    with Emulator(upstream=real.http_url, record=folder) as front:
+        (folder / "cassette.yaml").mkdir(parents=True)
+        assert httpx.get(front.http_url + READY).status_code == 200
+        assert problem_of(front).startswith("an exchange could not be recorded: ")
+        (folder / "cassette.yaml").rmdir()
+        assert httpx.get(front.http_url + READY).status_code == 200
+    with Emulator(replay=folder) as emulator:
+        assert httpx.get(emulator.http_url + READY).status_code == 200
+
+
+def test_bytes_that_another_recorder_is_writing_are_no_hindrance(tmp_path: Path) -> None:
+    """Two sessions may record the same large tensor at the same time, into one cassette."""
+    url = "/v2/models/identity_fp32/infer"
+    tensor = {"name": "INPUT0", "datatype": "FP32", "shape": [1000], "data": [0.5] * 1000}
+    with Emulator() as real:
+        with Emulator(upstream=real.http_url, record=tmp_path / "c") as front:
+            httpx.post(front.http_url + url, json={"inputs": [tensor]}).raise_for_status()
+        files = {file.name: file.read_bytes() for file in (tmp_path / "c" / "tensors").iterdir()}
+        for name in files:
+            (tmp_path / "c" / "tensors" / name).unlink()
+            (tmp_path / "c" / "tensors" / f"{name}.{os.getpid()}.partial").mkdir()
+        with Emulator(upstream=real.http_url, record=tmp_path / "c") as front:
+            httpx.post(front.http_url + url, json={"inputs": [tensor]}).raise_for_status()
+        assert list(front.problems()) == []
+    assert files == {name: (tmp_path / "c" / "tensors" / name).read_bytes() for name in files}
 
 
 def test_a_model_s_name_with_any_characters_has_a_file(tmp_path: Path, real: Emulator) -> None:

@@ -1,5 +1,6 @@
 """Stubs: answers of a test in place of a model's, over every protocol, with real clients."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -449,6 +450,23 @@ def test_a_model_that_comes_into_the_repository_takes_the_place_of_the_stubs_mod
         for stub in triton.stubs:
             stub.remove()
         assert sums(triton)[1] == 2
+
+
+def test_a_model_that_a_client_loads_with_its_files_takes_the_place_of_the_stubs_model(
+    triton: Session,
+) -> None:
+    triton.when(model="sent").respond({"OUTPUT0": [5]})
+    tensor = {"data_type": "TYPE_INT32", "dims": [1]}
+    config = {
+        "backend": "identity",
+        "input": [{"name": "INPUT0", **tensor}],
+        "output": [{"name": "OUTPUT0", **tensor}],
+    }
+    files = {"config": json.dumps(config), "file:1/model.savedmodel": ""}
+    sent = httpx.post(f"{triton.http_url}/v2/repository/models/sent/load", json={"parameters": files})
+    assert (sent.status_code, sent.text) == (200, "")
+    assert httpx.get(f"{triton.http_url}/v2/models/sent").json()["platform"] == "identity"
+    triton.allow("unused")
 
 
 def test_a_stub_is_checked_when_its_model_is_loaded_after_it(triton: Session) -> None:

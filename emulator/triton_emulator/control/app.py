@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from time import monotonic
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Body, Depends, FastAPI, Path, Query, Request, Response
@@ -43,6 +44,8 @@ from triton_emulator.yaml_nodes import SettingsError
 MOST_SESSIONS = 100
 #: requests that may wait for others at the same time
 MOST_WAITS = 100
+#: how often, in seconds, a request that waits for others looks whether its client and its session are still there
+_LOOK_S = 0.5
 T = TypeVar("T")
 
 SessionId = Annotated[str, Path(description=f"The id of a session; `{ROOT}` is the emulator without one.")]
@@ -185,8 +188,11 @@ class _Routes:
 
     # --- sessions ---
 
+    def _state_or_none(self, session: str) -> SessionState | None:
+        return self._server.root if session == ROOT else self._server.sessions.get(session)
+
     def _state(self, session: str) -> SessionState:
-        state = self._server.root if session == ROOT else self._server.sessions.get(session)
+        state = self._state_or_none(session)
         if state is None:
             raise Refused(404, f"there is no session {session!r}; it may be closed")
         return state
@@ -311,7 +317,9 @@ class _Routes:
 
     # --- the journal ---
 
-    async def list_requests(self, session: SessionId, wanted: Annotated[shapes.Wanted, Query()]) -> Any:
+    async def list_requests(
+        self, session: SessionId, wanted: Annotated[shapes.Wanted, Query()], request: Request
+    ) -> Any:
         """List requests with their answers, in the order in which they came."""
         journal = self._harness(session).journal
         given = {name: getattr(wanted, name) for name in ("operation", "model", "version", "protocol")}
@@ -326,11 +334,20 @@ class _Routes:
         requests = Requests(journal, (criteria,))
 
         if wanted.count:
+            state, left = self._state(session), threading.Event()
+
+            def is_over() -> bool:
+                return left.is_set() or self._state_or_none(session) is not state
+
+            client = asyncio.create_task(_tell_end(request, left))
             try:
-                await self._waited(partial(requests.wait_for, wanted.count, wanted.timeout))
+                await self._waited(partial(_wait_for, requests, wanted.count, wanted.timeout, is_over))
             except TimeoutError:
+                self._state(session)  # it may be closed meanwhile
                 came = f"{requests.count} of {wanted.count} requests came within {wanted.timeout} s"
                 raise Refused(408, came) from None
+            finally:
+                client.cancel()
 
         def read() -> dict[str, Any]:
             entries = list(requests)
@@ -458,6 +475,27 @@ class _Routes:
         except RuntimeError as fault:  # real time does not move so
             raise Refused(409, str(fault)) from None
         return {"setting": clock.setting, "seconds": clock.seconds}
+
+
+async def _tell_end(request: Request, left: threading.Event) -> None:
+    """Set an event when the client leaves."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    left.set()
+
+
+def _wait_for(requests: Requests, count: int, timeout: float, is_over: Callable[[], bool]) -> None:
+    """Wait for requests in a thread, as long as somebody wants to know. Raises TimeoutError."""
+    end = monotonic() + timeout
+    while True:
+        left = max(end - monotonic(), 0)
+        try:
+            requests.wait_for(count, min(left, _LOOK_S))
+        except TimeoutError:
+            if is_over() or left <= _LOOK_S:
+                raise
+        else:
+            return
 
 
 def _meant(read: Callable[[], T], field: str | None = None) -> T:

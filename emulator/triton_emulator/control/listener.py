@@ -5,6 +5,7 @@ import hmac
 import json
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -114,7 +115,10 @@ class Guard:
         async def again() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self._app(scope, again, send)
+        with suppress(
+            asyncio.CancelledError
+        ):  # of `close`, which has closed the connection: there is nobody to tell
+            await self._app(scope, again, send)
 
     def _refusal(self, headers: dict[bytes, bytes], *, needs_token: bool) -> tuple[int, str] | None:
         """The status and the text of a refusal; None for who may ask."""

@@ -61,7 +61,7 @@ class StubModels:
             check_model_name(name, self._rules)
         except TritonError as fault:
             raise ValueError(fault.message) from None
-        config = new_config()
+        config = new_config(self._rules.unknown_config_fields)
         config.name, config.backend = name, BACKEND
         config.version_policy.specific.versions.append(version)
         _describe(config.input, inputs)

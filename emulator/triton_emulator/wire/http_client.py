@@ -118,6 +118,8 @@ class Connection(asyncio.Protocol):
         self._asks_head = False
         #: whether an answer is awaited, or its rest
         self._asked = False
+        #: whether the request has been written to its end
+        self.is_sent = False
         self._begin()
 
     def __repr__(self) -> str:
@@ -147,9 +149,9 @@ class Connection(asyncio.Protocol):
     # --- of the one who asks ---
 
     def ask(self, head: bytes) -> None:
-        """Begin a request: its request line and its headers, to the empty line."""
+        """Begin a request: its request line and its headers, to the empty line. `sent` or `fail` tells its end."""
         self._begin()
-        self._asked = True
+        self._asked, self.is_sent = True, False
         self._asks_head = head.startswith(b"HEAD ")
         if not self.closed:
             self._transport.write(head)
@@ -165,15 +167,29 @@ class Connection(asyncio.Protocol):
             except TimeoutError:
                 raise UpstreamError(f"{self._origin} has read nothing for {self._timeout:g} s") from None
 
+    def sent(self) -> None:
+        """The request is written to its end: from now on the server may be silent for the timeout and no longer."""
+        self.is_sent = True
+        self._rouse()
+
+    def fail(self, fault: UpstreamError) -> None:
+        """The request cannot be written to its end. `read` raises this, unless an answer has come all the same."""
+        if self._seen_head:
+            self.sent()
+            self.keeps = False
+        else:
+            self._fail(fault)
+
     async def read(self) -> Part:
-        """The next part of the answer. Raises UpstreamError where none comes."""
+        """The next part of the answer, which may come before the request is sent. Raises UpstreamError."""
         while not self._parts:
             if self._fault is not None:
                 raise self._fault
             self._waiter = asyncio.get_running_loop().create_future()
             bodiless = self._asks_head and self._seen_head
+            patience = min(self._timeout, _HEAD_S) if bodiless else self._timeout
             try:
-                async with asyncio.timeout(min(self._timeout, _HEAD_S) if bodiless else self._timeout):
+                async with asyncio.timeout(patience if self.is_sent else None):
                     await self._waiter
             except TimeoutError:
                 if bodiless:  # what may come yet nobody can tell, so the connection is not kept
@@ -188,11 +204,6 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return part
-
-    @property
-    def has_answer(self) -> bool:
-        """Whether `read` returns, or raises, at once."""
-        return bool(self._parts) or self._fault is not None
 
     @property
     def is_quiet(self) -> bool:
@@ -289,6 +300,8 @@ class Connection(asyncio.Protocol):
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
+        if self._complete:  # a second answer; `data_received` gets it as an error of the parser
+            raise UpstreamError(f"{self._origin} has sent more than its answer")
         self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -371,8 +384,11 @@ class HttpClient:
         return connection
 
     def give_back(self, connection: Connection) -> None:
-        """The answer has ended: keep the connection for the next request, where both sides keep it."""
-        if connection.keeps and not connection.closed:
+        """The answer has ended: keep the connection for the next request, where both sides keep it.
+
+        A server that has answered early waits for the rest of the request, and would take the next one as that.
+        """
+        if connection.keeps and connection.is_sent and not connection.closed:
             self._idle.append(connection)
         else:
             connection.abort()
@@ -396,6 +412,7 @@ async def fetch(client: HttpClient, target: str, accept: int = 1 << 20) -> tuple
     try:
         line = f"GET {client.origin.path}{target} HTTP/1.1\r\nHost: {client.origin.authority}\r\n\r\n"
         connection.ask(line.encode())
+        connection.sent()
         head: Head | None = None
         body: list[bytes] = []
         while True:

@@ -52,10 +52,14 @@ class LocalCall:
     async def _serve(self, gate: Gate, session: SessionState) -> None:
         try:
             error = await model_stream_infer(gate, session, self._context, self._streams, watched=False)
-            if error is not None:
-                raise error
-        finally:
+        except asyncio.CancelledError:
+            raise  # nobody reads any more, so there may be no room for an end
+        except BaseException:
             await self._context.responses.put(grpc.aio.EOF)
+            raise
+        await self._context.responses.put(grpc.aio.EOF)
+        if error is not None:
+            raise error
 
     async def write(self, data: bytes) -> None:
         await self._context.requests.put(data)

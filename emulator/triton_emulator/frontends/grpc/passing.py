@@ -134,13 +134,15 @@ async def _emulated_stream(session: SessionState, gate: Gate, metadata: Any, ent
     )
     ghost.model, ghost.version, ghost.held = entry.model, entry.version, True
     call = LocalCall(gate, session, metadata)
-    await call.write(entry.body)
-    await call.done_writing()
     try:
+        await call.write(entry.body)
+        await call.done_writing()
         while (data := await call.read()) is not grpc.aio.EOF:
             ghost.wrote(data)
     except Ended as end:
         ghost.code, ghost.details = end.status, end.details
+    finally:
+        call.cancel()  # the comparison may end before the models do
     ghost.finish()
     return ghost
 

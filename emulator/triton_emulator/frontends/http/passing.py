@@ -29,7 +29,7 @@ from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.repository.repository import unloaded
 from triton_emulator.session.state import SessionState
 from triton_emulator.session.upstream import Upstream, factor
-from triton_emulator.wire.http_client import Connection, HttpClient, Part, UpstreamError
+from triton_emulator.wire.http_client import Connection, HttpClient, Origin, Part, UpstreamError
 from triton_emulator.wire.http_cycle import RELAYED, UNLAWFUL
 from triton_emulator.wire.operations import Close, Reset
 from triton_emulator.wire.reply import JSON_TYPE, Reply, json_reply
@@ -268,10 +268,13 @@ async def _exchange(
 ) -> None:
     """Send a request to a server, and pass the parts of its answer on. Raises UpstreamError and ClientGone."""
     connection = await client.connect()
-    watcher: asyncio.Task[None] | None = None
+    framing = [(name.lower(), value) for name, value in scope["headers"] if name.lower() in _REQUEST_FRAMING]
+    chunked = any(name == b"transfer-encoding" and b"chunked" in value.lower() for name, value in framing)
+    # another server may see the end of the body elsewhere, and the rest of it as a request of the next client
+    ambiguous = len(framing) > 1 or scope["method"] in _TUNNELS
+    connection.ask(_head(client.origin, path, scope))
+    sender = asyncio.create_task(_send_body(body, receive, connection, chunked=chunked))
     try:
-        ambiguous = await _ask(client, connection, path, scope, body)
-        watcher = asyncio.create_task(_end_with_client(receive, connection))
         last = False
         while not last:
             part = await connection.read()
@@ -282,22 +285,18 @@ async def _exchange(
         client.give_back(connection)
     except UpstreamError:
         connection.abort()
-        if watcher is not None and watcher.done():
+        if sender.done() and sender.result():
             raise ClientGone from None
         raise
     except BaseException:
         connection.abort()
         raise
     finally:
-        if watcher is not None:
-            watcher.cancel()
+        sender.cancel()
 
 
-async def _ask(client: HttpClient, connection: Connection, path: str, scope: Scope, body: Body) -> bool:
-    """Send a request. Returns whether servers may differ about where its body ends."""
-    origin = client.origin
-    framing = [(name.lower(), value) for name, value in scope["headers"] if name.lower() in _REQUEST_FRAMING]
-    chunked = any(name == b"transfer-encoding" and b"chunked" in value.lower() for name, value in framing)
+def _head(origin: Origin, path: str, scope: Scope) -> bytes:
+    """The request line and the headers that go to the server."""
     query = scope["query_string"]
     target = origin.path.encode() + path.encode("utf-8", "surrogateescape") + (b"?" + query if query else b"")
     lines = [b"%b %b HTTP/%b\r\n" % (scope["method"].encode(), target, scope["http_version"].encode())]
@@ -307,25 +306,35 @@ async def _ask(client: HttpClient, connection: Connection, path: str, scope: Sco
             lines.append(b"%b: %b\r\n" % (name, origin.authority.encode()))
         elif lowered != b"expect":  # "100 Continue" was sent when the body was asked for
             lines.append(b"%b: %b\r\n" % (name, value))
-    connection.ask(b"".join((*lines, b"\r\n")))
-    while (piece := await body.next()) is not None and not connection.has_answer:
-        if piece:
-            await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-    if chunked and piece is None:
-        await connection.write(b"0\r\n\r\n")
-    # another server may see the end of the body elsewhere, and the rest of it as a request of the next client
-    return len(framing) > 1 or scope["method"] in _TUNNELS
+    return b"".join((*lines, b"\r\n"))
+
+
+async def _send_body(body: Body, receive: Receive, connection: Connection, *, chunked: bool) -> bool:
+    """Send a body to the server, which may answer meanwhile, and wait for the client's end.
+
+    When the client disconnects, so does the connection to the server, which then stops its work. Returns that it did.
+    """
+    try:
+        while (piece := await body.next()) is not None:
+            if piece:
+                await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            await connection.write(b"0\r\n\r\n")
+    except ClientGone:
+        connection.abort()
+        return True
+    except UpstreamError as fault:
+        connection.fail(fault)
+    else:
+        connection.sent()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    connection.abort()
+    return True
 
 
 _REQUEST_FRAMING = (b"content-length", b"transfer-encoding", b"upgrade")
 _TUNNELS = ("CONNECT",)
-
-
-async def _end_with_client(receive: Receive, connection: Connection) -> None:
-    """When the client disconnects, so does the connection to the server, which then stops its work."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    connection.abort()
 
 
 async def _tell(entry: HttpEntry, fault: UpstreamError) -> None:

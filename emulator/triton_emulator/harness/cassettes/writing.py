@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,7 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="triton-recorder")
         self._waiting: list[Future[None]] = []
         self._origin = origin
+        #: whether the index has been written
         self._begun = False
         #: exchanges that were not recorded, by the reason
         self.left_out: Counter[str] = Counter()
@@ -61,10 +63,8 @@ class Recorder:
         elif entry.truncated:
             self.left_out["larger than journal_bytes"] += 1
         else:
-            if not self._begun:
-                self._begun = True
-                self._submit(self._write_origin, self._origin())
-            self._submit(self._write, entry, datetime.now(UTC))
+            origin = {} if self._begun else self._origin()
+            self._submit(self._write, entry, datetime.now(UTC), origin)
 
     def close(self) -> None:
         """Wait until everything is written. Blocks."""
@@ -93,7 +93,10 @@ class Recorder:
         self._folder.mkdir(parents=True, exist_ok=True)
         append(self._folder / INDEX, {"format": FORMAT, "recorded": now, "recorder": recorder, **origin})
 
-    def _write(self, entry: JournalEntry, ended: datetime) -> None:
+    def _write(self, entry: JournalEntry, ended: datetime, origin: Mapping[str, Any]) -> None:
+        if not self._begun:  # without its index no exchange is written: nothing could read it
+            self._write_origin(origin)
+            self._begun = True
         given = {"recorded": ended.isoformat(timespec="milliseconds"), **document(entry, self._keep)}
         file = self._folder / entry.protocol / file_name(entry.operation, entry.model)
         file.parent.mkdir(exist_ok=True)
@@ -106,12 +109,17 @@ class Recorder:
         file = self._folder / TENSORS / name
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
-            partial = file.with_name(f"{name}.{os.getpid()}.partial")
-            with partial.open("wb") as output:
-                output.write(data)
-                output.flush()
-                os.fsync(output.fileno())
-            partial.rename(file)
+            # other recorders, of this process or on other machines, may keep the same bytes now
+            partial = file.with_name(f"{name}.{secrets.token_hex(8)}.partial")
+            try:
+                with partial.open("xb") as output:
+                    output.write(data)
+                    output.flush()
+                    os.fsync(output.fileno())
+                partial.rename(file)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
         return name
 
 
