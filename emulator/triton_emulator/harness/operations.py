@@ -80,7 +80,9 @@ GRPC_METHODS: Mapping[str, str] = {
 
 
 def check_operation(name: str) -> None:
-    """Raise ValueError, with the nearest right name, for what is no operation."""
+    """Raise ValueError, with the nearest right name, for what is no operation, TypeError for what is no name."""
+    if not isinstance(name, str):
+        raise TypeError(f"operation is one name, such as 'generate', not {name!r}; make a plan for each")
     if name not in OPERATIONS:
         near = get_close_matches(name, OPERATIONS, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"the operations are {', '.join(OPERATIONS)}"
@@ -89,7 +91,7 @@ def check_operation(name: str) -> None:
 
 def check_protocol(name: str) -> None:
     """Raise ValueError for what is no protocol."""
-    if name not in PROTOCOLS:
+    if not isinstance(name, str) or name not in PROTOCOLS:
         raise ValueError(f"protocol is 'http' or 'grpc', not {name!r}")
 
 
