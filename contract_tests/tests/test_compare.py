@@ -223,16 +223,18 @@ def test_an_excuse_for_other_cases_excuses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "version", "concerned"),
+    ("since", "until", "version", "concerned"),
     [
-        ("", "2.9.0", True),
-        ("2.47.0", "2.46.0", False),
-        ("2.47.0", "2.47.0", True),
-        ("2.9.0", "2.10.0", True),
+        ("", "", "2.9.0", True),
+        ("2.47.0", "", "2.46.0", False),
+        ("2.47.0", "", "2.47.0", True),
+        ("2.9.0", "", "2.10.0", True),
+        ("", "2.44.0", "2.44.0", True),
+        ("", "2.44.0", "2.45.0", False),
     ],
 )
-def test_a_row_is_about_every_version_or_from_one_on(since: str, version: str, concerned: bool) -> None:
-    assert Divergence("infer/*", "body", "because", since).concerns(version) is concerned
+def test_a_row_may_be_about_some_versions(since: str, until: str, version: str, concerned: bool) -> None:
+    assert Divergence("infer/*", "body", "because", since, until).concerns(version) is concerned
 
 
 def test_our_file_of_divergences_can_be_read() -> None:

@@ -23,18 +23,26 @@ class DivergenceError(Exception):
 class Divergence:
     """A target may differ on `axis` in the cases whose ids match `case`, a glob.
 
-    The axis "all" is for a case in which one of the two servers does not answer, so that every axis differs. `since` is
-    the oldest version of the real server that the row is about; "" is every version.
+    The axis "all" is for a case in which one of the two servers does not answer, so that every axis differs. `since`
+    and `until` are the oldest and the newest version of the real server that the row is about; "" is no bound.
     """
 
     case: str
     axis: str
     reason: str
     since: str = ""
+    until: str = ""
 
     def concerns(self, version: str) -> bool:
         """Whether the row is about that version of the real server."""
-        return not self.since or _number(version) >= _number(self.since)
+        oldest, newest = self.since or version, self.until or version
+        return _number(oldest) <= _number(version) <= _number(newest)
+
+    @property
+    def versions(self) -> str:
+        """Which versions the row is about, in words; "" for all."""
+        bounds = (f"from {self.since}" if self.since else "", f"up to {self.until}" if self.until else "")
+        return " ".join(filter(None, bounds))
 
     def covers(self, case_id: str, axis: str) -> bool:
         return self.axis in (axis, ALL) and fnmatchcase(case_id, self.case)
@@ -51,11 +59,12 @@ def load_divergences(path: Path = FILE) -> tuple[Divergence, ...]:
     for number, row in enumerate(rows, start=1):
         if (
             not isinstance(row, dict)
-            or set(row) - {"since"} != {"case", "axis", "reason"}
+            or set(row) - {"since", "until"} != {"case", "axis", "reason"}
             or row["axis"] not in _KNOWN
         ):
             raise DivergenceError(
-                f"{path.name}: row {number} needs case, axis ({', '.join(_KNOWN)}) and reason; since is optional"
+                f"{path.name}: row {number} needs case, axis ({', '.join(_KNOWN)}) and reason; "
+                "since and until are optional"
             )
         found.append(Divergence(**row))
     return tuple(found)

@@ -108,7 +108,7 @@ def _cell(members: Iterable[CaseResult], axis: str) -> str:
 
 def _divergences(rows: Iterable[Divergence]) -> str:
     lines = [
-        f"| `{row.case}` | {row.axis} | {f'from {row.since} on: ' if row.since else ''}{row.reason} |"
+        f"| `{row.case}` | {row.axis} | {f'{row.versions}: ' if row.versions else ''}{row.reason} |"
         for row in rows
     ]
     if not lines:
