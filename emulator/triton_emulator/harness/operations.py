@@ -79,7 +79,7 @@ GRPC_METHODS: Mapping[str, str] = {
 }
 
 
-def check_operation(name: str) -> None:
+def check_operation(name: object) -> None:
     """Raise ValueError, with the nearest right name, for what is no operation, TypeError for what is no name."""
     if not isinstance(name, str):
         raise TypeError(f"operation is one name, such as 'generate', not {name!r}; make a plan for each")
@@ -91,7 +91,7 @@ def check_operation(name: str) -> None:
 
 def check_protocol(name: str) -> None:
     """Raise ValueError for what is no protocol."""
-    if not isinstance(name, str) or name not in PROTOCOLS:
+    if name not in PROTOCOLS:
         raise ValueError(f"protocol is 'http' or 'grpc', not {name!r}")
 
 
