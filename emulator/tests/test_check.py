@@ -266,7 +266,9 @@ def test_no_port_is_opened_and_a_taken_one_is_no_fault() -> None:
     "flag, text",
     [
         ("--chekc", "Did you mean --check?"),
-        ("--output-format=xml", "invalid argument for --output-format"),
+        ("--output-format=xml", "invalid argument for --output-format: it is text or json, not xml"),
+        ("--stand-ins=none", "invalid argument for --stand-ins: it is all or configured, not none"),
+        ("--on-miss=fail", "invalid argument for --on-miss: it is error, emulate or upstream, not fail"),
         ("--http-header-forward-pattern=(", "--http-header-forward-pattern is no regular expression"),
     ],
 )

@@ -62,6 +62,7 @@ def open_session(**options: Any) -> object:
         ("frobnicate", "the options are tritonserver's flags with underscores"),
         ("model_repository", "model repositories are the positional arguments"),
         ("model_repositories", "model repositories are the positional arguments"),
+        ("models", "model repositories are the positional arguments"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest_right_one(

@@ -107,6 +107,15 @@ def test_a_verdict_is_reported_with_the_tests_that_it_is_on(pytester: pytest.Pyt
     assert [finding["rule"] for finding in found["findings"]] == ["connections_not_reused"]
 
 
+def test_a_file_for_the_verdict_is_written_without_another_option(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CARELESS)
+    result = run(pytester, "--triton-verdict-json=verdict.json")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*= verdict on the clients of Triton =*"])
+    (found,) = json.loads((pytester.path / "verdict.json").read_text()).values()
+    assert [finding["rule"] for finding in found["findings"]] == ["connections_not_reused"]
+
+
 def test_a_verdict_can_fail_the_tests(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(CARELESS)
     result = run(pytester, "--triton-verdict=fail")

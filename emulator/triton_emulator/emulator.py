@@ -192,8 +192,14 @@ class Emulator(Watched):
 
     @property
     def control_url(self) -> str:
-        """The address of the control API, `http://127.0.0.1:port`. Raises RuntimeError as `http_url` does."""
-        return f"http://{_known(self._server.control_address)}"
+        """The address of the control API, `http://127.0.0.1:port`.
+
+        Raises RuntimeError as `http_url` does, and if the emulator has no control API.
+        """
+        server = self._server
+        if server.control_address is None and server.state is State.SERVING:
+            raise RuntimeError("the control API is off: write Emulator(control=True)")
+        return f"http://{_known(server.control_address)}"
 
     @property
     def _watched_state(self) -> SessionState:

@@ -281,7 +281,7 @@ def _refuse_unknown(given: Mapping[str, object], known: Mapping[str, object]) ->
 def _advice(name: str, known: Mapping[str, object]) -> str:
     from difflib import get_close_matches  # only for a mistake
 
-    if name.startswith("model_repositor"):
+    if name.startswith("model_repositor") or name in ("models", "repository", "repositories"):
         return "model repositories are the positional arguments"
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else "the options are tritonserver's flags with underscores"

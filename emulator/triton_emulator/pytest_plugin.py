@@ -9,7 +9,7 @@ without it, they serve the built-in ones. The marker `triton` gives the session 
 `--triton=wheel`, `container` or the URL of a server lets the fixtures stand in front of a real server. The marker
 `triton_cassette` records what it answers when a test runs for the first time, and replays that afterwards.
 
-When a test has passed, it fails if a plan of its session did not fire or complete, if a stub was not used, if a request
+A test that has passed fails if a plan of its session did not fire or complete, if a stub was not used, if a request
 came for a path or a model that is not there, or if a handler failed. `triton.allow(...)`, the marker's `allow` and the
 ini setting `triton_allow` each turn one of these off. `--triton-verdict` reports what the client did wrong.
 """
@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--triton-verdict-json",
         metavar="FILE",
-        help="write what clients did wrong into a file, with --triton-verdict",
+        help="write what clients did wrong into a file, as well as --triton-verdict=report",
     )
     parser.addini(
         "triton_verdict_ignore", "rules of --triton-verdict that are not wanted", type="args", default=[]
@@ -101,22 +101,33 @@ def _asked(config: pytest.Config, name: str) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that has passed if its session has problems."""
+    """Fail a test that has passed if its session has problems. With one that has failed, show what came wrongly."""
     try:
         result = yield
-    except ValueError as fault:
+    except (Exception, pytest.fail.Exception) as fault:
+        if (session := item.stash.get(_SESSION, None)) is None:
+            raise
         from triton_emulator.harness.errors import NeedsModels
 
-        if isinstance(fault, NeedsModels) and item.stash.get(_SESSION, None) is not None:
+        if isinstance(fault, NeedsModels):
             pytest.skip(f"--triton={_asked(item.config, 'triton')}: {fault}")
+        session.allow("unfired", "unused")  # what a test that has not come to its end may leave
+        if problems := session.problems():  # they may be why it failed
+            item.add_report_section("call", "triton", "\n".join(problems))
         raise
     if (session := item.stash.get(_SESSION, None)) is not None:
         if problems := session.problems():
             pytest.fail("\n".join(problems), pytrace=False)
-        if wanted := item.config.getoption("--triton-verdict"):
+        if wanted := _verdict(item.config):
             _judge(item, session, fails=wanted == "fail")
         item.stash[_PASSED] = True
     return result
+
+
+def _verdict(config: pytest.Config) -> str | None:
+    """What becomes of the verdict: "report", "fail", or nothing. A file that is asked for needs a report."""
+    wanted: str | None = config.getoption("--triton-verdict")
+    return wanted or ("report" if config.getoption("--triton-verdict-json") else None)
 
 
 def _judge(item: pytest.Item, session: "Session", *, fails: bool) -> None:
@@ -133,7 +144,7 @@ def _judge(item: pytest.Item, session: "Session", *, fails: bool) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Show the findings of each test, and write them into the file that is asked for."""
-    if not config.getoption("--triton-verdict"):
+    if _verdict(config) is None:
         return
     found = {
         report.nodeid: json.loads(value)

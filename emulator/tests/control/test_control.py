@@ -100,9 +100,9 @@ def test_a_session_has_models_plans_and_a_journal_of_its_own(emulator: Emulator)
         ({"log_file": "x.log"}, "log_file: Extra inputs are not permitted"),
         ({"model_repositories": ["models"]}, "model_repositories: Extra inputs are not permitted"),
         ({"faults": ["eror(503)"]}, "faults: 'eror(503)': there is no fault 'eror'; did you mean 'error'?"),
-        ({"model_control_mode": "explicit", "load_models": ["nobody"]}, "failed to load all models"),
+        ({"model_control_mode": "explicit", "load_models": ["nobody"]}, "model 'nobody'"),
         ({"seed": "7"}, "seed: Input should be a valid integer"),
-        ([], "Input should be a valid dictionary"),
+        ([], "it has to be a JSON object"),
     ],
 )
 def test_a_session_that_cannot_be_is_refused(emulator: Emulator, body: Any, text: str) -> None:
@@ -198,7 +198,11 @@ def test_a_body_that_is_no_json_is_refused(api: httpx.Client) -> None:
         422,
         "the body is no JSON: Expecting property name enclosed in double quotes",
     )
-    assert api.post("plans", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 422
+    answer = api.post("plans", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()) == (
+        422,
+        {"error": "the body has to have the header Content-Type: application/json", "field": None},
+    )
 
 
 # --- stubs ---
@@ -267,6 +271,16 @@ def test_a_stub_that_means_nothing_is_refused_with_its_field(
     assert answer.status_code == 422
     assert (answer.json()["field"], text in answer.json()["error"]) == (field, True)
     assert api.get("stubs").json() == []
+
+
+def test_a_field_of_several_types_is_told_by_its_name_alone(api: httpx.Client) -> None:
+    for respond, field, text in (
+        ("hi", "respond", "it has to be a JSON object"),
+        ({"text": 5}, "respond.text", "Input should be a valid string"),
+        ([{"text": "hi"}, 5], "respond", "it has to be a JSON object"),
+    ):
+        answer = api.post("stubs", json={"model": "a", "respond": respond})
+        assert answer.json() == {"error": f"{field}: {text}", "field": field}
 
 
 @pytest.mark.parametrize("depth", [33, 900, 100_000])
@@ -543,7 +557,7 @@ def test_no_other_address_without_a_token() -> None:
 def test_without_the_option_there_is_none() -> None:
     with (
         Emulator(model_control_mode="explicit") as emulator,
-        pytest.raises(RuntimeError, match="this listener is turned off"),
+        pytest.raises(RuntimeError, match=r"the control API is off: write Emulator\(control=True\)"),
     ):
         emulator.control_url  # noqa: B018
 

@@ -228,3 +228,34 @@ def test_a_marker_that_allows_what_is_no_word_is_told(pytester: pytest.Pytester,
     result = run(pytester, body)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"the marker's `allow` is a word or a list of words, not {allow}"])
+
+
+def test_a_test_that_fails_by_itself_shows_what_was_not_there(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+    def test_by_an_assertion(triton):
+        triton.inject(fault.error(503), operation="infer", model="simple")
+        assert httpx.get(f"{triton.http_url}/v2/models/simpel").status_code == 200
+
+    def test_by_a_word(triton):
+        httpx.get(f"{triton.http_url}/v2/models/smiple")
+        pytest.fail("no answer")
+
+    def test_without_problems(triton):
+        raise KeyError("tensor")
+""",
+    )
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*assert 404 == 200*",
+            "*- Captured triton call -*",
+            "a request for what is not there: <JournalEntry 1: http model_metadata simpel: 404>",
+            "E * Failed: no answer",
+            "*- Captured triton call -*",
+            "a request for what is not there: <JournalEntry 1: http model_metadata smiple: 404>",
+        ]
+    )
+    assert result.stdout.str().count("Captured triton call") == 2
+    assert "fired 0 of" not in result.stdout.str()

@@ -127,7 +127,7 @@ def test_parts_that_no_operation_has_a_place_for_together_are_refused(triton: Se
     [
         ({"operation": "inference"}, "'inference' is no operation; did you mean 'infer'?"),
         ({"protocol": "https"}, "protocol is 'http' or 'grpc', not 'https'"),
-        ({"times": 0}, "times is a whole number, 1 or more (None is for ever), not 0"),
+        ({"times": 0}, "times is a whole number, 1 or more (None, in a file null, is for ever), not 0"),
         ({"after": -1}, "after is a whole number, 0 or more, not -1"),
         ({"probability": 2}, "probability is above 0 and at most 1, not 2"),
     ],

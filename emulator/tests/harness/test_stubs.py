@@ -565,7 +565,7 @@ def test_a_stub_that_no_request_fits_is_refused(triton: Session, options: Any, m
         (
             "simple",
             {"outputs": "OUTPUT0"},
-            "outputs are a mapping from names to arrays, or a list of mappings",
+            "outputs are a mapping from names to arrays, or a list of mappings, not 'OUTPUT0'; a text is respond(",
         ),
         (
             "simple",

@@ -334,7 +334,7 @@ _OURS = (
     ours(
         "output-format",
         "<string>",
-        values.one_of("text", "json", name="output-format"),
+        values.one_of("text", "json", name="output-format", own=True),
         "The form of the report of --check: text (the default) or json.",
     ),
     ours(
@@ -431,7 +431,7 @@ _OURS = (
     ours(
         "stand-ins",
         "<string>",
-        values.one_of("all", "configured", name="stand-ins"),
+        values.one_of("all", "configured", name="stand-ins", own=True),
         "Which models of a backend that cannot run here get a stand-in: all (the default), or those to which "
         "emulator.yaml gives a behaviour. The others are refused as by a tritonserver without that backend, and so is "
         "a Python model whose EXECUTION_ENV_PATH is missing.",
@@ -482,7 +482,7 @@ _OURS = (
     ours(
         "on-miss",
         "<string>",
-        values.one_of("error", "emulate", "upstream", name="on-miss"),
+        values.one_of("error", "emulate", "upstream", name="on-miss", own=True),
         "What becomes of a request that no recording answers: an error that names the nearest recordings (the "
         "default), emulate (the models of the repository answer), or upstream (--upstream does).",
     ),

@@ -156,13 +156,17 @@ def text(value: str) -> str:
     return value
 
 
-def one_of(*choices: str, name: str, fold: bool = False) -> Callable[[str], str]:
-    """A converter that takes only these words; with `fold`, in upper or lower case."""
+def one_of(*choices: str, name: str, fold: bool = False, own: bool = False) -> Callable[[str], str]:
+    """A converter that takes only these words; with `fold`, in upper or lower case.
+
+    The error of a flag that is the emulator's `own`, and not tritonserver's, names the words.
+    """
 
     def convert(value: str) -> str:
         word = value.lower() if fold else value
         if word not in choices:
-            raise BadValue(f"invalid argument for --{name}")
+            advice = f": it is {', '.join(choices[:-1])} or {choices[-1]}, not {value}" if own else ""
+            raise BadValue(f"invalid argument for --{name}{advice}")
         return word
 
     return convert

@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -107,9 +107,25 @@ async def _malformed(request: Request, fault: Exception) -> Response:
     first: Any = fault.errors()[0]
     if first["type"] == "json_invalid":
         return JSONResponse({"error": f"the body is no JSON: {first['ctx']['error']}", "field": None}, 422)
-    place = ".".join(str(part) for part in first["loc"][1:])
-    error = f"{place}: {first['msg']}" if place else str(first["msg"])
+    place = ".".join(_place(first["loc"], fault.body))
+    text = str(first["msg"])
+    if first["type"] == "model_attributes_type":
+        text = "it has to be a JSON object"
+        if isinstance(fault.body, bytes):  # it is read as JSON by its header alone
+            text = "the body has to have the header Content-Type: application/json"
+    error = f"{place}: {text}" if place else text
     return JSONResponse({"error": rendering.clean(error), "field": place or None}, 422)
+
+
+def _place(parts: Sequence[str | int], body: object) -> Iterator[str]:
+    """The names of fields among the parts of a place; other parts are the types of a union, of which none fits."""
+    for number, part in enumerate(parts[1:]):
+        found = body
+        with suppress(LookupError, TypeError):
+            found = body[part]  # type: ignore[index]
+        if number == 0 or found is not body:
+            yield str(part)
+        body = found
 
 
 async def _plain(request: Request, fault: Exception) -> Response:
@@ -246,7 +262,9 @@ class _Routes:
         self._opening += 1
         try:
             session = await self._server.open_session(settings)
-        except (CassetteError, OSError, SettingsError, StartupError, TritonError) as fault:
+        except StartupError as fault:
+            raise Refused(422, str(fault)) from None  # with its models
+        except (CassetteError, OSError, SettingsError, TritonError) as fault:
             raise Refused(422, described(fault)) from None
         finally:
             self._opening -= 1

@@ -91,7 +91,10 @@ def criteria_of(given: Mapping[str, Any]) -> dict[str, Any]:
     if headers is not None and not (
         isinstance(headers, dict) and all(isinstance(name, str) for name in headers)
     ):
-        raise FieldError("headers", f"headers are a mapping from names to texts, not {headers!r}")
+        raise FieldError(
+            "headers",
+            f'headers are a mapping from names to texts, such as {{"x-tenant": "blue"}}, not {headers!r}',
+        )
     for name, value in criteria.items():
         try:
             Criteria.of(**{name: value})
@@ -138,7 +141,8 @@ def stub_of(given: Mapping[str, Any]) -> GivenStub:
     several: list[Any] = replies if isinstance(replies, list) else [replies]
     if not several or not all(map(_is_named, several)):
         raise FieldError(
-            "respond", "respond is an answer, such as {outputs: {SCORES: [0.9]}}, or a list of answers"
+            "respond",
+            "respond is an answer, such as {text: pong} or {outputs: {SCORES: [0.9]}}, or a list of answers",
         )
     for reply in several:
         try:

@@ -18,6 +18,10 @@ def plan_of_text(text: str) -> GivenPlan:
     if not start:
         raise ValueError("a plan begins with its fault, for example: error(503) operation=generate times=2")
     given: dict[str, Any] = {"fault": " ".join(words[:start])}
+    if given["fault"].endswith(","):
+        raise ValueError(
+            "a space is between a fault and its fields, not a comma: error(503) operation=generate"
+        )
     for word in words[start:]:
         name, equals, value = word.partition("=")
         if not equals:

@@ -79,8 +79,10 @@ GRPC_METHODS: Mapping[str, str] = {
 }
 
 
-def check_operation(name: str) -> None:
-    """Raise ValueError, with the nearest right name, for what is no operation."""
+def check_operation(name: object) -> None:
+    """Raise ValueError, with the nearest right name, for what is no operation, TypeError for what is no name."""
+    if not isinstance(name, str):
+        raise TypeError(f"operation is one name, such as 'generate', not {name!r}; make a plan for each")
     if name not in OPERATIONS:
         near = get_close_matches(name, OPERATIONS, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"the operations are {', '.join(OPERATIONS)}"

@@ -230,5 +230,5 @@ def _check_count(name: str, value: object, least: int) -> None:
     if name == "times" and value is None:
         return
     if type(value) is not int or value < least:
-        none = " (None is for ever)" if name == "times" else ""
+        none = " (None, in a file null, is for ever)" if name == "times" else ""
         raise ValueError(f"{name} is a whole number, {least} or more{none}, not {value!r}")

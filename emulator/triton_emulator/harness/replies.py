@@ -89,7 +89,10 @@ def reply_of(
         return _text_reply(config, _tokens(text, tokens), output, pairs)
     several = [outputs] if isinstance(outputs, Mapping) else outputs
     if isinstance(several, str | bytes) or not isinstance(several, Sequence) or not several:
-        raise TypeError(f"outputs are a mapping from names to arrays, or a list of mappings, not {outputs!r}")
+        advice = f"; a text is respond(text={outputs!r})" if isinstance(outputs, str) else ""
+        raise TypeError(
+            f"outputs are a mapping from names to arrays, or a list of mappings, not {outputs!r}{advice}"
+        )
     if len(several) > 1 and config is not None and not config.decoupled:
         raise ValueError(
             f"model '{config.name}' gives one response, as it is not decoupled; not {len(several)}"
