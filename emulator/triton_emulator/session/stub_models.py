@@ -5,6 +5,7 @@ statistics. Its config is made of its stubs' inputs and outputs; a dimension in 
 any inputs, as it is the stubs that say what fits.
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class StubModels:
         self._surroundings = surroundings
         self._failures = counts.failures
         self._rules = rules
+        #: held while a model is found or made and served: meanwhile no other thread may end it
+        self._changing = threading.Lock()
 
     def config(self, name: str, version: str) -> ModelConfig | None:
         """The config of a ready model; None where there is none."""
@@ -67,20 +70,22 @@ class StubModels:
         _describe(config.input, inputs)
         _describe(config.output, outputs)
         definition = ModelDefinition(name, version, ModelConfig.of(config), Path(), rules=self._rules)
-        try:
-            model = self._repository.get(name, str(version))
-        except TritonError:
-            self._failures.open(metric_labels(definition))
-            executor = _Unanswered(definition)
-            model = LoadedModel(definition, executor, {}, self._surroundings, validate=validate_any)
-        else:
-            model.describe(definition)
-        source = PolledModel(name, Path(), config)
-        self._repository.add(Served(name, version, definition.config, model, source, {}))
+        with self._changing:
+            try:
+                model = self._repository.get(name, str(version))
+            except TritonError:
+                self._failures.open(metric_labels(definition))
+                executor = _Unanswered(definition)
+                model = LoadedModel(definition, executor, {}, self._surroundings, validate=validate_any)
+            else:
+                model.describe(definition)
+            source = PolledModel(name, Path(), config)
+            self._repository.add(Served(name, version, definition.config, model, source, {}))
 
     def withdraw(self, name: str) -> None:
         """Serve a model no longer that only stubs had."""
-        self._repository.remove(name)
+        with self._changing:
+            self._repository.remove(name)
 
 
 def _describe(specs: Proto, tensors: Iterable[Tensor]) -> None:
