@@ -507,10 +507,10 @@ def test_a_thousand_streams_at_once_all_end(server: Process) -> None:
 
 def test_clients_that_reset_in_the_middle_of_a_stream(server: Process) -> None:
     for _ in range(20):
-        connection = server.connect()
-        connection.sendall(stream(1_000_000))
-        assert b"data: " in connection.recv(4096)
-        reset(connection)
+        with server.connect() as connection:
+            connection.sendall(stream(1_000_000))
+            assert b"data: " in connection.recv(4096)
+            reset(connection)
 
 
 def test_a_client_that_reads_nothing_of_its_stream_costs_little(server: Process) -> None:

@@ -10,6 +10,8 @@ from triton_emulator.engine.call import Deliver
 from triton_emulator.protocol.messages import InferResponse
 
 _LOG = logging.getLogger(__name__)
+#: responses that are delivered in one turn of the loop
+_AT_ONCE = 64
 
 
 class Mailbox:
@@ -39,12 +41,16 @@ class Mailbox:
             self._loop.call_soon_threadsafe(function)
 
     def _drain(self) -> None:
-        # cleared first: a post that comes while this runs either is taken below or wakes the loop once more
-        self._awake = False
         posted = self._posted
-        while posted:
+        # A model may post faster than its responses are written. Then other clients, and one that leaves, get a turn.
+        for _ in range(min(len(posted), _AT_ONCE)):
             deliver, response, final = posted.popleft()
             try:
                 deliver(response, final)
             except Exception:  # noqa: BLE001  (one receiver's fault must not keep the others waiting)
                 _LOG.exception("a response could not be delivered")
+        # cleared before the look: a post that comes after it wakes the loop itself
+        self._awake = False
+        if posted:
+            self._awake = True
+            self._loop.call_soon(self._drain)
