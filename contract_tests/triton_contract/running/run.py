@@ -23,7 +23,7 @@ from triton_contract.targets import Target, UrlTarget, target_of, version_of
 
 from .groups import Group, cases_for, groups_of
 from .pair import Pair
-from .sides import RECORD_PAUSE, LiveSide, RecordedSide, Side
+from .sides import COMPARE_PAUSE, LiveSide, RecordedSide, Side
 
 MakeTarget = Callable[[], Target]
 
@@ -108,7 +108,7 @@ def compare_target(
     alike = example.name == reference.name
     rows = () if alike else load_divergences()
     # Next to a live reference, a count that comes late shows as a difference and is read again.
-    pause = SETTLE_PAUSE if reference.is_live or example.name == "emulator" else RECORD_PAUSE
+    pause = SETTLE_PAUSE if reference.is_live or example.name == "emulator" else COMPARE_PAUSE
 
     def pair() -> Pair:
         return Pair(
