@@ -19,7 +19,7 @@ from triton_contract.targets import Target
 
 RECORD_PAUSE = 0.7
 """Seconds between two equal readings of the statistics while answers are recorded. 2.51 counts its first decoupled
-request some 40 ms after its answer. 2.48 and 2.50 count one whose model has a response sender half a second after it."""
+request some 40 ms after its answer. 2.48 and 2.50 count one of a model with response senders half a second after it."""
 COMPARE_PAUSE = 0.1
 """The same while a server is compared with recorded answers. What it counts later shows as a difference, and is read
 again. Each case waits so long."""
