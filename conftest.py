@@ -113,7 +113,7 @@ def proof_parts() -> dict[str, int]:
 
 @cache
 def personalities() -> list[str]:
-    """The versions that the emulator is compared with besides the default one; there are no more than parts."""
+    """The versions that the emulator is compared with besides the default one; those beyond the parts run alone."""
     from triton_contract.recordings import recorded_versions
 
     return list(recorded_versions())

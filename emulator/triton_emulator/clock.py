@@ -332,9 +332,8 @@ class VirtualClock(Clock):
     def _move_to(self, due: int) -> None:
         """Move to a moment, and end what waits for it or for an earlier one."""
         self._now = max(self._now, due)
-        newer = next(
-            self._numbers
-        )  # what begins to wait now gets a turn of its own, as a stream without pauses does
+        # what begins to wait now gets a turn of its own, as a stream without pauses does
+        newer = next(self._numbers)
         while self._waits and self._waits[0][0] <= due and self._waits[0][1] < newer:
             _, _, wait = heappop(self._waits)
             function, wait.function = wait.function, None

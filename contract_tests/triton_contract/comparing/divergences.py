@@ -24,7 +24,8 @@ class Divergence:
     """A target may differ on `axis` in the cases whose ids match `case`, a glob.
 
     The axis "all" is for a case in which one of the two servers does not answer, so that every axis differs. `since`
-    and `until` are the oldest and the newest version of the real server that the row is about; "" is no bound.
+    and `until` are the oldest and the newest version of the real server that the row is about. An empty text sets no
+    bound.
     """
 
     case: str
