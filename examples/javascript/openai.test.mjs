@@ -21,7 +21,6 @@ const say = (...tokens) => triton("POST", "stubs", { model: "vllm", respond: { t
 const inject = (fault) => triton("POST", "plans", { fault, operation: "generate_stream", model: "vllm" });
 const rules = async () => (await triton("GET", "verdict")).findings.map((each) => each.rule);
 
-
 /** The requests that the gateway has made of Triton, as soon as they are so many and complete. */
 async function asked(operation, count) {
   return (await triton("GET", `requests?operation=${operation}&count=${count}`)).requests;
@@ -100,7 +99,7 @@ test("an embedding", async () => {
   assert.deepEqual(inputs[0].data, ["good morning", "good night"]);
 });
 
-test("the verdict names a client that tries again without a pause", async () => {
+test("the verdict names a client that comes back too soon", async () => {
   await inject('error(503, "overloaded", retry_after=60)');
   const impatient = () => client.chat.completions.create({ model: "chat", messages }, { maxRetries: 0 });
   await assert.rejects(impatient);
