@@ -1,6 +1,6 @@
 # `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test repeat versions check coverage docs docs-serve format bench build release lock clean
+.PHONY: help demo install test containers repeat versions check coverage docs docs-serve format bench build release lock clean
 
 INSTALLED := .venv/.installed
 WITNESS := .venv-litellm/.installed
@@ -23,6 +23,9 @@ install: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## everything a devel
 
 test: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## all tests but the examples in the documents
 	@ci/test
+
+containers: $(INSTALLED)  ## the tests that need a container engine, with one of their own where none runs
+	@ci/containers
 
 repeat: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## all tests 20 times, half of them on busy cores: none fails by chance
 	@ci/repeat
