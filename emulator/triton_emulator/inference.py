@@ -363,7 +363,9 @@ class Exchange:
     def _take(self, response: InferResponse | None, final: bool) -> None:
         if final:
             self._final = True
-        if self._abandoned:
+        if self._deliver is not None:  # which is None once the exchange is abandoned
+            self._deliver(response, final)
+        elif self._abandoned:
             if final:
                 self.end()
         else:
