@@ -129,7 +129,7 @@ class TextExecutor(InlineExecutor):
         self._shared: dict[str, SharedResponse] = {}
         self.changing = text_outputs.CHANGING | {contract.text}
         self.outputs = [
-            (spec, _gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
+            (spec, text_outputs.gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
             for spec in config.outputs
         ]
         self.made_up = frozenset(spec.name for spec, _, make in self.outputs if isinstance(make, Filler))
@@ -333,12 +333,6 @@ class _Streaming:
                 return
             left -= 1
         self._timer = executor.schedule(0, self._go)
-
-
-def _gate(spec: TensorSpec, contract: Contract) -> str | None:
-    """The flag that a request must set to get an output; None for an output that is always sent."""
-    gate = text_outputs.GATES.get(spec.name, spec.name)
-    return gate if gate in contract.flags.values() else None
 
 
 def _maker(spec: TensorSpec, contract: Contract) -> Maker | None:
