@@ -1,6 +1,6 @@
 # `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test containers repeat versions check coverage docs docs-serve format bench build release lock clean
+.PHONY: help demo install test containers repeat falsify versions check coverage docs docs-serve format bench build release lock clean
 
 INSTALLED := .venv/.installed
 WITNESS := .venv-litellm/.installed
@@ -29,6 +29,9 @@ containers: $(INSTALLED)  ## the tests that need a container engine, with one of
 
 repeat: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## all tests 20 times, half of them on busy cores: none fails by chance
 	@ci/repeat
+
+falsify: $(INSTALLED)  ## break the code in named places, one after the other: each time a named case or test must fail
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" ci/falsify
 
 versions: $(INSTALLED)  ## the emulator beside the real server of every version that can be had (an hour)
 	@ci/versions
