@@ -393,7 +393,7 @@ def test_a_call_ends_at_its_deadline_and_can_be_cancelled(blocking: Any) -> None
 
 
 # A decoupled model and another one in the same stream are not asked here. 2.51 then aborts now and then
-# (proto_buffer_writer.h: !byte_buffer->Valid()) or never ends the stream: 3 of 11 streams with both requests at once, and
+# (proto_buffer_writer.h: !byte_buffer->Valid()) or never ends the stream: 3 of 11 streams with both requests at once,
 # 1 of 101 where the second request followed the answers to the first.
 @pytest.mark.parametrize(
     ("model", "inputs", "output", "expected"),
