@@ -40,10 +40,17 @@ _CASSETTE_MARKER = (
 EMULATOR = "emulator"
 #: Triton's own image of the version that the emulator acts as
 IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
-#: options of a session that make sense in front of a real server
-_BEFORE_A_SERVER = ("journal_requests", "journal_bytes", "upstream_timeout", "faults", "seed")
 _PASSED: "pytest.StashKey[bool]" = pytest.StashKey()
 _SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
+#: flags and the targets that have them
+_FLAGS_OF = {
+    "--triton-model-repository": (EMULATOR, "wheel", "container"),
+    "--triton-grpc": ("the URL of a server",),
+    "--triton-metrics": ("the URL of a server",),
+    "--triton-image": ("container",),
+}
+#: the fixtures
+_USED = {"triton", "triton_emulator"}
 #: the property of a report that has a verdict
 _VERDICT = "triton_verdict"
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
@@ -100,17 +107,40 @@ def _asked(config: pytest.Config, name: str) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test whose fixtures ask what the target cannot do."""
+    try:
+        return (yield)
+    except Exception as fault:
+        _skip_for(item, fault)
+        raise
+
+
+def _skip_for(item: pytest.Item, fault: BaseException) -> None:
+    """Skip a test that has asked what its target, or the replay of its cassette, cannot do."""
+    if not _USED & set(getattr(item, "fixturenames", ())):
+        return
+    from triton_emulator.harness.errors import NeedsModels, NeedsServer
+
+    target, replays = _asked(item.config, "triton"), item.get_closest_marker("triton_cassette") is not None
+    # one that a file or a flag gives has the error that the command tells as its face
+    for cause in (fault, fault.__cause__):
+        if (isinstance(cause, NeedsModels) and (target != EMULATOR or replays)) or (
+            isinstance(cause, NeedsServer)
+        ):
+            name = f"--triton={target}" if target != EMULATOR or not replays else "triton_cassette"
+            pytest.skip(f"{name}: {cause}")
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that has passed if its session has problems. With one that has failed, show what came wrongly."""
     try:
         result = yield
     except (Exception, pytest.fail.Exception) as fault:
+        _skip_for(item, fault)
         if (session := item.stash.get(_SESSION, None)) is None:
             raise
-        from triton_emulator.harness.errors import NeedsModels
-
-        if isinstance(fault, NeedsModels):
-            pytest.skip(f"--triton={_asked(item.config, 'triton')}: {fault}")
         session.allow("unfired", "unused")  # what a test that has not come to its end may leave
         if problems := session.problems():  # they may be why it failed
             item.add_report_section("call", "triton", "\n".join(problems))
@@ -182,15 +212,26 @@ def _repositories(config: pytest.Config) -> Sequence[str | Path]:
     return []
 
 
+def _refuse_vain_flags(config: pytest.Config, target: str) -> None:
+    """Fail the test for a flag that another target has. Ini settings may be there for other runs."""
+    kind = "the URL of a server" if "://" in target else target
+    for name, kinds in _FLAGS_OF.items():
+        if config.getoption(name) and kind not in kinds:
+            pytest.fail(
+                f"--triton={target}: {name} is for --triton={', '.join(kinds)}; leave it out", pytrace=False
+            )
+
+
 @pytest.fixture(scope="session")
 def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
     """One emulator for the whole run. All tests share it, so what one test changes the next one sees."""
     # imported here, so that a run that does not use it does not pay
     from triton_emulator.emulator import Emulator
-    from triton_emulator.pytest_targets import TargetUnavailable, addresses_of
+    from triton_emulator.pytest_targets import InFrontOfTarget, TargetUnavailable, addresses_of
 
     config = request.config
     repositories, target = _repositories(config), _asked(config, "triton")
+    _refuse_vain_flags(config, target)
     if target == EMULATOR:
         with Emulator(*repositories) as emulator:
             yield emulator
@@ -201,7 +242,7 @@ def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
             found = stack.enter_context(
                 addresses_of(target, repositories, grpc=grpc, metrics=metrics, image=image)
             )
-            emulator = Emulator(upstream=found.http, upstream_grpc=found.grpc, upstream_metrics=found.metrics)
+            emulator = InFrontOfTarget(found)
         except (TargetUnavailable, ValueError) as fault:
             pytest.fail(f"--triton={target}: {fault}", pytrace=False)
         yield stack.enter_context(emulator)
@@ -216,8 +257,6 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
     if not isinstance(allowed, str | list | tuple | set | frozenset):
         pytest.fail(f"the marker's `allow` is a word or a list of words, not {allowed!r}", pytrace=False)
     target = _asked(request.config, "triton")
-    if target != EMULATOR:
-        _skip_what_needs_models(target, repositories, options)
     cassette = _Cassette.of(request, target)
     if cassette is not None:
         options |= cassette.options
@@ -231,18 +270,6 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
         del request.node.stash[_SESSION]
     if cassette is not None and request.node.stash.get(_PASSED, False):
         cassette.keep()
-
-
-def _skip_what_needs_models(target: str, repositories: Sequence[Any], options: Mapping[str, Any]) -> None:
-    """Skip a test whose session cannot be in front of a real server."""
-    if repositories:
-        pytest.skip(f"--triton={target}: the server has the models that it was started with")
-    if unfit := [
-        name
-        for name, value in options.items()
-        if name not in _BEFORE_A_SERVER and (name, value) != ("clock", "real")
-    ]:
-        pytest.skip(f"--triton={target}: a server that runs cannot be given {', '.join(unfit)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +292,7 @@ class _Cassette:
         )
         place = request.path.parent / named
         if place.exists():
-            nowhere = {"upstream": "", "upstream_grpc": "", "upstream_metrics": ""}
-            behind = {} if marker.kwargs.get("on_miss") == "upstream" else nowhere
-            return cls(place, None, {**behind, "replay": place, **marker.kwargs})
+            return cls(place, None, {"replay": place, **marker.kwargs})
         if target == EMULATOR:
             pytest.fail(
                 f"there is no cassette {place}; run the test once with --triton=wheel, container or a URL to record it",

@@ -162,7 +162,7 @@ class SessionState:
         try:
             self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
         except ValueError as fault:  # a plan that cannot stand in front of an upstream
-            raise invalid_arg(str(fault)) from None
+            raise invalid_arg(str(fault)) from fault
         self._started = True
         return error
 
