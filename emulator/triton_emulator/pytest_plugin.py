@@ -51,6 +51,8 @@ _FLAGS_OF = {
 }
 #: the fixtures
 _USED = {"triton", "triton_emulator"}
+#: the property of a report that says what a test has recorded
+_RECORDED = "triton_recorded"
 #: the property of a report that has a verdict
 _VERDICT = "triton_verdict"
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
@@ -173,16 +175,15 @@ def _judge(item: pytest.Item, session: "Session", *, fails: bool) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Show the findings of each test, and write them into the file that is asked for."""
+    """Show what was recorded and the findings of each test, and write these into the file that is asked for."""
+    if recorded := _properties(terminalreporter, "teardown", _RECORDED):
+        terminalreporter.section("recordings of Triton")
+        for test, told in recorded.items():
+            terminalreporter.write_line(f"{test}: {told}")
     if _verdict(config) is None:
         return
     found = {
-        report.nodeid: json.loads(value)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == _VERDICT
+        test: json.loads(value) for test, value in _properties(terminalreporter, "call", _VERDICT).items()
     }
     terminalreporter.section("verdict on the clients of Triton")
     for test, verdict in found.items():
@@ -196,6 +197,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line("no findings")
     if path := config.getoption("--triton-verdict-json"):
         Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _properties(terminalreporter: Any, when: str, wanted: str) -> Mapping[str, str]:
+    """A property of the reports of a phase, by their tests."""
+    return {
+        report.nodeid: value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == when
+        for name, value in report.user_properties
+        if name == wanted
+    }
 
 
 def _repositories(config: pytest.Config) -> Sequence[str | Path]:
@@ -268,8 +281,9 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
         yield session
         # pytest keeps the items of all tests to its end, and the session has a journal
         del request.node.stash[_SESSION]
-    if cassette is not None and request.node.stash.get(_PASSED, False):
-        cassette.keep()
+    passed = request.node.stash.get(_PASSED, False)
+    if cassette is not None and passed and (told := cassette.keep(session)):
+        request.node.user_properties.append((_RECORDED, told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,11 +315,16 @@ class _Cassette:
         folder = request.getfixturevalue("tmp_path_factory").mktemp("cassette") / "recorded"
         return cls(place, folder, {"record": folder})
 
-    def keep(self) -> None:
-        """The test has passed."""
-        if self.recording is not None and self.recording.exists():
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.recording, self.place)
+    def keep(self, session: "Session") -> str:
+        """The test has passed. Returns what was recorded, "" where the cassette is replayed."""
+        recorder = session._state.recorder  # noqa: SLF001  (closed, so all is written)
+        if self.recording is None or recorder is None:
+            return ""
+        if not self.recording.exists():
+            return "no exchange, so there is no cassette"
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(self.recording, self.place)
+        return f"{recorder.told()} into {self.place}"
 
 
 def _file_name(test: str) -> str:

@@ -389,7 +389,22 @@ def test_what_is_not_the_server_s_whole_answer_is_not_recorded(
     assert sorted(file.name for file in (folder / "http").iterdir()) == ["model_ready.simple.yaml"]
     assert (folder / "http" / "model_ready.simple.yaml").read_text().count("\n...\n") == 1
     warnings = [record.getMessage() for record in caplog.records if "not recorded" in record.getMessage()]
-    assert warnings == [f"{folder}: not recorded: 1 met a fault, 1 larger than journal_bytes"]
+    assert warnings == [
+        f"{folder}: not recorded: 1 met a fault, 1 larger than journal_bytes",
+        f"{folder}: not recorded: 1 not answered to the end by the server",
+    ]
+
+
+def test_what_a_cassette_answers_is_not_told_as_left_out_of_the_recording(
+    real: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "c"
+    recorded(real, folder, READY)
+    options: dict[str, Any] = {"upstream": real.http_url, "on_miss": "upstream"}
+    with caplog.at_level(logging.INFO), Emulator(replay=folder, record=folder, **options) as emulator:
+        assert [httpx.get(emulator.http_url + path).status_code for path in (READY, "/v2")] == [200, 200]
+    told = [record.getMessage() for record in caplog.records if "record" in record.getMessage()]
+    assert told[-1] == f"recorded 1 exchange (1 http server_metadata) into {folder}"
 
 
 def test_a_recorder_that_is_killed_leaves_what_it_has_recorded(real: Emulator, tmp_path: Path) -> None:

@@ -326,7 +326,15 @@ CASSETTES = """
 def test_a_test_records_when_it_first_passes_and_replays_afterwards(pytester: pytest.Pytester) -> None:
     file = pytester.makepyfile(CASSETTES)
     with Emulator() as server:
-        pytester.runpytest_subprocess(*flags(server)).assert_outcomes(passed=3)
+        result = pytester.runpytest_subprocess(*flags(server), "-n", "2")
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines_random(
+            [
+                "*= recordings of Triton =*",
+                f"*::test_names[[]vllm[]]: 1 exchange (1 http model_metadata vllm) into {file.parent}/cassettes/*",
+                f"*::test_grpc: 1 exchange (1 grpc server_live) into {file.parent}/mine",
+            ]
+        )
     cassettes = sorted(
         str(path.parent.relative_to(file.parent)) for path in file.parent.rglob("cassette.yaml")
     )

@@ -97,6 +97,7 @@ async def answer(
     if session.player is not None:
         found = session.player.find(entry)
         if found is not None:
+            entry.replayed = True
             return await _replayed(found, entry, context, session)
         if session.settings.on_miss == "emulate":
             return await emulate(session, data, context, None)
@@ -378,6 +379,7 @@ class _Passing:
         player = self._session.player
         found = None if player is None else player.find(entry)
         if found is not None:
+            entry.replayed = True
             self._start(self._play(found, entry, self._playing))
             self._playing = self._tasks[-1]
         elif player is not None and self._session.settings.on_miss == "error":

@@ -175,6 +175,7 @@ async def _recorded(
     found = None if entry.truncated else player.find(entry)
     on_miss = session.settings.on_miss
     if found is not None:
+        entry.replayed = True
         times = replaying.Times(session.clock, factor(session.settings.replay_timing))
         await replaying.replay(found, entry, send, times)
     elif on_miss == "emulate":

@@ -1,6 +1,7 @@
 """Which recording answers a request, and what is nearest where none does."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +27,17 @@ class Player:
         self._given: dict[Meaning, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Player {self.folder}, {sum(map(len, self._recordings.values()))} recordings>"
+        return f"<Player {self.folder}, {len(self)} recordings>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self._recordings.values()))
+
+    def contents(self) -> list[tuple[tuple[str, str, str], int]]:
+        """How many recordings there are of each (protocol, operation, model), in the order of these."""
+        counted = Counter[tuple[str, str, str]]()
+        for meaning, found in self._recordings.items():
+            counted[meaning.protocol, meaning.operation, meaning.model] += len(found)
+        return sorted(counted.items())
 
     def rewind(self) -> None:
         """Begin again with the first of each."""
