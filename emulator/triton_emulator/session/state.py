@@ -6,10 +6,11 @@ To reset a session is to make a new one.
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 
 from triton_emulator.clock import clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
@@ -17,13 +18,14 @@ from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.harness.cassettes.player import Player
-from triton_emulator.harness.cassettes.reading import read_cassette
+from triton_emulator.harness.cassettes.reading import read_cassette, read_server
 from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
 from triton_emulator.harness.shadow import Shadow
 from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.protocol.personality import NO_LIMIT, Personality, personality
 from triton_emulator.repository.version_life import State
 from triton_emulator.session.counts import Counts
@@ -142,6 +144,24 @@ class SessionState:
     def ready(self) -> bool:
         return self._started and self.repository.ready()
 
+    def model_is_ready(self, name: str, version: str) -> bool:
+        """Whether a model is ready; one that a cassette stands for is. Raises as `Repository.is_ready` does."""
+        if self.player is not None and not self.settings.loads_models:
+            return self.player.is_ready(name, version)
+        return self.repository.is_ready(name, version)
+
+    @property
+    def metadata(self) -> tuple[str, str, Sequence[str]]:
+        """The name, version and extensions of the server; where a cassette answers, those of the recorded one."""
+        told: Mapping[str, Any] = {}
+        if self.player is not None and not self.settings.loads_models:
+            told = self.player.server
+        return (
+            told.get("name", self.settings.id),
+            told.get("version", self.settings.core_version),
+            told.get("extensions", EXTENSIONS),
+        )
+
     def require_client_shared_memory(self) -> None:
         """Raises UNSUPPORTED where clients may not register and unregister shared memory."""
         if not self._client_shared_memory:
@@ -155,7 +175,7 @@ class SessionState:
         """
         if self.settings.replay:
             folder = Path(self.settings.replay)
-            self.player = Player(folder, read_cassette(folder))
+            self.player = Player(folder, read_cassette(folder), read_server(folder))
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
         error = self._loader.start() if self.settings.loads_models else None

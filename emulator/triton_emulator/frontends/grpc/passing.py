@@ -99,9 +99,10 @@ async def answer(
         if found is not None:
             entry.replayed = True
             return await _replayed(found, entry, context, session)
-        if session.settings.on_miss == "emulate":
+        on_miss = session.settings.on_miss
+        if on_miss == "emulate" or (on_miss == "error" and session.player.stands_for(entry)):
             return await emulate(session, data, context, None)
-        if session.settings.on_miss == "error":
+        if on_miss == "error":
             raise missed(session, entry)
     assert session.upstream is not None  # noqa: S101  (else a miss is an error)
     described = session.recorder is not None

@@ -178,7 +178,7 @@ async def _recorded(
         entry.replayed = True
         times = replaying.Times(session.clock, factor(session.settings.replay_timing))
         await replaying.replay(found, entry, send, times)
-    elif on_miss == "emulate":
+    elif on_miss == "emulate" or (on_miss == "error" and player.stands_for(entry)):
         await emulate(session, path, scope, body.again, send)
     elif on_miss == "error":
         missed = await replaying.miss(player, entry, send)

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from triton_emulator.harness.cassettes.meaning import Meaning, meaning_of
 from triton_emulator.harness.cassettes.recording import Recording
@@ -11,6 +12,8 @@ from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.near_miss import tensor_differences
 from triton_emulator.protocol.tensor import Tensor
 
+#: what a replay says of a server that it stands for, where that was not recorded
+_OF_THE_SERVER = frozenset({"server_live", "server_ready", "health_check", "server_metadata"})
 #: how many of the nearest recordings are shown
 _SHOWN = 3
 
@@ -18,8 +21,10 @@ _SHOWN = 3
 class Player:
     """The recordings of a cassette, for one session."""
 
-    def __init__(self, folder: Path, recordings: Iterable[Recording]) -> None:
+    def __init__(self, folder: Path, recordings: Iterable[Recording], server: Mapping[str, Any]) -> None:
+        """`server` is what the recorded server says of itself (`name`, `version`, `extensions`), as far as it does."""
         self.folder = folder
+        self.server = server
         self._recordings: dict[Meaning, list[Recording]] = {}
         for each in recordings:
             self._recordings.setdefault(each.meaning, []).append(each)
@@ -52,6 +57,20 @@ class Player:
         given = self._given.get(wanted, 0)
         self._given[wanted] = given + 1
         return found[min(given, len(found) - 1)]
+
+    def is_ready(self, model: str, version: str) -> bool:
+        """Whether a model, in a version ("": any), stands for one that is ready, because it has recordings."""
+        versions = {each.version for each in self._recordings if each.model == model}
+        return bool(versions) and (not version or not versions.isdisjoint({"", version}))
+
+    def stands_for(self, entry: JournalEntry) -> bool:
+        """Whether a request that no recording answers is about the health of what the recordings stand for.
+
+        What waits for a server asks it before anything else, and is seldom part of what is recorded.
+        """
+        return entry.operation in _OF_THE_SERVER or (
+            entry.operation == "model_ready" and self.is_ready(entry.model, entry.version)
+        )
 
     def miss(self, entry: JournalEntry) -> str:
         """Why nothing answers a request: the recordings that come nearest, with what is different."""
