@@ -22,6 +22,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any, Protocol
 
+from triton_emulator.harness.arguments import named
 from triton_emulator.harness.errors import NeedsModels
 from triton_emulator.harness.journal import JournalEntry
 from triton_emulator.harness.near_miss import Expected
@@ -110,6 +111,7 @@ class Stub:
         """The version that it names; 0 where it names none."""
         return int(self.expected.criteria.version or 0)
 
+    @named
     def respond(
         self,
         outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -131,6 +133,7 @@ class Stub:
             raise ValueError(f"the stub for {self} has its answer; what follows it is given by `then`")
         return self._add(outputs, text, tokens, output, parameters)
 
+    @named
     def then(
         self,
         outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
