@@ -14,6 +14,7 @@ came for a path or a model that is not there, or if a handler failed. `triton.al
 ini setting `triton_allow` each turn one of these off. `--triton-verdict` reports what the client did wrong.
 """
 
+import argparse
 import json
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -49,6 +50,13 @@ _FLAGS_OF = {
     "--triton-metrics": ("the URL of a server",),
     "--triton-image": ("container",),
 }
+#: what a flag asks for. Each is a flag without a value: one whose value may be missing takes the path of the tests that
+#: follows it for its value. argparse knows a flag with a `=` in it before it looks for a value.
+_VERDICT_FLAGS = {
+    "--triton-verdict": "report",
+    "--triton-verdict=report": "report",
+    "--triton-verdict=fail": "fail",
+}
 #: the fixtures
 _USED = {"triton", "triton_emulator"}
 #: the property of a report that says what a test has recorded
@@ -56,6 +64,28 @@ _RECORDED = "triton_recorded"
 #: the property of a report that has a verdict
 _VERDICT = "triton_verdict"
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
+
+
+class _StoreVerdict(argparse.Action):
+    """Stores which of `_VERDICT_FLAGS` was given."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, _VERDICT_FLAGS[option_string or ""])
+
+
+def _verdict_file(text: str) -> str:
+    """The FILE of --triton-verdict-json. What pytest could take for tests is refused: it would be written over."""
+    path = Path(text)
+    if path.is_dir() or path.suffix == ".py" or "::" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are tests; name a file for the verdict, such as --triton-verdict-json=verdict.json {text}"
+        )
+    return text
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,15 +112,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", metavar="TARGET" if name == "triton" else "VALUE", help=meaning)
         parser.addini(name.replace("-", "_"), meaning, default=default)
     group.addoption(
-        "--triton-verdict",
-        nargs="?",
-        const="report",
-        choices=("report", "fail"),
+        *_VERDICT_FLAGS,
+        dest="triton_verdict",
+        action=_StoreVerdict,
         help="report what clients did wrong in the tests with the fixture `triton`, or fail these tests for it",
     )
     group.addoption(
         "--triton-verdict-json",
         metavar="FILE",
+        type=_verdict_file,
         help="write what clients did wrong into a file, as well as --triton-verdict=report",
     )
     parser.addini(
@@ -158,7 +188,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _verdict(config: pytest.Config) -> str | None:
     """What becomes of the verdict: "report", "fail", or nothing. A file that is asked for needs a report."""
-    wanted: str | None = config.getoption("--triton-verdict")
+    wanted: str | None = config.getoption("triton_verdict")
     return wanted or ("report" if config.getoption("--triton-verdict-json") else None)
 
 
@@ -196,7 +226,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not found:
         terminalreporter.write_line("no findings")
     if path := config.getoption("--triton-verdict-json"):
-        Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        except OSError as fault:
+            terminalreporter.write_line(f"--triton-verdict-json: {fault}", red=True)
 
 
 def _properties(terminalreporter: Any, when: str, wanted: str) -> Mapping[str, str]:
