@@ -346,6 +346,28 @@ def test_a_server_that_kept_its_metadata_to_itself_is_replayed_with_those_of_the
         assert httpx.get(f"{emulator.http_url}/v2").json()["name"] == "triton"
 
 
+@pytest.mark.parametrize(
+    "method, path, near",
+    [
+        (
+            "POST",
+            "simple/infer",
+            ["http/infer.simple.yaml:1", "http/infer.identity_fp32.yaml:1", "http/model_ready.simple.yaml:1"],
+        ),
+        ("GET", "vllm", ["http/model_config.vllm.yaml:1"]),
+    ],
+    ids=["the same operation and model", "the same model"],
+)
+def test_a_miss_tells_the_recordings_of_the_same_operation_and_model_first(
+    small: Path, method: str, path: str, near: list[str]
+) -> None:
+    with Emulator(replay=small) as emulator:
+        emulator.allow("unknown")
+        body = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1], "data": [1]}]}
+        missed = httpx.request(method, f"{emulator.http_url}/v2/models/{path}", json=body)
+        assert [line.strip() for line in missed.json()["error"].splitlines() if ".yaml" in line] == near
+
+
 def test_a_miss_may_be_emulated(tmp_path: Path) -> None:
     with (
         Emulator() as real,

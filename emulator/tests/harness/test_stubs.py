@@ -339,6 +339,19 @@ def test_it_is_ready_and_listed_and_has_metadata_and_a_config(classifier: Sessio
     classifier.allow("unused")
 
 
+def test_a_stub_of_the_same_operation_comes_before_one_with_fewer_differences(triton: Session) -> None:
+    triton.allow("unused", "unknown")
+    triton.when("infer", model="m", inputs={"X": [1], "Y": [1]}).respond({"Z": np.ones(1, np.float32)})
+    triton.when("stream_infer", model="m").respond({"Z": np.ones(1, np.float32)})
+    tensors = [{"name": name, "datatype": "INT64", "shape": [1], "data": [0]} for name in "XY"]
+    answer = httpx.post(f"{triton.http_url}/v2/models/m/infer", json={"inputs": tensors})
+    assert [line.partition(": ")[0] for line in answer.json()["error"].splitlines()] == [
+        "no stub of model 'm' fits this request",
+        "the stub for operation='infer', model='m', inputs={X",
+        "the stub for operation='stream_infer', model='m'",
+    ]
+
+
 def test_a_request_that_no_stub_fits_is_refused_with_what_is_different(classifier: Session) -> None:
     body = {"inputs": [{"name": "IMAGE", "datatype": "FP64", "shape": [1, 3], "data": [1, 2, 3]}]}
     answer = infer(classifier, body=body)

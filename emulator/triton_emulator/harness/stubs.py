@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from triton_emulator.harness.arguments import named
 from triton_emulator.harness.errors import NeedsModels
 from triton_emulator.harness.journal import JournalEntry
-from triton_emulator.harness.near_miss import Expected
+from triton_emulator.harness.near_miss import Distance, Expected, nearest
 from triton_emulator.harness.operations import OPERATIONS
 from triton_emulator.harness.replies import (
     TEXT_INPUT,
@@ -40,9 +40,6 @@ from triton_emulator.harness.replies import (
 from triton_emulator.protocol.messages import InferRequest, Parameter
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig
-
-#: the nearest stubs that an error tells
-_SHOWN = 3
 
 
 class Models(Protocol):
@@ -315,15 +312,25 @@ class Stubs:
 
     def miss(self, entry: JournalEntry, request: InferRequest | None) -> str:
         """Why no stub answers a request: the nearest stubs, with what is different."""
-        differences = [
-            (stub.differences(entry, request), stub)
+        near = nearest(
+            (_distance(stub, entry, different), (different, stub))
             for stub in self._stubs
             if stub.model == entry.model and stub.replies
-        ]
-        nearest = sorted(differences, key=lambda pair: len(pair[0]))[:_SHOWN]
+            for different in [stub.differences(entry, request)]
+        )
         lines = [f"no stub of model '{entry.model}' fits this request"]
-        lines += [f"the stub for {stub}: {'; '.join(different)}" for different, stub in nearest]
+        lines += [f"the stub for {stub}: {'; '.join(different)}" for different, stub in near]
         return "\n".join(lines)
+
+
+def _distance(stub: Stub, entry: JournalEntry, differences: Sequence[str]) -> Distance:
+    wanted = stub.expected.criteria
+    return Distance(
+        wanted.operation not in (None, entry.operation),
+        False,
+        wanted.protocol not in (None, entry.protocol),
+        len(differences),
+    )
 
 
 def _check(expected: Expected) -> tuple[str, str]:

@@ -9,13 +9,11 @@ from typing import Any
 from triton_emulator.harness.cassettes.meaning import Meaning, meaning_of
 from triton_emulator.harness.cassettes.recording import Recording
 from triton_emulator.harness.journal import JournalEntry
-from triton_emulator.harness.near_miss import tensor_differences
+from triton_emulator.harness.near_miss import Distance, nearest, tensor_differences
 from triton_emulator.protocol.tensor import Tensor
 
 #: what a replay says of a server that it stands for, where that was not recorded
 _OF_THE_SERVER = frozenset({"server_live", "server_ready", "health_check", "server_metadata"})
-#: how many of the nearest recordings are shown
-_SHOWN = 3
 
 
 class Player:
@@ -76,25 +74,30 @@ class Player:
         """Why nothing answers a request: the recordings that come nearest, with what is different."""
         inputs, asked = entry.asked()
         firsts = [found[0] for found in self._recordings.values()]
-        judged = [(list(_differences(each, entry, inputs, asked)), each) for each in firsts]
-        judged.sort(
-            key=lambda pair: (
-                pair[1].operation != entry.operation,
-                pair[1].model != entry.model,
-                pair[1].protocol != entry.protocol,
-                len(pair[0]),
-            )
+        near = nearest(
+            (_distance(each, entry, differences), (differences, each))
+            for each in firsts
+            for differences in [list(_differences(each, entry, inputs, asked))]
         )
         model = f" {entry.model}" if entry.model else ""
         asks = f"{entry.protocol} {entry.operation or entry.target}{model}"
         lines = [f"no recording of {self.folder} answers this request: {asks}"]
-        if not judged:
+        if not near:
             lines.append("the cassette is empty")
         else:
             lines.append("the nearest:")
-        for differences, each in judged[:_SHOWN]:
+        for differences, each in near:
             lines += [f"  {each.where}", *(f"    {difference}" for difference in differences)]
         return "\n".join(lines)
+
+
+def _distance(recorded: Recording, entry: JournalEntry, differences: Sequence[str]) -> Distance:
+    return Distance(
+        recorded.operation != entry.operation,
+        recorded.model != entry.model,
+        recorded.protocol != entry.protocol,
+        len(differences),
+    )
 
 
 def _differences(
