@@ -107,6 +107,8 @@ class TextExecutor(InlineExecutor):
         if contract.family is Family.ENGINE:
             # An engine answers with token ids: a reply of the settings is a text and cannot be one.
             behaviour = replace(behaviour, source=replace(behaviour.source, reply=(), replies={}))
+        if behaviour.max_tokens is None and contract.family is Family.VLLM:
+            behaviour = replace(behaviour, max_tokens=llm_tensors.VLLM_MAX_TOKENS)
         if behaviour.exclude_input_in_output is not None:
             contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
         self.contract = contract
