@@ -319,6 +319,52 @@ def test_statistics_go_on_when_a_model_gets_another_stub(classifier: Session) ->
     assert stats["inference_count"] == 2
 
 
+@pytest.mark.parametrize("end", ["reset", "removal"])
+def test_the_metrics_forget_a_model_that_no_stub_names_any_more(triton: Session, end: str) -> None:
+    before = httpx.get(triton.metrics_url).text
+    stubs = [triton.when(model=f"m{number}").respond({"Y": np.ones(1, np.float32)}) for number in range(5)]
+    for number in range(5):
+        httpx.post(f"{triton.http_url}/v2/models/m{number}/infer", json={"inputs": []})
+    assert 'nv_inference_request_failure{model="m4",reason="OTHER",version="1"} 0\n' in (
+        httpx.get(triton.metrics_url).text
+    )
+    if end == "reset":
+        triton.reset()
+    else:
+        for stub in stubs:
+            stub.remove()
+    after = httpx.get(triton.metrics_url).text
+    assert [line for line in after.splitlines() if 'model="m' in line] == []
+    assert len(after.splitlines()) == len(before.splitlines())
+
+
+def test_a_request_that_fails_after_its_stub_has_gone_is_not_counted_any_more(triton: Session) -> None:
+    triton.when(model="m").respond(tokens=["a", "b", "c"])
+    triton.inject(fault.stall(after_events=1), model="m")
+    requests = triton.requests
+    url = f"{triton.http_url}/v2/models/m/generate_stream"
+    with httpx.stream("POST", url, json={"text_input": "hi"}) as answer:
+        assert next(answer.iter_lines()).startswith("data: ")
+        triton.reset()
+    assert requests.wait_for(1).last.code == 200
+    assert 'model="m"' not in httpx.get(triton.metrics_url).text
+    assert triton.problems() == []
+
+
+def test_the_metrics_keep_the_failures_of_a_model_of_a_repository_whose_stubs_have_gone(
+    triton: Session,
+) -> None:
+    triton.when(model="custom_llm").respond(text="hi")
+    assert generate(triton, "custom_llm").status_code == 200
+    triton.reset()
+    kept = [
+        line
+        for line in httpx.get(triton.metrics_url).text.splitlines()
+        if line.startswith('nv_inference_request_failure{model="custom_llm"')
+    ]
+    assert len(kept) == 4
+
+
 # --- a model that is in no repository ---
 
 
