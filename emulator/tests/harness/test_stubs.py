@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -457,6 +459,61 @@ def test_a_reset_forgets_stubs(classifier: Session) -> None:
     classifier.reset()
     assert infer(classifier).status_code == 404
     classifier.allow("unknown")
+
+
+class Meanwhile(dict[str, Any]):
+    """The inputs of a stub. While they are looked at, another thread does something to its end."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(X=np.zeros(1, np.float32))
+        self._work = work
+
+    def items(self) -> Any:
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        thread.join()
+        return super().items()
+
+
+def test_a_stub_that_is_made_while_another_thread_resets_goes_with_the_others(triton: Session) -> None:
+    stub = triton.when(model="late", inputs=Meanwhile(triton.reset))
+    stub.respond({"Y": np.zeros(1, np.float32)})
+    assert list(triton.stubs) == []
+    assert "late" not in httpx.post(f"{triton.http_url}/v2/repository/index").text
+    assert triton.problems() == []
+
+
+def test_stubs_of_threads_that_reset_all_the_time_are_gone_after_the_last_reset(triton: Session) -> None:
+    index = f"{triton.http_url}/v2/repository/index"
+    before = httpx.post(index).json()
+    start = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        start.wait()
+        for at in range(50):
+            triton.when(model=f"m{number}-{at}").respond({"Y": np.zeros(1, np.float32)})
+            triton.reset()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    assert list(triton.stubs) == []
+    assert httpx.post(index).json() == before
+
+
+def test_after_a_reset_that_fails_there_are_no_stubs_and_new_ones_answer(tmp_path: Path) -> None:
+    (tmp_path / "emulator.yaml").write_text(
+        "stubs:\n  - model: first\n    respond: {text: a}\n  - model: simple\n    respond: {text: a}\n"
+    )
+    with Emulator(tmp_path, model_control_mode="explicit") as emulator, emulator.session() as triton:
+        triton.when(model="third").respond(text="a")
+        shutil.copytree(REPOSITORY / "simple", tmp_path / "simple")
+        assert httpx.post(f"{triton.http_url}/v2/repository/models/simple/load").status_code == 200
+        with pytest.raises(SettingsError, match="'respond' of stub 2"):
+            triton.reset()
+        names = [model["name"] for model in httpx.post(f"{triton.http_url}/v2/repository/index").json()]
+        assert names == ["simple"]
+        triton.when(model="fourth").respond(text="of the test")
+        assert generate(triton, "fourth").json()["text_output"] == "of the test"
 
 
 def test_the_version_that_a_stub_names(triton: Session) -> None:

@@ -218,6 +218,7 @@ class Stubs:
         self._made = count(1)
         #: the models that are served because a stub names them, with their versions
         self._served: dict[str, set[int]] = {}
+        self._closed = False
         #: held by the threads of a test, never by the event loop
         self._changing = threading.Lock()
 
@@ -228,7 +229,7 @@ class Stubs:
         return iter(self._stubs)
 
     def add(self, expected: Expected, *, standing: bool = False) -> Stub:
-        """Make a stub. Raises TypeError or ValueError for what means nothing."""
+        """Make a stub, which answers nothing after `close`. Raises TypeError or ValueError for what means nothing."""
         if self._passes:
             raise NeedsModels(
                 "a stub answers in place of a model; the answers of an upstream pass as they are"
@@ -253,16 +254,24 @@ class Stubs:
             remove=self._remove,
         )
         with self._changing:
+            if self._closed:
+                return stub
             at = len(self._stubs) if standing else 0
             self._stubs = (*self._stubs[:at], stub, *self._stubs[at:])
         return stub
 
-    def clear(self) -> None:
-        """Remove all stubs."""
+    def close(self) -> None:
+        """Remove all stubs, and those that are added from now on at once: they come from a thread that is too late."""
         with self._changing:
+            self._closed = True
             self._stubs = ()
             while self._served:
                 self._models.withdraw(self._served.popitem()[0])
+
+    def reopen(self) -> None:
+        """Take stubs again."""
+        with self._changing:
+            self._closed = False
 
     def _config(self, name: str, version: str) -> ModelConfig | None:
         return None if name in self._served else self._models.config(name, version)

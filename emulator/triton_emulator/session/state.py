@@ -6,6 +6,7 @@ To reset a session is to make a new one.
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,8 @@ class SessionState:
         #: headers and metadata whose names these match become request parameters; None matches nothing
         self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
+        #: held while one journal with its plans and stubs takes the place of another
+        self._resetting = threading.Lock()
         #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
         self.harness: Harness | None = None
         self._given = Given()
@@ -195,8 +198,6 @@ class SessionState:
         settings = self.settings
         if not settings.journal_requests and not self._given and not self.passes:
             return
-        if self.player is not None:
-            self.player.rewind()
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
         journal = Journal(
@@ -206,14 +207,28 @@ class SessionState:
             self.clock.monotonic_ns,
             self.clock.time_ns,
         )
-        allowed: Iterable[str] = ()
-        if self.harness is not None:
-            self.harness.stubs.clear()
-            allowed = self.harness.allowed
-        self.harness = Harness(
-            journal, settings.seed, self._stub_models, self._given, passes=self.passes, allowed=allowed
-        )
-        self.harness.recorder = self.recorder
+        with self._resetting:
+            before = self.harness
+            # From now on what another thread adds to it goes as well: nobody would ever remove it.
+            if before is not None:
+                before.stubs.close()
+            try:
+                harness = Harness(
+                    journal,
+                    settings.seed,
+                    self._stub_models,
+                    self._given,
+                    passes=self.passes,
+                    allowed=before.allowed if before is not None else None,
+                )
+            except BaseException:
+                if before is not None:
+                    before.stubs.reopen()
+                raise
+            harness.recorder = self.recorder
+            if self.player is not None:
+                self.player.rewind()
+            self.harness = harness
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.
