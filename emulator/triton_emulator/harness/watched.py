@@ -42,8 +42,9 @@ class Watched:
     def reset(self) -> None:
         """Forget all requests, plans, stubs and problems, as at the start: those of files and flags are made anew.
 
-        What is allowed stays so. Models, statistics and shared memory stay as they are; a session of its own has its
-        own. What `requests` gave before this shows the requests until now.
+        Latencies that the control API has set are again those of `emulator.yaml`. What is allowed stays so. Models,
+        statistics and shared memory stay as they are; a session of its own has its own. What `requests` gave before
+        this shows the requests until now.
         """
         self._watched()
         self._watched_state.reset_harness()

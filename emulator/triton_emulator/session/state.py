@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+from triton_emulator.backends.standins.inline import InlineExecutor
 from triton_emulator.clock import clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
@@ -189,11 +190,16 @@ class SessionState:
         self._started = True
         return error
 
+    def stand_ins(self) -> list[tuple[LoadedModel, InlineExecutor]]:
+        """The loaded versions of models for which stand-ins answer, with these."""
+        loaded = [served.loaded for served in self.repository.all_served()]
+        return [(model, model.executor) for model in loaded if isinstance(model.executor, InlineExecutor)]
+
     def reset_harness(self) -> None:
         """Begin a new journal without plans and stubs, but for those that files and flags give, which are made anew.
 
-        Requests in flight end in the journal in which they began. Raises SettingsError for a stub of a file that the
-        model's config does not have.
+        Stand-ins have again the latencies with which they were loaded. Requests in flight end in the journal in which
+        they began. Raises SettingsError for a stub of a file that the model's config does not have.
         """
         settings = self.settings
         if not settings.journal_requests and not self._given and not self.passes:
@@ -225,6 +231,8 @@ class SessionState:
                 if before is not None:
                     before.stubs.reopen()
                 raise
+            for _, stand_in in self.stand_ins():
+                stand_in.restore_latencies()
             harness.recorder = self.recorder
             if self.player is not None:
                 self.player.rewind()

@@ -4,6 +4,7 @@
 an answer into responses and sends them over time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from triton_emulator.backends.standins import generator, llm_tensors, text_outputs
@@ -24,6 +25,9 @@ from triton_emulator.repository.config.model_config import TensorSpec
 _NS_PER_MS = 1_000_000
 #: How many tokens of a stream are sent before other requests get a turn on the event loop.
 BURST = 16
+
+#: the latencies of a language model, by the names of `emulator.yaml`
+_LATENCIES = ("time_to_first_token_ms", "time_per_token_ms")
 
 #: How many responses are kept to be sent again.
 _MOST_SHARED = 4096
@@ -113,11 +117,9 @@ class TextExecutor(InlineExecutor):
             contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
         self.contract = contract
         self.behaviour = behaviour
-        self.times = TokenTimes(
-            behaviour.time_to_first_token_ms,
-            behaviour.time_per_token_ms,
-            f"{behaviour.source.seed}/{definition.name}",
-        )
+        self._loaded = {name: getattr(behaviour, name) for name in _LATENCIES}
+        self._taken = dict(self._loaded)
+        self.times = self._times()
         self.cumulative = (
             contract.family is Family.LLMAPI if behaviour.cumulative is None else behaviour.cumulative
         )
@@ -135,6 +137,18 @@ class TextExecutor(InlineExecutor):
             for spec in config.outputs
         ]
         self.made_up = frozenset(spec.name for spec, _, make in self.outputs if isinstance(make, Filler))
+
+    def latencies(self) -> Mapping[str, float | Latency | None]:
+        """What its tokens take, in milliseconds."""
+        return self._taken
+
+    def _set_latency(self, name: str, latency: float | Latency | None) -> None:
+        self._taken = {**self._taken, name: self._loaded[name] if latency is None else latency}
+        self.times = self._times()
+
+    def _times(self) -> TokenTimes:
+        first, rest = (self._taken[name] for name in _LATENCIES)
+        return TokenTimes(first, rest, self._latency_seed)
 
     def answer(self, call: Call) -> None:
         request = call.request
