@@ -130,7 +130,8 @@ async def _metadata(client: HttpClient) -> Mapping[str, Any]:
 
 
 #: options that set nothing where no models of the emulator answer. Those that are not here set something: `faults`,
-#: `seed` and `clock` are for plans, `emulator_config` may have plans, the version has the words of faults.
+#: `seed` and `clock` are for plans, `emulator_config` may have plans, the version has the words of faults, restricted
+#: APIs name headers that are secrets.
 _OF_MODELS = frozenset(
     {
         "allow_client_shm",
