@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +51,17 @@ def chunked(*parts: bytes, kind: str = "text/event-stream; charset=utf-8", end: 
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     found = [head, *(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)]
     return [*found, b"0\r\n\r\n"] if end else found
+
+
+def endless(part: bytes) -> Iterator[bytes]:
+    """A chunked HTTP reply in which this part comes again and again, until the client leaves.
+
+    Only such a reply fills every buffer on the way: how many bytes they hold is the kernel's choice.
+    """
+    head, chunk = chunked(part, end=False)
+    yield head
+    while True:
+        yield chunk
 
 
 def event(**values: Any) -> bytes:

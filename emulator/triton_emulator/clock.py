@@ -29,6 +29,7 @@ from typing import Any, Protocol
 
 _LOG = logging.getLogger(__name__)
 _NS = 1_000_000_000
+_NS_PER_MS = 1_000_000
 #: A hundred years: a longer wait is as long.
 _LONGEST = 100 * 365 * 86400
 #: The turns that the event loop gets at one virtual moment before the next: an answer over HTTP passes through some
@@ -75,10 +76,14 @@ class Wheel:
         #: the millisecond for which the loop's timer is set; 0 for none
         self._armed = 0
         self._timer: asyncio.TimerHandle | None = None
+        #: the last millisecond whose functions have been called
+        self._reached = 0
 
-    def call_later(self, seconds: float, function: Callable[[], object]) -> _Turn:
-        """Call a function after so many seconds."""
-        at = ceil((time.monotonic() + min(seconds, _LONGEST)) * 1000)
+    def call_at(self, due_ns: int, function: Callable[[], object]) -> _Turn:
+        """Call a function at a nanosecond of the monotonic clock."""
+        at = -(-due_ns // _NS_PER_MS)
+        if at <= self._reached:  # not in this turn of the loop: other work gets its own
+            at = self._reached + 1
         turn = _Turn(function)
         turns = self._due.get(at)
         if turns is None:
@@ -101,7 +106,8 @@ class Wheel:
     def _turn(self) -> None:
         self._armed, self._timer = 0, None
         milliseconds = self._milliseconds
-        while milliseconds and milliseconds[0] <= time.monotonic() * 1000:
+        self._reached = reached = time.monotonic_ns() // _NS_PER_MS
+        while milliseconds and milliseconds[0] <= reached:
             for turn in self._due.pop(heappop(milliseconds)):
                 function, turn.function = turn.function, None
                 try:
@@ -141,7 +147,13 @@ class Clock:
         """Call a function on the event loop after a latency (`passes`), or else a pause."""
         if seconds <= 0:
             return self._loop.call_soon(function)
-        return self._wheel.call_later(seconds, function)
+        return self.call_at(
+            self.monotonic_ns() + round(min(seconds, _LONGEST) * _NS), function, passes=passes
+        )
+
+    def call_at(self, due_ns: int, function: Callable[[], object], *, passes: bool = True) -> Timer:
+        """Call a function on the event loop when `monotonic_ns` has come to `due_ns`."""
+        return self._wheel.call_at(due_ns, function)
 
     def later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> None:
         """As `call_later`, from any thread. Nothing is called after the loop is closed."""
@@ -226,8 +238,9 @@ class ScaledClock(Clock):
     def _scaled_time_ns(self) -> int:
         return self._epoch + round((time.monotonic_ns() - self._began) / self._scale)
 
-    def call_later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> Timer:
-        return super().call_later(min(seconds, _LONGEST) * self._scale, function)
+    def call_at(self, due_ns: int, function: Callable[[], object], *, passes: bool = True) -> Timer:
+        real_ns = min((due_ns - self._began) * self._scale, _LONGEST * _NS)
+        return self._wheel.call_at(self._began + ceil(real_ns), function)
 
     def patience(self, seconds: float, wake: Callable[[], object]) -> float | None:
         return seconds * self._scale
@@ -285,7 +298,11 @@ class VirtualClock(Clock):
     # --- of the emulator ---
 
     def call_later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> Timer:
-        wait = _Wait(self, self._now + max(0, round(min(seconds, _LONGEST) * _NS)), function, passes=passes)
+        due_ns = self.monotonic_ns() + round(min(seconds, _LONGEST) * _NS)
+        return self.call_at(due_ns, function, passes=passes)
+
+    def call_at(self, due_ns: int, function: Callable[[], object], *, passes: bool = True) -> Timer:
+        wait = _Wait(self, max(self._now, due_ns - self._epoch), function, passes=passes)
         entry = (wait.due, next(self._numbers), wait)
         heappush(self._waits, entry)
         if passes:

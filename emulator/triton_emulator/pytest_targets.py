@@ -26,6 +26,10 @@ _HTTP, _GRPC, _METRICS = 8000, 8001, 8002
 #: seconds for a container's server to load its models
 _READY_S = 300.0
 _AGAIN_S = 0.2
+#: Python models exchange tensors in shared memory; an engine's default of 64 MB is little for several models
+_SHARED_MEMORY = "1g"
+#: what Docker calls a container that has not ended
+_RUNNING = "running"
 
 
 class TargetUnavailable(Exception):
@@ -152,14 +156,16 @@ def in_container(repository: Path, image: str) -> Iterator[Addresses]:
     """A server in a container over a repository. Raises TargetUnavailable."""
     container = _container(repository, image)
     try:
-        container.start()
-    except Exception as fault:  # noqa: BLE001  (docker and requests raise errors of their own)
-        raise TargetUnavailable(f"the container of {image} does not start: {_first_line(fault)}") from None
-    try:
+        try:
+            container.start()
+        except Exception as fault:  # noqa: BLE001  (docker and requests raise errors of their own)
+            raise TargetUnavailable(
+                f"the container of {image} does not start: {_first_line(fault)}"
+            ) from None
         host = container.get_container_host_ip()
         http, grpc, metrics = (container.get_exposed_port(port) for port in (_HTTP, _GRPC, _METRICS))
         addresses = Addresses(f"http://{host}:{http}", f"{host}:{grpc}", f"http://{host}:{metrics}/metrics")
-        _wait_ready(addresses.http, image)
+        _wait_ready(addresses.http, image, container)
         yield addresses
     finally:
         container.stop()
@@ -180,10 +186,11 @@ def _container(repository: Path, image: str) -> Any:
         container.with_command(["tritonserver", "--model-repository=/models"])
         .with_volume_mapping(os.fspath(repository), "/models", "ro")
         .with_exposed_ports(_HTTP, _GRPC, _METRICS)
+        .with_kwargs(shm_size=_SHARED_MEMORY)
     )
 
 
-def _wait_ready(url: str, image: str) -> None:
+def _wait_ready(url: str, image: str, container: Any) -> None:
     import urllib.error
     import urllib.request
 
@@ -193,9 +200,24 @@ def _wait_ready(url: str, image: str) -> None:
             with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=_READY_S):  # noqa: S310  (an http URL)
                 return
         except (OSError, urllib.error.URLError) as fault:
+            if _has_ended(container):
+                raise TargetUnavailable(
+                    f"the server of {image} has ended before it was ready: {_last_words(container)}"
+                ) from None
             if time.monotonic() > end:
                 raise TargetUnavailable(f"the server of {image} does not become ready: {fault}") from None
         time.sleep(_AGAIN_S)
+
+
+def _has_ended(container: Any) -> bool:
+    made = container.get_wrapped_container()
+    made.reload()
+    return bool(made.status != _RUNNING)
+
+
+def _last_words(container: Any) -> str:
+    lines = [line for stream in container.get_logs() for line in stream.decode(errors="replace").splitlines()]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def _first_line(fault: Exception) -> str:

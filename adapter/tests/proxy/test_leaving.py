@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from adapter.tests.proxy.serving import MASTER, entry, get, post, serve
-from adapter.tests.upstream import Upstream, chunked, event
+from adapter.tests.upstream import Answer, Upstream, chunked, endless, event
 from triton_adapter.client import AsyncChunks
 from triton_adapter.proxy import ProxyServer
 
@@ -63,7 +63,7 @@ def test_a_client_that_leaves_ends_its_stream_although_its_tokens_cannot_be_coun
 ) -> None:
     tokenizer = str(tmp_path / "tokenizer.json")
     Tokenizer(models.WordLevel({"hi": 0})).save(tokenizer)  # an error for every other word
-    upstream.answer(*chunked(*[event(text_output="x" * 65536)] * 400), then="hang")
+    upstream.answers.append(Answer(endless(event(text_output="x" * 65536))))
     with serve(entry("m", upstream.url, tokenizer=tokenizer)) as proxy:
         with connect(proxy) as connection:
             ask(connection, stream=True)

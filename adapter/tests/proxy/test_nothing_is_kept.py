@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from adapter.tests.proxy.serving import HELLO, MASTER, entry, post, serve
-from adapter.tests.upstream import Answer, Upstream, chunked, event, http
+from adapter.tests.upstream import Answer, Upstream, chunked, endless, event, http
 from triton_adapter.proxy import ProxyServer
 from triton_adapter.proxy.keys.key import Key
 
@@ -151,8 +151,8 @@ def leave_triton(scene: Scene, *parts: bytes, streams: int = 1, read: bytes = b"
 
 
 def leave_without_reading(scene: Scene) -> None:
-    """Leave a stream that fills every buffer on the way."""
-    scene.upstream.answers.append(Answer(chunked(*[event(text_output="x" * 65536)] * 400), "hang"))
+    """Leave a stream that goes on for ever, and so fills every buffer on the way."""
+    scene.upstream.answers.append(Answer(endless(event(text_output="x" * 65536))))
     connection = scene.asked(stream=True)
     reset(connection)
     assert scene.upstream.leavers.acquire(timeout=PATIENCE)

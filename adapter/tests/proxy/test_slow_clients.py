@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from adapter.tests.proxy.serving import HELLO, MASTER, entry, get, serve
-from adapter.tests.upstream import Upstream, chunked, event
+from adapter.tests.upstream import Answer, Upstream, endless, event
 from triton_adapter.proxy import ProxyServer
 from triton_adapter.proxy.protocol import Protocol, Waiting
 
@@ -178,7 +178,7 @@ def test_the_body_of_a_control_route_is_waited_for_no_longer(hasty_for_bodies: P
 def test_a_client_that_does_not_read_its_stream_is_disconnected(
     hasty_for_answers: ProxyServer, upstream: Upstream
 ) -> None:
-    upstream.answer(*chunked(*[event(text_output="x" * 65536)] * 400), then="hang")
+    upstream.answers.append(Answer(endless(event(text_output="x" * 65536))))
     body = json.dumps({"model": "m", "messages": HELLO, "stream": True}).encode()
     with connect(hasty_for_answers) as connection:
         connection.sendall(HEAD + BEARER + b"Content-Length: %d\r\n\r\n" % len(body) + body)

@@ -3,10 +3,15 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import pytest
 
-from triton_emulator.clock import Wheel
+from triton_emulator.clock import Timer, Wheel
+
+
+def later(wheel: Wheel, seconds: float, function: Callable[[], object]) -> Timer:
+    return wheel.call_at(time.monotonic_ns() + round(seconds * 1e9), function)
 
 
 def test_functions_are_called_in_the_order_of_their_times_and_never_before() -> None:
@@ -21,7 +26,7 @@ def test_functions_are_called_in_the_order_of_their_times_and_never_before() -> 
 
         for name, seconds in (("last", 0.03), ("second", 0.02), ("first", 0.01), ("third", 0.02)):
             due = time.monotonic() + seconds
-            wheel.call_later(seconds, lambda name=name, due=due: note(name, due))  # type: ignore[misc]
+            later(wheel, seconds, lambda name=name, due=due: note(name, due))  # type: ignore[misc]
         await done
         return called
 
@@ -32,14 +37,14 @@ def test_one_that_is_cancelled_is_not_called_not_even_by_one_of_its_own_millisec
     async def run() -> list[str]:
         loop = asyncio.get_running_loop()
         wheel, called, done = Wheel(loop), list[str](), loop.create_future()
-        wheel.call_later(0.01, lambda: called.append("cancelled before")).cancel()
+        later(wheel, 0.01, lambda: called.append("cancelled before")).cancel()
 
         def cancel_the_other() -> None:
             other.cancel()
 
-        wheel.call_later(0.02, cancel_the_other)
-        other = wheel.call_later(0.02, lambda: called.append("cancelled by another"))
-        wheel.call_later(0.03, lambda: done.set_result(None))
+        later(wheel, 0.02, cancel_the_other)
+        other = later(wheel, 0.02, lambda: called.append("cancelled by another"))
+        later(wheel, 0.03, lambda: done.set_result(None))
         await done
         return called
 
@@ -52,8 +57,8 @@ def test_a_function_that_fails_is_logged_and_keeps_no_other_from_being_called(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         wheel, done = Wheel(loop), loop.create_future()
-        wheel.call_later(0.005, lambda: 1 / 0)
-        wheel.call_later(0.005, lambda: done.set_result(None))
+        later(wheel, 0.005, lambda: 1 / 0)
+        later(wheel, 0.005, lambda: done.set_result(None))
         await done
 
     with caplog.at_level(logging.ERROR):
@@ -71,11 +76,31 @@ def test_a_function_may_wait_again_and_for_a_shorter_time() -> None:
             if turns[0] == 5:
                 done.set_result(None)
             else:
-                wheel.call_later(0.0001, again)
+                later(wheel, 0.0001, again)
 
-        wheel.call_later(60, lambda: None)
-        wheel.call_later(0.002, again)
+        later(wheel, 60, lambda: None)
+        later(wheel, 0.002, again)
         await done
         return turns[0]
 
     assert asyncio.run(run()) == 5
+
+
+def test_one_whose_time_has_passed_leaves_the_loop_a_turn_for_other_work() -> None:
+    async def run() -> list[str]:
+        loop = asyncio.get_running_loop()
+        wheel, called, done = Wheel(loop), list[str](), loop.create_future()
+
+        def late(left: int) -> None:
+            called.append("late")
+            loop.call_soon(called.append, "other")
+            if left:
+                wheel.call_at(1, lambda: late(left - 1))
+            else:
+                loop.call_soon(done.set_result, None)
+
+        wheel.call_at(1, lambda: late(2))
+        await done
+        return called
+
+    assert asyncio.run(run()) == ["late", "other"] * 3

@@ -214,7 +214,7 @@ def test_an_entry_that_falls_out_before_its_end_is_no_longer_counted() -> None:
     for entry in entries:
         entry.wrote(b"second")
         entry.end()
-    assert journal._bytes == sum(entry.size for entry in journal.entries)
+    assert journal.bytes == sum(entry.size for entry in journal.entries)
     assert [entry.answer for entry in entries] == [b"first"] * 4 + [b"firstsecond"] * 2
     assert [entry.truncated for entry in entries] == [True] * 4 + [False] * 2
 

@@ -217,6 +217,58 @@ def test_a_text_is_in_each_row_of_a_batch(
     assert streamed(grpc, "trtllm", [texts, limit], "text_output") == [[b"no", b"no"], "final"]
 
 
+# --- what a request asks for beside a text ---
+
+
+def asking(*outputs: str) -> dict[str, bool]:
+    return {f"return_{output}": True for output in outputs}
+
+
+def test_a_stream_says_why_it_ends_and_counts_its_tokens_where_it_is_asked(triton: Session) -> None:
+    triton.when(model="vllm").respond(tokens=["Par", "is"])
+    flags = asking("finish_reason", "num_input_tokens", "num_output_tokens")
+    body = {"text_input": "the capital of France", "stream": True, **flags}
+    lines = httpx.post(f"{triton.http_url}/v2/models/vllm/generate_stream", json=body).text.split("\n\n")
+    model = {"model_name": "vllm", "model_version": "1"}
+    counts = {"num_input_tokens": 4, "num_output_tokens": 1}
+    assert [json.loads(line[6:]) for line in lines if line] == [
+        {**model, **counts, "text_output": "Par", "finish_reason": "None"},
+        {**model, **counts, "text_output": "is", "finish_reason": "stop"},
+    ]
+
+
+def test_a_whole_answer_says_why_it_ends(triton: Session) -> None:
+    triton.when(model="vllm").respond(tokens=["Par", "is"])
+    answer = generate(triton, "vllm", **asking("finish_reason", "num_output_tokens")).json()
+    assert (answer["finish_reason"], answer["num_output_tokens"]) == ("stop", 2)
+
+
+def test_what_a_request_does_not_ask_for_is_left_out(triton: Session) -> None:
+    triton.when(model="vllm").respond(text="Paris")
+    assert generate(triton, "vllm", return_finish_reason=False).json() == {
+        "model_name": "vllm",
+        "model_version": "1",
+        "text_output": "Paris",
+    }
+
+
+@pytest.mark.triton(model_control_mode="explicit", load_models=("trtllm",))
+def test_each_row_of_a_batch_has_what_it_asks_for(
+    triton: Session, grpc: tritonclient.grpc.InferenceServerClient
+) -> None:
+    triton.when(model="trtllm").respond(tokens=["a", "b"])
+    inputs = []
+    for name, datatype, values in (
+        ("text_input", "BYTES", np.array([[b"hi"], [b"there"]], dtype=object)),
+        ("max_tokens", "INT32", np.array([[5], [5]], dtype=np.int32)),
+        ("return_num_output_tokens", "BOOL", np.array([[True], [True]])),
+    ):
+        inputs.append(tritonclient.grpc.InferInput(name, [2, 1], datatype))
+        inputs[-1].set_data_from_numpy(values)
+    assert streamed(grpc, "trtllm", inputs, "text_output") == [[b"ab", b"ab"], "final"]
+    assert streamed(grpc, "trtllm", inputs, "num_output_tokens") == [[2, 2], "final"]
+
+
 # --- what is compared ---
 
 

@@ -7,7 +7,7 @@ from traceback import TracebackException
 
 from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given_files import Given
-from triton_emulator.harness.journal import Journal, JournalEntry
+from triton_emulator.harness.journal import HTTP_OK, Journal, JournalEntry
 from triton_emulator.harness.plans import Plans
 from triton_emulator.harness.stubs import Models, Stubs
 
@@ -72,7 +72,7 @@ class Harness:
             return
         if entry.plan is not None:
             entry.plan.settle(entry.script)
-        elif entry.asks_for_nothing():
+        elif entry.code != HTTP_OK and entry.asks_for_nothing():
             self._note(self._unknown, repr(entry))
         entry.end()
         if self.recorder is not None:

@@ -36,9 +36,8 @@ UNKNOWN_MODEL = b"Request for unknown model"
 _ENTRY_BYTES = 1024
 #: what it counts for each header, and for each piece of an answer, besides the bytes
 _PIECE_BYTES = 128
-
-
-_HTTP_OK = 200
+#: the status of an answer that is no error
+HTTP_OK = 200
 
 
 class Undecodable(ValueError):
@@ -135,29 +134,40 @@ class JournalEntry:
 
     def has(self, body: bytes) -> None:
         """The request has this body."""
-        if self._fits(body):
+        if self._keeps(body):
             self.body = body
 
     def wrote(self, data: bytes) -> None:
         """A piece of the answer is about to be sent."""
-        if self._fits(data):
+        if self._keeps(data):
             piece = (self._journal.now(), data)
-            if isinstance(self.pieces, list):
-                self.pieces.append(piece)
-            else:  # most answers are one piece, for which a tuple is smaller
-                self.pieces = [*self.pieces, piece] if self.pieces else (piece,)
+            pieces = self.pieces
+            if not pieces:  # most answers are one piece, for which a tuple is smaller
+                self.pieces = (piece,)
+            elif isinstance(pieces, list):
+                pieces.append(piece)
+            else:
+                self.pieces = [*pieces, piece]
 
-    def _fits(self, data: bytes) -> bool:
+    def _keeps(self, data: bytes) -> bool:
+        """Count bytes that are to be kept; returns False for those that are not."""
+        journal = self._journal
         more = len(data) + _PIECE_BYTES
         size = self.size + more
+        if self.truncated or size > journal.most_bytes:
+            self.truncated = True
+            return False
+        if self.in_journal:
+            self.size = size
+            journal.bytes += more
+            if journal.bytes > journal.most_bytes:
+                journal.shrink()
+            return True
         # The first piece of an answer tells whether it is for an unknown model, though the entry has fallen out.
-        wanted = self.in_journal or self.held or not self.pieces
-        if self.truncated or not wanted or size > self._journal.most_bytes:
+        if self.pieces and not self.held:
             self.truncated = True
             return False
         self.size = size
-        if self.in_journal:
-            self._journal.grew(more)
         return True
 
     def end(self) -> None:
@@ -168,9 +178,10 @@ class JournalEntry:
                 self._journal.tell()
 
     def asks_for_nothing(self) -> bool:
-        """Whether the path, the method or the model that it asks for is not there. Readiness is asked of any model."""
-        if self.code == _HTTP_OK:
-            return False
+        """Whether the path, the method or the model that it asks for is not there; it was not answered by HTTP's 200.
+
+        Readiness is asked of any model.
+        """
         if not self.operation:
             return self.code is not None  # else the client has gone before it had asked
         return self.operation != "model_ready" and self.is_error and UNKNOWN_MODEL in self.first_bytes
@@ -396,7 +407,8 @@ class Journal:
         self._most = most
         self.most_bytes = most_bytes
         self._entries: deque[JournalEntry] = deque()
-        self._bytes = 0
+        #: about how many bytes its entries keep; they count them as they grow
+        self.bytes = 0
         self._made = 0
         self._forgotten = 0
         self._changed = threading.Condition()
@@ -422,27 +434,22 @@ class Journal:
         """Keep an entry and number it. To be called on the event loop."""
         entry.number = self._made = self._made + 1
         entry.in_journal = True
-        self._entries.append(entry)
-        self._bytes += entry.size
-        if len(self._entries) > self._most or self._bytes > self.most_bytes:
-            self._shrink()
+        entries = self._entries
+        entries.append(entry)
+        self.bytes += entry.size
+        if len(entries) > self._most or self.bytes > self.most_bytes:
+            self.shrink()
         if self.waiting:
             self.tell()
 
-    def grew(self, size: int) -> None:
-        """An entry of the journal keeps so many bytes more."""
-        self._bytes += size
-        if self._bytes > self.most_bytes:
-            self._shrink()
-
-    def _shrink(self) -> None:
+    def shrink(self) -> None:
         """Let the oldest fall out. The newest stays, whatever it keeps."""
         entries = self._entries
-        while (len(entries) > self._most or self._bytes > self.most_bytes) and len(entries) > 1:
+        while (len(entries) > self._most or self.bytes > self.most_bytes) and len(entries) > 1:
             forgotten = entries.popleft()
             forgotten.in_journal = False
             self._forgotten += 1
-            self._bytes -= forgotten.size
+            self.bytes -= forgotten.size
 
     def tell(self) -> None:
         """Wake the threads that wait for a change."""

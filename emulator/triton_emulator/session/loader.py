@@ -82,7 +82,9 @@ class Loader:
         #: what Python models count; shown on the metrics port
         self.model_metrics = MetricRegistry()
         self._server = ModelServer(self.repository, loop, counts.finish)
-        self._standin_hooks = standins.Hooks(surroundings.clock.call_later, surroundings.clock.monotonic_ns)
+        self._standin_hooks = standins.Hooks(
+            surroundings.clock.call_later, surroundings.clock.call_at, surroundings.clock.monotonic_ns
+        )
         self._python_hooks = python_backend.Hooks(
             self._server, self.model_metrics, settings.python_process_per_model
         )

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
 from triton_emulator.clock import Clock
 from triton_emulator.wire.operations import Close, Hang, Operation, Pause, Raw, Reset
-from triton_emulator.wire.reply import Headers, Reply, json_reply
+from triton_emulator.wire.reply import Headers, PieceWriter, Reply, json_reply
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class _Signal:
         await self._waiter
 
 
-class TritonCycle:
+class TritonCycle(PieceWriter):
     """One request and its answer: ASGI's `receive` and `send`."""
 
     __slots__ = (
@@ -274,6 +274,14 @@ class TritonCycle:
                 self.transport.close()
             elif not self.transport.is_closing():
                 self.flow.resume_reading()  # and no timer: Triton never closes an idle connection
+
+    def write(self, piece: bytes) -> bool:
+        """As `send` with a piece of a body, where the head has been sent and the client reads."""
+        if self.answer is not STARTED or not self._chunked or self._head or self.flow.write_paused:
+            return False
+        if not self.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
 
     def refuse(self, reply: Reply) -> None:
         """Answer now, whatever the application does, and close the connection. It may not have begun to answer."""

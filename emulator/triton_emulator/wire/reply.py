@@ -9,6 +9,16 @@ PLAIN_TYPE = b"text/plain"
 OCTET_TYPE = b"application/octet-stream"
 
 
+class PieceWriter:
+    """What has ASGI's `send` as a method and can send a piece in the middle of an answer without a coroutine."""
+
+    __slots__ = ()
+
+    def write(self, piece: bytes) -> bool:
+        """Send the piece if that needs no wait. Returns whether it did; where it did not, `send` is to be asked."""
+        raise NotImplementedError
+
+
 @dataclass(slots=True)
 class Reply:
     """Status, headers in wire order (with their spelling), and the whole body."""

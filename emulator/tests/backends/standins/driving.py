@@ -32,6 +32,9 @@ class Clock:
         self.due.append(timer)
         return timer
 
+    def schedule_at(self, due_ns: int, function: Callable[[], None]) -> "Timer":
+        return self.schedule(max(due_ns - self.now_ns(), 0) / 1e9, function)
+
     def now_ns(self) -> int:
         return round(self.now * 1e9)
 
@@ -94,7 +97,7 @@ class Model:
         entry = standins.ModelSettings.parse(f"models: {{m: {settings}}}").for_model("m")
         self.definition = ModelDefinition(proto.name, 1, self.config, Path("/nowhere"), entry)
         self.executor: Executor = standins.load(
-            self.definition, standins.Hooks(self.clock.schedule, self.clock.now_ns)
+            self.definition, standins.Hooks(self.clock.schedule, self.clock.schedule_at, self.clock.now_ns)
         )
 
     def start(

@@ -19,6 +19,8 @@ from triton_emulator.protocol.tensor import Tensor
 
 #: Runs a function on the event loop after a delay in seconds.
 Schedule = Callable[[float, Callable[[], None]], Timer]
+#: Runs a function on the event loop at a nanosecond of a steady clock.
+ScheduleAt = Callable[[int, Callable[[], None]], Timer]
 
 
 def latency_seed(definition: ModelDefinition) -> str:
@@ -31,11 +33,20 @@ def call_later(delay_s: float, function: Callable[[], None]) -> Timer:
     return asyncio.get_running_loop().call_later(delay_s, function)
 
 
+def call_at(due_ns: int, function: Callable[[], None]) -> Timer:
+    """Run a function on the running event loop when `monotonic_ns` has come to `due_ns`."""
+    return call_later((due_ns - monotonic_ns()) / 1e9, function)
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a stand-in needs from the server: `schedule`, the only way in which it waits, and the time by `now_ns`."""
+    """What a stand-in needs from the server: the ways in which it waits, and the time.
+
+    `now_ns` has the clock of `schedule_at`.
+    """
 
     schedule: Schedule = call_later
+    schedule_at: ScheduleAt = call_at
     now_ns: Callable[[], int] = monotonic_ns
 
 
@@ -59,6 +70,7 @@ class InlineExecutor:
         self.config = definition.config
         self.batched = definition.config.max_batch_size > 0
         self.schedule = hooks.schedule
+        self.schedule_at = hooks.schedule_at
         self.now_ns = hooks.now_ns
         #: how many requests it works on at a time; 0 is any number
         self.slots = int(str(definition.settings.get("slots", 0)))

@@ -209,10 +209,21 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
     else:
         rows = [_row(prompt, index, len(prompts), given) for index, prompt in enumerate(prompts)]
     excluded = (streaming or not contract.echoes) if exclude is None else exclude
-    flags = frozenset(
+    return Ask(rows, _sequences(rows), streaming, excluded, _flags(contract, tensors), sampling)
+
+
+def read_for_text(contract: Contract, request: InferRequest, *, batched: bool) -> Ask:
+    """Read the prompts and the flags of a request whose text is given already: the rest has no effect on it."""
+    tensors = {tensor.name: tensor for tensor in request.inputs if 0 not in tensor.shape}
+    prompts = _prompts(tensors.get(contract.prompt), batched=batched, every=False)
+    rows = [Row(prompt, NO_LIMITS) for prompt in prompts]
+    return Ask(rows, 1, stream=False, exclude_input=True, flags=_flags(contract, tensors), sampling={})
+
+
+def _flags(contract: Contract, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+    return frozenset(
         output for name, output in contract.flags.items() if name in tensors and _flag(tensors[name])
     )
-    return Ask(rows, _sequences(rows), streaming, excluded, flags, sampling)
 
 
 def _sequences(rows: list[Row]) -> int:

@@ -133,7 +133,7 @@ class TextExecutor(InlineExecutor):
         self._shared: dict[str, SharedResponse] = {}
         self.changing = text_outputs.CHANGING | {contract.text}
         self.outputs = [
-            (spec, _gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
+            (spec, text_outputs.gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
             for spec in config.outputs
         ]
         self.made_up = frozenset(spec.name for spec, _, make in self.outputs if isinstance(make, Filler))
@@ -286,13 +286,18 @@ class TextExecutor(InlineExecutor):
 class _Streaming:
     """An answer that is sent token by token, each at its own time: a late token does not make those after it late."""
 
-    __slots__ = ("_call", "_due_ns", "_executor", "_generation", "_reached", "_timer")
+    __slots__ = ("_call", "_due_ns", "_executor", "_fails", "_generation", "_pace_ns", "_timer")
 
     def __init__(self, executor: TextExecutor, call: Call, generation: Generation) -> None:
         self._executor = executor
         self._call = call
         self._generation = generation
-        self._reached = executor.reached(generation)
+        reached = executor.reached(generation)
+        #: the number of tokens after which the answer fails
+        self._fails = reached if reached < generation.steps else None
+        pace = executor.times.constant
+        #: nanoseconds from each token to the next, where they are the same for all
+        self._pace_ns = None if pace is None else round(pace * _NS_PER_MS)
         self._timer: Timer | None = None
         #: when the next token is due
         self._due_ns = executor.now_ns()
@@ -308,7 +313,7 @@ class _Streaming:
             raise cancelled()
         self._call.on_cancel = self._stop
         self._due_ns += round(first * _NS_PER_MS)
-        self._timer = self._executor.schedule(first / 1000, self._go)
+        self._timer = self._executor.schedule_at(self._due_ns, self._go)
 
     def _stop(self) -> None:
         """The client has gone, or has asked for it."""
@@ -318,7 +323,6 @@ class _Streaming:
         self._executor.fail(self._call, cancelled())
 
     def _go(self) -> None:
-        self._timer = None
         call = self._call
         self._executor.guard(call, self._send)
         if call.finished:
@@ -327,29 +331,24 @@ class _Streaming:
     def _send(self, call: Call) -> None:
         """Send what is due, and wait for the next token."""
         executor, generation = self._executor, self._generation
-        for _ in range(BURST):
+        left = BURST
+        while left:
             if call.cancelled:
                 raise cancelled()
-            if generation.at >= self._reached and self._reached < generation.steps:
+            if generation.at == self._fails:
                 raise internal(executor.behaviour.fail_message)
             executor.send_token(call, generation)
             if call.finished:
                 return
-            pace = executor.times.constant
-            if pace is None:
-                pace = executor.times.token(generation.request, generation.at)
-            if pace > 0:
-                self._due_ns += round(pace * _NS_PER_MS)
-                wait_ns = self._due_ns - executor.now_ns()
-                self._timer = executor.schedule(max(wait_ns, 0) / 1e9, self._go)
+            pace_ns = self._pace_ns
+            if pace_ns is None:
+                pace_ns = round(executor.times.token(generation.request, generation.at) * _NS_PER_MS)
+            if pace_ns > 0:
+                self._due_ns = due_ns = self._due_ns + pace_ns
+                self._timer = executor.schedule_at(due_ns, self._go)
                 return
+            left -= 1
         self._timer = executor.schedule(0, self._go)
-
-
-def _gate(spec: TensorSpec, contract: Contract) -> str | None:
-    """The flag that a request must set to get an output; None for an output that is always sent."""
-    gate = text_outputs.GATES.get(spec.name, spec.name)
-    return gate if gate in contract.flags.values() else None
 
 
 def _maker(spec: TensorSpec, contract: Contract) -> Maker | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_emulator.frontends.asgi import Scope, Send
+from triton_emulator.frontends.asgi import Scope, Send, writer_of
 from triton_emulator.frontends.journal_regions import NO_REGIONS
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Answer, JournalEntry, Undecodable
@@ -27,6 +27,7 @@ from triton_emulator.session.state import SessionState
 from triton_emulator.wire.http_cycle import UNLAWFUL, WHOLE
 from triton_emulator.wire.http_protocol import HEAD_BYTES
 from triton_emulator.wire.operations import Close, Raw, Reset
+from triton_emulator.wire.reply import PieceWriter
 
 _LEAST_ERROR = 400
 _EVENT = b"data: "
@@ -36,7 +37,7 @@ async def _dropped(message: dict[str, Any]) -> None:
     """What comes after the last message is dropped, as a connection does."""
 
 
-class HttpEntry(JournalEntry):
+class HttpEntry(PieceWriter, JournalEntry):
     """A request over HTTP. As the `send` of its cycle it notes what is answered."""
 
     protocol = "http"
@@ -79,6 +80,14 @@ class HttpEntry(JournalEntry):
             if not message.get("more_body", False):
                 return self._last(message)
         return self._send(message)
+
+    def write(self, piece: bytes) -> bool:
+        """As `send` with a piece in the middle of the answer."""
+        write = writer_of(self._send)
+        if write is None or not write(piece):
+            return False
+        self.wrote(piece)
+        return True
 
     def _last(self, message: dict[str, Any]) -> Awaitable[None]:
         """Pass on the last message. The entry does not keep the connection after it."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from triton_emulator.frontends.asgi import writer_of
 from triton_emulator.frontends.http.errors import body as error_body
 from triton_emulator.frontends.http.errors import typed_error
 from triton_emulator.frontends.http.leaving import watch, while_connected
@@ -107,10 +108,14 @@ class _Events:
 
     To wake a coroutine for each would cost as much as all the rest. What cannot be written at once waits, with all that
     comes after it, for the coroutine: while the client does not read, and while a large event is rendered in a thread.
+    An event that many streams have is rendered once, and written by `PieceWriter.write`, without any coroutine.
     """
+
+    __slots__ = ("_busy", "_ended", "_fault", "_piece", "_rules", "_send", "_waiting", "_wake", "_written")
 
     def __init__(self, request: Request) -> None:
         self._send = request.send
+        self._piece = writer_of(request.send)
         self._rules = request.session.personality
         self._waiting: deque[tuple[InferResponse | None, bool]] = deque()
         #: a piece that is being written, as a coroutine that waits, and what it waits for
@@ -143,6 +148,12 @@ class _Events:
             await self._wake
 
     def _deliver(self, response: InferResponse | None, final: bool) -> None:
+        if type(response) is SharedResponse and not (self._busy or final) and self._piece is not None:
+            event = response.event
+            if not event:
+                response.event = event = b"data: %b\n\n" % _render(response, self._rules)[1]
+            if self._piece(event):
+                return
         if self._busy or (
             response is not None and type(response) is not SharedResponse and is_large(response)
         ):
@@ -158,12 +169,7 @@ class _Events:
     def _write(self, response: InferResponse) -> None:
         """Write an event, as far as that is possible without a wait."""
         try:
-            if type(response) is SharedResponse:
-                if not response.event:
-                    response.event = b"data: %b\n\n" % _render(response, self._rules)[1]
-                event = response.event
-            else:
-                event = b"data: %b\n\n" % _render(response, self._rules)[1]
+            event = b"data: %b\n\n" % _render(response, self._rules)[1]
             work: Any = self._send({"type": "http.response.body", "body": event, "more_body": True})
             awaited = work.send(None)
         except StopIteration:
