@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,23 @@ def test_the_latencies_of_tokens_are_set_alone_or_together(api: httpx.Client, em
     given = {"model": "llm", "time_to_first_token_ms": 0, "time_per_token_ms": 1000}
     assert api.post("latencies", json=given).status_code == 200
     assert times_of(emulator) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("began", [100, {"median": 20, "p99": 80}], ids=["a constant", "a distribution"])
+def test_a_stream_that_is_under_way_keeps_its_times(
+    api: httpx.Client, emulator: Emulator, began: float | dict[str, float]
+) -> None:
+    api.post("latencies", json={"model": "llm", "time_per_token_ms": began})
+    expected = times_of(emulator)
+    api.post("latencies", json={"model": "llm", "time_per_token_ms": began})  # the first times again
+    with ThreadPoolExecutor(1) as client:
+        with emulator.clock.held():
+            stream = client.submit(times_of, emulator)
+            emulator.clock.wait_for(1)
+            api.post("latencies", json={"model": "llm", "time_per_token_ms": 60_000})
+            emulator.clock.advance(1)
+        assert stream.result(60) == expected
+    assert times_of(emulator)[1] == 60.12
 
 
 def test_a_measurement_is_replaced_and_restored(api: httpx.Client) -> None:

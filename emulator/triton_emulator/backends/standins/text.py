@@ -286,7 +286,7 @@ class TextExecutor(InlineExecutor):
 class _Streaming:
     """An answer that is sent token by token, each at its own time: a late token does not make those after it late."""
 
-    __slots__ = ("_call", "_due_ns", "_executor", "_fails", "_generation", "_pace_ns", "_timer")
+    __slots__ = ("_call", "_due_ns", "_executor", "_fails", "_generation", "_pace_ns", "_timer", "_times")
 
     def __init__(self, executor: TextExecutor, call: Call, generation: Generation) -> None:
         self._executor = executor
@@ -295,7 +295,9 @@ class _Streaming:
         reached = executor.reached(generation)
         #: the number of tokens after which the answer fails
         self._fails = reached if reached < generation.steps else None
-        pace = executor.times.constant
+        #: those with which it began, if the executor gets others meanwhile
+        self._times = executor.times
+        pace = self._times.constant
         #: nanoseconds from each token to the next, where they are the same for all
         self._pace_ns = None if pace is None else round(pace * _NS_PER_MS)
         self._timer: Timer | None = None
@@ -304,7 +306,7 @@ class _Streaming:
 
     def start(self) -> None:
         """Send the first token when it is due. Raises TritonError where the call is cancelled already."""
-        first = self._executor.times.first(self._generation.request)
+        first = self._times.first(self._generation.request)
         if first <= 0:
             self._call.on_cancel = self._stop
             self._go()
@@ -342,7 +344,7 @@ class _Streaming:
                 return
             pace_ns = self._pace_ns
             if pace_ns is None:
-                pace_ns = round(executor.times.token(generation.request, generation.at) * _NS_PER_MS)
+                pace_ns = round(self._times.token(generation.request, generation.at) * _NS_PER_MS)
             if pace_ns > 0:
                 self._due_ns = due_ns = self._due_ns + pace_ns
                 self._timer = executor.schedule_at(due_ns, self._go)
