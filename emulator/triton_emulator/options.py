@@ -179,7 +179,7 @@ def check_together(settings: Settings, given: Mapping[str, object]) -> None:
 
     `settings` are the whole ones; `given` are the options that a caller has written.
     """
-    check_upstream(settings)
+    check_upstream(settings, given)
     rules = personality(settings.triton_version, settings.triton_core_version)
     if "load_models" in given and settings.loads_in_vain and rules.load_model_needs_explicit:
         raise ValueError(

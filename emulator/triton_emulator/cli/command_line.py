@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from triton_emulator.cli import values
@@ -191,7 +191,7 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
     settings = _of(found)
     _check_ports(settings)
     try:
-        check_upstream(settings, lambda name: "--" + name.replace("_", "-"))
+        check_upstream(settings, found, partial(_spelt, rules))
     except ValueError as error:
         raise _Refused(f"Error: {error}") from None
     if "response_cache_byte_size" in found:
@@ -203,6 +203,12 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
         found["cache_config"] = [("local", "size", str(found["response_cache_byte_size"]))]
         settings = _of(found)
     return settings
+
+
+def _spelt(rules: Personality, setting: str) -> str:
+    """The flag that sets a field of Settings."""
+    named = (flag.name for flag in flags(rules) if flag.setting == setting)
+    return "--" + next(named, setting.replace("_", "-"))
 
 
 def _complete_control(found: dict[str, Any]) -> None:

@@ -121,20 +121,33 @@ class Compute:
 class FailureCounts:
     """How often requests failed, by the labels of their model and by reason.
 
-    2.51: a model has its counts from the moment at which it begins to load, and they outlive it.
+    2.51: a model of a repository has its counts from the moment at which it begins to load, and they outlive it. Those
+    of a model that only stubs have, which Triton does not know, end with it: a test has any number of them.
     """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[tuple[str, str], ...], dict[str, int]] = {}
+        #: the labels of models of repositories
+        self._lasting: set[tuple[tuple[str, str], ...]] = set()
 
-    def open(self, labels: Mapping[str, str]) -> None:
-        """Show the counts of a model."""
-        self._counts.setdefault(tuple(sorted(labels.items())), dict.fromkeys(FAILURE_REASONS, 0))
+    def open(self, labels: Mapping[str, str], *, lasting: bool = True) -> None:
+        """Show the counts of a model, which is one of a repository if they are `lasting`."""
+        key = tuple(sorted(labels.items()))
+        if lasting:
+            self._lasting.add(key)
+        self._counts.setdefault(key, dict.fromkeys(FAILURE_REASONS, 0))
+
+    def close(self, labels: Mapping[str, str]) -> None:
+        """Forget the counts of a model, unless a repository has or had one with these labels."""
+        key = tuple(sorted(labels.items()))
+        if key not in self._lasting:
+            self._counts.pop(key, None)
 
     def fold(self, labels: Mapping[str, str], reasons: Iterable[str]) -> None:
-        """Count the failures of one request of a model that is shown."""
-        for reason in reasons:
-            self._counts[tuple(sorted(labels.items()))][reason] += 1
+        """Count the failures of one request. Those of a model whose counts are closed are not shown any more."""
+        if (counts := self._counts.get(tuple(sorted(labels.items())))) is not None:
+            for reason in reasons:
+                counts[reason] += 1
 
     def items(self) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
         """(labels, count by reason) of every model."""

@@ -20,7 +20,7 @@ from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.repository import ModelFailure
 from triton_emulator.server.forks import leave_ports_after_fork
-from triton_emulator.server.options_table import options_table, simulation
+from triton_emulator.server.options_table import answers, options_table, recordings_table, simulation
 from triton_emulator.server.sockets import PortInUse, Sockets
 from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
@@ -154,13 +154,19 @@ class Server:
         self.control_address = address
 
     async def _load(self) -> SessionState:
-        """Load the models of the session at the root and print the tables of models and options."""
+        """Load the models of the session at the root, and print the tables of models, recordings and options."""
         settings = self.settings
         self.root = root = SessionState(settings, asyncio.get_running_loop())
         error = await run_in_thread(root.start)
-        _LOG.info("%s", root.repository.status_table())
+        if settings.loads_models:
+            _LOG.info("%s", root.repository.status_table())
+        if root.player is not None:
+            _LOG.info("%s", recordings_table(root.player))
         _LOG.info("%s", options_table(settings))
-        _LOG.info("%s", simulation(settings))
+        if settings.loads_models:
+            _LOG.info("%s", simulation(settings))
+        if said := answers(settings, root.player):
+            _LOG.info("%s", said)
         _judge(error, root)
         return root
 

@@ -342,14 +342,14 @@ def _vllm_row(prompt: str, sampling: Mapping[str, Any]) -> Row:
     try:
         stop, bad = sampling.get("stop", ()), sampling.get("bad_words", ())
         limits = Limits(
-            max_tokens=int(sampling.get("max_tokens", VLLM_MAX_TOKENS)),
+            max_tokens=int(sampling["max_tokens"]) if "max_tokens" in sampling else None,
             min_tokens=int(sampling.get("min_tokens", 0)),
             ignore_eos=bool(sampling.get("ignore_eos", False)),
             stop=(stop,) if isinstance(stop, str) else tuple(map(str, stop)),
             bad_words=tuple(map(str, bad)),
         )
         sequences = int(sampling.get("n", 1))
-        if sequences < 1 or limits.max_tokens is None or limits.max_tokens < 1:
+        if sequences < 1 or (limits.max_tokens is not None and limits.max_tokens < 1):
             raise _no_sampling_params()
         return Row(prompt, limits, sequences, int(sampling.get("seed", 0)))
     except (TypeError, ValueError, OverflowError) as error:
