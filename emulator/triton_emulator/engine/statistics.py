@@ -153,8 +153,9 @@ class FailureCounts:
         """The sum of several, with the models of all of them."""
         found = cls()
         for part in parts:
-            for labels, counts in part._counts.items():
-                mine = found._counts.setdefault(labels, dict.fromkeys(FAILURE_REASONS, 0))
+            for labels, counts in part.items():
+                found.open(labels)
+                mine = found._counts[tuple(sorted(labels.items()))]
                 for reason, count in counts.items():
                     mine[reason] += count
         return found

@@ -45,7 +45,9 @@ def read(session: SessionState) -> Readings:
         )
         for reporter, models in _by_reporter(loaded).items()
     ]
-    gpus = {number for model in loaded for group in model.config.proto.instance_group for number in group.gpus}
+    gpus = {
+        number for model in loaded for group in model.config.proto.instance_group for number in group.gpus
+    }
     busy_ns = sum(model.statistics.compute.infer_ns for model in loaded if model.stands_in)
     return Readings(tuple(rows), session.counts.failures, frozenset(gpus), busy_ns)
 
