@@ -66,6 +66,11 @@ class Workers:
     def __repr__(self) -> str:
         return f"<Workers {self.state.value}, serving: {len(self._serving())} of {self.settings.workers}>"
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the workers' processes."""
+        return [worker.pid for worker in self._workers if worker is not None]
+
     async def start(self) -> None:
         """Bind, let all workers load the models, listen. Raises PortInUse and StartupError."""
         self.state = State.STARTING
@@ -89,7 +94,7 @@ class Workers:
             raise
         self._keepers = [asyncio.create_task(self._keep(worker)) for worker in workers]
         self.state = State.SERVING
-        listed = ", ".join(str(worker.pid) for worker in workers)
+        listed = ", ".join(map(str, self.pids))
         _LOG.info("Started %d workers, which are the processes %s", settings.workers, listed)
 
     async def close(self, *, drain: bool = False) -> bool:
