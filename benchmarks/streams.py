@@ -104,11 +104,12 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                # a connection to a port that nobody listens on may get that port itself, and be one with itself
+                if connection.getsockname() != connection.getpeername():
+                    return
         except OSError:
             time.sleep(0.05)
-        else:
-            return
     raise SystemExit("the server did not start")
 
 

@@ -51,8 +51,9 @@ def _limits_steps(definition: ModelDefinition) -> bool:
 
 
 def _measured_by_load(definition: ModelDefinition) -> bool:
-    measured = definition.settings.get("latency_from")
-    return isinstance(measured, Measured) and len(measured.whole) > 1
+    settings = definition.settings
+    measured = settings.get("latency_from")
+    return isinstance(measured, Measured) and len(measured.whole) > 1 and "delay_ms" not in settings
 
 
 _NEEDS = (
