@@ -273,7 +273,7 @@ async def test_ends_that_could_not_be_told_are_told_later() -> None:
         assert repr(handed) == "<HandedConnections, ends to be told: 1>"
         read = 0
         while read < filled:
-            read += count_ended(ours)
+            read += count_ended(ours) or 0
         handed.ended()
         assert count_ended(ours) == 2
         asyncio.get_running_loop().remove_reader(theirs)
@@ -287,6 +287,7 @@ def test_a_channel_that_is_full_or_closed_takes_no_connection() -> None:
             pass
         theirs.close()
         assert not hand(ours, connection)
+        assert count_ended(ours) is None
 
 
 # --- messages ---

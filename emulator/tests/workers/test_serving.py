@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import httpx
 import numpy as np
+import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -53,8 +54,10 @@ def test_the_start_is_logged_once_and_ends_when_all_workers_are_ready(repository
         assert httpx.get(f"{server.http}/v2/health/ready").status_code == 200
 
 
-def test_each_worker_has_its_share_of_the_connections_over_http(repository: Path) -> None:
-    with serving(repository, "--workers=3", "--log-verbose=1") as server, ExitStack() as stack:
+@pytest.mark.parametrize("version", ["2.51.0", "2.72.0"])
+def test_each_worker_has_its_share_of_the_connections_over_http(repository: Path, version: str) -> None:
+    flags = ("--workers=3", "--log-verbose=1", f"--triton-version={version}")
+    with serving(repository, *flags) as server, ExitStack() as stack:
         connections = [connection_to(server.http) for _ in range(12)]
         for connection in connections:
             stack.callback(connection.close)

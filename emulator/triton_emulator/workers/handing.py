@@ -23,11 +23,14 @@ def hand(channel: socket.socket, connection: socket.socket) -> bool:
         return False
 
 
-def count_ended(channel: socket.socket) -> int:
-    """How many connections have ended since this was last asked."""
-    with suppress(OSError):
-        return len(channel.recv(_MANY))
-    return 0
+def count_ended(channel: socket.socket) -> int | None:
+    """How many connections have ended since this was last asked; None where the worker has ended."""
+    try:
+        return len(channel.recv(_MANY)) or None
+    except (BlockingIOError, InterruptedError):
+        return 0
+    except OSError:
+        return None
 
 
 class HandedConnections:

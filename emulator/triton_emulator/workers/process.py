@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -41,21 +41,23 @@ class Worker:
         self.started = monotonic()
         #: how many connections it has been given that have not ended
         self.open_connections = 0
-        #: whether it listens, and whether it ever has
+        #: whether it listens
         self.serves = False
-        self.has_served = False
         #: what it had counted when it was last asked
         self.counted = Counted()
         self._line = Line(answers)
         self._socket, theirs = socket.socketpair()
         self._channel, their_channel = socket.socketpair()
-        with theirs, their_channel, _blocked_signals():
+        with ExitStack() as ours, theirs, their_channel, _blocked_signals():
+            ours.enter_context(self._socket)
+            ours.enter_context(self._channel)
             descriptors = theirs.fileno(), their_channel.fileno()
             self._process = subprocess.Popen(  # noqa: S603  (this interpreter and our own program)
                 [sys.executable, _PROGRAM, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
             )
+            ours.pop_all()  # they are closed only where no process could be started
         self._channel.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel, self._count_ended)
         self._ended: asyncio.Task[None]
@@ -79,7 +81,7 @@ class Worker:
     async def listen(self) -> str:
         """Let it serve; returns why it cannot, "" where it does. Raises Gone."""
         failure: str = await self._line.ask("listen")
-        self.serves = self.has_served = not failure
+        self.serves = not failure
         return failure
 
     async def count(self, seconds: float) -> None:
@@ -136,9 +138,10 @@ class Worker:
 
     def _count_ended(self) -> None:
         ended = count_ended(self._channel)
-        self.open_connections -= ended
-        if not ended:  # the other end is closed
+        if ended is None:
             asyncio.get_running_loop().remove_reader(self._channel)
+        else:
+            self.open_connections -= ended
 
 
 def _how(code: int) -> str:

@@ -186,7 +186,7 @@ class Workers:
 
     async def _count(self) -> Counted:
         """The sum of what all workers have counted until now. Raises UNAVAILABLE where one of them is silent."""
-        await asyncio.gather(*map(_ask, self._serving()))
+        await asyncio.gather(*(_ask(worker) for worker in self._workers if worker is not None))
         # those that have ended meanwhile are in `_before`, with what they had counted when they were last asked
         return total([self._before, *(worker.counted for worker in self._workers if worker is not None)])
 
@@ -200,40 +200,45 @@ class Workers:
 
     async def _keep(self, worker: Worker) -> None:
         """Start a worker again whenever it has ended."""
-        ends = 0
+        number, ends = worker.number, 0
         while True:
             how = await worker.end()
-            at = worker.number - 1
-            self._workers[at] = None
+            self._workers[number - 1] = None
             self._before = total([self._before, worker.counted.at_the_end()])
+            _LOG.error(
+                "worker %s %s: its connections are closed, and what it had counted since statistics or metrics "
+                "were last asked for is lost",
+                worker,
+                how,
+            )
             ends = ends + 1 if monotonic() - worker.started < _LASTS_SECONDS else 1
-            pause = pause_before(ends)
-            if worker.has_served:
-                _LOG.error(
-                    "worker %s %s: its connections are closed, and what it had counted since statistics or metrics "
-                    "were last asked for is lost",
-                    worker,
-                    how,
-                )
-            _LOG.info("worker %s is started again%s", worker.number, f" in {pause} s" if pause else "")
-            await asyncio.sleep(pause)
-            worker = await self._start_again(worker.number)
+            while (again := await self._start_again(number, pause_before(ends))) is None:
+                ends += 1
+            worker = again
+            _LOG.info("worker %s serves in its place", worker)
 
-    async def _start_again(self, number: int) -> Worker:
-        worker = await self._new(number)
+    async def _start_again(self, number: int, pause: float) -> Worker | None:
+        """A worker that serves in the place of one that has ended; None where that fails, as the log says."""
+        _LOG.info("worker %s is started again%s", number, f" in {pause} s" if pause else "")
+        await asyncio.sleep(pause)
+        try:
+            worker = await self._new(number)
+        except OSError as fault:
+            _LOG.error("worker %s cannot be started: %s", number, fault)
+            return None
         try:
             failure = await self._failure_of(worker)
         except asyncio.CancelledError:  # the server ends
             worker.kill()
             await worker.end()
             raise
-        if failure:
-            _LOG.error("worker %s cannot serve: %s", worker, failure)
-            worker.kill()
-        else:
-            self._workers[number - 1] = worker
-            _LOG.info("worker %s serves in its place", worker)
-        return worker
+        if not failure:
+            return worker
+        self._workers[number - 1] = None
+        _LOG.error("worker %s cannot serve: %s", worker, failure)
+        worker.kill()
+        await worker.end()
+        return None
 
     async def _failure_of(self, worker: Worker) -> str:
         """Let a worker load and listen; returns why it cannot, "" where it does."""
@@ -243,7 +248,12 @@ class Workers:
             return str(fault)
         if not loaded.failure and loaded.models != self._models:
             return "the models in the repository are not those of the start any more; start the server again"
-        return loaded.failure or await self._listen(worker)
+        if loaded.failure:
+            return loaded.failure
+        self._workers[worker.number - 1] = (
+            worker  # now: over gRPC requests may come before it says that it listens
+        )
+        return await self._listen(worker)
 
 
 async def _ask(worker: Worker) -> None:
