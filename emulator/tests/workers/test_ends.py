@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -95,10 +95,12 @@ def test_a_worker_that_is_killed_is_started_again_and_no_sum_goes_down(repositor
         assert executions(server) == 7
         assert 'nv_inference_count{model="double",version="1"} 7' in httpx.get(server.metrics).text
         again = int(line.partition("(process ")[2].partition(")")[0])
-        with httpx.Client() as one, httpx.Client() as other:  # both workers have a connection
-            for client in (one, other):
+        found: set[int] = set()
+        with ExitStack() as stack:
+            while found < {server.workers[1], again}:  # until both have a connection
+                client = stack.enter_context(httpx.Client())
                 client.get(f"{server.http}/v2/health/ready").raise_for_status()
-            found = {process_of(server.wait_for("HTTP request: 0 /v2/health/ready")) for _ in range(2)}
+                found.add(process_of(server.wait_for("HTTP request: 0 /v2/health/ready")))
         assert found == {server.workers[1], again}
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 # In place of the folder of this file, whose modules are no modules of their own. At the end: if the package's folder is
 # in the path already, its place counts.
-del sys.path[0]
+if not sys.flags.safe_path:
+    del sys.path[0]
 sys.path.append(str(Path(__file__).parents[2]))
 
 if __name__ == "__main__":
