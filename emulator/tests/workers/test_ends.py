@@ -125,6 +125,16 @@ def test_the_pauses_before_a_start_grow_and_have_an_end() -> None:
     assert list(PAUSES) == sorted(PAUSES)
 
 
+def test_a_server_may_end_while_a_worker_is_started_again(repository: Path) -> None:
+    with serving(repository, "--workers=2") as server:
+        os.kill(server.workers[0], signal.SIGKILL)
+        server.wait_for("worker 1 is started again")
+        server.process.send_signal(signal.SIGTERM)
+        printed = server.rest()
+        assert server.process.wait() == 0
+    assert printed.count("successfully unloaded 'double' version 1") == 1
+
+
 def test_a_worker_that_finds_other_models_does_not_serve(repository: Path) -> None:
     with serving(repository, "--workers=2") as server:
         config = repository / "double" / "config.pbtxt"

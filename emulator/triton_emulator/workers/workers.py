@@ -229,16 +229,19 @@ class Workers:
         try:
             failure = await self._failure_of(worker)
         except asyncio.CancelledError:  # the server ends
-            worker.kill()
-            await worker.end()
+            await self._give_up(worker)
             raise
         if not failure:
             return worker
-        self._workers[number - 1] = None
         _LOG.error("worker %s cannot serve: %s", worker, failure)
+        await self._give_up(worker)
+        return None
+
+    async def _give_up(self, worker: Worker) -> None:
+        """End a worker that does not serve yet."""
+        self._workers[worker.number - 1] = None
         worker.kill()
         await worker.end()
-        return None
 
     async def _failure_of(self, worker: Worker) -> str:
         """Let a worker load and listen; returns why it cannot, "" where it does."""
@@ -250,9 +253,8 @@ class Workers:
             return "the models in the repository are not those of the start any more; start the server again"
         if loaded.failure:
             return loaded.failure
-        self._workers[worker.number - 1] = (
-            worker  # now: over gRPC requests may come before it says that it listens
-        )
+        # over gRPC, requests may come before it says that it listens
+        self._workers[worker.number - 1] = worker
         return await self._listen(worker)
 
 
