@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.tests.workers.serving import ASK, Serving, add_model, command, process_of, serving
+from emulator.tests.workers.serving import ASK, Serving, add_model, command, ended, process_of, serving
 from triton_emulator.server import State
 from triton_emulator.settings import Settings
 from triton_emulator.workers import workers
@@ -252,6 +252,16 @@ def test_a_model_that_no_worker_can_load_ends_the_start_once(repository: Path) -
     assert done.stderr.count("broken/config.pbtxt:2:17") == 1
     assert done.stderr.count("error: creating server: Internal - failed to load all models\n") == 1
     assert "Started" not in done.stderr
+
+
+def test_a_certificate_that_is_not_there_ends_the_start_as_with_one_process(repository: Path) -> None:
+    flags = ("--grpc-use-ssl=true", "--grpc-server-key=missing.key")
+    ends = []
+    for count in (1, 2):
+        code, printed = ended(repository, f"--workers={count}", *flags)
+        ends.append((code, [line for line in printed.splitlines() if line.startswith("error:")]))
+    said = "error: creating server: [Errno 2] No such file or directory: 'missing.key'"
+    assert ends == [(1, [said]), (1, [said])]
 
 
 async def test_a_sum_without_an_answer_of_a_worker_is_an_error(

@@ -79,7 +79,7 @@ class Worker:
         return loaded
 
     async def listen(self) -> str:
-        """Let it serve; returns why it cannot, "" where it does. Raises Gone."""
+        """Let it serve; returns why a port cannot be had, "" where it can. Raises Failed and Gone."""
         failure: str = await self._line.ask("listen")
         self.serves = not failure
         return failure

@@ -81,13 +81,16 @@ class _Worker:
         return Loaded(models=_digest(self._root.repository))
 
     async def _listen(self) -> str:
-        """Serve from now on; returns why it cannot, "" where it does."""
+        """Serve from now on; returns why a port cannot be had, "" where it can.
+
+        Raises OSError where a certificate cannot be read.
+        """
         server, root = self._server, self._root
         log.follow(lambda: root.log_settings)
         if server.settings.allow_grpc:
             try:
                 await server.listen_grpc(root)
-            except (OSError, PortInUse) as fault:  # OSError: a certificate cannot be read
+            except PortInUse as fault:
                 return str(fault)
         if server.settings.allow_http:
             http = await server.serve_http(root, None, self._ended)

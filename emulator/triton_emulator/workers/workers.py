@@ -18,7 +18,7 @@ from triton_emulator.session.state import SessionState
 from triton_emulator.session.statistics import Statistics
 from triton_emulator.settings import Settings
 from triton_emulator.workers.counted import Counted, total
-from triton_emulator.workers.line import Gone
+from triton_emulator.workers.line import Failed, Gone
 from triton_emulator.workers.metrics import WorkersMetrics
 from triton_emulator.workers.process import Worker
 from triton_emulator.workers.spreading import Spreader
@@ -136,10 +136,13 @@ class Workers:
 
     @staticmethod
     async def _listen(worker: Worker) -> str:
+        """Let a worker listen; returns why a port cannot be had, "" where it can. Raises StartupError."""
         try:
             return await worker.listen()
+        except Failed as fault:
+            raise StartupError(str(fault)) from None
         except Gone:
-            return f"worker {worker} {await worker.end()} before it listened"
+            raise StartupError(f"worker {worker} {await worker.end()} before it listened") from None
 
     def _judge(self, loaded: Sequence[Loaded]) -> None:
         """Raise StartupError where a worker cannot start, or has other models than another one."""
@@ -247,15 +250,17 @@ class Workers:
         """Let a worker load and listen; returns why it cannot, "" where it does."""
         try:
             loaded = await self._load(worker, again=True)
+            if loaded.failure:
+                return loaded.failure
+            if loaded.models != self._models:
+                return (
+                    "the models in the repository are not those of the start any more; start the server again"
+                )
+            # over gRPC, requests may come before it says that it listens
+            self._workers[worker.number - 1] = worker
+            return await self._listen(worker)
         except StartupError as fault:
             return str(fault)
-        if not loaded.failure and loaded.models != self._models:
-            return "the models in the repository are not those of the start any more; start the server again"
-        if loaded.failure:
-            return loaded.failure
-        # over gRPC, requests may come before it says that it listens
-        self._workers[worker.number - 1] = worker
-        return await self._listen(worker)
 
 
 async def _ask(worker: Worker) -> None:
