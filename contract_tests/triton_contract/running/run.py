@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -130,12 +130,14 @@ def run_pairs(
     *,
     jobs: int = 2,
     most: int | None = None,
+    alone: Container[str] = frozenset(),
     on_result: Callable[[CaseResult], None] | None = None,
 ) -> list[CaseResult]:
     """Run every case on both sides, `jobs` groups at a time. The results are in the order of the cases.
 
-    `pair` makes a new pair for each group. A group of more than `most` cases is divided, so that cases which wait for
-    answers that never come wait at the same time. A group whose servers do not start differs in all of its cases.
+    `pair` makes a new pair for each group. A group of more than `most` cases is divided. The cases whose ids are in
+    `alone` get servers of their own and come first: those that wait for answers that never come then wait at the same
+    time. A group whose servers do not start differs in all of its cases.
     """
     cases = list(cases)
 
@@ -159,6 +161,8 @@ def run_pairs(
 
     with ThreadPoolExecutor(jobs) as pool:
         found = {
-            result.case: result for results in pool.map(one, groups_of(cases, most)) for result in results
+            result.case: result
+            for results in pool.map(one, groups_of(cases, most, alone))
+            for result in results
         }
     return [found[case.id] for case in cases]
