@@ -64,7 +64,9 @@ class _Turn:
 class Wheel:
     """Many timers of one event loop: those of the same millisecond share one of the loop's own, which costs more.
 
-    A function is called in the millisecond after its time, and never before it. To be used on the event loop.
+    A function is called in the millisecond after its time, and never before it. One whose time has passed already is
+    called in the next turn of the loop: a stream whose tokens are due faster than one a millisecond does not fall
+    behind, nor one that was held up. To be used on the event loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,14 +78,10 @@ class Wheel:
         #: the millisecond for which the loop's timer is set; 0 for none
         self._armed = 0
         self._timer: asyncio.TimerHandle | None = None
-        #: the last millisecond whose functions have been called
-        self._reached = 0
 
     def call_at(self, due_ns: int, function: Callable[[], object]) -> _Turn:
         """Call a function at a nanosecond of the monotonic clock."""
         at = -(-due_ns // _NS_PER_MS)
-        if at <= self._reached:  # not in this turn of the loop: other work gets its own
-            at = self._reached + 1
         turn = _Turn(function)
         turns = self._due.get(at)
         if turns is None:
@@ -106,15 +104,18 @@ class Wheel:
     def _turn(self) -> None:
         self._armed, self._timer = 0, None
         milliseconds = self._milliseconds
-        self._reached = reached = time.monotonic_ns() // _NS_PER_MS
+        reached = time.monotonic_ns() // _NS_PER_MS
+        # Those that these functions add get another turn of the loop, though they may be due: other work gets its own.
+        due: list[_Turn] = []
         while milliseconds and milliseconds[0] <= reached:
-            for turn in self._due.pop(heappop(milliseconds)):
-                function, turn.function = turn.function, None
-                try:
-                    if function is not None:
-                        function()
-                except Exception:  # noqa: BLE001  (as an event loop does it)
-                    _LOG.exception(_FAILED)
+            due += self._due.pop(heappop(milliseconds))
+        for turn in due:
+            function, turn.function = turn.function, None
+            try:
+                if function is not None:
+                    function()
+            except Exception:  # noqa: BLE001  (as an event loop does it)
+                _LOG.exception(_FAILED)
         if milliseconds and not 0 < self._armed <= milliseconds[0]:
             self._arm(milliseconds[0])
 

@@ -104,3 +104,28 @@ def test_one_whose_time_has_passed_leaves_the_loop_a_turn_for_other_work() -> No
         return called
 
     assert asyncio.run(run()) == ["late", "other"] * 3
+
+
+def test_one_whose_time_has_passed_is_called_in_the_next_turn_and_not_in_the_next_millisecond() -> None:
+    async def run() -> list[int]:
+        loop = asyncio.get_running_loop()
+        wheel, turns, called, done = Wheel(loop), [0], list[int](), loop.create_future()
+
+        def count() -> None:
+            turns[0] += 1
+            if not done.done():
+                loop.call_soon(count)
+
+        def late() -> None:
+            called.append(turns[0])
+            if len(called) == 5:
+                done.set_result(None)
+            else:
+                wheel.call_at(1, late)
+
+        loop.call_soon(count)
+        wheel.call_at(1, late)
+        await done
+        return [turn - called[0] for turn in called]
+
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4]
