@@ -20,6 +20,7 @@ from triton_emulator.protocol.personality import (
 )
 from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import JOURNAL_REQUESTS, OPEN_CONTROL, Settings
+from triton_emulator.workers.refusals import check_workers
 
 #: the exit code of a check whose flags are refused
 WRONG_FLAGS = 2
@@ -202,6 +203,10 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
             )
         found["cache_config"] = [("local", "size", str(found["response_cache_byte_size"]))]
         settings = _of(found)
+    try:
+        check_workers(settings)
+    except ValueError as error:
+        raise _Refused(f"Error: {error}") from None
     return settings
 
 

@@ -90,6 +90,11 @@ class Duration:
         self.count += 1
         self.ns += ns
 
+    def join(self, other: "Duration") -> None:
+        """Add what another one has counted."""
+        self.count += other.count
+        self.ns += other.ns
+
     def value(self) -> js.Value:
         return {"count": self.count, "ns": self.ns}
 
@@ -108,6 +113,13 @@ class Compute:
         self.input_ns += event.input_ns
         self.infer_ns += event.infer_ns
         self.output_ns += event.output_ns
+
+    def join(self, other: "Compute") -> None:
+        """Add what another one has counted."""
+        self.count += other.count
+        self.input_ns += other.input_ns
+        self.infer_ns += other.infer_ns
+        self.output_ns += other.output_ns
 
     def values(self) -> dict[str, js.Value]:
         """The three entries that Triton makes of it."""
@@ -148,6 +160,18 @@ class FailureCounts:
         if (counts := self._counts.get(tuple(sorted(labels.items())))) is not None:
             for reason in reasons:
                 counts[reason] += 1
+
+    @classmethod
+    def total(cls, parts: Iterable["FailureCounts"]) -> Self:
+        """The sum of several, with the models of all of them."""
+        found = cls()
+        for part in parts:
+            for labels, counts in part.items():
+                found.open(labels)
+                mine = found._counts[tuple(sorted(labels.items()))]
+                for reason, count in counts.items():
+                    mine[reason] += count
+        return found
 
     def items(self) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
         """(labels, count by reason) of every model."""
@@ -236,3 +260,21 @@ class ModelStatistics:
             ],
             "memory_usage": [],
         }
+
+
+#: the fields of ModelStatistics that count how often and for how long
+_JOINED = ("success", "fail", "queue", "compute", "cache_hit", "cache_miss")
+
+
+def total(parts: Iterable[ModelStatistics]) -> ModelStatistics:
+    """The sum of several: of models with the same labels, or of one model in several processes."""
+    found = ModelStatistics()
+    for part in parts:
+        found.last_inference_ms = max(found.last_inference_ms, part.last_inference_ms)
+        found.inference_count += part.inference_count
+        found.execution_count += part.execution_count
+        for name in _JOINED:
+            getattr(found, name).join(getattr(part, name))
+        for size, batch in part.batches.items():
+            found.batches.setdefault(size, Compute()).join(batch)
+    return found

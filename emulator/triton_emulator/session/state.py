@@ -7,7 +7,7 @@ import asyncio
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns
@@ -33,7 +33,9 @@ from triton_emulator.repository.version_life import State
 from triton_emulator.session.counts import Counts
 from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
+from triton_emulator.session.one_process import MODEL_CHANGE, SHARED_MEMORY, one_of_several
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
+from triton_emulator.session.statistics import Statistics
 from triton_emulator.session.stub_models import StubModels
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.session.upstream import Upstream
@@ -121,6 +123,8 @@ class SessionState:
         self.repository = self._loader.repository
         self._stub_models = StubModels(self.repository, surroundings, self.counts, self.personality)
         self.model_metrics = self._loader.model_metrics
+        #: asks all processes that serve these models for their statistics, and blocks meanwhile; None for one process
+        self.totals: Callable[[], Statistics] | None = None
         self._started = False
 
     def _limit_bodies(self, limit: int | None) -> None:
@@ -168,8 +172,19 @@ class SessionState:
 
     def require_client_shared_memory(self) -> None:
         """Raises UNSUPPORTED where clients may not register and unregister shared memory."""
+        self.require_one_process(*SHARED_MEMORY)
         if not self._client_shared_memory:
             raise disabled()
+
+    def require_one_process(self, change: str, instead: str) -> None:
+        """Raises UNSUPPORTED where a `change` by a request would reach one of several processes."""
+        if self.settings.workers > 1:
+            raise one_of_several(self.settings, change, instead)
+
+    def require_model_control(self) -> None:
+        """Raises UNSUPPORTED where clients could load and unload models of one of several processes."""
+        if self.settings.model_control_mode == "explicit":  # in the other modes the repository refuses it
+            self.require_one_process(*MODEL_CHANGE)
 
     def start(self) -> Exception | None:
         """Load the models; returns what `--exit-on-error` would end the server for. Blocks: not on the event loop.

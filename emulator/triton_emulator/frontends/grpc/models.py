@@ -60,7 +60,8 @@ def model_config(session: SessionState, request: Proto) -> Proto:
 
 def model_statistics(session: SessionState, request: Proto) -> Proto:
     reply = message_class("ModelStatisticsResponse")()
-    for entry in model_stats(session.repository, request.name, request.version):
+    totals = session.totals and session.totals()
+    for entry in model_stats(session.repository, request.name, request.version, totals=totals):
         # This is the value of the HTTP answer: its keys are the message's fields. Fields that are zero are not sent.
         name = from_text(entry["name"])  # type: ignore[index, call-overload, arg-type]
         reply.model_stats.add(**{**entry, "name": name})  # type: ignore[dict-item]

@@ -62,6 +62,6 @@ def model_statistics(request: Request) -> Reply:
     name, version = request.captures.name, request.captures.version
     session = request.session
     responses = session.personality.response_statistics
-    return json_reply(
-        write({"model_stats": model_stats(session.repository, name, version, responses=responses)})
-    )
+    totals = session.totals and session.totals()
+    listed = model_stats(session.repository, name, version, responses=responses, totals=totals)
+    return json_reply(write({"model_stats": listed}))
