@@ -1,5 +1,7 @@
 """`ci/falsify` tells mutations that a check notices from those that survive. Some of its own are made here."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +95,38 @@ def test_a_name_that_no_mutation_has_is_told() -> None:
     assert (
         errors == "ci/falsify: no mutation's name matches 'nothing like it': ci/falsify --list shows them\n"
     )
+
+
+#: a test that the mutation makes start a process, and wait for ever; both have the pipe open
+WAITING = """
+import subprocess, sys, time
+from pathlib import Path
+from triton_emulator.frontends.http import models
+
+def test_waits_where_the_server_is_always_ready() -> None:
+    if "200 if request.session.ready else 400" not in Path(models.__file__).read_text():
+        with open({pipe!r}, "w") as pipe:
+            child = "import time; time.sleep(30); print('it is still here')"
+            subprocess.Popen([sys.executable, "-c", child], stdout=pipe)
+            print("it waits", file=pipe, flush=True)
+            time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_a_signal_leaves_neither_a_copy_nor_a_process(number: int, status: int, tmp_path: Path) -> None:
+    copies, pipe, test = tmp_path / "copies", tmp_path / "pipe", tmp_path / "test_waits.py"
+    copies.mkdir()
+    os.mkfifo(pipe)
+    test.write_text(WAITING.format(pipe=str(pipe)))
+    table = MUTATION.format(new="200", case="").replace('case = ""', f'test = "{test}"')
+    (tmp_path / "table.toml").write_text(table)
+    command = [sys.executable, ROOT / "ci" / "falsify", "--table", tmp_path / "table.toml"]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(copies)}) as falsify, pipe.open() as told:
+        assert told.readline() == "it waits\n"
+        falsify.send_signal(number)
+        assert told.read() == ""  # the end of the pipe: nobody has it open
+    assert falsify.returncode == status
+    assert list(copies.iterdir()) == []

@@ -20,6 +20,7 @@ import concurrent.futures
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from heapq import heappop, heappush
@@ -30,6 +31,9 @@ from typing import Any, Protocol
 _LOG = logging.getLogger(__name__)
 _NS = 1_000_000_000
 _NS_PER_MS = 1_000_000
+#: how many functions of a wheel are called in one turn of the event loop: a server that has more to send than it can is
+#: to answer other requests all the same. libuv accepts one connection a turn.
+_MOST_IN_TURN = 128
 #: A hundred years: a longer wait is as long.
 _LONGEST = 100 * 365 * 86400
 #: The turns that the event loop gets at one virtual moment before the next: an answer over HTTP passes through some
@@ -64,7 +68,9 @@ class _Turn:
 class Wheel:
     """Many timers of one event loop: those of the same millisecond share one of the loop's own, which costs more.
 
-    A function is called in the millisecond after its time, and never before it. To be used on the event loop.
+    A function is called in the millisecond after its time, and never before it. One whose time has passed already is
+    called in the next turn of the loop: a stream whose tokens are due faster than one a millisecond does not fall
+    behind, nor one that was held up. Many that are due at once take several turns. To be used on the event loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,20 +82,18 @@ class Wheel:
         #: the millisecond for which the loop's timer is set; 0 for none
         self._armed = 0
         self._timer: asyncio.TimerHandle | None = None
-        #: the last millisecond whose functions have been called
-        self._reached = 0
+        #: those that are due, in their order: the next turns of the loop call them
+        self._late: deque[_Turn] = deque()
 
     def call_at(self, due_ns: int, function: Callable[[], object]) -> _Turn:
         """Call a function at a nanosecond of the monotonic clock."""
         at = -(-due_ns // _NS_PER_MS)
-        if at <= self._reached:  # not in this turn of the loop: other work gets its own
-            at = self._reached + 1
         turn = _Turn(function)
         turns = self._due.get(at)
         if turns is None:
             self._due[at] = [turn]
             heappush(self._milliseconds, at)
-            if not 0 < self._armed <= at:
+            if not (0 < self._armed <= at or self._late):
                 self._arm(at)
         else:
             turns.append(turn)
@@ -105,17 +109,23 @@ class Wheel:
 
     def _turn(self) -> None:
         self._armed, self._timer = 0, None
-        milliseconds = self._milliseconds
-        self._reached = reached = time.monotonic_ns() // _NS_PER_MS
-        while milliseconds and milliseconds[0] <= reached:
-            for turn in self._due.pop(heappop(milliseconds)):
-                function, turn.function = turn.function, None
-                try:
-                    if function is not None:
-                        function()
-                except Exception:  # noqa: BLE001  (as an event loop does it)
-                    _LOG.exception(_FAILED)
-        if milliseconds and not 0 < self._armed <= milliseconds[0]:
+        milliseconds, late = self._milliseconds, self._late
+        if not late:
+            reached = time.monotonic_ns() // _NS_PER_MS
+            while milliseconds and milliseconds[0] <= reached:
+                late.extend(self._due.pop(heappop(milliseconds)))
+        # Those that these functions add get another turn of the loop, though they may be due: other work gets its own.
+        for _ in range(min(len(late), _MOST_IN_TURN)):
+            turn = late.popleft()
+            function, turn.function = turn.function, None
+            try:
+                if function is not None:
+                    function()
+            except Exception:  # noqa: BLE001  (as an event loop does it)
+                _LOG.exception(_FAILED)
+        if late:
+            self._loop.call_soon(self._turn)
+        elif milliseconds and not 0 < self._armed <= milliseconds[0]:
             self._arm(milliseconds[0])
 
 

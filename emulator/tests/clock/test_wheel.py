@@ -104,3 +104,47 @@ def test_one_whose_time_has_passed_leaves_the_loop_a_turn_for_other_work() -> No
         return called
 
     assert asyncio.run(run()) == ["late", "other"] * 3
+
+
+def test_one_whose_time_has_passed_is_called_in_the_next_turn_and_not_in_the_next_millisecond() -> None:
+    async def run() -> list[int]:
+        loop = asyncio.get_running_loop()
+        wheel, turns, called, done = Wheel(loop), [0], list[int](), loop.create_future()
+
+        def count() -> None:
+            turns[0] += 1
+            if not done.done():
+                loop.call_soon(count)
+
+        def late() -> None:
+            called.append(turns[0])
+            if len(called) == 5:
+                done.set_result(None)
+            else:
+                wheel.call_at(1, late)
+
+        loop.call_soon(count)
+        wheel.call_at(1, late)
+        await done
+        return [turn - called[0] for turn in called]
+
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4]
+
+
+def test_many_that_are_due_at_once_leave_turns_for_other_work_and_keep_their_order() -> None:
+    async def run() -> list[int | str]:
+        loop = asyncio.get_running_loop()
+        wheel, called, done = Wheel(loop), list[int | str](), loop.create_future()
+
+        def first() -> None:
+            called.append(0)
+            loop.call_soon(called.append, "other")
+
+        wheel.call_at(1, first)
+        for number in range(1, 300):
+            wheel.call_at(number // 100 + 1, lambda number=number: called.append(number))  # type: ignore[misc]
+        wheel.call_at(4, lambda: done.set_result(None))
+        await done
+        return called
+
+    assert asyncio.run(run()) == [*range(128), "other", *range(128, 300)]

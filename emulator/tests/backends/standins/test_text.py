@@ -10,6 +10,7 @@ import pytest
 from emulator.tests.backends.standins.driving import Given, Model, tensor
 from triton_emulator.backends import standins
 from triton_emulator.backends.standins.generator import tokens
+from triton_emulator.backends.standins.text import TextExecutor
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import LoadError
 from triton_emulator.protocol.errors import Code, TritonError
@@ -357,6 +358,36 @@ def test_llmapi_cancels_the_running_request_of_the_same_id() -> None:
     model.clock.run()
     assert cancelling.error == ("CANCELLED", "Request cancelled by client")
     assert running.error == ("CANCELLED", "Request was cancelled")
+
+
+def test_llmapi_cancels_the_later_request_of_an_id_when_the_earlier_has_ended() -> None:
+    model = Model(LLMAPI % "true", "{time_per_token_ms: 10}")
+    earlier = model.start(
+        prompt(streaming=("BOOL", [True]), sampling_param_max_tokens=("INT32", [2])), id="7"
+    )
+    later = model.start(prompt(streaming=("BOOL", [True])), id="7")
+    model.clock.step()
+    assert (earlier.final, later.final) == (True, False)
+    model.start(prompt("", stop=("BOOL", [True])), id="7")
+    assert later.error == ("CANCELLED", "Request was cancelled")
+
+
+@pytest.mark.parametrize(
+    ("settings", "leaves"),
+    [
+        pytest.param("{fail_after_tokens: 2}", False, id="that fails"),
+        pytest.param("{time_per_token_ms: 10}", True, id="whose client leaves"),
+    ],
+)
+def test_llmapi_does_not_keep_a_stream(settings: str, leaves: bool) -> None:
+    model = Model(LLMAPI % "true", settings)
+    assert isinstance(model.executor, TextExecutor)
+    exchange = model.start(prompt(streaming=("BOOL", [True])), id="7")
+    if leaves:
+        assert model.executor.running == {"7": exchange.call}
+        exchange.call.cancel()
+    assert exchange.final
+    assert model.executor.running == {}
 
 
 def test_llmapi_cannot_cancel_without_an_id() -> None:

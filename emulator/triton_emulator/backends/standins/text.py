@@ -165,6 +165,7 @@ class TextExecutor(InlineExecutor):
         generation = self._generate(ask)
         if request.id and self.cancel_input is not None:
             self.running[request.id] = call
+            call.on_end(lambda: self._ran(call))
         if ask.stream:
             generation.shared = self._shared_by(call.request, generation)
             # an answer without tokens is one empty response
@@ -265,10 +266,12 @@ class TextExecutor(InlineExecutor):
                 if spec.name not in self.changing:
                     generation.constant[spec.name] = tensor
             outputs.append(tensor)
-        final = stop >= generation.steps
-        if final and self.running:
-            self.running.pop(call.request.id, None)
-        self.respond(call, outputs, final=final)
+        self.respond(call, outputs, final=stop >= generation.steps)
+
+    def _ran(self, call: Call) -> None:
+        """The call is answered, by whatever end. Its id may be that of another one by now."""
+        if self.running.get(call.request.id) is call:
+            del self.running[call.request.id]
 
     def _asks_to_cancel(self, call: Call) -> bool:
         """Handle TensorRT-LLM's `stop` input: the request cancels the one with the same id and gets an error itself."""
