@@ -185,3 +185,16 @@ def test_a_verdict_of_workers_is_reported_once(pytester: pytest.Pytester) -> Non
     pytester.makepyfile(CARELESS)
     result = run(pytester, "--triton-verdict", "-n", "2")
     assert result.stdout.str().count("connections_not_reused (wrong)") == 1
+
+
+def test_a_session_without_a_journal_has_nothing_that_fails_its_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import httpx, pytest
+
+        @pytest.mark.triton(journal_requests=0, allow="unknown")
+        def test_it(triton):
+            assert httpx.get(f"{triton.http_url}/v2/models/nobody").status_code == 404
+            with pytest.raises(RuntimeError, match="the journal is off"):
+                triton.requests
+    """)
+    run(pytester, "--triton-verdict=fail").assert_outcomes(passed=1)

@@ -42,7 +42,7 @@ EMULATOR = "emulator"
 #: Triton's own image of the version that the emulator acts as
 IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
 _PASSED: "pytest.StashKey[bool]" = pytest.StashKey()
-_SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
+_SESSION: "pytest.StashKey[Session | None]" = pytest.StashKey()
 #: flags and the targets that have them
 _FLAGS_OF = {
     "--triton-model-repository": (EMULATOR, "wheel", "container"),
@@ -291,7 +291,8 @@ def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
             )
             emulator = InFrontOfTarget(found)
         except (TargetUnavailable, ValueError) as fault:
-            pytest.fail(f"--triton={target}: {fault}", pytrace=False)
+            refusal = pytest.fail.Exception(f"--triton={target}: {fault}", pytrace=False)
+            raise refusal from None  # pytest would show the cause above it, in the same words
         yield stack.enter_context(emulator)
 
 
@@ -308,13 +309,15 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
     if cassette is not None:
         options |= cassette.options
     with triton_emulator.session(*repositories, **options) as session:
-        session.allow(
-            *request.config.getini("triton_allow"), *((allowed,) if isinstance(allowed, str) else allowed)
-        )
-        request.node.stash[_SESSION] = session
+        if session._state.harness is not None:  # noqa: SLF001  (journal_requests=0: there is nothing to look at)
+            session.allow(
+                *request.config.getini("triton_allow"),
+                *((allowed,) if isinstance(allowed, str) else allowed),
+            )
+            request.node.stash[_SESSION] = session
         yield session
         # pytest keeps the items of all tests to its end, and the session has a journal
-        del request.node.stash[_SESSION]
+        request.node.stash[_SESSION] = None
     passed = request.node.stash.get(_PASSED, False)
     if cassette is not None and passed and (told := cassette.keep(session)):
         request.node.user_properties.append((_RECORDED, told))
@@ -333,6 +336,13 @@ class _Cassette:
         marker = request.node.get_closest_marker("triton_cassette")
         if marker is None:
             return None
+        # A recording takes no options. A wrong one would be told by the first replay alone.
+        if len(marker.args) > 1 or (unknown := sorted(set(marker.kwargs) - {"replay_timing", "on_miss"})):
+            wrong = f"{len(marker.args)} paths" if len(marker.args) > 1 else ", ".join(unknown)
+            pytest.fail(
+                f"the marker triton_cassette has one path, and the options replay_timing and on_miss, not {wrong}",
+                pytrace=False,
+            )
         named = (
             marker.args[0]
             if marker.args

@@ -236,7 +236,7 @@ def addresses_of(
         return _there(at_url(target, grpc, metrics))
     if target not in (WHEEL, CONTAINER):
         raise TargetUnavailable(
-            f"a target is emulator, wheel, container or the URL of a server, not {target!r}"
+            f"a target is emulator, wheel, container or the URL of a server, such as http://host:8000, not {target!r}"
         )
     if len(repositories) > 1:
         raise TargetUnavailable(f"the target {target} serves one model repository, not {len(repositories)}")

@@ -193,7 +193,12 @@ def test_the_latencies_of_a_session_are_its_own(emulator: Emulator, api: httpx.C
         (
             {"model": "llm", "version": 7, "time_per_token_ms": 1},
             "model",
-            "no stand-in answers for the model 'llm' version 7: ",
+            "the model 'llm' version 7 is not loaded; GET .../models has those that are",
+        ),
+        (
+            {"model": "lm", "time_per_token_ms": 1},
+            "model",
+            "the model 'lm' is not loaded; GET .../models has those that are",
         ),
         (
             {"model": "llm", "delay_ms": 1},
@@ -212,7 +217,14 @@ def test_the_latencies_of_a_session_are_its_own(emulator: Emulator, api: httpx.C
             "a latency must have a median above 0, and a p99 that is not below it",
         ),
         ({"model": "detector", "delay_ms": -1}, "delay_ms", "delay_ms: "),
-        ({"model": "detector", "delay": 1}, "delay", "delay: "),
+        ({"model": "detector", "delay": 1}, "delay", "delay: there is no such field"),
+        ({"model": "detector", "delay_ms": "fast"}, "delay_ms", "delay_ms: Input should be a valid number"),
+        ({"model": "detector", "delay_ms": {"median": 9}}, "delay_ms.p99", "delay_ms.p99: Field required"),
+        (
+            {"model": "detector", "delay_ms": {"median": 9, "p99": 10, "p98": 9}},
+            "delay_ms.p98",
+            "delay_ms.p98: there is no such field",
+        ),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )

@@ -320,6 +320,28 @@ def test_a_replay_does_not_say_that_a_model_is_ready_that_was_not_recorded(unask
         rpc.close()
 
 
+def test_a_replay_does_not_say_that_a_model_is_ready_that_the_server_did_not_have(tmp_path: Path) -> None:
+    with Emulator() as real:
+        recorded(real, tmp_path / "c", "/v2/models/nobody")
+        with Emulator(upstream=real.http_url, upstream_grpc=real.grpc_url, record=tmp_path / "c") as front:
+            rpc = tritonclient.grpc.InferenceServerClient(front.grpc_url)
+            with pytest.raises(InferenceServerException, match="'nobody' is not found"):
+                rpc.get_model_metadata("nobody")
+            rpc.close()
+    with Emulator(replay=tmp_path / "c") as emulator:
+        emulator.allow("unknown")
+        assert (
+            httpx.get(f"{emulator.http_url}/v2/models/nobody")
+            .json()["error"]
+            .endswith("'nobody' is not found")
+        )
+        assert httpx.get(f"{emulator.http_url}/v2/models/nobody/ready").status_code == 501
+        rpc = tritonclient.grpc.InferenceServerClient(emulator.grpc_url)
+        with pytest.raises(InferenceServerException, match="no recording of "):
+            rpc.is_model_ready("nobody")
+        rpc.close()
+
+
 def test_a_readiness_that_was_recorded_is_the_answer(tmp_path: Path) -> None:
     with Emulator(id="staging", model_control_mode="explicit") as real:
         recorded(real, tmp_path / "c", READY, "/v2/health/ready", "/v2")
@@ -818,7 +840,7 @@ def test_the_command_line_has_the_same_flags() -> None:
     settings = parse(["--replay=c", "--replay-timing=0.5", "--on-miss=emulate"]).settings
     assert (settings.replay, settings.replay_timing, settings.on_miss) == ("c", 0.5, "emulate")
     for flag, text in (
-        ("--replay-timing=fast", "Invalid option value. Got fast"),
+        ("--replay-timing=fast", "--replay-timing takes none, recorded or a factor such as 0.5, not fast"),
         ("--record=c", "Error: --record needs --upstream, whose answers it records"),
     ):
         with pytest.raises(UsageError) as refused:

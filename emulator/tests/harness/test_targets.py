@@ -267,7 +267,10 @@ def test_a_flag_of_another_target_is_refused(pytester: pytest.Pytester, words: l
     [
         (
             ["--triton=wheels"],
-            "--triton=wheels: a target is emulator, wheel, container or the URL of a server, not 'wheels'",
+            (
+                "--triton=wheels: a target is emulator, wheel, container or the URL of a server, "
+                "such as http://host:8000, not 'wheels'"
+            ),
         ),
         (["--triton=http://host:port"], "--triton=http://host:port: 'http://host:port' is no URL: *"),
         (
@@ -294,6 +297,7 @@ def test_a_target_that_cannot_be_started_fails_with_the_reason(
     result = pytester.runpytest_subprocess(*words, "-p", "no:cacheprovider")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([text])
+    result.stdout.no_fnmatch_line("*another exception occurred*")
 
 
 def test_triton_s_own_ports_are_assumed_beside_port_8000() -> None:
@@ -347,6 +351,25 @@ def test_a_test_records_when_it_first_passes_and_replays_afterwards(pytester: py
     # the server is gone; the target may be any
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
     pytester.runpytest_subprocess(*flags(server)).assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    "marked, told",
+    [
+        ('on_mis="emulate"', "on_mis"),
+        ('"mine", "recorded"', "2 paths"),
+        ("seed=7", "seed"),
+    ],
+)
+def test_what_the_marker_of_cassettes_does_not_have_is_refused_when_it_records(
+    pytester: pytest.Pytester, server: Emulator, marked: str, told: str
+) -> None:
+    pytester.makepyfile(f"import pytest\n@pytest.mark.triton_cassette({marked})\ndef test_it(triton): pass")
+    result = pytester.runpytest_subprocess(*flags(server))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [f"the marker triton_cassette has one path, and the options replay_timing and on_miss, not {told}"]
+    )
 
 
 def test_a_test_without_a_cassette_needs_a_server(pytester: pytest.Pytester) -> None:

@@ -62,7 +62,7 @@ def replay_timing(text: str) -> str | float:
     try:
         return float(text)
     except ValueError:
-        raise BadValue(f"Invalid option value. Got {text}\n") from None
+        raise BadValue(f"--replay-timing takes none, recorded or a factor such as 0.5, not {text}") from None
 
 
 def simulated_gpus(text: str) -> int | None:

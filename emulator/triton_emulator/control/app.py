@@ -108,8 +108,18 @@ async def _malformed(request: Request, fault: Exception) -> Response:
     first: Any = fault.errors()[0]
     if first["type"] == "json_invalid":
         return JSONResponse({"error": f"the body is no JSON: {first['ctx']['error']}", "field": None}, 422)
-    place = ".".join(_place(first["loc"], fault.body))
+    # a union has an error for each of its types: the type of which a part fits is the one that was meant
+    same_field = (each for each in fault.errors() if each["loc"][:2] == first["loc"][:2])
+    first = max(same_field, key=lambda each: len(each["loc"]))
+    names = list(_place(first["loc"], fault.body))
+    if (
+        first["type"] == "missing" and len(first["loc"]) > 2
+    ):  # no body has it, so it was taken for a type of a union
+        names.append(str(first["loc"][-1]))
+    place = ".".join(names)
     text = str(first["msg"])
+    if first["type"] == "extra_forbidden":
+        text = "there is no such field"
     if first["type"] == "model_attributes_type":
         text = "it has to be a JSON object"
         if isinstance(fault.body, bytes):  # it is read as JSON by its header alone
@@ -466,13 +476,21 @@ class _Routes:
         """Let the requests of a model take another time from now on, until it is loaded again or the session reset."""
         given = body.given()
         model, version = given.pop("model"), given.pop("version", None)
+        state = self._with_models(session)
         found = [
             (loaded, stand_in)
-            for loaded, stand_in in self._with_models(session).stand_ins()
+            for loaded, stand_in in state.stand_ins()
             if loaded.name == model and version in (None, loaded.version)
         ]
         if not found:
             which = f"{model!r}" if version is None else f"{model!r} version {version}"
+            if not any(
+                served.name == model and version in (None, served.version)
+                for served in state.repository.all_served()
+            ):
+                raise Refused(
+                    422, f"the model {which} is not loaded; GET .../models has those that are", "model"
+                )
             raise Refused(
                 422,
                 f"no stand-in answers for the model {which}: a model.py takes its own time; a plan with delay(...) "

@@ -57,8 +57,15 @@ class Player:
         return found[min(given, len(found) - 1)]
 
     def is_ready(self, model: str, version: str) -> bool:
-        """Whether a model, in a version ("": any), stands for one that is ready, because it has recordings."""
-        versions = {each.version for each in self._recordings if each.model == model}
+        """Whether a model, in a version ("": any), stands for one that is ready.
+
+        It does if it has a recording that is no error: what the server said of a model that it does not have is one.
+        """
+        versions = {
+            each.version
+            for each, found in self._recordings.items()
+            if each.model == model and any(recording.succeeded for recording in found)
+        }
         return bool(versions) and (not version or not versions.isdisjoint({"", version}))
 
     def stands_for(self, entry: JournalEntry) -> bool:

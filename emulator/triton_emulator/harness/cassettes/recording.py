@@ -47,6 +47,11 @@ class Recording:
         what = (self.protocol, self.operation, self.model, self.version)
         object.__setattr__(self, "meaning", meaning(what, inputs, self.asked))
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the answer is no error."""
+        return self.status == (0 if self.protocol == "grpc" else 200)
+
     def tensor(self, name: str) -> Tensor:
         datatype, shape, data = self.inputs[name]
         return Tensor(name, datatype, shape, data=data)
