@@ -195,9 +195,12 @@ def test_what_is_not_done_at_the_exit_timeout_is_cut_off_as_by_one_process(
     assert printed.count("successfully unloaded 'llm' version 1") == 1
 
 
-def test_workers_end_with_their_parent(repository: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, True], ids=["that serve", "that cannot run"])
+def test_workers_end_with_their_parent(repository: Path, stopped: bool) -> None:
     (repository / "emulator.yaml").write_text(SLOW % 3_600_000)
     with serving(repository, "--workers=3") as server, stream(server) as connection:
+        for worker in server.workers if stopped else ():
+            os.kill(worker, signal.SIGSTOP)
         server.process.kill()
         assert server.rest() == ""  # the log ends when the last process that can write it has ended
         assert not is_whole(connection)
