@@ -1,29 +1,92 @@
-"""What `diff` and `run` share: comparing with a progress bar, printing the tables, saving the results."""
+"""What `diff` and `run` share: comparing with a progress bar, printing the tables, saving the results, exit codes."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
 from triton_contract.cases.case import Case
 from triton_contract.comparing import results
+from triton_contract.comparing.results import RunResult
 from triton_contract.reporting.terminal import Progress, print_run
-from triton_contract.running.run import MakeTarget, Reference, compare_target
+from triton_contract.running.run import MakeTarget, Reference, compare_target, today
+from triton_contract.running.stop import Stop
+from triton_contract.targets import TargetUnavailable, UnknownTarget
 
 from .options import ComparisonOptions
+
+AGREED, DIFFERED = 0, 1
+"""The exit codes of a run in which every case was asked."""
 
 
 def compare_and_report(
     reference: Reference, target: MakeTarget, cases: list[Case], options: ComparisonOptions
-) -> bool:
-    """Run the cases, print what was found, save it if asked to. Returns whether nothing differed."""
-    with Progress(len(cases)) as progress:
-        outcome = compare_target(
-            reference,
-            target,
-            cases,
-            version=options.version,
-            jobs=options.jobs,
-            on_result=progress.result,
-        )
-    print_run(outcome, details=options.details)
+) -> int:
+    """Run the cases, print what was found, save it if asked to. Returns the exit code.
+
+    A run that ends early, because its target is lost or a signal came, is reported as far as it went.
+    """
+    stop = Stop()
+    with told_to_stop(stop), Progress(len(cases)) as progress:
+        try:
+            outcome = compare_target(
+                reference,
+                target,
+                cases,
+                version=options.version,
+                jobs=options.jobs,
+                on_result=progress.result,
+                stop=stop,
+            )
+        except UnknownTarget:
+            raise
+        except TargetUnavailable as unavailable:
+            stop.ask(str(unavailable))
+            how = reference.how, "not available"
+            outcome = RunResult(options.version, *how, today(), (), stop.reason, len(cases))
+    if outcome.cases:
+        print_run(outcome, details=options.details)
     if options.json_file is not None:
         results.save(options.json_file, outcome)
-    return not outcome.failed
+    if outcome.stopped:
+        click.echo(f"triton-contract: {told(outcome)}", err=True)
+    return stop.exit_code or (DIFFERED if outcome.differs else AGREED)
+
+
+def told(run: RunResult) -> str:
+    """One line that says why a run ended early, and what it left out."""
+    asked = len(run.cases)
+    if not asked:
+        return f"{run.stopped}; no case was asked"
+    return f"{run.stopped}; {run.not_asked} of {asked + run.not_asked} cases were not asked"
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several runs: that of the one that says most. A signal's comes before all others."""
+    return max(codes, default=AGREED)
+
+
+@contextmanager
+def told_to_stop(stop: Stop) -> Iterator[None]:
+    """While the block runs, SIGINT and SIGTERM ask for a stop. A second signal ends the program at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+        stop.ask(f"interrupted ({signal.Signals(number).name})", 128 + number)
+
+    before = [signal.signal(each, ask) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)

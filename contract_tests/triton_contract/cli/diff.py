@@ -63,8 +63,7 @@ def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOption
     options = replace(options, version=version_of(expected) or options.version)
     reference = live_reference(partial(target_of, expected, version=options.version))
     target = partial(target_of, actual, version=options.version)
-    if not compare_and_report(reference, target, cases, options):
-        sys.exit(1)
+    sys.exit(compare_and_report(reference, target, cases, options))
 
 
 def reference_and_target(names: tuple[str, ...]) -> tuple[str, str]:

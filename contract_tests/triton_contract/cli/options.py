@@ -60,12 +60,12 @@ class Selection:
     ids: tuple[str, ...]
 
     def cases(self) -> list[Case]:
-        """The selected cases. Raises CaseError for a broken file and ClickException when no case is selected."""
+        """The selected cases. Raises CaseError for a broken file and UsageError when no case is selected."""
         cases = load_cases(*self.paths)
         if self.globs or self.ids:
             cases = [case for case in cases if self._has(case.id)]
         if not cases:
-            raise click.ClickException("no case matches")
+            raise click.UsageError("no case matches: `triton-contract cases` lists them")
         return cases
 
     def _has(self, case_id: str) -> bool:

@@ -39,16 +39,26 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A whole run: the real server's version, what was compared with what, the date, and every case's result."""
+    """A whole run: the real server's version, what was compared with what, the date, and every case's result.
+
+    `stopped` says why the run ended early, "" where it did not; `not_asked` is how many cases have no result.
+    """
 
     version: str
     expected: str
     actual: str
     date: str
     cases: tuple[CaseResult, ...]
+    stopped: str = ""
+    not_asked: int = 0
 
     @property
     def failed(self) -> bool:
+        """Whether a case differs, or the run ended early."""
+        return bool(self.stopped) or self.differs
+
+    @property
+    def differs(self) -> bool:
         return any(case.failed for case in self.cases)
 
 
@@ -64,7 +74,14 @@ def to_json(run: RunResult) -> dict[str, Any]:
         }
         for result in run.cases
     ]
-    head = {"version": run.version, "expected": run.expected, "actual": run.actual, "date": run.date}
+    head: dict[str, Any] = {
+        "version": run.version,
+        "expected": run.expected,
+        "actual": run.actual,
+        "date": run.date,
+    }
+    if run.stopped:
+        head |= {"stopped": run.stopped, "not_asked": run.not_asked}
     return {**head, "cases": cases}
 
 
@@ -79,7 +96,15 @@ def from_json(node: dict[str, Any]) -> RunResult:
         )
         for each in node["cases"]
     )
-    return RunResult(node["version"], node["expected"], node["actual"], node["date"], cases)
+    return RunResult(
+        node["version"],
+        node["expected"],
+        node["actual"],
+        node["date"],
+        cases,
+        node.get("stopped", ""),
+        node.get("not_asked", 0),
+    )
 
 
 def save(path: Path, run: RunResult) -> None:

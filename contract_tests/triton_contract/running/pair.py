@@ -25,6 +25,7 @@ from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
 from triton_contract.process import POLL_SECONDS
 from triton_contract.reference import DEFAULT_VERSION
+from triton_contract.targets import TargetUnavailable
 
 from .sides import RecordedSide, Side, hurried, unanswered
 
@@ -91,15 +92,23 @@ class Pair:
         When the reference dies and the case does not say so, the case is played again (see DEATHS): a target cannot
         be equal to a death by chance, but it can be equal to the answer of a reference that stays alive. An answer that
         is not sound (`Case.sound_answer`) counts as a death.
+
+        Raises TargetUnavailable when the reference is a server that cannot be started anew, and was lost.
         """
         for side in self._sides:
             if reason := side.limit(case):
                 return CaseResult(case.id, operation_of(case), everywhere(Verdict(Outcome.UNPROVEN, reason)))
         for _ in range(DEATHS):
             result = self._once(case)
+            if (result.failed or result.crash) and (reason := self._sides[0].lost(case)):
+                raise TargetUnavailable(reason)
             if case.crashes_reference or not result.crash:
                 break
         return result
+
+    def lost(self, case: Case) -> str:
+        """Why the target cannot be asked a case after this one, which was run last; "" where it can."""
+        return self._sides[1].lost(case)
 
     def _once(self, case: Case) -> CaseResult:
         reference, target = self._sides
@@ -147,6 +156,11 @@ class Pair:
     def end(self) -> None:
         list(self._pool.map(lambda side: side.end(), self._sides))
         self._pool.shutdown()
+
+    def break_off(self) -> None:
+        """Stop the servers while another thread runs a case: its answers end early, and say nothing."""
+        for side in self._sides:
+            side.end()
 
 
 def _gap(expected: Counts | None, actual: Counts | None) -> Counts | None:
