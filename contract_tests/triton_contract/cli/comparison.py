@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 import click
 
 from triton_contract.cases.case import Case
-from triton_contract.comparing import results
 from triton_contract.comparing.results import RunResult
+from triton_contract.reporting.reports import Report, write_reports
 from triton_contract.reporting.terminal import Progress, print_run
+from triton_contract.reporting.words import told
 from triton_contract.running.run import MakeTarget, Reference, compare_target, today
 from triton_contract.running.stop import Stop
 from triton_contract.targets import TargetUnavailable, UnknownTarget
@@ -24,12 +25,12 @@ AGREED, DIFFERED = 0, 1
 """The exit codes of a run in which every case was asked."""
 
 
-def compare_and_report(
+def compare_and_print(
     reference: Reference, target: MakeTarget, cases: list[Case], options: ComparisonOptions
-) -> int:
-    """Run the cases, print what was found, save it if asked to. Returns the exit code.
+) -> tuple[RunResult, int]:
+    """Run the cases and print what was found. Returns that, with the exit code.
 
-    A run that ends early, because its target is lost or a signal came, is reported as far as it went.
+    A run that ends early, because its target is lost or a signal came, has what was found until then.
     """
     stop = Stop()
     with told_to_stop(stop), Progress(len(cases)) as progress:
@@ -51,19 +52,20 @@ def compare_and_report(
             outcome = RunResult(options.version, *how, today(), (), stop.reason, len(cases))
     if outcome.cases:
         print_run(outcome, details=options.details)
-    if options.json_file is not None:
-        results.save(options.json_file, outcome)
     if outcome.stopped:
         click.echo(f"triton-contract: {told(outcome)}", err=True)
-    return stop.exit_code or (DIFFERED if outcome.differs else AGREED)
+    return outcome, stop.exit_code or (DIFFERED if outcome.differs else AGREED)
 
 
-def told(run: RunResult) -> str:
-    """One line that says why a run ended early, and what it left out."""
-    asked = len(run.cases)
-    if not asked:
-        return f"{run.stopped}; no case was asked"
-    return f"{run.stopped}; {run.not_asked} of {asked + run.not_asked} cases were not asked"
+def write(options: ComparisonOptions, runs: Sequence[RunResult]) -> None:
+    """Write the files that the options ask for. Raises ClickException where one cannot be written."""
+    reports = options.reports
+    if options.json_file is not None:
+        reports = (*reports, Report("json", options.json_file))
+    try:
+        write_reports(reports, runs)
+    except OSError as error:
+        raise click.UsageError(f"cannot write the report {error.filename}: {error.strerror}") from None
 
 
 def worst(codes: Iterable[int]) -> int:

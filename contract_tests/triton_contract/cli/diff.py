@@ -22,7 +22,7 @@ from triton_contract.targets import (
     version_of,
 )
 
-from .comparison import compare_and_report
+from .comparison import compare_and_print, write
 from .options import ComparisonOptions, Selection, diff_options, nearest, runnable, selection_options
 
 
@@ -63,7 +63,9 @@ def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOption
     options = replace(options, version=version_of(expected) or options.version)
     reference = live_reference(partial(target_of, expected, version=options.version))
     target = partial(target_of, actual, version=options.version)
-    sys.exit(compare_and_report(reference, target, cases, options))
+    outcome, code = compare_and_print(reference, target, cases, options)
+    write(options, [outcome])
+    sys.exit(code)
 
 
 def reference_and_target(names: tuple[str, ...]) -> tuple[str, str]:

@@ -23,6 +23,7 @@ import click
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import load_cases
 from triton_contract.reference import DEFAULT_VERSION
+from triton_contract.reporting.reports import FORMATS, Report
 from triton_contract.running.groups import cases_for
 from triton_contract.targets import is_url
 
@@ -98,11 +99,43 @@ class ComparisonOptions:
     version: str
     details: bool
     json_file: Path | None
+    reports: tuple[Report, ...]
     jobs: int
 
 
 version_option = click.option(
     "--version", default=DEFAULT_VERSION, show_default=True, help="Version of the real server."
+)
+
+
+class ReportType(click.ParamType[Report]):
+    """`html=FILE`, or `html` alone for the format's own file name."""
+
+    name = "report"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Report:
+        if isinstance(value, Report):
+            return value
+        kind, equals, file = str(value).partition("=")
+        if kind not in FORMATS:
+            self.fail(
+                f"{kind!r} is no format of a report: {nearest(kind, set(FORMATS), 'they are')}", param, ctx
+            )
+        if equals and not file:
+            self.fail(f"no file after {value}: write {kind}=FILE", param, ctx)
+        path = Path(file or FORMATS[kind][0])
+        if path.is_dir():
+            self.fail(f"{path} is a folder: name a file in it, {kind}={path / FORMATS[kind][0]}", param, ctx)
+        return Report(kind, path)
+
+
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT[=FILE]",
+    type=ReportType(),
+    help="Write a report; may be repeated. FORMAT is html, junit, json, markdown or badge.",
 )
 jobs_option = click.option(
     "--jobs", default=2, show_default=True, help="How many groups of cases to run at a time."
@@ -128,6 +161,7 @@ def _comparison_options(repository: Decorator) -> Decorator:
         click.option(
             "--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file."
         ),
+        report_option,
         jobs_option,
     )
 

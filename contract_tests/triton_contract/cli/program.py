@@ -12,6 +12,7 @@ import click
 
 from triton_contract.cases.load import CaseError
 from triton_contract.comparing.divergences import DivergenceError
+from triton_contract.comparing.results import ResultsError
 from triton_contract.process import ServerFailed
 from triton_contract.reference import ReferenceUnavailable
 from triton_contract.running.stop import UNAVAILABLE
@@ -30,6 +31,7 @@ WRONG_USE = 2
 KNOWN_FAILURES: dict[type[Exception], int] = {
     CaseError: WRONG_USE,
     DivergenceError: WRONG_USE,
+    ResultsError: WRONG_USE,
     UnknownTarget: WRONG_USE,
     ReferenceUnavailable: UNAVAILABLE,
     TargetUnavailable: UNAVAILABLE,

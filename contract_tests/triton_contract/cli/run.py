@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from triton_contract import recordings
+from triton_contract.comparing.results import RunResult
 from triton_contract.running.run import recorded_reference
 from triton_contract.running.stop import UNAVAILABLE
 from triton_contract.targets import target_of, version_of
 
-from .comparison import DIFFERED, compare_and_report, worst
+from .comparison import DIFFERED, compare_and_print, worst, write
 from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
 
 
@@ -48,6 +49,7 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
     """
     chosen = selection.cases()
     codes: list[int] = []
+    outcomes: list[RunResult] = []
     for name in names:
         version = version_of(name) or options.version
         recorded = recordings.read(version, chosen, folder)
@@ -59,7 +61,10 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
         cases = [case for case in runnable(chosen, (name,), options.repository) if case.id in recorded]
         target = partial(target_of, name, version=version)
         codes += [DIFFERED] if missing else []
-        codes.append(compare_and_report(reference, target, cases, replace(options, version=version)))
+        outcome, code = compare_and_print(reference, target, cases, replace(options, version=version))
+        outcomes.append(outcome)
+        codes.append(code)
         if codes[-1] > UNAVAILABLE:  # a signal
             break
+    write(options, outcomes)
     sys.exit(worst(codes))

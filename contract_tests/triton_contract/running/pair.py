@@ -19,7 +19,9 @@ from triton_contract.cases.load import MODELS
 from triton_contract.cases.operations import operation_of
 from triton_contract.comparing.compare import EQUAL, Outcome, Verdict
 from triton_contract.comparing.divergences import Divergence, apply
+from triton_contract.comparing.evidence import DEFAULT_ADDRESS, evidence_of
 from triton_contract.comparing.judge import everywhere, is_sound, judge
+from triton_contract.comparing.redaction import redact
 from triton_contract.comparing.results import CaseResult
 from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
@@ -51,15 +53,17 @@ class Pair:
         *,
         alike: bool = False,
         version: str = DEFAULT_VERSION,
+        address: str = DEFAULT_ADDRESS,
     ) -> None:
         """`alike`: both sides are the same kind of server, which may crash on the same case.
 
         `version` is the reference's. What a case says of crashes holds for the default one; another may answer. A
-        divergence may hold from a version on.
+        divergence may hold from a version on. `address` is the target's, in the commands that repeat a difference.
         """
         self._must_crash = version == DEFAULT_VERSION
         self._sides = (expected, actual)
         self._alike = alike
+        self._address = address
         self._divergences = tuple(row for row in divergences if row.concerns(version))
         self._pool = ThreadPoolExecutor(2)
         self._gaps: list[Counts] = [{}]
@@ -144,8 +148,14 @@ class Pair:
             # A count of an earlier case came late and fell into this one, perhaps on one side only. It may come after
             # several more cases, so each earlier gap counts. The case that opened a gap by a fault was told of it.
             verdicts["statistics"] = EQUAL
-        verdicts = apply(case.id, verdicts, self._divergences)
-        return CaseResult(case.id, operation_of(case), verdicts, (expected.death or "").split("\n")[0])
+        verdicts = {
+            axis: replace(verdict, detail=redact(verdict.detail))
+            for axis, verdict in apply(case.id, verdicts, self._divergences).items()
+        }
+        shown = any(each.outcome in (Outcome.DIFFERENT, Outcome.DIVERGENCE) for each in verdicts.values())
+        evidence = evidence_of(case, expected, actual, self._address) if shown else ()
+        crash = (expected.death or "").split("\n")[0]
+        return CaseResult(case.id, operation_of(case), verdicts, crash, evidence)
 
     def renew(self) -> None:
         """Use newly started servers for the next case."""

@@ -10,6 +10,7 @@ from triton_contract import recordings
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS, load_cases
 from triton_contract.comparing.divergences import load_divergences
+from triton_contract.comparing.evidence import DEFAULT_ADDRESS
 from triton_contract.comparing.results import CaseResult, RunResult
 from triton_contract.playing.observation import Observation
 from triton_contract.playing.statistics import SETTLE_PAUSE
@@ -115,7 +116,12 @@ def compare_target(
 
     def pair() -> Pair:
         return Pair(
-            reference.side(), LiveSide(target(), settle_pause=pause), rows, alike=alike, version=version
+            reference.side(),
+            LiveSide(target(), settle_pause=pause),
+            rows,
+            alike=alike,
+            version=version,
+            address=example.http_url if isinstance(example, UrlTarget) else DEFAULT_ADDRESS,
         )
 
     found = run_pairs(cases, pair, jobs=jobs, on_result=on_result, stop=stop)

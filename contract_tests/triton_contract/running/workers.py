@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from triton_contract.cases.case import Case
 from triton_contract.cases.operations import operation_of
@@ -110,12 +111,13 @@ class Workers:
         for case in members:
             if self._stop.reason:
                 return
+            began = time.monotonic()
             try:
                 result = pair.run(case)
             except TargetUnavailable as error:
                 self._stop.ask(str(error))
                 return
-            self._keep(result)
+            self._keep(replace(result, seconds=round(time.monotonic() - began, 3)))
             if result.failed and (reason := pair.lost(case)):
                 self._stop.ask(reason)
 
