@@ -22,7 +22,7 @@ from triton_contract.targets import (
     version_of,
 )
 
-from .comparison import compare_and_print, write
+from .comparison import compare_and_print, known_failures, write
 from .options import ComparisonOptions, Selection, diff_options, nearest, runnable, selection_options
 
 
@@ -53,17 +53,22 @@ def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOption
     """
     expected, actual = reference_and_target(names)
     if options.repository is not None and (folder := model_folder(options.repository)) is not None:
+        if options.reports or options.json_file or options.baseline or options.shard:
+            raise click.UsageError(
+                "--report, --json, --baseline and --shard are for the contract's cases, not for a folder of models"
+            )
         if not compare_models(expected, actual, folder, options):
             sys.exit(1)
         return
     chosen = selection.cases()
+    known = known_failures(options, selection)
     if options.repository is not None:
         check_repository(options.repository, {case.repository for case in chosen})
     cases = runnable(chosen, (expected, actual), options.repository)
     options = replace(options, version=version_of(expected) or options.version)
     reference = live_reference(partial(target_of, expected, version=options.version))
     target = partial(target_of, actual, version=options.version)
-    outcome, code = compare_and_print(reference, target, cases, options)
+    outcome, code = compare_and_print(reference, target, cases, options, known)
     write(options, [outcome])
     sys.exit(code)
 

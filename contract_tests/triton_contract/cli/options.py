@@ -24,9 +24,11 @@ from triton_contract.cases.case import Case
 from triton_contract.cases.load import load_cases
 from triton_contract.reference import DEFAULT_VERSION
 from triton_contract.reporting.reports import FORMATS, Report
-from triton_contract.running.groups import cases_for
+from triton_contract.running.groups import cases_for, groups_of, parts_of
 from triton_contract.targets import is_url
 
+SHARD_GROUP = 40
+"""The most cases that share a server in a run of a shard, so that shards can be about equal."""
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
@@ -62,12 +64,16 @@ class Selection:
 
     def cases(self) -> list[Case]:
         """The selected cases. Raises CaseError for a broken file and UsageError when no case is selected."""
-        cases = load_cases(*self.paths)
+        cases = self.whole()
         if self.globs or self.ids:
             cases = [case for case in cases if self._has(case.id)]
         if not cases:
             raise click.UsageError("no case matches: `triton-contract cases` lists them")
         return cases
+
+    def whole(self) -> list[Case]:
+        """All cases of the files. Raises CaseError for a broken file."""
+        return load_cases(*self.paths)
 
     def _has(self, case_id: str) -> bool:
         return case_id in self.ids or any(fnmatchcase(case_id, glob) for glob in self.globs)
@@ -92,6 +98,23 @@ selection_options = as_one_value(
 
 
 @dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `number` of `total` of the cases, counted from 1."""
+
+    number: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.total}"
+
+    def of(self, cases: list[Case]) -> list[Case]:
+        """Its cases. Each part takes about as long, and the same cases give the same parts."""
+        groups = parts_of(groups_of(cases, SHARD_GROUP), self.total)[self.number - 1]
+        members = {case.id for _, group in groups for case in group}
+        return [case for case in cases if case.id in members]
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonOptions:
     """How a command compares servers, and where its results go."""
 
@@ -100,6 +123,8 @@ class ComparisonOptions:
     details: bool
     json_file: Path | None
     reports: tuple[Report, ...]
+    baseline: Path | None
+    shard: Shard | None
     jobs: int
 
 
@@ -129,6 +154,26 @@ class ReportType(click.ParamType[Report]):
         return Report(kind, path)
 
 
+class ShardType(click.ParamType[Shard]):
+    """`2/3`: the second of three parts."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        number, slash, total = str(value).partition("/")
+        if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+            self.fail(f"{value!r} is no shard: write 1/3 for the first of three parts", param, ctx)
+        return Shard(int(number), int(total))
+
+
+baseline_option = click.option(
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of known failures with reasons. Only other failures count, and entries that no longer fail.",
+)
 report_option = click.option(
     "--report",
     "reports",
@@ -162,6 +207,13 @@ def _comparison_options(repository: Decorator) -> Decorator:
             "--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file."
         ),
         report_option,
+        baseline_option,
+        click.option(
+            "--shard",
+            metavar="I/N",
+            type=ShardType(),
+            help="Only part I of N of the cases; `triton-contract report` merges the results of all parts.",
+        ),
         jobs_option,
     )
 

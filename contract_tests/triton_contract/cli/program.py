@@ -11,6 +11,7 @@ from typing import IO, Any
 import click
 
 from triton_contract.cases.load import CaseError
+from triton_contract.comparing.baseline import BaselineError
 from triton_contract.comparing.divergences import DivergenceError
 from triton_contract.comparing.results import ResultsError
 from triton_contract.process import ServerFailed
@@ -31,6 +32,7 @@ WRONG_USE = 2
 KNOWN_FAILURES: dict[type[Exception], int] = {
     CaseError: WRONG_USE,
     DivergenceError: WRONG_USE,
+    BaselineError: WRONG_USE,
     ResultsError: WRONG_USE,
     UnknownTarget: WRONG_USE,
     ReferenceUnavailable: UNAVAILABLE,

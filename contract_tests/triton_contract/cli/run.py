@@ -15,7 +15,7 @@ from triton_contract.running.run import recorded_reference
 from triton_contract.running.stop import UNAVAILABLE
 from triton_contract.targets import target_of, version_of
 
-from .comparison import DIFFERED, compare_and_print, worst, write
+from .comparison import DIFFERED, compare_and_print, known_failures, worst, write
 from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
 
 
@@ -48,6 +48,7 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
       triton-contract run --target http://localhost:8000 --repository http
     """
     chosen = selection.cases()
+    known = known_failures(options, selection)
     codes: list[int] = []
     outcomes: list[RunResult] = []
     for name in names:
@@ -61,7 +62,7 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
         cases = [case for case in runnable(chosen, (name,), options.repository) if case.id in recorded]
         target = partial(target_of, name, version=version)
         codes += [DIFFERED] if missing else []
-        outcome, code = compare_and_print(reference, target, cases, replace(options, version=version))
+        outcome, code = compare_and_print(reference, target, cases, replace(options, version=version), known)
         outcomes.append(outcome)
         codes.append(code)
         if codes[-1] > UNAVAILABLE:  # a signal

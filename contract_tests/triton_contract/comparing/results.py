@@ -48,7 +48,7 @@ class RunResult:
     """A whole run: the real server's version, what was compared with what, the date, and every case's result.
 
     `stopped` says why the run ended early, "" where it did not; `not_asked` is how many cases have no result. `stale`
-    has a line for each known failure that no longer fails.
+    has a line for each known failure that no longer fails. `shard` is "2/3" for the second of three parts of a run.
     """
 
     version: str
@@ -59,6 +59,7 @@ class RunResult:
     stopped: str = ""
     not_asked: int = 0
     stale: tuple[str, ...] = ()
+    shard: str = ""
 
     @property
     def failed(self) -> bool:
@@ -93,6 +94,8 @@ def to_json(run: RunResult) -> dict[str, Any]:
     }
     if run.stopped:
         head |= {"stopped": run.stopped, "not_asked": run.not_asked}
+    if run.shard:
+        head["shard"] = run.shard
     if run.stale:
         head["stale"] = list(run.stale)
     return {**head, "cases": cases}
@@ -120,6 +123,7 @@ def from_json(node: dict[str, Any]) -> RunResult:
         node.get("stopped", ""),
         node.get("not_asked", 0),
         tuple(node.get("stale", ())),
+        node.get("shard", ""),
     )
 
 
