@@ -315,3 +315,14 @@ def test_a_server_that_left_one_answer_out_is_asked_the_other_cases(
         names = ("--target", address.url, "--target", address.url)
         result = invoke("diff", *names, "--cases", tmp_path / "own.yaml", "--repository", "small")
     assert (result.exit_code, "all 2" in result.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["the reference is lost", "the target is lost"])
+def test_what_was_found_over_own_models_is_kept(order: tuple[int, int], emulator: EmulatorTarget) -> None:
+    with dying_relay(emulator.http, 40, lambda: kill(emulator)) as address:
+        names = [(address.url, "emulator")[each] for each in order]
+        words = [word for name in names for word in ("--target", name)]
+        result = invoke("diff", *words, "--repository", MODELS / "http")
+    assert result.exit_code == 3
+    assert re.match(r"From 2.51.0 to 2.51.0: \d+ models .*, \d+ requests\.\n", result.stdout)
+    assert f"triton-contract: target {address.url} was lost at " in result.stderr

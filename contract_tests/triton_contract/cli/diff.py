@@ -15,6 +15,7 @@ from triton_contract.reporting.terminal import Progress
 from triton_contract.running.run import MakeTarget, live_reference
 from triton_contract.targets import (
     EmulatorTarget,
+    TargetUnavailable,
     emulator_command,
     is_emulator,
     is_triton,
@@ -153,4 +154,6 @@ def compare_models(expected: str, actual: str, folder: Path, options: Comparison
                 f"--target emulator=={old} --target emulator=={new}"
             ) from None
     click.echo(render_upgrade(upgrade), nl=False)
+    if upgrade.stopped:
+        raise TargetUnavailable(upgrade.stopped)
     return not upgrade.different
