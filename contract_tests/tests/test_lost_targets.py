@@ -165,10 +165,15 @@ def test_a_tls_port_is_recognised(emulator: EmulatorTarget) -> None:
     assert "give the server's plain HTTP port (8000 by default), not that of TLS or gRPC" in result.stderr
 
 
-def test_the_other_targets_of_a_run_are_asked_all_the_same(emulator: EmulatorTarget) -> None:
+def test_the_other_targets_of_a_run_are_asked_and_reported_all_the_same(
+    emulator: EmulatorTarget, tmp_path: Path
+) -> None:
+    saved = tmp_path / "results.json"
     names = ("--target", "http://127.0.0.1:1", "--target", emulator.http_url)
-    result = invoke("run", *names, "--repository", "http", "--only", "health/*")
+    result = invoke("run", *names, "--repository", "http", "--only", "health/*", "--report", f"json={saved}")
     assert result.exit_code == 3
+    down, up = results.load([saved])
+    assert (down.cases, down.not_asked, up.stopped) == ((), len(up.cases), "")
     assert "target http://127.0.0.1:1: connection refused" in result.stderr
     assert f"actual: the server at {emulator.http_url}" in result.stdout
 
