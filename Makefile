@@ -1,11 +1,13 @@
 # `make` says what there is. `make demo` and `make test` each set up what they need: python3 (3.11 or newer) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test repeat versions check coverage docs docs-serve format bench build release lock clean
+.PHONY: help demo install test containers repeat falsify versions check coverage docs docs-serve format bench build release lock clean
 
 INSTALLED := .venv/.installed
 WITNESS := .venv-litellm/.installed
 # releases of tritonclient that are older than ours
 CLIENTS := .venv-tritonclient-2.41/.installed .venv-tritonclient-2.51/.installed
+# what tests in JavaScript need; made where there is npm
+JAVASCRIPT := examples/javascript/node_modules/.package-lock.json
 
 help:  ## what can be done here
 	@echo 'Start here:  make demo'
@@ -17,13 +19,19 @@ help:  ## what can be done here
 demo: $(INSTALLED)  ## see a Triton serve a model, and the real server agree with it
 	@.venv/bin/python -m examples.demo
 
-install: $(INSTALLED) $(WITNESS) $(CLIENTS)  ## everything a developer needs, into .venv (hash-locked)
+install: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## everything a developer needs, into .venv (hash-locked)
 
-test: $(INSTALLED) $(WITNESS) $(CLIENTS)  ## all tests but the examples in the documents
+test: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## all tests but the examples in the documents
 	@ci/test
 
-repeat: $(INSTALLED) $(WITNESS) $(CLIENTS)  ## all tests 20 times, half of them on busy cores: none fails by chance
+containers: $(INSTALLED)  ## the tests that need a container engine, with one of their own where none runs
+	@ci/containers
+
+repeat: $(INSTALLED) $(WITNESS) $(CLIENTS) $(JAVASCRIPT)  ## all tests 20 times, half of them on busy cores: none fails by chance
 	@ci/repeat
+
+falsify: $(INSTALLED)  ## break the code in named places, one after the other: each time a named case or test must fail
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" ci/falsify
 
 versions: $(INSTALLED)  ## the emulator beside the real server of every version that can be had (an hour)
 	@ci/versions
@@ -31,7 +39,7 @@ versions: $(INSTALLED)  ## the emulator beside the real server of every version 
 check: $(INSTALLED)  ## lint, format, types, import rules, the documents and their examples
 	@ci/check
 
-coverage: $(INSTALLED)  ## the fast tests with coverage, which may not fall below its floor
+coverage: $(INSTALLED) $(JAVASCRIPT)  ## the fast tests with coverage, which may not fall below its floor
 	@ci/coverage
 
 docs: $(INSTALLED)  ## the documentation site into build/site
@@ -56,13 +64,16 @@ lock: $(INSTALLED)  ## write ci/constraints anew (ci/lock --upgrade takes newer 
 	@ci/lock
 
 clean:  ## remove what was made here
-	rm -rf .venv .venv-litellm .venv-litellm-proxy $(dir $(CLIENTS)) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-litellm .venv-litellm-proxy $(dir $(CLIENTS) $(JAVASCRIPT)) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 $(INSTALLED): pyproject.toml ci/constraints/dev.txt ci/install
 	@ci/install .venv ci/constraints/dev.txt --project
 
 .venv-tritonclient-%/.installed: ci/constraints/tritonclient-%.txt ci/install
 	@ci/install .venv-tritonclient-$* ci/constraints/tritonclient-$*.txt
+
+$(JAVASCRIPT): examples/javascript/package-lock.json ci/javascript
+	@ci/javascript
 
 $(WITNESS): ci/constraints/litellm.txt ci/install
 	@ci/install .venv-litellm ci/constraints/litellm.txt

@@ -1,12 +1,13 @@
 """Many streams at once: how many events a core sends, and how well each stream keeps its pace.
 
-    python -m benchmarks.streams [--streams=500,1000,2000,4000] [--pace-ms=50] [--seconds=5] [--grpc]
+    python -m benchmarks.streams [--streams=500,1000,2000,4000] [--pace-ms=50] [--seconds=5] [--grpc] [--workers=1]
 
 A server of its own streams tokens from a stand-in with `time_per_token_ms`. This program reads them, in one process,
 and prints a line for each number of streams:
 
  -  events per second, and how many were planned
- -  processor time of the server for each event, from which follows how many a whole core could send
+ -  processor time of the server, with all its workers, for each event, from which follows how many a whole core could
+    send
  -  the error of the gaps between the events of a stream, as seen here: the 50th and the 99th percentile of the
     difference from the pace. The reader has errors of its own, so this is an upper bound.
 
@@ -70,7 +71,7 @@ class Measured:
 
 
 @contextmanager
-def _server(tokens: int, pace_ms: float) -> Iterator[tuple[int, int, int]]:
+def _server(tokens: int, pace_ms: float, workers: int) -> Iterator[tuple[int, int, int]]:
     """A server in a process of its own: its id and its ports of HTTP and gRPC."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as one, socket.socket() as two:
         models = Path(folder)
@@ -90,7 +91,7 @@ def _server(tokens: int, pace_ms: float) -> Iterator[tuple[int, int, int]]:
             "--log-info=false",
         ]
         command += [f"--http-port={ports[0]}", f"--grpc-port={ports[1]}", "--allow-metrics=false"]
-        process = subprocess.Popen(command)
+        process = subprocess.Popen([*command, f"--workers={workers}"])
         try:
             _wait_for(ports[0], process)
             yield process.pid, *ports
@@ -103,17 +104,19 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                # a connection to a port that nobody listens on may get that port itself, and be one with itself
+                if connection.getsockname() != connection.getpeername():
+                    return
         except OSError:
             time.sleep(0.05)
-        else:
-            return
     raise SystemExit("the server did not start")
 
 
 def _cpu_ns(pid: int) -> int:
-    """The processor time that a process has used, in nanoseconds."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
+    """The processor time that a process and its children have used, in nanoseconds."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    tasks = [task for each in (pid, *children) for task in Path(f"/proc/{each}/task").iterdir()]
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
@@ -122,11 +125,11 @@ def _errors(gaps: "array[float]", pace: float) -> tuple[float, float]:
     return errors[len(errors) // 2], errors[int(len(errors) * 0.99)]
 
 
-def over_http(streams: int, pace_ms: float, seconds: float) -> Measured:
-    """Read so many streams over HTTP."""
+def over_http(streams: int, pace_ms: float, seconds: float, workers: int = 1) -> Measured:
+    """Read so many streams over HTTP, from a server with so many workers."""
     pace = pace_ms / 1000
     tokens = int((seconds + 4) / pace) + 200
-    with _server(tokens, pace_ms) as (pid, port, _), ExitStack() as stack:
+    with _server(tokens, pace_ms, workers) as (pid, port, _), ExitStack() as stack:
         poll = select.epoll()
         readers: dict[int, socket.socket] = {}
         last: dict[int, float] = {}
@@ -165,12 +168,12 @@ def over_http(streams: int, pace_ms: float, seconds: float) -> Measured:
     return Measured(streams, events / passed, streams / pace, used / events / 1000, *_errors(gaps, pace))
 
 
-def over_grpc(streams: int, pace_ms: float, seconds: float) -> Measured:
-    """Read so many streams over gRPC, some of them over each connection."""
-    return asyncio.run(_over_grpc(streams, pace_ms, seconds))
+def over_grpc(streams: int, pace_ms: float, seconds: float, workers: int = 1) -> Measured:
+    """Read so many streams over gRPC, some of them over each connection, from a server with so many workers."""
+    return asyncio.run(_over_grpc(streams, pace_ms, seconds, workers))
 
 
-async def _over_grpc(streams: int, pace_ms: float, seconds: float) -> Measured:
+async def _over_grpc(streams: int, pace_ms: float, seconds: float, workers: int) -> Measured:
     import grpc
     from tritonclient.grpc import service_pb2
 
@@ -198,7 +201,7 @@ async def _over_grpc(streams: int, pace_ms: float, seconds: float) -> Measured:
                     gaps.append(now - last)
             last = now
 
-    with _server(tokens, pace_ms) as (pid, _, port):
+    with _server(tokens, pace_ms, workers) as (pid, _, port):
         channels = [
             grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
             for _ in range(-(-streams // _STREAMS_PER_CHANNEL))
@@ -227,13 +230,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pace-ms", type=float, default=50, help="milliseconds from token to token")
     parser.add_argument("--seconds", type=float, default=5, help="how long each is measured")
     parser.add_argument("--grpc", action="store_true", help="ModelStreamInfer in place of generate_stream")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes of the server (triton-emulator --workers)"
+    )
     given = parser.parse_args(arguments)
     measure = over_grpc if given.grpc else over_http
     print(
-        f"{'gRPC' if given.grpc else 'HTTP'}, a token every {given.pace_ms:g} ms, load {os.getloadavg()[0]:.1f}"
+        f"{'gRPC' if given.grpc else 'HTTP'}, a token every {given.pace_ms:g} ms, workers: {given.workers}, "
+        f"load {os.getloadavg()[0]:.1f}"
     )
     for streams in map(int, given.streams.split(",")):
-        print(measure(streams, given.pace_ms, given.seconds), flush=True)
+        print(measure(streams, given.pace_ms, given.seconds, given.workers), flush=True)
 
 
 if __name__ == "__main__":

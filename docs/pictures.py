@@ -188,7 +188,7 @@ def _floors() -> str:
         [
             ("cli · pytest_plugin", "tritonserver's flags, the fixtures"),
             ("emulator", "a server in a thread, as a context manager"),
-            ("control", "sessions, plans, stubs and journal over HTTP, for tests"),
+            ("control · workers", "the API for tests; several processes as one server"),
             ("server", "sockets, event loop, sessions"),
             ("frontends", "http, grpc, metrics: read a request, write an answer"),
             ("inference", "the data plane: find, check, lease, submit, wait, end"),

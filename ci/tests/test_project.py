@@ -1,6 +1,7 @@
 """The project's own files: locks name no host, entry points exist, and the extra `all` holds all others."""
 
 import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -27,6 +28,17 @@ def locked(path: Path) -> dict[str, set[str]]:
 def test_a_lock_holds_names_versions_markers_and_hashes_and_no_host(lock: Path) -> None:
     line_of_a_lock = re.compile(r"[a-z0-9-]+==[^ ]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert [line for line in lock.read_text().splitlines() if not line_of_a_lock.fullmatch(line)] == []
+
+
+def test_the_lock_of_the_tests_in_javascript_holds_hashes_and_no_host() -> None:
+    text = (ROOT / "examples/javascript/package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+    project = packages.pop("")
+    assert project["devDependencies"].keys() == {"openai"}
+    assert [
+        name for name, package in packages.items() if not package["integrity"].startswith("sha512-")
+    ] == []
+    assert "://" not in text
 
 
 @pytest.mark.parametrize("name", ["build.txt", "core.txt", "image.txt", "test.txt"])

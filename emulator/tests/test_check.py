@@ -65,7 +65,7 @@ def check(*flags: str) -> Ended:
 def check_json(*flags: str) -> tuple[int, dict[str, Any]]:
     ended = check("--output-format=json", *flags)
     report: dict[str, Any] = json.loads(ended.out)
-    assert list(report) == ["ok", "models", "errors", "warnings"]
+    assert list(report) == ["ok", "models", "errors", "warnings", "answers"]
     assert report["ok"] is (ended.code == 0)
     return ended.code, report
 
@@ -296,3 +296,22 @@ def test_a_name_that_is_no_text_is_reported_all_the_same(tmp_path: Path) -> None
     assert re.search(r"^n.*, version 1: stand-in", check(f"--model-repository={tmp_path}").out)
     _, report = check_json(f"--model-repository={tmp_path}")
     assert len(report["models"]) == 1
+
+
+def test_who_answers_in_place_of_models_is_told() -> None:
+    said = "stands in front of http://host:8000, which answers every request; no model is loaded"
+    ended = check("--upstream=http://host:8000")
+    assert ended == Ended(0, f"{said}\nmodels that load: 0, that do not: 0\n", "")
+    code, report = check_json("--upstream=http://host:8000")
+    assert (code, report["answers"]) == (0, said)
+
+
+def test_a_cassette_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "nope"
+    ended = check(f"--replay={folder}")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out.splitlines()[0] == f"error: {folder}: is no cassette: there is no such folder"
+    (tmp_path / "other").write_text("something else")
+    ended = check("--upstream=http://host:8000", f"--record={tmp_path}")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"error: creating server: {tmp_path}: is no cassette, it has no cassette.yaml\n"

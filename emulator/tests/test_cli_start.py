@@ -116,6 +116,45 @@ def test_a_start_prints_the_models_the_options_and_where_it_listens(repository: 
         assert b'"name":"here"' in server.get("/v2")
 
 
+def test_a_recording_says_what_it_stands_in_front_of_and_at_its_end_what_it_has_written(
+    repository: Path, tmp_path: Path
+) -> None:
+    cassette = tmp_path / "cassette"
+    with running(f"--model-repository={repository}") as real:
+        with running(f"--upstream={real.url}", f"--record={cassette}") as front:
+            assert "| Model" not in front.log
+            assert "server_id" not in front.log
+            assert re.search(rf"\| upstream +\| {real.url} +\|", front.log)
+            assert re.search(rf"\| record +\| {cassette} +\|", front.log)
+            assert (
+                f'"stands in front of {real.url}, which answers every request; no model is loaded; '
+                f'what {real.url} answers is recorded into {cassette}"'
+            ) in front.log
+            for path in ("/v2", "/v2/models/good", "/v2/models/good"):
+                front.get(path)
+            _, printed = front.end(signal.SIGTERM)
+            said = (
+                f"recorded 3 exchanges (2 http model_metadata good, 1 http server_metadata) into {cassette}"
+            )
+            assert f'"{said}"' in printed
+        with running(f"--upstream={real.url}", f"--record={cassette}") as front:
+            _, printed = front.end(signal.SIGTERM)
+            assert f'"recorded no exchange into {cassette}"' in printed
+    with running(f"--replay={cassette}") as replay:
+        assert re.findall(r"\| ((?:http|grpc) .*) \|\n", replay.log) == [
+            "http     | model_metadata  | good  | 2         ",
+            "http     | server_metadata |       | 1         ",
+        ]
+        assert (
+            f'"replays 3 recordings of {cassette}; a request that none of them answers is refused '
+            '(--on-miss=error)"'
+        ) in replay.log
+    with running(f"--replay={cassette}", "--on-miss=emulate", f"--model-repository={repository}") as both:
+        assert "| good  | 1       | READY " in both.log
+        assert "| http     | model_metadata  | good  | 2          |" in both.log
+        assert "; the models answer a request that none of them answers (--on-miss=emulate)" in both.log
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_server_cleanly(repository: Path, number: signal.Signals) -> None:
     with running(f"--model-repository={repository}") as server:

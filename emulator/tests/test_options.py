@@ -10,8 +10,8 @@ import pytest
 from triton_emulator import Emulator, EmulatorOptions, RestrictedApis, SessionOptions, Settings
 from triton_emulator.cli.command_line import UsageError, parse
 
-#: Fields of Settings that are no keyword: folders are positional, and only a command line has flags without effect.
-NO_OPTIONS = {"model_repositories", "ignored_flags"}
+#: Fields of Settings that are no keyword: folders are positional, and only the command has the other two.
+NO_OPTIONS = {"model_repositories", "ignored_flags", "workers"}
 #: Flags without which the flag with such a word is refused.
 COMPANY = {"emulate": ["--replay=c"], "upstream": ["--replay=c", "--upstream=http://host"]}
 CHOICES = {

@@ -107,12 +107,55 @@ def test_a_verdict_is_reported_with_the_tests_that_it_is_on(pytester: pytest.Pyt
     assert [finding["rule"] for finding in found["findings"]] == ["connections_not_reused"]
 
 
+@pytest.mark.parametrize("flag", ["--triton-verdict", "--triton-verdict=report", "--triton-verdict=fail"])
+@pytest.mark.parametrize("tests", ["tests", "tests/test_careless.py", "tests/test_careless.py::test_careful"])
+def test_the_verdict_does_not_take_the_path_of_the_tests_for_its_value(
+    pytester: pytest.Pytester, flag: str, tests: str
+) -> None:
+    pytester.mkdir("tests")
+    (pytester.path / "tests" / "test_careless.py").write_text(
+        "def test_careful(triton): assert triton.http_url\n"
+    )
+    pytester.makepyfile("def test_not_asked_for(): raise AssertionError")
+    result = run(pytester, flag, tests)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*= verdict on the clients of Triton =*", "no findings"])
+
+
+@pytest.mark.parametrize("tests", ["tests", "tests/test_it.py", "tests/test_it.py::test_it", "test_new.py"])
+def test_tests_are_not_written_over_by_a_verdict(pytester: pytest.Pytester, tests: str) -> None:
+    pytester.mkdir("tests")
+    file = pytester.path / "tests" / "test_it.py"
+    file.write_text("def test_it(triton): pass\n")
+    result = run(pytester, "--triton-verdict-json", tests)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = f"'{tests}' are tests; name a file for the verdict, such as --triton-verdict-json=verdict.json {tests}"
+    result.stderr.fnmatch_lines([f"*: error: argument --triton-verdict-json: {said}"])
+    assert file.read_text() == "def test_it(triton): pass\n"
+
+
+def test_a_word_that_is_no_kind_of_verdict_is_refused(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--triton-verdict=fial")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*: error: *--triton-verdict=report/--triton-verdict=fail: *'fial'"])
+
+
+def test_a_file_for_the_verdict_that_cannot_be_written_is_told_after_the_tests(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(CARELESS)
+    (pytester.path / "file").write_text("no folder")
+    result = run(pytester, "--triton-verdict-json=file/verdict.json")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["--triton-verdict-json: *'file'"])
+
+
 def test_a_file_for_the_verdict_is_written_without_another_option(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(CARELESS)
-    result = run(pytester, "--triton-verdict-json=verdict.json")
+    result = run(pytester, "--triton-verdict-json=build/verdict.json")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*= verdict on the clients of Triton =*"])
-    (found,) = json.loads((pytester.path / "verdict.json").read_text()).values()
+    (found,) = json.loads((pytester.path / "build" / "verdict.json").read_text()).values()
     assert [finding["rule"] for finding in found["findings"]] == ["connections_not_reused"]
 
 

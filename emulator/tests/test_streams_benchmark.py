@@ -14,8 +14,11 @@ LINE = (
 )
 
 
-@pytest.mark.parametrize(("options", "title"), [((), "HTTP"), (("--grpc",), "gRPC")])
-def test_three_streams_are_measured(options: tuple[str, ...], title: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "title", "workers"),
+    [((), "HTTP", 1), (("--grpc",), "gRPC", 1), (("--workers=2",), "HTTP", 2)],
+)
+def test_three_streams_are_measured(options: tuple[str, ...], title: str, workers: int) -> None:
     command = [
         sys.executable,
         "-m",
@@ -28,5 +31,5 @@ def test_three_streams_are_measured(options: tuple[str, ...], title: str) -> Non
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.startswith(f"{title}, a token every 20 ms, load ")
+    assert first.startswith(f"{title}, a token every 20 ms, workers: {workers}, load ")
     assert re.fullmatch(LINE, second), second

@@ -140,6 +140,9 @@ class Emulator(Watched):
     option's value cannot be used, CassetteError for a cassette that cannot be recorded into or replayed.
     """
 
+    #: what `session` returns
+    _session_type: type[Session] = Session
+
     def __init__(
         self, *model_repository: str | Path, control: bool = False, **options: Unpack[EmulatorOptions]
     ) -> None:
@@ -264,7 +267,7 @@ class Emulator(Watched):
         if paths or settings.shadow or not settings.loads_models:
             settings = replace(settings, model_repositories=paths)
         check_together(settings, options)
-        return Session(self, self._run(self._server.open_session(settings)))
+        return self._session_type(self, self._run(self._server.open_session(settings)))
 
     def close_session(self, identifier: str) -> None:
         """Close a session by its id. One that is closed already is no error."""

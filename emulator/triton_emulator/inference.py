@@ -263,7 +263,7 @@ class Exchange:
         streams = wants_stream(request, model.config, operation_streams=self.operation.streams)
         wanted = {output.name for output in request.outputs}
         responses = []
-        for outputs in reply.answered(batch=call.batch_size, streams=streams):
+        for outputs in reply.answered(request, batch=call.batch_size, streams=streams):
             asked = [tensor for tensor in outputs if not wanted or tensor.name in wanted]
             if model.reshapes_outputs:
                 asked = as_computed(asked, model.config)

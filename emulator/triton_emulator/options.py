@@ -2,7 +2,8 @@
 
 They are the fields of `Settings`, whose comments and defaults hold here too. A field whose value is one of a few words
 is a Literal here, so that an editor can offer them. `model_repositories` is missing, as folders are positional
-arguments; `ignored_flags` is missing, as only a command line has it. A test holds these types equal to `Settings`.
+arguments; `ignored_flags` and `workers` are missing, as only the command has them. A test holds these types equal to
+`Settings`.
 
 TypedDicts and not eighty keyword parameters: the parameters of `session` would repeat most of them, and the defaults
 would be written in three places.
@@ -179,7 +180,7 @@ def check_together(settings: Settings, given: Mapping[str, object]) -> None:
 
     `settings` are the whole ones; `given` are the options that a caller has written.
     """
-    check_upstream(settings)
+    check_upstream(settings, given)
     rules = personality(settings.triton_version, settings.triton_core_version)
     if "load_models" in given and settings.loads_in_vain and rules.load_model_needs_explicit:
         raise ValueError(
@@ -283,5 +284,7 @@ def _advice(name: str, known: Mapping[str, object]) -> str:
 
     if name.startswith("model_repositor") or name in ("models", "repository", "repositories"):
         return "model repositories are the positional arguments"
+    if name == "workers":
+        return "only the command has several processes: triton-emulator --workers=4"
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else "the options are tritonserver's flags with underscores"

@@ -14,6 +14,7 @@ came for a path or a model that is not there, or if a handler failed. `triton.al
 ini setting `triton_allow` each turn one of these off. `--triton-verdict` reports what the client did wrong.
 """
 
+import argparse
 import json
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -40,13 +41,51 @@ _CASSETTE_MARKER = (
 EMULATOR = "emulator"
 #: Triton's own image of the version that the emulator acts as
 IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
-#: options of a session that make sense in front of a real server
-_BEFORE_A_SERVER = ("journal_requests", "journal_bytes", "upstream_timeout", "faults", "seed")
 _PASSED: "pytest.StashKey[bool]" = pytest.StashKey()
 _SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
+#: flags and the targets that have them
+_FLAGS_OF = {
+    "--triton-model-repository": (EMULATOR, "wheel", "container"),
+    "--triton-grpc": ("the URL of a server",),
+    "--triton-metrics": ("the URL of a server",),
+    "--triton-image": ("container",),
+}
+#: what a flag asks for. Each is a flag without a value: one whose value may be missing takes the path of the tests that
+#: follows it for its value. argparse knows a flag with a `=` in it before it looks for a value.
+_VERDICT_FLAGS = {
+    "--triton-verdict": "report",
+    "--triton-verdict=report": "report",
+    "--triton-verdict=fail": "fail",
+}
+#: the fixtures
+_USED = {"triton", "triton_emulator"}
+#: the property of a report that says what a test has recorded
+_RECORDED = "triton_recorded"
 #: the property of a report that has a verdict
 _VERDICT = "triton_verdict"
 _HELP = "model repository of the `triton` and `triton_emulator` fixtures; may be given several times"
+
+
+class _StoreVerdict(argparse.Action):
+    """Stores which of `_VERDICT_FLAGS` was given."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, _VERDICT_FLAGS[option_string or ""])
+
+
+def _verdict_file(text: str) -> str:
+    """The FILE of --triton-verdict-json. What pytest could take for tests is refused: it would be written over."""
+    path = Path(text)
+    if path.is_dir() or path.suffix == ".py" or "::" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are tests; name a file for the verdict, such as --triton-verdict-json=verdict.json {text}"
+        )
+    return text
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,15 +112,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", metavar="TARGET" if name == "triton" else "VALUE", help=meaning)
         parser.addini(name.replace("-", "_"), meaning, default=default)
     group.addoption(
-        "--triton-verdict",
-        nargs="?",
-        const="report",
-        choices=("report", "fail"),
+        *_VERDICT_FLAGS,
+        dest="triton_verdict",
+        action=_StoreVerdict,
         help="report what clients did wrong in the tests with the fixture `triton`, or fail these tests for it",
     )
     group.addoption(
         "--triton-verdict-json",
         metavar="FILE",
+        type=_verdict_file,
         help="write what clients did wrong into a file, as well as --triton-verdict=report",
     )
     parser.addini(
@@ -100,17 +139,40 @@ def _asked(config: pytest.Config, name: str) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test whose fixtures ask what the target cannot do."""
+    try:
+        return (yield)
+    except Exception as fault:
+        _skip_for(item, fault)
+        raise
+
+
+def _skip_for(item: pytest.Item, fault: BaseException) -> None:
+    """Skip a test that has asked what its target, or the replay of its cassette, cannot do."""
+    if not _USED & set(getattr(item, "fixturenames", ())):
+        return
+    from triton_emulator.harness.errors import NeedsModels, NeedsServer
+
+    target, replays = _asked(item.config, "triton"), item.get_closest_marker("triton_cassette") is not None
+    # one that a file or a flag gives has the error that the command tells as its face
+    for cause in (fault, fault.__cause__):
+        if (isinstance(cause, NeedsModels) and (target != EMULATOR or replays)) or (
+            isinstance(cause, NeedsServer)
+        ):
+            name = f"--triton={target}" if target != EMULATOR or not replays else "triton_cassette"
+            pytest.skip(f"{name}: {cause}")
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that has passed if its session has problems. With one that has failed, show what came wrongly."""
     try:
         result = yield
     except (Exception, pytest.fail.Exception) as fault:
+        _skip_for(item, fault)
         if (session := item.stash.get(_SESSION, None)) is None:
             raise
-        from triton_emulator.harness.errors import NeedsModels
-
-        if isinstance(fault, NeedsModels):
-            pytest.skip(f"--triton={_asked(item.config, 'triton')}: {fault}")
         session.allow("unfired", "unused")  # what a test that has not come to its end may leave
         if problems := session.problems():  # they may be why it failed
             item.add_report_section("call", "triton", "\n".join(problems))
@@ -126,7 +188,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _verdict(config: pytest.Config) -> str | None:
     """What becomes of the verdict: "report", "fail", or nothing. A file that is asked for needs a report."""
-    wanted: str | None = config.getoption("--triton-verdict")
+    wanted: str | None = config.getoption("triton_verdict")
     return wanted or ("report" if config.getoption("--triton-verdict-json") else None)
 
 
@@ -143,16 +205,15 @@ def _judge(item: pytest.Item, session: "Session", *, fails: bool) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Show the findings of each test, and write them into the file that is asked for."""
+    """Show what was recorded and the findings of each test, and write these into the file that is asked for."""
+    if recorded := _properties(terminalreporter, "teardown", _RECORDED):
+        terminalreporter.section("recordings of Triton")
+        for test, told in recorded.items():
+            terminalreporter.write_line(f"{test}: {told}")
     if _verdict(config) is None:
         return
     found = {
-        report.nodeid: json.loads(value)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == _VERDICT
+        test: json.loads(value) for test, value in _properties(terminalreporter, "call", _VERDICT).items()
     }
     terminalreporter.section("verdict on the clients of Triton")
     for test, verdict in found.items():
@@ -165,7 +226,23 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not found:
         terminalreporter.write_line("no findings")
     if path := config.getoption("--triton-verdict-json"):
-        Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        except OSError as fault:
+            terminalreporter.write_line(f"--triton-verdict-json: {fault}", red=True)
+
+
+def _properties(terminalreporter: Any, when: str, wanted: str) -> Mapping[str, str]:
+    """A property of the reports of a phase, by their tests."""
+    return {
+        report.nodeid: value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == when
+        for name, value in report.user_properties
+        if name == wanted
+    }
 
 
 def _repositories(config: pytest.Config) -> Sequence[str | Path]:
@@ -182,15 +259,26 @@ def _repositories(config: pytest.Config) -> Sequence[str | Path]:
     return []
 
 
+def _refuse_vain_flags(config: pytest.Config, target: str) -> None:
+    """Fail the test for a flag that another target has. Ini settings may be there for other runs."""
+    kind = "the URL of a server" if "://" in target else target
+    for name, kinds in _FLAGS_OF.items():
+        if config.getoption(name) and kind not in kinds:
+            pytest.fail(
+                f"--triton={target}: {name} is for --triton={', '.join(kinds)}; leave it out", pytrace=False
+            )
+
+
 @pytest.fixture(scope="session")
 def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
     """One emulator for the whole run. All tests share it, so what one test changes the next one sees."""
     # imported here, so that a run that does not use it does not pay
     from triton_emulator.emulator import Emulator
-    from triton_emulator.pytest_targets import TargetUnavailable, addresses_of
+    from triton_emulator.pytest_targets import InFrontOfTarget, TargetUnavailable, addresses_of
 
     config = request.config
     repositories, target = _repositories(config), _asked(config, "triton")
+    _refuse_vain_flags(config, target)
     if target == EMULATOR:
         with Emulator(*repositories) as emulator:
             yield emulator
@@ -201,7 +289,7 @@ def triton_emulator(request: pytest.FixtureRequest) -> Iterator["Emulator"]:
             found = stack.enter_context(
                 addresses_of(target, repositories, grpc=grpc, metrics=metrics, image=image)
             )
-            emulator = Emulator(upstream=found.http, upstream_grpc=found.grpc, upstream_metrics=found.metrics)
+            emulator = InFrontOfTarget(found)
         except (TargetUnavailable, ValueError) as fault:
             pytest.fail(f"--triton={target}: {fault}", pytrace=False)
         yield stack.enter_context(emulator)
@@ -216,8 +304,6 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
     if not isinstance(allowed, str | list | tuple | set | frozenset):
         pytest.fail(f"the marker's `allow` is a word or a list of words, not {allowed!r}", pytrace=False)
     target = _asked(request.config, "triton")
-    if target != EMULATOR:
-        _skip_what_needs_models(target, repositories, options)
     cassette = _Cassette.of(request, target)
     if cassette is not None:
         options |= cassette.options
@@ -229,20 +315,9 @@ def triton(triton_emulator: "Emulator", request: pytest.FixtureRequest) -> Itera
         yield session
         # pytest keeps the items of all tests to its end, and the session has a journal
         del request.node.stash[_SESSION]
-    if cassette is not None and request.node.stash.get(_PASSED, False):
-        cassette.keep()
-
-
-def _skip_what_needs_models(target: str, repositories: Sequence[Any], options: Mapping[str, Any]) -> None:
-    """Skip a test whose session cannot be in front of a real server."""
-    if repositories:
-        pytest.skip(f"--triton={target}: the server has the models that it was started with")
-    if unfit := [
-        name
-        for name, value in options.items()
-        if name not in _BEFORE_A_SERVER and (name, value) != ("clock", "real")
-    ]:
-        pytest.skip(f"--triton={target}: a server that runs cannot be given {', '.join(unfit)}")
+    passed = request.node.stash.get(_PASSED, False)
+    if cassette is not None and passed and (told := cassette.keep(session)):
+        request.node.user_properties.append((_RECORDED, told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +340,7 @@ class _Cassette:
         )
         place = request.path.parent / named
         if place.exists():
-            nowhere = {"upstream": "", "upstream_grpc": "", "upstream_metrics": ""}
-            behind = {} if marker.kwargs.get("on_miss") == "upstream" else nowhere
-            return cls(place, None, {**behind, "replay": place, **marker.kwargs})
+            return cls(place, None, {"replay": place, **marker.kwargs})
         if target == EMULATOR:
             pytest.fail(
                 f"there is no cassette {place}; run the test once with --triton=wheel, container or a URL to record it",
@@ -276,11 +349,16 @@ class _Cassette:
         folder = request.getfixturevalue("tmp_path_factory").mktemp("cassette") / "recorded"
         return cls(place, folder, {"record": folder})
 
-    def keep(self) -> None:
-        """The test has passed."""
-        if self.recording is not None and self.recording.exists():
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.recording, self.place)
+    def keep(self, session: "Session") -> str:
+        """The test has passed. Returns what was recorded, "" where the cassette is replayed."""
+        recorder = session._state.recorder  # noqa: SLF001  (closed, so all is written)
+        if self.recording is None or recorder is None:
+            return ""
+        if not self.recording.exists():
+            return "no exchange, so there is no cassette"
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(self.recording, self.place)
+        return f"{recorder.told()} into {self.place}"
 
 
 def _file_name(test: str) -> str:

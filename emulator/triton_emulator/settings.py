@@ -9,6 +9,8 @@ from typing import Literal
 
 #: The most GPUs that a machine can pretend to have.
 MOST_GPUS = 64
+#: The most processes that serve together.
+MOST_WORKERS = 256
 #: how many requests a journal keeps that is on because something reads it
 JOURNAL_REQUESTS = 10_000
 #: the refusal of a control API that others could use, by its address
@@ -100,9 +102,10 @@ class Settings:
     a free port.
     """
 
-    # The server.
+    # The server. `workers` is how many processes serve, which only the command can start.
     id: str = "triton"
     exit_timeout_secs: int = 30
+    workers: int = 1
 
     # Logging.
     log_verbose: int = 0

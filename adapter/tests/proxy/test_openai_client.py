@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from adapter.tests.proxy.serving import MASTER, entry, serve
+from adapter.tests.proxy.serving import MASTER, entry, events, post, serve
 from triton_adapter.proxy import ProxyServer
 
 Ask = Callable[..., Any]
@@ -76,6 +76,21 @@ def test_a_streamed_chat_completion(ask: Ask, model: str) -> None:
     assert chunks[-1].choices == []
     assert chunks[-1].usage.completion_tokens == 2
     assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": messages("SAY one two")}),
+        ("/v1/completions", {"prompt": "SAY one two"}),
+    ],
+)
+def test_a_stream_has_no_usage_unless_it_is_asked_for(
+    proxy: ProxyServer, path: str, asked: dict[str, Any]
+) -> None:
+    *chunks, done = events(post(proxy, path, {"model": "vllm", "stream": True, **asked}).text)
+    assert done == "[DONE]"
+    assert {tuple(sorted(chunk)) for chunk in chunks} == {("choices", "created", "id", "model", "object")}
 
 
 @pytest.mark.parametrize("model", ["flat", "vllm"])

@@ -44,7 +44,14 @@ os.dup2(writes, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
 #: (code, virtual key code, text) of the keys that are not letters
-KEYS = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), "Space": ("Space", 32, " ")}
+KEYS = {
+    "Tab": ("Tab", 9, ""),
+    "Enter": ("Enter", 13, "\r"),
+    "Space": ("Space", 32, " "),
+    "End": ("End", 35, ""),
+    "Home": ("Home", 36, ""),
+    "ArrowRight": ("ArrowRight", 39, ""),
+}
 
 
 def chromium() -> str:

@@ -37,6 +37,8 @@ ROUTES = {
     ("post", "/sessions/{session}/requests/verify", "verify_requests"),
     ("get", "/sessions/{session}/requests/{number}", "get_request"),
     ("get", "/sessions/{session}/models", "list_models"),
+    ("get", "/sessions/{session}/latencies", "list_latencies"),
+    ("post", "/sessions/{session}/latencies", "set_latencies"),
     ("post", "/sessions/{session}/send", "send_request"),
     ("get", "/sessions/{session}/problems", "list_problems"),
     ("post", "/sessions/{session}/allow", "allow_problems"),

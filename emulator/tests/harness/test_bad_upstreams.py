@@ -445,6 +445,46 @@ def test_models_before_an_upstream_are_refused() -> None:
         Emulator("models", upstream="http://host")
 
 
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (
+            {"upstream": "http://host", "model_control_mode": "explicit", "load_models": ("simple",)},
+            "upstream answers in place of models, so model_control_mode and load_models set nothing; leave them out",
+        ),
+        (
+            {"upstream_grpc": "host:8001", "strict_routes": True},
+            "upstream answers in place of models, so strict_routes sets nothing; leave it out",
+        ),
+        (
+            {"replay": "c", "rate_limit": "off"},
+            "replay answers in place of models, so rate_limit sets nothing; leave it out",
+        ),
+    ],
+    ids=["in front of a server", "in front of a server over gRPC", "a replay"],
+)
+def test_options_of_models_are_refused_where_no_models_answer(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        Emulator(**options)
+
+
+def test_options_of_models_are_refused_by_a_session_and_not_by_what_it_has_from_its_emulator() -> None:
+    with Emulator(model_control_mode="explicit") as emulator:
+        with emulator.session(upstream=emulator.http_url) as session:
+            assert httpx.get(f"{session.http_url}/v2/health/live").status_code == 200
+        with pytest.raises(ValueError, match=r"^upstream answers .* so load_models sets nothing"):
+            emulator.session(upstream=emulator.http_url, load_models=("simple",))
+
+
+def test_the_command_line_names_the_flags_that_set_nothing() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse(["--upstream=http://host", "--model-control-mode=explicit", "--load-model=simple"])
+    assert str(refused.value) == (
+        "Error: --upstream answers in place of models, so --model-control-mode and --load-model set nothing; "
+        "leave them out"
+    )
+
+
 def test_the_command_line_refuses_the_same() -> None:
     with pytest.raises(UsageError) as refused:
         parse(["--upstream=host:8000"])

@@ -18,7 +18,10 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import tritonclient.grpc
+import tritonclient.http
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
 from emulator.tests.harness.conftest import FLAGS
 from emulator.tests.harness.test_bad_upstreams import says, serving
@@ -274,6 +277,97 @@ def test_a_miss_names_the_nearest_recordings_and_fails_the_test(taped: tuple[Pat
         assert missed.status_code == 501
 
 
+@pytest.fixture
+def unasked(tmp_path: Path) -> Path:
+    """A cassette of one inference, of a server with a name of its own. Nobody has asked it for its health."""
+    body = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1], "data": [1]}]}
+    with (
+        Emulator(id="staging") as real,
+        Emulator(upstream=real.http_url, upstream_grpc=real.grpc_url, record=tmp_path / "c") as front,
+    ):
+        assert httpx.post(f"{front.http_url}/v2/models/identity_fp32/infer", json=body).status_code == 200
+    return tmp_path / "c"
+
+
+def test_a_replay_is_live_and_ready_though_nobody_has_asked_the_server_for_it(unasked: Path) -> None:
+    with Emulator(replay=unasked) as emulator, Emulator(id="staging") as like:
+        for path in ("/v2/health/live", "/v2/health/ready", "/v2", "/v2/models/identity_fp32/ready"):
+            request = raw("GET", path)
+            assert answer(emulator.http_url, request) == answer(like.http_url, request)
+        http = tritonclient.http.InferenceServerClient(emulator.http_url.removeprefix("http://"))
+        rpc = tritonclient.grpc.InferenceServerClient(emulator.grpc_url)
+        for client in (http, rpc):
+            assert client.is_server_live()
+            assert client.is_server_ready()
+            assert client.is_model_ready("identity_fp32")
+            assert client.is_model_ready("identity_fp32", "1")
+            client.close()
+        for method in ("ServerMetadata", "ServerLive", "ServerReady"):
+            assert called(emulator.grpc_url, method, b"") == called(like.grpc_url, method, b"")
+        with grpc.insecure_channel(emulator.grpc_url) as channel:
+            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+            assert check(b"") == b"\x08\x01"  # SERVING
+        assert emulator.problems() == []
+
+
+def test_a_replay_does_not_say_that_a_model_is_ready_that_was_not_recorded(unasked: Path) -> None:
+    with Emulator(replay=unasked) as emulator:
+        emulator.allow("unknown")
+        assert httpx.get(f"{emulator.http_url}/v2/models/simple/ready").status_code == 501
+        rpc = tritonclient.grpc.InferenceServerClient(emulator.grpc_url)
+        with pytest.raises(InferenceServerException, match="no recording of "):
+            rpc.is_model_ready("simple")
+        rpc.close()
+
+
+def test_a_readiness_that_was_recorded_is_the_answer(tmp_path: Path) -> None:
+    with Emulator(id="staging", model_control_mode="explicit") as real:
+        recorded(real, tmp_path / "c", READY, "/v2/health/ready", "/v2")
+    with Emulator(replay=tmp_path / "c") as emulator:
+        assert httpx.get(emulator.http_url + READY).status_code == 400
+        assert httpx.get(f"{emulator.http_url}/v2").json()["name"] == "staging"
+
+
+def test_a_fault_makes_a_replay_not_ready(unasked: Path) -> None:
+    with Emulator(replay=unasked) as emulator:
+        emulator.inject(fault.not_ready(requests=1))
+        statuses = [httpx.get(f"{emulator.http_url}/v2/health/ready").status_code for _ in range(2)]
+        assert statuses == [400, 200]
+
+
+def test_a_server_that_kept_its_metadata_to_itself_is_replayed_with_those_of_the_emulator(
+    unasked: Path,
+) -> None:
+    index = unasked / "cassette.yaml"
+    text = index.read_text()
+    at = text.index("server:\n")
+    index.write_text(text[:at] + text[text.index("upstream:") :])
+    with Emulator(replay=unasked) as emulator:
+        assert httpx.get(f"{emulator.http_url}/v2").json()["name"] == "triton"
+
+
+@pytest.mark.parametrize(
+    "method, path, near",
+    [
+        (
+            "POST",
+            "simple/infer",
+            ["http/infer.simple.yaml:1", "http/infer.identity_fp32.yaml:1", "http/model_ready.simple.yaml:1"],
+        ),
+        ("GET", "vllm", ["http/model_config.vllm.yaml:1"]),
+    ],
+    ids=["the same operation and model", "the same model"],
+)
+def test_a_miss_tells_the_recordings_of_the_same_operation_and_model_first(
+    small: Path, method: str, path: str, near: list[str]
+) -> None:
+    with Emulator(replay=small) as emulator:
+        emulator.allow("unknown")
+        body = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1], "data": [1]}]}
+        missed = httpx.request(method, f"{emulator.http_url}/v2/models/{path}", json=body)
+        assert [line.strip() for line in missed.json()["error"].splitlines() if ".yaml" in line] == near
+
+
 def test_a_miss_may_be_emulated(tmp_path: Path) -> None:
     with (
         Emulator() as real,
@@ -389,7 +483,22 @@ def test_what_is_not_the_server_s_whole_answer_is_not_recorded(
     assert sorted(file.name for file in (folder / "http").iterdir()) == ["model_ready.simple.yaml"]
     assert (folder / "http" / "model_ready.simple.yaml").read_text().count("\n...\n") == 1
     warnings = [record.getMessage() for record in caplog.records if "not recorded" in record.getMessage()]
-    assert warnings == [f"{folder}: not recorded: 1 met a fault, 1 larger than journal_bytes"]
+    assert warnings == [
+        f"{folder}: not recorded: 1 met a fault, 1 larger than journal_bytes",
+        f"{folder}: not recorded: 1 not answered to the end by the server",
+    ]
+
+
+def test_what_a_cassette_answers_is_not_told_as_left_out_of_the_recording(
+    real: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "c"
+    recorded(real, folder, READY)
+    options: dict[str, Any] = {"upstream": real.http_url, "on_miss": "upstream"}
+    with caplog.at_level(logging.INFO), Emulator(replay=folder, record=folder, **options) as emulator:
+        assert [httpx.get(emulator.http_url + path).status_code for path in (READY, "/v2")] == [200, 200]
+    told = [record.getMessage() for record in caplog.records if "record" in record.getMessage()]
+    assert told[-1] == f"recorded 1 exchange (1 http server_metadata) into {folder}"
 
 
 def test_a_recorder_that_is_killed_leaves_what_it_has_recorded(real: Emulator, tmp_path: Path) -> None:

@@ -167,6 +167,51 @@ def test_the_nearest_come_first_and_only_three_are_told(triton: Session) -> None
     ]
 
 
+def test_a_request_of_the_same_operation_and_model_comes_before_any_other(triton: Session) -> None:
+    for model in ("nope", "simple"):
+        send(triton, {"X": ("FP32", [0.0]), "Y": ("FP32", [0.0])}, model)
+    for path in ("/v2/health/ready", "/v2/models/simple", "/v2/models/simple/ready"):
+        httpx.get(triton.http_url + path)
+    lines = told(
+        triton,
+        "infer",
+        model="simple",
+        inputs={"X": [1.0], "Y": [1.0], "Z": [1.0]},
+        parameters={"priority": 1},
+        headers={"x-team": "b"},
+    )
+    assert [line for line in lines if line.startswith("  ") and line[2].isdigit()] == [
+        "  2. http infer simple, answered 400",
+        "  1. http infer nope, answered 404",
+        "  4. http model_metadata simple, answered 200",
+    ]
+
+
+def test_a_request_with_inputs_comes_before_one_without_where_inputs_are_expected(triton: Session) -> None:
+    httpx.get(f"{triton.http_url}/v2/models/simple")
+    send(triton, {"X": ("FP32", [0.0]), "Y": ("FP32", [0.0])})
+    lines = told(triton, inputs={"X": [1.0], "Y": [1.0]})
+    assert lines[2] == "  2. http infer simple, answered 400"
+
+
+def test_requests_of_other_operations_and_models_are_told_where_there_are_no_nearer_ones(
+    triton: Session,
+) -> None:
+    httpx.get(f"{triton.http_url}/v2/health/ready")
+    assert told(triton, "infer", model="simple") == [
+        "expected at least one request for operation='infer', model='simple', got 0",
+        "the nearest:",
+        "  1. http server_ready, answered 200",
+        "    operation: expected 'infer', got 'server_ready'",
+        "    model: expected 'simple', got ''",
+    ]
+    send(triton, {}, "simple")
+    assert told(triton, "generate", model="simple")[2:] == [
+        "  2. http infer simple, answered 400",
+        "    operation: expected 'generate', got 'infer'",
+    ]
+
+
 def test_an_empty_journal_is_told(triton: Session) -> None:
     assert told(triton, "infer", model="simple") == [
         "expected at least one request for operation='infer', model='simple', got 0",

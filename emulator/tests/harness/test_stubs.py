@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -215,6 +217,58 @@ def test_a_text_is_in_each_row_of_a_batch(
     assert streamed(grpc, "trtllm", [texts, limit], "text_output") == [[b"no", b"no"], "final"]
 
 
+# --- what a request asks for beside a text ---
+
+
+def asking(*outputs: str) -> dict[str, bool]:
+    return {f"return_{output}": True for output in outputs}
+
+
+def test_a_stream_says_why_it_ends_and_counts_its_tokens_where_it_is_asked(triton: Session) -> None:
+    triton.when(model="vllm").respond(tokens=["Par", "is"])
+    flags = asking("finish_reason", "num_input_tokens", "num_output_tokens")
+    body = {"text_input": "the capital of France", "stream": True, **flags}
+    lines = httpx.post(f"{triton.http_url}/v2/models/vllm/generate_stream", json=body).text.split("\n\n")
+    model = {"model_name": "vllm", "model_version": "1"}
+    counts = {"num_input_tokens": 4, "num_output_tokens": 1}
+    assert [json.loads(line[6:]) for line in lines if line] == [
+        {**model, **counts, "text_output": "Par", "finish_reason": "None"},
+        {**model, **counts, "text_output": "is", "finish_reason": "stop"},
+    ]
+
+
+def test_a_whole_answer_says_why_it_ends(triton: Session) -> None:
+    triton.when(model="vllm").respond(tokens=["Par", "is"])
+    answer = generate(triton, "vllm", **asking("finish_reason", "num_output_tokens")).json()
+    assert (answer["finish_reason"], answer["num_output_tokens"]) == ("stop", 2)
+
+
+def test_what_a_request_does_not_ask_for_is_left_out(triton: Session) -> None:
+    triton.when(model="vllm").respond(text="Paris")
+    assert generate(triton, "vllm", return_finish_reason=False).json() == {
+        "model_name": "vllm",
+        "model_version": "1",
+        "text_output": "Paris",
+    }
+
+
+@pytest.mark.triton(model_control_mode="explicit", load_models=("trtllm",))
+def test_each_row_of_a_batch_has_what_it_asks_for(
+    triton: Session, grpc: tritonclient.grpc.InferenceServerClient
+) -> None:
+    triton.when(model="trtllm").respond(tokens=["a", "b"])
+    inputs = []
+    for name, datatype, values in (
+        ("text_input", "BYTES", np.array([[b"hi"], [b"there"]], dtype=object)),
+        ("max_tokens", "INT32", np.array([[5], [5]], dtype=np.int32)),
+        ("return_num_output_tokens", "BOOL", np.array([[True], [True]])),
+    ):
+        inputs.append(tritonclient.grpc.InferInput(name, [2, 1], datatype))
+        inputs[-1].set_data_from_numpy(values)
+    assert streamed(grpc, "trtllm", inputs, "text_output") == [[b"ab", b"ab"], "final"]
+    assert streamed(grpc, "trtllm", inputs, "num_output_tokens") == [[2, 2], "final"]
+
+
 # --- what is compared ---
 
 
@@ -319,6 +373,52 @@ def test_statistics_go_on_when_a_model_gets_another_stub(classifier: Session) ->
     assert stats["inference_count"] == 2
 
 
+@pytest.mark.parametrize("end", ["reset", "removal"])
+def test_the_metrics_forget_a_model_that_no_stub_names_any_more(triton: Session, end: str) -> None:
+    before = httpx.get(triton.metrics_url).text
+    stubs = [triton.when(model=f"m{number}").respond({"Y": np.ones(1, np.float32)}) for number in range(5)]
+    for number in range(5):
+        httpx.post(f"{triton.http_url}/v2/models/m{number}/infer", json={"inputs": []})
+    assert 'nv_inference_request_failure{model="m4",reason="OTHER",version="1"} 0\n' in (
+        httpx.get(triton.metrics_url).text
+    )
+    if end == "reset":
+        triton.reset()
+    else:
+        for stub in stubs:
+            stub.remove()
+    after = httpx.get(triton.metrics_url).text
+    assert [line for line in after.splitlines() if 'model="m' in line] == []
+    assert len(after.splitlines()) == len(before.splitlines())
+
+
+def test_a_request_that_fails_after_its_stub_has_gone_is_not_counted_any_more(triton: Session) -> None:
+    triton.when(model="m").respond(tokens=["a", "b", "c"])
+    triton.inject(fault.stall(after_events=1), model="m")
+    requests = triton.requests
+    url = f"{triton.http_url}/v2/models/m/generate_stream"
+    with httpx.stream("POST", url, json={"text_input": "hi"}) as answer:
+        assert next(answer.iter_lines()).startswith("data: ")
+        triton.reset()
+    assert requests.wait_for(1).last.code == 200
+    assert 'model="m"' not in httpx.get(triton.metrics_url).text
+    assert triton.problems() == []
+
+
+def test_the_metrics_keep_the_failures_of_a_model_of_a_repository_whose_stubs_have_gone(
+    triton: Session,
+) -> None:
+    triton.when(model="custom_llm").respond(text="hi")
+    assert generate(triton, "custom_llm").status_code == 200
+    triton.reset()
+    kept = [
+        line
+        for line in httpx.get(triton.metrics_url).text.splitlines()
+        if line.startswith('nv_inference_request_failure{model="custom_llm"')
+    ]
+    assert len(kept) == 4
+
+
 # --- a model that is in no repository ---
 
 
@@ -337,6 +437,19 @@ def test_it_is_ready_and_listed_and_has_metadata_and_a_config(classifier: Sessio
     index = httpx.post(f"{classifier.http_url}/v2/repository/index").json()
     assert {"name": "classifier", "version": "1", "state": "READY"} in index
     classifier.allow("unused")
+
+
+def test_a_stub_of_the_same_operation_comes_before_one_with_fewer_differences(triton: Session) -> None:
+    triton.allow("unused", "unknown")
+    triton.when("infer", model="m", inputs={"X": [1], "Y": [1]}).respond({"Z": np.ones(1, np.float32)})
+    triton.when("stream_infer", model="m").respond({"Z": np.ones(1, np.float32)})
+    tensors = [{"name": name, "datatype": "INT64", "shape": [1], "data": [0]} for name in "XY"]
+    answer = httpx.post(f"{triton.http_url}/v2/models/m/infer", json={"inputs": tensors})
+    assert [line.partition(": ")[0] for line in answer.json()["error"].splitlines()] == [
+        "no stub of model 'm' fits this request",
+        "the stub for operation='infer', model='m', inputs={X",
+        "the stub for operation='stream_infer', model='m'",
+    ]
 
 
 def test_a_request_that_no_stub_fits_is_refused_with_what_is_different(classifier: Session) -> None:
@@ -398,6 +511,61 @@ def test_a_reset_forgets_stubs(classifier: Session) -> None:
     classifier.reset()
     assert infer(classifier).status_code == 404
     classifier.allow("unknown")
+
+
+class Meanwhile(dict[str, Any]):
+    """The inputs of a stub. While they are looked at, another thread does something to its end."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(X=np.zeros(1, np.float32))
+        self._work = work
+
+    def items(self) -> Any:
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        thread.join()
+        return super().items()
+
+
+def test_a_stub_that_is_made_while_another_thread_resets_goes_with_the_others(triton: Session) -> None:
+    stub = triton.when(model="late", inputs=Meanwhile(triton.reset))
+    stub.respond({"Y": np.zeros(1, np.float32)})
+    assert list(triton.stubs) == []
+    assert "late" not in httpx.post(f"{triton.http_url}/v2/repository/index").text
+    assert triton.problems() == []
+
+
+def test_stubs_of_threads_that_reset_all_the_time_are_gone_after_the_last_reset(triton: Session) -> None:
+    index = f"{triton.http_url}/v2/repository/index"
+    before = httpx.post(index).json()
+    start = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        start.wait()
+        for at in range(50):
+            triton.when(model=f"m{number}-{at}").respond({"Y": np.zeros(1, np.float32)})
+            triton.reset()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    assert list(triton.stubs) == []
+    assert httpx.post(index).json() == before
+
+
+def test_after_a_reset_that_fails_there_are_no_stubs_and_new_ones_answer(tmp_path: Path) -> None:
+    (tmp_path / "emulator.yaml").write_text(
+        "stubs:\n  - model: first\n    respond: {text: a}\n  - model: simple\n    respond: {text: a}\n"
+    )
+    with Emulator(tmp_path, model_control_mode="explicit") as emulator, emulator.session() as triton:
+        triton.when(model="third").respond(text="a")
+        shutil.copytree(REPOSITORY / "simple", tmp_path / "simple")
+        assert httpx.post(f"{triton.http_url}/v2/repository/models/simple/load").status_code == 200
+        with pytest.raises(SettingsError, match="'respond' of stub 2"):
+            triton.reset()
+        names = [model["name"] for model in httpx.post(f"{triton.http_url}/v2/repository/index").json()]
+        assert names == ["simple"]
+        triton.when(model="fourth").respond(text="of the test")
+        assert generate(triton, "fourth").json()["text_output"] == "of the test"
 
 
 def test_the_version_that_a_stub_names(triton: Session) -> None:

@@ -58,6 +58,35 @@ NEEDS_MODELS = """
 
     def test_a_stub(triton):
         triton.when("infer", model="simple")
+
+    def test_a_session_of_its_own(triton_emulator):
+        triton_emulator.session(model_control_mode="explicit")
+
+    def test_another_session(triton, triton_emulator):
+        triton_emulator.session("models")
+
+    @pytest.mark.triton(clock="virtual")
+    def test_time(triton): raise AssertionError
+
+    @pytest.mark.triton(triton_version="2.50.0")
+    def test_a_version(triton): raise AssertionError
+
+    @pytest.mark.triton(faults=("wrong_output('OUTPUT0', drop=True)",))
+    def test_a_changed_answer_from_the_start(triton): raise AssertionError
+
+    @pytest.fixture
+    def stubbed(triton):
+        triton.when("infer", model="simple")
+
+    def test_a_stub_of_a_fixture(stubbed): raise AssertionError
+
+    def test_a_journal_of_its_own(triton_emulator):
+        with triton_emulator.session(journal_requests=1) as session:
+            assert httpx.get(f"{session.http_url}/v2/health/live").status_code == 200
+
+    @pytest.mark.triton(seed=1, faults=("delay(0) operation=server_live",))
+    def test_plans(triton):
+        assert httpx.get(f"{triton.http_url}/v2/health/live").status_code == 200
 """
 
 
@@ -114,15 +143,123 @@ def test_what_a_target_cannot_do_is_skipped_with_the_reason(
 ) -> None:
     pytester.makepyfile(NEEDS_MODELS)
     result = pytester.runpytest_subprocess("-rs", *flags(server))
-    result.assert_outcomes(passed=1, skipped=4)
+    result.assert_outcomes(passed=3, skipped=10)
     result.stdout.fnmatch_lines_random(
         [
             f"SKIPPED * --triton={server.http_url}: the server has the models that it was started with",
             f"SKIPPED * --triton={server.http_url}: a server that runs cannot be given load_models, model_control_mode",
             f"SKIPPED * --triton={server.http_url}: fault.wrong_output('OUTPUT0', drop=True) changes what a model *",
             f"SKIPPED * --triton={server.http_url}: a stub answers in place of a model; *",
+            f"SKIPPED * --triton={server.http_url}: a server that runs cannot be given model_control_mode",
+            f"SKIPPED * --triton={server.http_url}: a server that runs cannot be given clock",
+            f"SKIPPED * --triton={server.http_url}: a server that runs cannot be given triton_version",
         ]
     )
+
+
+WITHOUT_ADDRESSES = """
+    import pytest
+
+    def test_grpc(triton): triton.grpc_url
+
+    def test_metrics(triton): triton.metrics_url
+
+    def test_grpc_of_all(triton_emulator): triton_emulator.grpc_url
+
+    def test_metrics_of_all(triton_emulator): triton_emulator.metrics_url
+
+    def test_http(triton): assert triton.http_url
+"""
+
+
+def test_a_port_of_the_server_that_is_not_known_skips_the_tests_that_ask_for_it(
+    pytester: pytest.Pytester, server: Emulator
+) -> None:
+    pytester.makepyfile(WITHOUT_ADDRESSES)
+    result = pytester.runpytest_subprocess("-rs", f"--triton={server.http_url}", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, skipped=4)
+    before = f"SKIPPED * --triton={server.http_url}: the"
+    result.stdout.fnmatch_lines_random(
+        [
+            f"{before} gRPC port of the server is not known; name it by --triton-grpc",
+            f"{before} URL of the metrics of the server is not known; name it by --triton-metrics",
+        ]
+    )
+
+
+NEEDS_A_SERVER = """
+    import httpx, pytest
+
+    @pytest.mark.triton(record="cassette")
+    def test_a_recording(triton): httpx.get(f"{triton.http_url}/v2")
+
+    @pytest.mark.triton(shadow="models")
+    def test_a_comparison(triton): assert triton.shadow_report.compared == 0
+"""
+
+
+def test_what_only_a_real_server_can_do_is_skipped_with_the_emulator(
+    pytester: pytest.Pytester, server: Emulator
+) -> None:
+    pytester.makepyfile(NEEDS_A_SERVER)
+    pytester.mkdir("models")
+    result = pytester.runpytest_subprocess("-rs", "-p", "no:cacheprovider")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines_random(
+        [
+            "SKIPPED * --triton=emulator: record needs upstream, whose answers it records",
+            "SKIPPED * --triton=emulator: shadow needs upstream, whose answers it is compared with",
+        ]
+    )
+    pytester.runpytest_subprocess(*flags(server)).assert_outcomes(passed=2)
+    assert (pytester.path / "cassette" / "http" / "server_metadata.yaml").is_file()
+
+
+@pytest.mark.parametrize("target", ["emulator", "a URL"])
+def test_an_option_that_there_is_not_fails_with_any_target(
+    pytester: pytest.Pytester, server: Emulator, target: str
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.triton(clok="virtual")
+        def test_it(triton): pass
+        """
+    )
+    words = flags(server) if target == "a URL" else ["-p", "no:cacheprovider"]
+    result = pytester.runpytest_subprocess(*words)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E * TypeError: unexpected option clok; did you mean clock?"])
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        (
+            ["--triton=http://127.0.0.1:1", "--triton-model-repository=."],
+            "--triton=http://127.0.0.1:1: --triton-model-repository is for --triton=emulator, wheel, container; *",
+        ),
+        (
+            ["--triton-grpc=127.0.0.1:1"],
+            "--triton=emulator: --triton-grpc is for --triton=the URL of a server; leave it out",
+        ),
+        (
+            ["--triton=wheel", "--triton-metrics=http://127.0.0.1:1"],
+            "--triton=wheel: --triton-metrics is for --triton=the URL of a server; leave it out",
+        ),
+        (
+            ["--triton=wheel", "--triton-image=mine"],
+            "--triton=wheel: --triton-image is for --triton=container; leave it out",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_flag_of_another_target_is_refused(pytester: pytest.Pytester, words: list[str], text: str) -> None:
+    pytester.makepyfile("def test_it(triton): pass")
+    result = pytester.runpytest_subprocess(*words, "-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([text])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +326,15 @@ CASSETTES = """
 def test_a_test_records_when_it_first_passes_and_replays_afterwards(pytester: pytest.Pytester) -> None:
     file = pytester.makepyfile(CASSETTES)
     with Emulator() as server:
-        pytester.runpytest_subprocess(*flags(server)).assert_outcomes(passed=3)
+        result = pytester.runpytest_subprocess(*flags(server), "-n", "2")
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines_random(
+            [
+                "*= recordings of Triton =*",
+                f"*::test_names[[]vllm[]]: 1 exchange (1 http model_metadata vllm) into {file.parent}/cassettes/*",
+                f"*::test_grpc: 1 exchange (1 grpc server_live) into {file.parent}/mine",
+            ]
+        )
     cassettes = sorted(
         str(path.parent.relative_to(file.parent)) for path in file.parent.rglob("cassette.yaml")
     )

@@ -65,6 +65,12 @@ def test_a_client_that_waits_and_waits_as_long_as_it_is_told_does_nothing_wrong(
     assert found(triton) == []
 
 
+def test_the_same_request_with_another_id_is_a_retry(triton: Session, client: httpx.Client) -> None:
+    triton.inject(fault.error(503, "overloaded", retry_after=60), model="vllm")
+    assert [generate(client, triton, id=each).status_code for each in ("first", "second")] == [503, 200]
+    assert ("retry_after_ignored", "wrong", (1, 2)) in found(triton)
+
+
 def test_tritonclient_over_grpc_is_judged_by_the_same_rules(triton: Session) -> None:
     triton.inject(fault.error("UNAVAILABLE"), operation="infer", times=20)
     tensor = tritonclient.grpc.InferInput("INPUT0", [4], "FP32")

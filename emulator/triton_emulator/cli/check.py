@@ -13,6 +13,7 @@ from typing import TextIO
 
 from triton_emulator.cli import foreground
 from triton_emulator.cli.command_line import WRONG_FLAGS
+from triton_emulator.harness.cassettes.reading import CassetteError
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.server import CheckedModel, CheckReport, described
 from triton_emulator.session import log
@@ -35,7 +36,7 @@ def check(settings: Settings, warnings: Sequence[str], *, as_json: bool) -> int:
     with _output_for_the_report() as output:
         try:
             report = foreground.check(settings)
-        except TritonError as fault:
+        except (CassetteError, TritonError) as fault:
             sys.stderr.write(f"error: creating server: {described(fault)}\n")
             return WRONG_FLAGS
         report = replace(report, warnings=[*warnings, *report.warnings])
@@ -59,6 +60,7 @@ def _output_for_the_report() -> Iterator[TextIO]:
 def _text(report: CheckReport) -> str:
     """The report for people: the models, the warnings and errors, a summary."""
     lines = [line for model in report.models for line in _model(model)]
+    lines += [report.answers] if report.answers else []
     lines += [f"warning: {warning}" for warning in report.warnings]
     lines += [f"error: {error}" for error in report.errors]
     return "".join(f"{line}\n" for line in [*lines, _summary(report)])

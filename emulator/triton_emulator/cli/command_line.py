@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from triton_emulator.cli import values
@@ -20,6 +20,7 @@ from triton_emulator.protocol.personality import (
 )
 from triton_emulator.session.upstream import check_upstream
 from triton_emulator.settings import JOURNAL_REQUESTS, OPEN_CONTROL, Settings
+from triton_emulator.workers.refusals import check_workers
 
 #: the exit code of a check whose flags are refused
 WRONG_FLAGS = 2
@@ -191,7 +192,7 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
     settings = _of(found)
     _check_ports(settings)
     try:
-        check_upstream(settings, lambda name: "--" + name.replace("_", "-"))
+        check_upstream(settings, found, partial(_spelt, rules))
     except ValueError as error:
         raise _Refused(f"Error: {error}") from None
     if "response_cache_byte_size" in found:
@@ -202,7 +203,17 @@ def _settings(found: dict[str, Any], rules: Personality) -> Settings:
             )
         found["cache_config"] = [("local", "size", str(found["response_cache_byte_size"]))]
         settings = _of(found)
+    try:
+        check_workers(settings)
+    except ValueError as error:
+        raise _Refused(f"Error: {error}") from None
     return settings
+
+
+def _spelt(rules: Personality, setting: str) -> str:
+    """The flag that sets a field of Settings."""
+    named = (flag.name for flag in flags(rules) if flag.setting == setting)
+    return "--" + next(named, setting.replace("_", "-"))
 
 
 def _complete_control(found: dict[str, Any]) -> None:

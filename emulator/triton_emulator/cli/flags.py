@@ -444,6 +444,14 @@ _OURS = (
         "each. Threads load faster and need less memory. The key own_process of emulator.yaml says it for one model.",
     ),
     ours(
+        "workers",
+        "<integer>",
+        values.workers,
+        "How many processes serve, so that a load test of a client uses several processor cores; the default is 1. "
+        "They share the ports; a connection stays with one of them. Statistics and metrics are the sums of all. Only "
+        "for models that stand-ins answer for. docs/workers.md says what is refused, and why.",
+    ),
+    ours(
         "upstream",
         "<URL>",
         str,

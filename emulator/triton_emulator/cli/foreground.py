@@ -5,11 +5,9 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import signal
 import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 from triton_emulator import control
 from triton_emulator.backends.python.children import block_around_forks
@@ -21,21 +19,17 @@ from triton_emulator.server import (
     Server,
     StartupError,
     described,
-    new_loop,
+    run_process,
 )
 from triton_emulator.server import check as check_models
 from triton_emulator.session import log
 from triton_emulator.settings import Settings
 from triton_emulator.yaml_nodes import SettingsError
 
+if TYPE_CHECKING:
+    from triton_emulator.workers.workers import Workers
+
 _LOG = logging.getLogger(__name__)
-T = TypeVar("T")
-
-
-#: Seconds after which a thread must let another one run. gRPC hands each message from a thread of its own to the event
-#: loop. Beside a model that computes in Python, this thread waits that long for its turn at each message. With
-#: Python's default of 0.005, a hundred busy streams kept other calls waiting for 2 s; with this, for 30 ms.
-_SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings) -> int:
@@ -43,7 +37,7 @@ def serve(settings: Settings) -> int:
 
     Returns the exit code: 0 after a clean stop, 1 if the server could not start or did not stop in time.
     """
-    return _run(_serve(settings))
+    return run_process(_serve(settings))
 
 
 def check(settings: Settings) -> CheckReport:
@@ -51,29 +45,12 @@ def check(settings: Settings) -> CheckReport:
 
     SIGINT and SIGTERM end the process at once.
     """
-    return _run(_check(settings))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    _raise_descriptor_limit()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    loop = new_loop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-
-
-def _raise_descriptor_limit() -> None:
-    """Allow as many open files as the system does: each connection is one, and the usual limit is 1024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return run_process(_check(settings))
 
 
 async def _serve(settings: Settings) -> int:
     signals = _Signals()
-    server = Server(settings)
+    server = Server(settings) if settings.workers == 1 else _workers(settings)
     if not await _start(server):
         return 1
     signals.started = True
@@ -91,6 +68,12 @@ async def _serve(settings: Settings) -> int:
         return 0
     _LOG.error("failed to stop server: Internal - Exit timeout expired. Exiting immediately.")
     return 1
+
+
+def _workers(settings: Settings) -> "Workers":
+    from triton_emulator.workers.workers import Workers  # not for one process
+
+    return Workers(settings)
 
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -139,12 +122,13 @@ def _die_of(number: int) -> None:
     os._exit(128 + number)  # process 1 of a container has no default action for signals
 
 
-async def _start(server: Server) -> bool:
+async def _start(server: "Server | Workers") -> bool:
     """Start the server; False if that failed, with the reason printed as tritonserver prints it."""
     try:
         control.require(server.settings)
         await server.start()
-        await control.serve(server)
+        if isinstance(server, Server):
+            await control.serve(server)
     except PortInUse as fault:
         _LOG.error("%s", fault)
     except control.Unavailable as fault:
@@ -157,7 +141,7 @@ async def _start(server: Server) -> bool:
     return False
 
 
-def _tell_of_plans(server: Server) -> None:
+def _tell_of_plans(server: "Server | Workers") -> None:
     """Warn of plans that have not fired as often as they were to."""
     if server.root is not None and server.root.harness is not None:
         for plan in server.root.harness.plans:
@@ -165,7 +149,7 @@ def _tell_of_plans(server: Server) -> None:
                 _LOG.warning("%s", text)
 
 
-def _announce(server: Server) -> None:
+def _announce(server: "Server | Workers") -> None:
     """Print where the server listens, and let the log follow the settings that clients change from now on."""
     root = server.root
     if root is not None:

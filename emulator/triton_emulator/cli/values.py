@@ -14,7 +14,7 @@ from triton_emulator.cxx.numbers import (
     to_uint64,
 )
 from triton_emulator.protocol.personality import RELEASES
-from triton_emulator.settings import MOST_GPUS, RESTRICTED_CATEGORIES, RestrictedApis
+from triton_emulator.settings import MOST_GPUS, MOST_WORKERS, RESTRICTED_CATEGORIES, RestrictedApis
 
 TRACE_MODES = ("triton", "opentelemetry")
 #: The trace level by the word that means it; upper and lower case are the same.
@@ -72,6 +72,14 @@ def simulated_gpus(text: str) -> int | None:
     number = int32(text)
     if not 0 <= number <= MOST_GPUS:
         raise BadValue(f"--simulated-gpus takes auto or a number from 0 to {MOST_GPUS}, not {text}")
+    return number
+
+
+def workers(text: str) -> int:
+    """A number of processes."""
+    number = int32(text)
+    if not 1 <= number <= MOST_WORKERS:
+        raise BadValue(f"--workers takes a number from 1 to {MOST_WORKERS}, not {text}")
     return number
 
 

@@ -22,6 +22,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from triton_emulator.backends.standins.settings import latency_of
 from triton_emulator.control import rendering, shapes
 from triton_emulator.control.page import HEADERS, console_files
 from triton_emulator.control.sending import path_of, send
@@ -187,6 +188,16 @@ class _Routes:
             response_model=list[shapes.Model],
             responses={**_NOT_FOUND, 409: {"model": shapes.Error}},
         )(self.list_models)
+        get(
+            f"{one}/latencies",
+            response_model=list[shapes.ModelLatencies],
+            responses={**_NOT_FOUND, 409: {"model": shapes.Error}},
+        )(self.list_latencies)
+        post(
+            f"{one}/latencies",
+            response_model=list[shapes.ModelLatencies],
+            responses={**_NOT_FOUND, 409: {"model": shapes.Error}},
+        )(self.set_latencies)
         post(
             f"{one}/send",
             response_model=shapes.Sent,
@@ -425,13 +436,7 @@ class _Routes:
 
     async def list_models(self, session: SessionId) -> Any:
         """List the models that the repositories have, with the inputs and outputs of those that answer requests."""
-        state = self._state(session)
-        if state.passes:
-            raise Refused(
-                409,
-                "the models are those of the upstream or the recording: ask the session's HTTP port",
-            )
-        repository = state.repository
+        repository = self._with_models(session).repository
 
         def read() -> list[Any]:
             served = {(each.name, each.version): each for each in repository.all_served()}
@@ -443,6 +448,48 @@ class _Routes:
             return await asyncio.to_thread(read)
         except TritonError as fault:  # a repository that has gone
             raise Refused(409, fault.message) from None
+
+    def _with_models(self, session: str) -> SessionState:
+        state = self._state(session)
+        if state.passes:
+            raise Refused(
+                409,
+                "the models are those of the upstream or the recording: ask the session's HTTP port",
+            )
+        return state
+
+    async def list_latencies(self, session: SessionId) -> Any:
+        """Say what the requests of each model take for which a stand-in answers."""
+        return [rendering.latencies(*each) for each in self._with_models(session).stand_ins()]
+
+    async def set_latencies(self, session: SessionId, body: shapes.NewLatency) -> Any:
+        """Let the requests of a model take another time from now on, until it is loaded again or the session reset."""
+        given = body.given()
+        model, version = given.pop("model"), given.pop("version", None)
+        found = [
+            (loaded, stand_in)
+            for loaded, stand_in in self._with_models(session).stand_ins()
+            if loaded.name == model and version in (None, loaded.version)
+        ]
+        if not found:
+            which = f"{model!r}" if version is None else f"{model!r} version {version}"
+            raise Refused(
+                422,
+                f"no stand-in answers for the model {which}: a model.py takes its own time; a plan with delay(...) "
+                "lets its requests wait",
+                "model",
+            )
+        names = list(found[0][1].latencies())
+        for name in given:
+            if name not in names:
+                raise Refused(422, f"the model {model!r} has {' and '.join(names)}, not {name}", name)
+        if not given:
+            raise Refused(422, f"give {' or '.join(names)}")
+        taken = {name: _meant(partial(latency_of, value), name) for name, value in given.items()}
+        for _, stand_in in found:
+            for name, latency in taken.items():
+                stand_in.set_latency(name, latency)
+        return [rendering.latencies(*each) for each in found]
 
     async def send_request(self, session: SessionId, body: shapes.NewRequest) -> Any:
         """Send a request to the session's own HTTP port, as any client could, and show what came.

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from triton_emulator.backends.standins.inline import InlineExecutor
+from triton_emulator.backends.standins.latency import Latency
 from triton_emulator.control.sending import Answered
+from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.harness.criteria import Criteria
 from triton_emulator.harness.journal import Answer, JournalEntry, Undecodable
 from triton_emulator.harness.operations import OPERATIONS
@@ -75,6 +78,21 @@ def model(row: IndexRow, served: Served[Any] | None) -> Any:
         }
     state = row.state and row.state.value
     return clean({"name": row.name, "version": row.version, "state": state, "reason": row.reason, **tensors})
+
+
+def latencies(loaded: LoadedModel, stand_in: InlineExecutor) -> Any:
+    """What the requests of a model take for which a stand-in answers."""
+    taken = stand_in.latencies()
+    shown = {
+        name: {"median": latency.median, "p99": latency.p99}
+        if isinstance(latency, Latency)
+        else {"median": latency, "p99": latency}
+        for name, latency in taken.items()
+        if latency is not None
+    }
+    measured = [name for name, latency in taken.items() if latency is None]
+    names = {"name": loaded.name, "version": loaded.version}
+    return clean({**names, **shown, "measured": measured, "changed": sorted(stand_in.changed)})
 
 
 def sent(answered: Answered) -> Any:

@@ -287,6 +287,45 @@ class Model(BaseModel):
     outputs: list[ModelTensor] | None
 
 
+#: milliseconds, up to a day
+Milliseconds = Annotated[float, Field(ge=0, le=86_400_000)]
+
+
+class Taken(Given):
+    """A lognormal distribution of milliseconds; a constant has a p99 that is its median."""
+
+    median: Milliseconds
+    p99: Milliseconds
+
+
+class NewLatency(Given):
+    """What a model's requests are to take, in milliseconds; null is what `emulator.yaml` says.
+
+    `version` null is every version. A language model has the two of tokens, other models have `delay_ms`.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    version: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    delay_ms: Milliseconds | Taken | None = None
+    time_to_first_token_ms: Milliseconds | Taken | None = None
+    time_per_token_ms: Milliseconds | Taken | None = None
+
+
+class ModelLatencies(BaseModel):
+    """What the requests of a version of a model take. Null is what it does not have, or what is `measured` by load.
+
+    `changed` are the names of those that are others than `emulator.yaml` says.
+    """
+
+    name: str
+    version: int
+    delay_ms: Taken | None = None
+    time_to_first_token_ms: Taken | None = None
+    time_per_token_ms: Taken | None = None
+    measured: list[str]
+    changed: list[str]
+
+
 class NewRequest(Given):
     """A request that is sent to the session's own HTTP port. `body` is its text, as it is."""
 

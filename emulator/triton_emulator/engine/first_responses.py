@@ -5,7 +5,8 @@ Versions since 2.52 have it, with `--metrics-config histogram_latencies=true`. A
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from time import monotonic_ns
 
@@ -40,6 +41,22 @@ def bounds_of(config: Proto) -> Sequence[float]:
     return bounds
 
 
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """What a histogram shows: the bounds of its buckets, how many values are in each, and their sum. Milliseconds."""
+
+    bounds: Sequence[float]
+    buckets: Sequence[int]
+    total: int
+
+
+def joined(parts: Iterable[Histogram]) -> Histogram:
+    """The sum of several with the same bounds; at least one."""
+    listed = list(parts)
+    counts = zip(*(part.buckets for part in listed), strict=True)
+    return Histogram(listed[0].bounds, tuple(map(sum, counts)), sum(part.total for part in listed))
+
+
 class FirstResponses:
     """The histogram of one model. `buckets` counts the values up to each bound; the last one has no bound.
 
@@ -59,6 +76,10 @@ class FirstResponses:
         """Count one request."""
         self.buckets[bisect_left(self.bounds, milliseconds)] += 1
         self.total += milliseconds
+
+    def seen(self) -> Histogram:
+        """What is to be shown now."""
+        return Histogram(self.bounds, tuple(self.buckets), self.total)
 
     def watching(self, deliver: Deliver) -> Deliver:
         """`deliver` for a request that arrives now, which counts it when its first response comes."""

@@ -6,11 +6,11 @@ model's config says whether there are counts of the cache, and which buckets a h
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from triton_emulator.engine.first_responses import FirstResponses
-from triton_emulator.engine.statistics import ModelStatistics
+from triton_emulator.engine.statistics import ModelStatistics, total
 from triton_emulator.engine.summaries import ModelSummaries
 
 
@@ -62,25 +62,3 @@ class Reporters:
             reporter.ended = [*reporter.ended, statistics]
             if not reporter.loaded:
                 del self._by_labels[tuple(sorted(reporter.labels.items()))]
-
-
-def total(parts: Iterable[ModelStatistics]) -> ModelStatistics:
-    """The sum of what the metrics show of statistics."""
-    found = ModelStatistics()
-    for part in parts:
-        found.inference_count += part.inference_count
-        found.execution_count += part.execution_count
-        for mine, other in (
-            (found.success, part.success),
-            (found.fail, part.fail),
-            (found.queue, part.queue),
-            (found.cache_hit, part.cache_hit),
-            (found.cache_miss, part.cache_miss),
-        ):
-            mine.count += other.count
-            mine.ns += other.ns
-        found.compute.count += part.compute.count
-        found.compute.input_ns += part.compute.input_ns
-        found.compute.infer_ns += part.compute.infer_ns
-        found.compute.output_ns += part.compute.output_ns
-    return found

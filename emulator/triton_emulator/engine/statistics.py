@@ -90,6 +90,11 @@ class Duration:
         self.count += 1
         self.ns += ns
 
+    def join(self, other: "Duration") -> None:
+        """Add what another one has counted."""
+        self.count += other.count
+        self.ns += other.ns
+
     def value(self) -> js.Value:
         return {"count": self.count, "ns": self.ns}
 
@@ -109,6 +114,13 @@ class Compute:
         self.infer_ns += event.infer_ns
         self.output_ns += event.output_ns
 
+    def join(self, other: "Compute") -> None:
+        """Add what another one has counted."""
+        self.count += other.count
+        self.input_ns += other.input_ns
+        self.infer_ns += other.infer_ns
+        self.output_ns += other.output_ns
+
     def values(self) -> dict[str, js.Value]:
         """The three entries that Triton makes of it."""
         return {
@@ -121,20 +133,45 @@ class Compute:
 class FailureCounts:
     """How often requests failed, by the labels of their model and by reason.
 
-    2.51: a model has its counts from the moment at which it begins to load, and they outlive it.
+    2.51: a model of a repository has its counts from the moment at which it begins to load, and they outlive it. Those
+    of a model that only stubs have, which Triton does not know, end with it: a test has any number of them.
     """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[tuple[str, str], ...], dict[str, int]] = {}
+        #: the labels of models of repositories
+        self._lasting: set[tuple[tuple[str, str], ...]] = set()
 
-    def open(self, labels: Mapping[str, str]) -> None:
-        """Show the counts of a model."""
-        self._counts.setdefault(tuple(sorted(labels.items())), dict.fromkeys(FAILURE_REASONS, 0))
+    def open(self, labels: Mapping[str, str], *, lasting: bool = True) -> None:
+        """Show the counts of a model, which is one of a repository if they are `lasting`."""
+        key = tuple(sorted(labels.items()))
+        if lasting:
+            self._lasting.add(key)
+        self._counts.setdefault(key, dict.fromkeys(FAILURE_REASONS, 0))
+
+    def close(self, labels: Mapping[str, str]) -> None:
+        """Forget the counts of a model, unless a repository has or had one with these labels."""
+        key = tuple(sorted(labels.items()))
+        if key not in self._lasting:
+            self._counts.pop(key, None)
 
     def fold(self, labels: Mapping[str, str], reasons: Iterable[str]) -> None:
-        """Count the failures of one request of a model that is shown."""
-        for reason in reasons:
-            self._counts[tuple(sorted(labels.items()))][reason] += 1
+        """Count the failures of one request. Those of a model whose counts are closed are not shown any more."""
+        if (counts := self._counts.get(tuple(sorted(labels.items())))) is not None:
+            for reason in reasons:
+                counts[reason] += 1
+
+    @classmethod
+    def total(cls, parts: Iterable["FailureCounts"]) -> Self:
+        """The sum of several, with the models of all of them."""
+        found = cls()
+        for part in parts:
+            for labels, counts in part.items():
+                found.open(labels)
+                mine = found._counts[tuple(sorted(labels.items()))]
+                for reason, count in counts.items():
+                    mine[reason] += count
+        return found
 
     def items(self) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
         """(labels, count by reason) of every model."""
@@ -223,3 +260,21 @@ class ModelStatistics:
             ],
             "memory_usage": [],
         }
+
+
+#: the fields of ModelStatistics that count how often and for how long
+_JOINED = ("success", "fail", "queue", "compute", "cache_hit", "cache_miss")
+
+
+def total(parts: Iterable[ModelStatistics]) -> ModelStatistics:
+    """The sum of several: of models with the same labels, or of one model in several processes."""
+    found = ModelStatistics()
+    for part in parts:
+        found.last_inference_ms = max(found.last_inference_ms, part.last_inference_ms)
+        found.inference_count += part.inference_count
+        found.execution_count += part.execution_count
+        for name in _JOINED:
+            getattr(found, name).join(getattr(part, name))
+        for size, batch in part.batches.items():
+            found.batches.setdefault(size, Compute()).join(batch)
+    return found

@@ -1,7 +1,7 @@
 """Latency summaries of a model (`--metrics-config summary_latencies=true`): counts, sums and recent quantiles."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic_ns
 
@@ -28,6 +28,27 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
     return tuple(found) or QUANTILES
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a summary has seen: how many values, their sum, and the recent ones in ascending order. Microseconds."""
+
+    count: int = 0
+    total: int = 0
+    recent: Sequence[int] = ()
+
+    def quantile(self, quantile: float) -> int | None:
+        """The value that this share of the recent ones does not exceed, None where there is none."""
+        values = self.recent
+        return values[min(int(quantile * len(values)), len(values) - 1)] if values else None
+
+
+def seen_by_all(parts: Iterable[Seen]) -> Seen:
+    """What several summaries have seen together."""
+    listed = list(parts)
+    recent = sorted(value for part in listed for value in part.recent)
+    return Seen(sum(part.count for part in listed), sum(part.total for part in listed), recent)
+
+
 @dataclass(slots=True)
 class Summary:
     """Values in microseconds. `now` gives nanoseconds of a steady clock."""
@@ -42,13 +63,12 @@ class Summary:
         self.total += value
         self.recent.append((self.now() / 1e9, value))
 
-    def quantile(self, quantile: float) -> int | None:
-        """The value that this share of the recent ones does not exceed, None where there is none."""
+    def seen(self) -> Seen:
+        """What is to be shown now."""
         since = self.now() / 1e9 - _WINDOW_S
         while self.recent and self.recent[0][0] < since:
             self.recent.popleft()
-        values = sorted(value for _, value in self.recent)
-        return values[min(int(quantile * len(values)), len(values) - 1)] if values else None
+        return Seen(self.count, self.total, sorted(value for _, value in self.recent))
 
 
 #: by summary: what it observes of an event, None where it does not.
@@ -80,6 +100,10 @@ class ModelSummaries:
             return
         for name, value in _COMPUTED.items():
             self._observe(name, value(event))
+
+    def seen(self) -> dict[str, Seen]:
+        """What each summary is to show now, by its name."""
+        return {name: summary.seen() for name, summary in self.by_name.items()}
 
     def _observe(self, name: str, ns: int) -> None:
         summary = self.by_name.get(name)

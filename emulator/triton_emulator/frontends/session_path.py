@@ -12,11 +12,16 @@ def session_path(session: str) -> str:
     return f"{_PREFIX}{session}/"
 
 
+def is_of_a_session(path: str) -> bool:
+    """Whether a path begins with that of a session."""
+    return path.startswith(_PREFIX)
+
+
 def find_session(
     path: str, root: SessionState, sessions: Mapping[str, SessionState]
 ) -> tuple[SessionState | None, str]:
     """The session that answers a path (None where there is no such session), and the path within it."""
-    if not path.startswith(_PREFIX):
+    if not is_of_a_session(path):
         return root, path
     session, slash, rest = path[len(_PREFIX) :].partition("/")
     return sessions.get(session), slash + rest

@@ -20,5 +20,6 @@ read and written, and decodes nothing until a test looks at it.
     plans         a fault with its criteria, its number of times, and what became of it
     journal       an entry for each request, bounded by number and by bytes
     requests      the journal as a test sees it
+    arguments     errors for arguments that there are not
     near_miss     the entries that come nearest to a request that was not found, field by field
 """

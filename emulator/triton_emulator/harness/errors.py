@@ -3,3 +3,7 @@
 
 class NeedsModels(ValueError):
     """What only an emulator's own models can do, where the answers of a real server or of a cassette pass."""
+
+
+class NeedsServer(ValueError):
+    """What only a real server can do, or another of its ports than those that are known."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.harness import parts
+from triton_emulator.harness.arguments import named
 from triton_emulator.harness.operations import GRPC, HTTP, kinds_of
 from triton_emulator.harness.parts import Part
 from triton_emulator.protocol.datatypes import DATATYPES
@@ -82,6 +83,7 @@ class Fault:
             raise ValueError(f"no operation has a place for all parts of {self}")
 
 
+@named
 def error(
     status_or_code: int | str | Code,
     message: str = "injected by a fault plan",
@@ -108,21 +110,25 @@ def error(
     )
 
 
+@named
 def delay(seconds: float) -> Fault:
     """Wait before the request is looked at."""
     return _one(parts.Wait(f"fault.delay({seconds})", _number("seconds", seconds)))
 
 
+@named
 def reset() -> Fault:
     """Reset the connection (RST) in place of an answer; over gRPC the call ends with UNAVAILABLE."""
     return _one(parts.Break("fault.reset()", (parts.RESET,), (HTTP, GRPC)))
 
 
+@named
 def empty() -> Fault:
     """Close the connection (FIN) without an answer. Only over HTTP."""
     return _one(parts.Break("fault.empty()", (parts.CLOSE,), (HTTP,)))
 
 
+@named
 def garbage() -> Fault:
     """Answer bytes that are no HTTP, and close the connection; over gRPC a message that is no protobuf.
 
@@ -132,6 +138,7 @@ def garbage() -> Fault:
     return _one(parts.Break("fault.garbage()", (Raw(parts.GARBAGE), parts.CLOSE), (HTTP, GRPC)))
 
 
+@named
 def cut(*, after_events: int | None = None, after_bytes: int | None = None) -> Fault:
     """Close the connection in the middle: after events of a stream, or after bytes of a body over HTTP.
 
@@ -146,6 +153,7 @@ def cut(*, after_events: int | None = None, after_bytes: int | None = None) -> F
     return _one(parts.CutBytes(f"fault.cut(after_bytes={after_bytes})", _count("after_bytes", after_bytes)))
 
 
+@named
 def stall(*, after_events: int, seconds: float | None = None) -> Fault:
     """Let a stream stop after some events, for `seconds`; None is for ever."""
     lasts = "" if seconds is None else f", seconds={seconds}"
@@ -158,6 +166,7 @@ def stall(*, after_events: int, seconds: float | None = None) -> Fault:
     )
 
 
+@named
 def drip(bytes_per_second: float) -> Fault:
     """Write the body of an answer at a number of bytes per second. Only over HTTP."""
     rate = _number("bytes_per_second", bytes_per_second)
@@ -166,6 +175,7 @@ def drip(bytes_per_second: float) -> Fault:
     return _one(parts.Drip(f"fault.drip({bytes_per_second})", rate))
 
 
+@named
 def error_event(message: str, *, after_events: int = 1) -> Fault:
     """Send an error inside of a stream, after some events: a 200 over HTTP and an open stream over gRPC. It ends there.
 
@@ -180,11 +190,13 @@ def error_event(message: str, *, after_events: int = 1) -> Fault:
     )
 
 
+@named
 def missing_final() -> Fault:
     """Never set `triton_final_response` in the responses to a request of a gRPC stream."""
     return _one(parts.MissingFinal("fault.missing_final()"))
 
 
+@named
 def wrong_output(
     name: str,
     *,
@@ -219,6 +231,7 @@ def wrong_output(
     return _one(parts.WrongOutput(text, _text("name", name), dims, datatype, elements, drop))
 
 
+@named
 def truncated_binary(name: str, *, bytes: int = 1) -> Fault:
     """Leave out the last `bytes` bytes of an output's binary data, whose size and shape are told as they should be."""
     missing = _count("bytes", bytes)
@@ -231,6 +244,7 @@ def truncated_binary(name: str, *, bytes: int = 1) -> Fault:
     )
 
 
+@named
 def not_ready(*, seconds: float | None = None, requests: int | None = None) -> Fault:
     """Be alive and not ready: health, the readiness of models and inference say so together.
 
@@ -243,16 +257,19 @@ def not_ready(*, seconds: float | None = None, requests: int | None = None) -> F
     return _one(parts.NotReady(f"fault.not_ready(seconds={seconds})", None, _number("seconds", seconds)))
 
 
+@named
 def unloaded() -> Fault:
     """Answer as if the model had been unloaded."""
     return _one(parts.Unloaded("fault.unloaded()"))
 
 
+@named
 def queue_full() -> Fault:
     """Refuse the request as a model does whose queue is full."""
     return _one(parts.QueueRefuses("fault.queue_full()", expired=False))
 
 
+@named
 def timeout_in_queue() -> Fault:
     """Refuse the request as a model does in whose queue it has waited too long."""
     return _one(parts.QueueRefuses("fault.timeout_in_queue()", expired=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from traceback import TracebackException
 
 from triton_emulator.harness.cassettes.writing import Recorder
@@ -28,7 +28,7 @@ class Harness:
         given: Given,
         *,
         passes: bool = False,
-        allowed: Iterable[str] = (),
+        allowed: set[str] | None = None,
     ) -> None:
         """`given` are the plans and stubs that stand from the start.
 
@@ -42,9 +42,14 @@ class Harness:
         self.stubs = Stubs(models, passes=passes)
         for plan in given.plans:
             plan.arm(self.plans, journal.secrets)
-        for stub in given.stubs:
-            stub.arm(self.stubs, journal.secrets)
-        self.allowed = set(allowed)
+        try:
+            for stub in given.stubs:
+                stub.arm(self.stubs, journal.secrets)
+        except BaseException:
+            self.stubs.close()  # or the models of those before it would stay
+            raise
+        #: the same set in each harness that takes the place of another: what is allowed meanwhile stays so
+        self.allowed: set[str] = set() if allowed is None else allowed
         #: requests for paths and models that are not there, and handlers that failed, as texts
         self._unknown: list[str] = []
         self._exceptions: list[str] = []

@@ -98,6 +98,8 @@ class JournalEntry:
     times: CallTimes | None = None
     #: whether the whole answer of a real server has passed, and why that server has not answered
     passed = False
+    #: whether a recording is its answer
+    replayed = False
     #: whether its bytes are wanted even after it has fallen out of the journal: it is recorded
     held = False
     upstream_error: str | None = None

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from triton_emulator.harness.criteria import Criteria, header_fits
 from triton_emulator.harness.journal import JournalEntry, Undecodable, parameters_of
+from triton_emulator.harness.operations import OPERATIONS
 from triton_emulator.protocol.datatypes import DATATYPES, Array
 from triton_emulator.protocol.messages import InferRequest
 from triton_emulator.protocol.tensor import Tensor
 
-#: how many of the nearest requests are shown
-_SHOWN = 3
+#: how many of the nearest are shown
+SHOWN = 3
+T = TypeVar("T")
+
+
+class Distance(NamedTuple):
+    """How far one is from what was expected: whether these differ, and how many fields do. What comes first weighs."""
+
+    operation: bool
+    model: bool
+    protocol: bool
+    differences: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,12 @@ def failure(expected: Expected, entries: Iterable[JournalEntry]) -> str:
     wanted = "at least one request" if expected.times is None else f"{expected.times} requests"
     lines = [f"expected {wanted} for {expected}, got {len(fitting)}"]
     if fitting:
-        lines += ["these fit:", *(f"  {_line(entry)}" for entry in fitting[: _SHOWN * 3])]
-    misses = sorted((pair for pair in judged if pair[0]), key=lambda pair: len(pair[0]))[:_SHOWN]
+        lines += ["these fit:", *(f"  {_line(entry)}" for entry in fitting[: SHOWN * 3])]
+    misses = nearest(
+        (_distance(expected, entry, differences), (differences, entry))
+        for differences, entry in judged
+        if differences
+    )
     if misses and len(fitting) < (expected.times or 1):
         lines.append("the nearest:")
         for differences, entry in misses:
@@ -88,6 +103,28 @@ def failure(expected: Expected, entries: Iterable[JournalEntry]) -> str:
     elif not everything:
         lines.append("the journal is empty: no request has come")
     return "\n".join(lines)
+
+
+def nearest(judged: Iterable[tuple[Distance, T]]) -> list[T]:
+    """The few that come nearest, the nearest first.
+
+    One of another operation and another model says nothing where there are others, however little else is different.
+    """
+    ranked = sorted(judged, key=lambda pair: pair[0])
+    close = [pair for pair in ranked if not (pair[0].operation and pair[0].model)]
+    return [each for _, each in (close or ranked)[:SHOWN]]
+
+
+def _distance(expected: Expected, entry: JournalEntry, differences: Sequence[str]) -> Distance:
+    wanted, kind = expected.criteria, OPERATIONS.get(entry.operation)
+    has_no_inputs = kind is None or not kind.infers
+    return Distance(
+        wanted.operation not in (None, entry.operation)
+        or (bool(expected.inputs or expected.parameters) and has_no_inputs),
+        wanted.model not in (None, entry.model),
+        wanted.protocol not in (None, entry.protocol),
+        len(differences),
+    )
 
 
 def _line(entry: JournalEntry) -> str:

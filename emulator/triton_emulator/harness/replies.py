@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from triton_emulator.backends.standins import llm_tensors
+from triton_emulator.harness.beside_text import beside_text
 from triton_emulator.harness.near_miss import datatype_of, form, shape_advice
 from triton_emulator.protocol.datatypes import DATATYPES, Array
 from triton_emulator.protocol.messages import InferRequest, Parameter
@@ -49,15 +50,22 @@ class Reply:
             found[self.output] = self._text("", 1)
         return list(found.values())
 
-    def answered(self, *, batch: int, streams: bool) -> list[list[Tensor]]:
-        """The responses to a request of `batch` rows; of a text one for each token where it `streams`."""
+    def answered(self, request: InferRequest, *, batch: int, streams: bool) -> list[list[Tensor]]:
+        """The responses to a request of `batch` rows; of a text one for each token where it `streams`.
+
+        Beside a text there is what the request asks for by its inputs `return_<output>`.
+        """
         if not self.tokens:
             return [
                 [tensor.renamed(tensor.name, tensor.shape) for tensor in response]
                 for response in self.responses
             ]
         texts = self.tokens if streams else ("".join(self.tokens),)
-        return [[self._text(text, batch)] for text in texts]
+        responses = [[self._text(text, batch)] for text in texts]
+        if self.config is None:
+            return responses
+        further = beside_text(self.config, self.output, self.tokens, request, streams=streams)
+        return [[*text, *others] for text, others in zip(responses, further, strict=True)]
 
     def _text(self, text: str, batch: int) -> Tensor:
         """The text in every element: one, unless the dims are fixed or the request has several rows."""

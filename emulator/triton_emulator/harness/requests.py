@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, overload
 
+from triton_emulator.harness.arguments import named
 from triton_emulator.harness.criteria import Criteria, Predicate
 from triton_emulator.harness.journal import Journal, JournalEntry
 
@@ -20,6 +21,7 @@ class Requests:
         of = f" for {' and '.join(map(str, self._criteria))}" if self._criteria else ""
         return f"<Requests{of}: {self.count}>"
 
+    @named
     def where(
         self,
         operation: str | None = None,
@@ -83,6 +85,7 @@ class Requests:
             raise LookupError(f"no request for {wanted} has come; the journal has {others} requests")
         return entries[at]
 
+    @named
     def wait_for(self, count: int = 1, timeout: float = 10.0) -> Requests:
         """Wait until there are `count` of them with complete answers; returns this.
 

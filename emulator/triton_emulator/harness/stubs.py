@@ -22,9 +22,10 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any, Protocol
 
+from triton_emulator.harness.arguments import named
 from triton_emulator.harness.errors import NeedsModels
 from triton_emulator.harness.journal import JournalEntry
-from triton_emulator.harness.near_miss import Expected
+from triton_emulator.harness.near_miss import Distance, Expected, nearest
 from triton_emulator.harness.operations import OPERATIONS
 from triton_emulator.harness.replies import (
     TEXT_INPUT,
@@ -39,9 +40,6 @@ from triton_emulator.harness.replies import (
 from triton_emulator.protocol.messages import InferRequest, Parameter
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import ModelConfig
-
-#: the nearest stubs that an error tells
-_SHOWN = 3
 
 
 class Models(Protocol):
@@ -110,6 +108,7 @@ class Stub:
         """The version that it names; 0 where it names none."""
         return int(self.expected.criteria.version or 0)
 
+    @named
     def respond(
         self,
         outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -131,6 +130,7 @@ class Stub:
             raise ValueError(f"the stub for {self} has its answer; what follows it is given by `then`")
         return self._add(outputs, text, tokens, output, parameters)
 
+    @named
     def then(
         self,
         outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -218,6 +218,7 @@ class Stubs:
         self._made = count(1)
         #: the models that are served because a stub names them, with their versions
         self._served: dict[str, set[int]] = {}
+        self._closed = False
         #: held by the threads of a test, never by the event loop
         self._changing = threading.Lock()
 
@@ -228,7 +229,7 @@ class Stubs:
         return iter(self._stubs)
 
     def add(self, expected: Expected, *, standing: bool = False) -> Stub:
-        """Make a stub. Raises TypeError or ValueError for what means nothing."""
+        """Make a stub, which answers nothing after `close`. Raises TypeError or ValueError for what means nothing."""
         if self._passes:
             raise NeedsModels(
                 "a stub answers in place of a model; the answers of an upstream pass as they are"
@@ -253,16 +254,24 @@ class Stubs:
             remove=self._remove,
         )
         with self._changing:
+            if self._closed:
+                return stub
             at = len(self._stubs) if standing else 0
             self._stubs = (*self._stubs[:at], stub, *self._stubs[at:])
         return stub
 
-    def clear(self) -> None:
-        """Remove all stubs."""
+    def close(self) -> None:
+        """Remove all stubs, and those that are added from now on at once: they come from a thread that is too late."""
         with self._changing:
+            self._closed = True
             self._stubs = ()
             while self._served:
                 self._models.withdraw(self._served.popitem()[0])
+
+    def reopen(self) -> None:
+        """Take stubs again."""
+        with self._changing:
+            self._closed = False
 
     def _config(self, name: str, version: str) -> ModelConfig | None:
         return None if name in self._served else self._models.config(name, version)
@@ -312,15 +321,25 @@ class Stubs:
 
     def miss(self, entry: JournalEntry, request: InferRequest | None) -> str:
         """Why no stub answers a request: the nearest stubs, with what is different."""
-        differences = [
-            (stub.differences(entry, request), stub)
+        near = nearest(
+            (_distance(stub, entry, different), (different, stub))
             for stub in self._stubs
             if stub.model == entry.model and stub.replies
-        ]
-        nearest = sorted(differences, key=lambda pair: len(pair[0]))[:_SHOWN]
+            for different in [stub.differences(entry, request)]
+        )
         lines = [f"no stub of model '{entry.model}' fits this request"]
-        lines += [f"the stub for {stub}: {'; '.join(different)}" for different, stub in nearest]
+        lines += [f"the stub for {stub}: {'; '.join(different)}" for different, stub in near]
         return "\n".join(lines)
+
+
+def _distance(stub: Stub, entry: JournalEntry, differences: Sequence[str]) -> Distance:
+    wanted = stub.expected.criteria
+    return Distance(
+        wanted.operation not in (None, entry.operation),
+        False,
+        wanted.protocol not in (None, entry.protocol),
+        len(differences),
+    )
 
 
 def _check(expected: Expected) -> tuple[str, str]:

@@ -25,6 +25,8 @@ _WORTH = 1 << 16
 _CHANCES = 2
 #: what the events of a stream have that are errors: the first field of a message, and a key of JSON
 _GRPC_ERROR, _HTTP_ERROR = b"\x0a", b'"error"'
+#: operations in which the id of a request is a parameter as well
+_ID_AS_PARAMETER = frozenset({"generate", "generate_stream"})
 #: requests that a text names
 _SHOWN = 10
 
@@ -324,7 +326,10 @@ def _meaning(entry: JournalEntry) -> object:
         tensors = tuple(
             (tensor.name, tensor.datatype, tuple(tensor.shape), tensor.data) for tensor in request.inputs
         )
-        return tensors, repr(sorted(entry.parameters.items()))
+        parameters = dict(entry.parameters)
+        if entry.operation in _ID_AS_PARAMETER:
+            parameters.pop("id", None)
+        return tensors, repr(sorted(parameters.items()))
     except Exception:  # noqa: BLE001  (what cannot be decoded, or has no data, is compared as it came)
         return entry.target, entry.body
 

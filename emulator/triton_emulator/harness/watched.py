@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from triton_emulator.clock import Clock
+from triton_emulator.harness.arguments import named
 from triton_emulator.harness.criteria import Criteria, Predicate
 from triton_emulator.harness.fault import Fault
 from triton_emulator.harness.harness import Harness
@@ -41,12 +42,14 @@ class Watched:
     def reset(self) -> None:
         """Forget all requests, plans, stubs and problems, as at the start: those of files and flags are made anew.
 
-        What is allowed stays so. Models, statistics and shared memory stay as they are; a session of its own has its
-        own. What `requests` gave before this shows the requests until now.
+        Latencies that the control API has set are again those of `emulator.yaml`. What is allowed stays so. Models,
+        statistics and shared memory stay as they are; a session of its own has its own. What `requests` gave before
+        this shows the requests until now.
         """
         self._watched()
         self._watched_state.reset_harness()
 
+    @named
     def inject(
         self,
         fault: Fault,
@@ -91,6 +94,7 @@ class Watched:
         """All requests that have come, with their answers, in their order."""
         return Requests(self._watched().journal)
 
+    @named
     def when(
         self,
         operation: str | None = None,
@@ -121,6 +125,7 @@ class Watched:
         """The stubs, in the order in which they are tried."""
         return list(self._watched().stubs)
 
+    @named
     def assert_requested(
         self,
         operation: str | None = None,
@@ -149,6 +154,7 @@ class Watched:
             raise AssertionError(text)
         return fitting
 
+    @named
     def verdict(self, *, ignore: Collection[str] = ()) -> Verdict:
         """What the client did wrong, as far as the requests that have come show it.
 

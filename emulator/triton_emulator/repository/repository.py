@@ -302,12 +302,13 @@ class Repository(Generic[LoadedT]):
         self._added = {**self._added, served.name: [*others, served]}
         self._lifecycle.add(served.name, served)
 
-    def remove(self, name: str) -> None:
-        """Serve a model no longer that was added."""
+    def remove(self, name: str) -> Sequence[Served[LoadedT]]:
+        """Serve a model no longer that was added. Returns its versions."""
         added = dict(self._added)
         versions = added.pop(name, [])
         self._added = added
         self._lifecycle.remove(name, versions)
+        return versions
 
     def start(self) -> TritonError | None:
         """Load what the control mode asks for; the error that stops a server with `--exit-on-error`, or None.

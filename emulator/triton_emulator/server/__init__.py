@@ -2,7 +2,7 @@
 
 from triton_emulator.repository.repository import ModelFailure
 from triton_emulator.server.check import CheckedModel, CheckedTensor, CheckReport, check
-from triton_emulator.server.loop import new_loop
+from triton_emulator.server.loop import new_loop, run_process
 from triton_emulator.server.server import (
     FINALIZE_SECONDS,
     Address,
@@ -10,6 +10,7 @@ from triton_emulator.server.server import (
     StartupError,
     State,
     described,
+    has_grpc,
     host_and_port,
     no_grpc,
 )
@@ -28,7 +29,9 @@ __all__ = [
     "State",
     "check",
     "described",
+    "has_grpc",
     "host_and_port",
     "new_loop",
     "no_grpc",
+    "run_process",
 ]

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from triton_emulator.backends import standins
 from triton_emulator.engine.loaded_model import LoadedModel
 from triton_emulator.frontends.threads import run_in_thread
+from triton_emulator.harness.cassettes.reading import CassetteError
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.config.model_config import TensorSpec
 from triton_emulator.repository.repository import ModelFailure
 from triton_emulator.repository.schema import enum_name
 from triton_emulator.repository.version_life import Served
+from triton_emulator.server.options_table import answers
 from triton_emulator.server.server import FINALIZE_SECONDS, UNLOAD_SECONDS, described
 from triton_emulator.session import log
 from triton_emulator.session.state import SessionState
@@ -64,33 +66,38 @@ class CheckedModel:
 class CheckReport:
     """What a start would do: its models, by name and version, the errors that are about no model, and its warnings.
 
-    `ok` is whether every model would be served that should be.
+    `ok` is whether every model would be served that should be. `answers` says who answers where that is not the models
+    alone: a real server or a cassette.
     """
 
     ok: bool
     models: Sequence[CheckedModel]
     errors: Sequence[str]
     warnings: Sequence[str]
+    answers: str = ""
 
 
 async def check(settings: Settings) -> CheckReport:
     """Load all models that a start would load, and unload them.
 
-    A load is a start's, so a Python model is imported, initialized, warmed up and finalized. Raises TritonError for
-    settings that mean nothing.
+    A load is a start's, so a Python model is imported, initialized, warmed up and finalized. A cassette that is to be
+    replayed is read. Raises TritonError for settings that mean nothing, CassetteError where nothing can be recorded.
     """
     state = SessionState(settings, asyncio.get_running_loop())
     models: list[CheckedModel] = []
     with _warnings() as warnings:
         try:
             error = await run_in_thread(state.start)
-        except (OSError, SettingsError, TritonError) as fault:
+        except (CassetteError, OSError, SettingsError, TritonError) as fault:
             ok, errors = False, [described(fault)]
         else:
             models, errors = await run_in_thread(_outcome, state)
             ok = error is None and not errors
         await run_in_thread(state.close, UNLOAD_SECONDS, FINALIZE_SECONDS)
-    return CheckReport(ok, models, errors, sorted(warnings))  # models load side by side
+    # models load side by side, so their warnings have no order
+    return CheckReport(
+        ok, models, errors, sorted(warnings), "" if errors else answers(settings, state.player)
+    )
 
 
 @contextmanager
@@ -122,7 +129,7 @@ def _outcome(state: SessionState) -> tuple[list[CheckedModel], list[str]]:
         else:
             errors.append(failure.reason)
     try:
-        rows = repository.index()
+        rows = repository.index() if state.settings.loads_models else []
     except TritonError:  # a repository that cannot be read is among the failures
         rows = []
     told = {model.name for model in models}

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from importlib.util import find_spec
 from textwrap import indent
@@ -20,7 +20,7 @@ from triton_emulator.frontends.threads import run_in_thread
 from triton_emulator.protocol.errors import TritonError
 from triton_emulator.repository.repository import ModelFailure
 from triton_emulator.server.forks import leave_ports_after_fork
-from triton_emulator.server.options_table import options_table, simulation
+from triton_emulator.server.options_table import answers, options_table, recordings_table, simulation
 from triton_emulator.server.sockets import PortInUse, Sockets
 from triton_emulator.session.state import SessionState
 from triton_emulator.settings import Settings
@@ -95,6 +95,9 @@ class Server:
         #: listeners for one session alone, by its id
         self._own_grpc: dict[str, GrpcListener] = {}
         self._grace: float = settings.exit_timeout_secs
+        #: when the exit timeout ends, by the clock of the loop, and whether all models are unloaded; None before
+        self._deadline: float | None = None
+        self._unloaded: bool | None = None
         self.grpc_address: Address | None = None
         self.http_address: Address | None = None
         self.metrics_address: Address | None = None
@@ -123,24 +126,22 @@ class Server:
     async def start(self) -> None:
         """Bind, load the models, listen. Raises PortInUse, SettingsError, StartupError, TritonError."""
         self.state = State.STARTING
-        serves_grpc = self.settings.allow_grpc and _has_grpc()
+        serves_grpc = self.settings.allow_grpc and has_grpc()
         sockets = Sockets.bind(self.settings, grpc=serves_grpc)
         self.ports = sockets.ports()
         leave_ports_after_fork(self)
         try:
-            root = await self._load()
+            root = await self.load()
             if serves_grpc:
                 sockets.release_grpc()
                 self.ports = sockets.ports()
-                await self._listen_grpc(root)
+                await self.listen_grpc(root)
         except BaseException:
             sockets.close()
             raise
         if sockets.http is not None:
             self.http_address = sockets.http.getsockname()[:2]
-            app = HttpApp(root, self.sessions)
-            self._http = HttpServer(app, sockets.http, root.personality.http_max_chunks)
-            await self._listen(self._http)
+            await self.serve_http(root, sockets.http)
         if sockets.metrics is not None:
             self.metrics_address = sockets.metrics.getsockname()[:2]
             await self._listen(HttpServer(MetricsApp(root, self.sessions), sockets.metrics))
@@ -153,14 +154,23 @@ class Server:
         self._listeners.append(listener)
         self.control_address = address
 
-    async def _load(self) -> SessionState:
-        """Load the models of the session at the root and print the tables of models and options."""
+    async def load(self) -> SessionState:
+        """Load the models of the session at the root, and print the tables of models, recordings and options.
+
+        Raises SettingsError, StartupError and TritonError.
+        """
         settings = self.settings
         self.root = root = SessionState(settings, asyncio.get_running_loop())
         error = await run_in_thread(root.start)
-        _LOG.info("%s", root.repository.status_table())
+        if settings.loads_models:
+            _LOG.info("%s", root.repository.status_table())
+        if root.player is not None:
+            _LOG.info("%s", recordings_table(root.player))
         _LOG.info("%s", options_table(settings))
-        _LOG.info("%s", simulation(settings))
+        if settings.loads_models:
+            _LOG.info("%s", simulation(settings))
+        if said := answers(settings, root.player):
+            _LOG.info("%s", said)
         _judge(error, root)
         return root
 
@@ -168,7 +178,17 @@ class Server:
         await listener.start()
         self._listeners.append(listener)
 
-    async def _listen_grpc(self, root: SessionState) -> None:
+    async def serve_http(
+        self, root: SessionState, sock: socket.socket | None, ended: Callable[[], None] | None = None
+    ) -> HttpServer[HttpApp]:
+        """Serve HTTP on a bound socket, or on what the listener is given (see `HttpServer`)."""
+        app = HttpApp(root, self.sessions)
+        self._http = http = HttpServer(app, sock, root.personality.http_max_chunks, ended)
+        await self._listen(http)
+        return http
+
+    async def listen_grpc(self, root: SessionState) -> None:
+        """Serve gRPC. Raises PortInUse."""
         address, port = self.settings.grpc_address, self.settings.grpc_port
         grpc = _grpc_listener(root, self.sessions, address, port)
         self._listeners.append(grpc)
@@ -235,37 +255,46 @@ class Server:
         `finalize_timeout` seconds more. `drain`: meanwhile serve HTTP as the version does, where connections would be
         closed at once.
         """
-        self.state = State.STOPPING
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._grace
+        if drain:
+            await self.drain()
         states = [*self.sessions.values(), *([self.root] if self.root else [])]
-
-        async def unload() -> bool:
-            left = max(deadline - loop.time(), UNLOAD_SECONDS)
-            ended = await asyncio.gather(
-                *(run_in_thread(state.close, left, finalize_timeout) for state in states)
-            )
-            return all(ended)
-
-        unloaded = None
-        if drain and self._http is not None and self.root is not None:
-            if self.root.personality.drains_connections:
-                await self._http.drain(self._grace)
-            else:
-                self._http.app.stop()
-                unloaded = await unload()
-        grace = max(deadline - loop.time(), 0)
+        grace = max(self._stop() - asyncio.get_running_loop().time(), 0)
         listeners = [*self._listeners, *self._own_grpc.values()]
         self._own_grpc.clear()
         await asyncio.gather(*(listener.close(grace) for listener in listeners))
         self.sessions.clear()
         if self.control_socket is not None:
             self.control_socket.close()  # else it is open where it could not be served
-        if unloaded is None:
-            unloaded = await unload()
+        if self._unloaded is None:
+            self._unloaded = await self._unload(states, finalize_timeout)
         self.state = State.STOPPED
         self.ports.clear()
-        return unloaded
+        return self._unloaded
+
+    async def drain(self) -> None:
+        """Serve HTTP as the version does while requests are at work at the end; `close` is to follow."""
+        self._stop()
+        if self._http is None or self.root is None:
+            return
+        if self.root.personality.drains_connections:
+            await self._http.drain(self._grace)
+        else:
+            self._http.app.stop()
+            self._unloaded = await self._unload([*self.sessions.values(), self.root])
+
+    def _stop(self) -> float:
+        """Begin to stop, where that has not begun. Returns when the exit timeout ends."""
+        self.state = State.STOPPING
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._grace
+        return self._deadline
+
+    async def _unload(self, states: Iterable[SessionState], finalize_timeout: float = 0) -> bool:
+        left = max(self._stop() - asyncio.get_running_loop().time(), UNLOAD_SECONDS)
+        ended = await asyncio.gather(
+            *(run_in_thread(state.close, left, finalize_timeout) for state in states)
+        )
+        return all(ended)
 
 
 def host_and_port(address: Address) -> str:
@@ -311,7 +340,8 @@ def no_grpc(settings: Settings) -> str:
     return _NO_GRPCIO if settings.allow_grpc else "gRPC is turned off (allow_grpc)"
 
 
-def _has_grpc() -> bool:
+def has_grpc() -> bool:
+    """Whether grpcio is there to serve gRPC; a warning says so where it is not."""
     if find_spec("grpc") is not None:
         return True
     _LOG.warning("%s, or say --allow-grpc=false", _NO_GRPCIO)

@@ -60,6 +60,17 @@ class Sockets:
         bound = (sock for sock in (self.grpc, self.http, self.metrics, self.control) if sock is not None)
         return {sock.getsockname()[1] for sock in bound if sock.fileno() >= 0}
 
+    def share_grpc(self, settings: Settings) -> int:
+        """Let other processes bind the port of gRPC too, which stays reserved; returns the port. Raises PortInUse.
+
+        It was bound for this process alone at first, so a port that another program has is refused.
+        """
+        assert self.grpc is not None  # noqa: S101
+        port: int = self.grpc.getsockname()[1]
+        self.grpc.close()
+        self.grpc = _bind("grpc", settings.grpc_address, port, reuse=True)
+        return port
+
     def release_grpc(self) -> None:
         """Free the reserved port for gRPC, which binds it by itself."""
         if self.grpc is not None:

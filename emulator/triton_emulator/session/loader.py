@@ -34,6 +34,7 @@ from triton_emulator.repository.schema import Proto
 from triton_emulator.repository.versions import subdirectories
 from triton_emulator.session.counts import Counts
 from triton_emulator.session.model_server import ModelServer
+from triton_emulator.session.one_process import check_files, check_model
 from triton_emulator.settings import Settings
 from triton_emulator.yaml_nodes import SettingsError
 
@@ -59,6 +60,7 @@ class Loader:
         """
         # absolute, but with links kept: a model may find its files by the link that it was reached through
         paths = [Path(path).absolute() for path in settings.model_repositories] or [builtin.REPOSITORY]
+        self._all_settings = settings
         self._settings = _RepositorySettings(settings, paths)
         self._stand_ins = settings.stand_ins
         self._rules = rules
@@ -92,6 +94,7 @@ class Loader:
     def read_settings(self) -> Sequence[ModelSettings]:
         """Read the `emulator.yaml` files. Raises SettingsError for one that means nothing."""
         self._settings.read()
+        check_files(self._settings.files, self._all_settings)
         return self._settings.files
 
     def start(self) -> TritonError | None:
@@ -110,6 +113,9 @@ class Loader:
     def _stands_in(self, definition: ModelDefinition) -> bool:
         return standins.stands_in(definition, unasked=self._stand_ins == "all")
 
+    def _runs_python(self, definition: ModelDefinition) -> bool:
+        return not (self._stands_in(definition) or definition.config.is_ensemble)
+
     def _has_backend(self, name: str, config: Proto, directory: Path) -> bool:
         definition = self._definition(name, 0, ModelConfig.of(config), directory)
         return _runs_model_py(definition) or self._stands_in(definition)
@@ -119,6 +125,7 @@ class Loader:
     ) -> LoadedModel:
         definition = replace(self._definition(name, version, config, directory), namespace=namespace)
         self._failures.open(metric_labels(definition))
+        check_model(definition, self._all_settings, runs_python=self._runs_python(definition))
         executor: Executor
         start = monotonic()
         if self._stands_in(definition):
@@ -158,6 +165,7 @@ class Loader:
             standins.complete(config)
             standins.complete_tensors(config, definition, self._default_max_batch_size(config.backend))
         elif _runs_model_py(definition):
+            check_model(definition, self._all_settings, runs_python=True)  # before any of its code runs
             self._require_environment(definition)
             completed = python_backend.auto_complete(definition, self._python_hooks)
             if completed is not None:

@@ -6,30 +6,36 @@ To reset a session is to make a new one.
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 
+from triton_emulator.backends.standins.inline import InlineExecutor
 from triton_emulator.clock import clock_of
 from triton_emulator.engine.loaded_model import LoadedModel, Surroundings
 from triton_emulator.engine.mailbox import Mailbox
 from triton_emulator.engine.reporters import Reporters
 from triton_emulator.engine.response_cache import ResponseCache
 from triton_emulator.harness.cassettes.player import Player
-from triton_emulator.harness.cassettes.reading import read_cassette
+from triton_emulator.harness.cassettes.reading import read_cassette, read_server
 from triton_emulator.harness.cassettes.writing import Recorder
 from triton_emulator.harness.given_files import Given, given_by
 from triton_emulator.harness.harness import Harness
 from triton_emulator.harness.journal import Journal
 from triton_emulator.harness.shadow import Shadow
 from triton_emulator.protocol.errors import invalid_arg
+from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.protocol.personality import NO_LIMIT, Personality, personality
 from triton_emulator.repository.version_life import State
 from triton_emulator.session.counts import Counts
 from triton_emulator.session.loader import Loader
 from triton_emulator.session.log_settings import LogSettings
+from triton_emulator.session.one_process import MODEL_CHANGE, SHARED_MEMORY, one_of_several
 from triton_emulator.session.shared_memory import CudaSharedMemory, SystemSharedMemory, disabled
+from triton_emulator.session.statistics import Statistics
 from triton_emulator.session.stub_models import StubModels
 from triton_emulator.session.trace import TraceSettings
 from triton_emulator.session.upstream import Upstream
@@ -75,6 +81,8 @@ class SessionState:
         #: headers and metadata whose names these match become request parameters; None matches nothing
         self.http_forwarded = _pattern("http", settings.http_header_forward_pattern, self.personality)
         self.grpc_forwarded = _pattern("grpc", settings.grpc_header_forward_pattern, self.personality)
+        #: held while one journal with its plans and stubs takes the place of another
+        self._resetting = threading.Lock()
         #: what tests do with the session beyond asking it; None where the journal is off and no plan is given
         self.harness: Harness | None = None
         self._given = Given()
@@ -115,6 +123,8 @@ class SessionState:
         self.repository = self._loader.repository
         self._stub_models = StubModels(self.repository, surroundings, self.counts, self.personality)
         self.model_metrics = self._loader.model_metrics
+        #: asks all processes that serve these models for their statistics, and blocks meanwhile; None for one process
+        self.totals: Callable[[], Statistics] | None = None
         self._started = False
 
     def _limit_bodies(self, limit: int | None) -> None:
@@ -142,10 +152,39 @@ class SessionState:
     def ready(self) -> bool:
         return self._started and self.repository.ready()
 
+    def model_is_ready(self, name: str, version: str) -> bool:
+        """Whether a model is ready; one that a cassette stands for is. Raises as `Repository.is_ready` does."""
+        if self.player is not None and not self.settings.loads_models:
+            return self.player.is_ready(name, version)
+        return self.repository.is_ready(name, version)
+
+    @property
+    def metadata(self) -> tuple[str, str, Sequence[str]]:
+        """The name, version and extensions of the server; where a cassette answers, those of the recorded one."""
+        told: Mapping[str, Any] = {}
+        if self.player is not None and not self.settings.loads_models:
+            told = self.player.server
+        return (
+            told.get("name", self.settings.id),
+            told.get("version", self.settings.core_version),
+            told.get("extensions", EXTENSIONS),
+        )
+
     def require_client_shared_memory(self) -> None:
         """Raises UNSUPPORTED where clients may not register and unregister shared memory."""
+        self.require_one_process(*SHARED_MEMORY)
         if not self._client_shared_memory:
             raise disabled()
+
+    def require_one_process(self, change: str, instead: str) -> None:
+        """Raises UNSUPPORTED where a `change` by a request would reach one of several processes."""
+        if self.settings.workers > 1:
+            raise one_of_several(self.settings, change, instead)
+
+    def require_model_control(self) -> None:
+        """Raises UNSUPPORTED where clients could load and unload models of one of several processes."""
+        if self.settings.model_control_mode == "explicit":  # in the other modes the repository refuses it
+            self.require_one_process(*MODEL_CHANGE)
 
     def start(self) -> Exception | None:
         """Load the models; returns what `--exit-on-error` would end the server for. Blocks: not on the event loop.
@@ -155,28 +194,31 @@ class SessionState:
         """
         if self.settings.replay:
             folder = Path(self.settings.replay)
-            self.player = Player(folder, read_cassette(folder))
+            self.player = Player(folder, read_cassette(folder), read_server(folder))
         files = self._loader.read_settings()
         self._given = given_by(self.settings.faults, [(YamlFile(file.path), file.others) for file in files])
         error = self._loader.start() if self.settings.loads_models else None
         try:
             self.reset_harness()  # now: a plan that lasts for some seconds begins when clients can ask
         except ValueError as fault:  # a plan that cannot stand in front of an upstream
-            raise invalid_arg(str(fault)) from None
+            raise invalid_arg(str(fault)) from fault
         self._started = True
         return error
+
+    def stand_ins(self) -> list[tuple[LoadedModel, InlineExecutor]]:
+        """The loaded versions of models for which stand-ins answer, with these."""
+        loaded = [served.loaded for served in self.repository.all_served()]
+        return [(model, model.executor) for model in loaded if isinstance(model.executor, InlineExecutor)]
 
     def reset_harness(self) -> None:
         """Begin a new journal without plans and stubs, but for those that files and flags give, which are made anew.
 
-        Requests in flight end in the journal in which they began. Raises SettingsError for a stub of a file that the
-        model's config does not have.
+        Stand-ins have again the latencies with which they were loaded. Requests in flight end in the journal in which
+        they began. Raises SettingsError for a stub of a file that the model's config does not have.
         """
         settings = self.settings
         if not settings.journal_requests and not self._given and not self.passes:
             return
-        if self.player is not None:
-            self.player.rewind()
         restricted = [rule.header for rule in settings.http_restricted_apis]
         restricted += [GRPC_RESTRICTED_PREFIX + rule.header for rule in settings.grpc_restricted_protocols]
         journal = Journal(
@@ -186,14 +228,30 @@ class SessionState:
             self.clock.monotonic_ns,
             self.clock.time_ns,
         )
-        allowed: Iterable[str] = ()
-        if self.harness is not None:
-            self.harness.stubs.clear()
-            allowed = self.harness.allowed
-        self.harness = Harness(
-            journal, settings.seed, self._stub_models, self._given, passes=self.passes, allowed=allowed
-        )
-        self.harness.recorder = self.recorder
+        with self._resetting:
+            before = self.harness
+            # From now on what another thread adds to it goes as well: nobody would ever remove it.
+            if before is not None:
+                before.stubs.close()
+            try:
+                harness = Harness(
+                    journal,
+                    settings.seed,
+                    self._stub_models,
+                    self._given,
+                    passes=self.passes,
+                    allowed=before.allowed if before is not None else None,
+                )
+            except BaseException:
+                if before is not None:
+                    before.stubs.reopen()
+                raise
+            for _, stand_in in self.stand_ins():
+                stand_in.restore_latencies()
+            harness.recorder = self.recorder
+            if self.player is not None:
+                self.player.rewind()
+            self.harness = harness
 
     def close(self, timeout: float | None = None, finalize_timeout: float = 0) -> bool:
         """Unload all models and release what the session holds; False where `timeout` seconds did not suffice.

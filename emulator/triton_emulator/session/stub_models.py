@@ -74,7 +74,7 @@ class StubModels:
             try:
                 model = self._repository.get(name, str(version))
             except TritonError:
-                self._failures.open(metric_labels(definition))
+                self._failures.open(metric_labels(definition), lasting=False)
                 executor = _Unanswered(definition)
                 model = LoadedModel(definition, executor, {}, self._surroundings, validate=validate_any)
             else:
@@ -85,7 +85,8 @@ class StubModels:
     def withdraw(self, name: str) -> None:
         """Serve a model no longer that only stubs had."""
         with self._changing:
-            self._repository.remove(name)
+            for served in self._repository.remove(name):
+                self._failures.close(served.loaded.metric_labels)
 
 
 def _describe(specs: Proto, tensors: Iterable[Tensor]) -> None:

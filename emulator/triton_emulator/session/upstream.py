@@ -1,11 +1,12 @@
 """The real server in front of which a session stands: its addresses, the connections to it, what it says of itself."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from math import isfinite
 from typing import Any
 
+from triton_emulator.harness.errors import NeedsModels, NeedsServer
 from triton_emulator.settings import Settings
 from triton_emulator.wire.http_client import HttpClient, Origin, UpstreamError, fetch
 
@@ -128,10 +129,54 @@ async def _metadata(client: HttpClient) -> Mapping[str, Any]:
     )
 
 
-def check_upstream(settings: Settings, spelt: Callable[[str], str] = str) -> None:
+#: options that set nothing where no models of the emulator answer. Those that are not here set something: `faults`,
+#: `seed` and `clock` are for plans, `emulator_config` may have plans, the version has the words of faults, restricted
+#: APIs name headers that are secrets.
+_OF_MODELS = frozenset(
+    {
+        "allow_client_shm",
+        "backend_config",
+        "backend_directory",
+        "cache_config",
+        "default_embeddings_model",
+        "default_generate_model",
+        "default_infer_model",
+        "disable_auto_complete_config",
+        "exit_on_error",
+        "grpc_header_forward_pattern",
+        "http_header_forward_pattern",
+        "http_max_input_size",
+        "load_models",
+        "metrics_config",
+        "model_config_name",
+        "model_control_mode",
+        "model_load_retry_count",
+        "model_load_thread_count",
+        "model_namespacing",
+        "python_process_per_model",
+        "rate_limit",
+        "rate_limit_resources",
+        "repository_poll_secs",
+        "stand_ins",
+        "strict_readiness",
+        "strict_routes",
+        "trace_count",
+        "trace_file",
+        "trace_level",
+        "trace_log_frequency",
+        "trace_mode",
+        "trace_mode_settings",
+        "trace_rate",
+    }
+)
+
+
+def check_upstream(settings: Settings, given: Iterable[str], spelt: Callable[[str], str] = str) -> None:
     """Raise ValueError for addresses that are none, and options that an upstream contradicts.
 
-    `spelt` writes the name of an option as the user has written it.
+    Raises NeedsModels for an option among `given`, which are those that the user has written, that sets nothing where a
+    real server or a cassette answers in place of models, and NeedsServer for one that needs a real server. `spelt`
+    writes the name of an option as the user has written it.
     """
     for name in ("upstream", "upstream_metrics"):
         if url := getattr(settings, name):
@@ -152,13 +197,24 @@ def check_upstream(settings: Settings, spelt: Callable[[str], str] = str) -> Non
         raise ValueError(f"{spelt('upstream_metrics')} needs {spelt('upstream')} or {spelt('upstream_grpc')}")
     _check_cassettes(settings, spelt)
     if settings.shadow and not settings.has_upstream:
-        raise ValueError(f"{spelt('shadow')} needs {spelt('upstream')}, whose answers it is compared with")
+        raise NeedsServer(f"{spelt('shadow')} needs {spelt('upstream')}, whose answers it is compared with")
     if settings.model_repositories and settings.shadow:
         raise ValueError(f"{spelt('shadow')} is the model repository; leave {spelt('model_repository')} out")
-    if settings.model_repositories and not settings.loads_models:
-        name = "upstream" if settings.has_upstream else "replay"
-        raise ValueError(
-            f"{spelt(name)} answers in place of models, so no {spelt('model_repository')} is read; leave it out"
+    if not settings.loads_models:
+        _check_without_models(settings, given, spelt)
+
+
+def _check_without_models(settings: Settings, given: Iterable[str], spelt: Callable[[str], str]) -> None:
+    name = spelt("upstream" if settings.has_upstream else "replay")
+    if settings.model_repositories:
+        raise NeedsModels(
+            f"{name} answers in place of models, so no {spelt('model_repository')} is read; leave it out"
+        )
+    if vain := [spelt(option) for option in given if option in _OF_MODELS]:
+        many = len(vain) > 1
+        raise NeedsModels(
+            f"{name} answers in place of models, so {' and '.join(vain)} {'set' if many else 'sets'} nothing; "
+            f"leave {'them' if many else 'it'} out"
         )
 
 
@@ -169,11 +225,11 @@ def _check_cassettes(settings: Settings, spelt: Callable[[str], str]) -> None:
     if not isinstance(timing, str) and not (isfinite(timing) and timing >= 0):
         raise ValueError(f"{spelt('replay_timing')} is a factor of 0 or more, not {timing!r}")
     if settings.record and not settings.has_upstream:
-        raise ValueError(f"{spelt('record')} needs {spelt('upstream')}, whose answers it records")
+        raise NeedsServer(f"{spelt('record')} needs {spelt('upstream')}, whose answers it records")
     if settings.on_miss != "error" and not settings.replay:
         raise ValueError(f"{spelt('on_miss')} needs {spelt('replay')}")
     if settings.on_miss == "upstream" and not settings.has_upstream:
-        raise ValueError(f"{spelt('on_miss')}=upstream needs {spelt('upstream')}")
+        raise NeedsServer(f"{spelt('on_miss')}=upstream needs {spelt('upstream')}")
     if settings.replay and settings.has_upstream and settings.on_miss != "upstream":
         raise ValueError(f"{spelt('replay')} with {spelt('upstream')} needs {spelt('on_miss')}=upstream")
 

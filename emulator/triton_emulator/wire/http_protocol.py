@@ -49,6 +49,7 @@ start (`_read_again`): `Reading` goes back to BETWEEN. The target is then taken 
 
 import asyncio
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -153,10 +154,16 @@ class TritonProtocol(HttpToolsProtocol):
 
     cycle: TritonCycle | None  # type: ignore[assignment]
 
-    def __init__(self, heads: dict[bytes, KnownHead], **uvicorns: Any) -> None:
-        """`heads` are those that the connections of a listener have seen, by their bytes."""
+    def __init__(
+        self, heads: dict[bytes, KnownHead], *, ended: Callable[[], None] | None = None, **uvicorns: Any
+    ) -> None:
+        """`heads` are those that the connections of a listener have seen, by their bytes.
+
+        `ended` is called at the end of the connection.
+        """
         super().__init__(**uvicorns)
         self._heads = heads
+        self._ended = ended
 
         # Per connection
         self._reading = BETWEEN
@@ -179,6 +186,11 @@ class TritonProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._be_lenient()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._ended is not None:
+            self._ended()
 
     def _be_lenient(self) -> None:
         """Accept what libevhtp accepts, and leave to us which requests are the last ones of a connection."""

@@ -484,6 +484,20 @@ def test_vllm_puts_the_prompt_first_and_makes_sixteen_tokens() -> None:
     assert len(tokens(text.removeprefix("who are u?"))) == 16
 
 
+@pytest.mark.parametrize("limit, words", [(5, 5), (40, 40)], ids=["below vLLM's 16", "above vLLM's 16"])
+def test_settings_bound_answers_of_vllm_to_requests_that_name_no_limit(limit: int, words: int) -> None:
+    model = Model(VLLM, f"{{max_tokens: {limit}, length: 100}}")
+    [[text]] = model.ask(prompt(exclude_input_in_output=("BOOL", [True]))).texts()
+    assert len(tokens(text)) == words
+
+
+def test_a_limit_of_a_request_to_vllm_is_stronger_than_that_of_the_settings() -> None:
+    model = Model(VLLM, "{max_tokens: 5, length: 100}")
+    asked = prompt(exclude_input_in_output=("BOOL", [True]), sampling_parameters=sampling(max_tokens=7))
+    [[text]] = model.ask(asked).texts()
+    assert len(tokens(text)) == 7
+
+
 def test_vllm_streams_tokens_and_says_none_until_it_ends() -> None:
     exchange = Model(VLLM_LATER).ask(
         prompt(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from triton_emulator.backends.standins import embedding, llm_tensors, text
 from triton_emulator.backends.standins.completion import check_against_file, unknown_tensors
-from triton_emulator.backends.standins.inline import Hooks, InlineExecutor
-from triton_emulator.backends.standins.latency import Delay, Delays, Latency
+from triton_emulator.backends.standins.inline import Hooks, InlineExecutor, latency_seed
+from triton_emulator.backends.standins.latency import Delay, Delays, Latency, delay_of
 from triton_emulator.backends.standins.measured import Measured
 from triton_emulator.backends.standins.settings import (
     FILE_NAME,
@@ -129,12 +129,12 @@ def _delay(definition: ModelDefinition) -> Delay:
     """How long a model takes that is no language model."""
     settings = definition.settings
     given, measured = settings.get("delay_ms"), settings.get("latency_from")
-    seed = f"{settings.get('seed', 0)}/{definition.name}"
+    seed = latency_seed(definition)
     if given is None and isinstance(measured, Measured):
         if not measured.whole:
             raise _untold(definition, measured, "latencies of whole requests (request_latency)")
         return Delays(measured.whole, seed)
-    return Delays([(1, given)], seed) if isinstance(given, Latency) else float(str(given or 0))
+    return delay_of(given if isinstance(given, Latency) else float(str(given or 0)), seed)
 
 
 def _embedding(definition: ModelDefinition, hooks: Hooks) -> InlineExecutor:

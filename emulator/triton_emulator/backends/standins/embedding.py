@@ -80,9 +80,8 @@ class EmbeddingExecutor(InlineExecutor):
         drawing: Drawing,
         delay: Delay = 0,
     ) -> None:
-        super().__init__(definition, hooks)
+        super().__init__(definition, hooks, delay)
         self.settings = settings
-        self.delay = delay
         config = definition.config
         source = config.input(settings.input) if settings.input else find_input(config)
         chosen = [spec for spec in find_outputs(config) if settings.output in ("", spec.name)]

@@ -1,13 +1,14 @@
 """The base of the stand-ins: an executor that answers on the event loop, at once or after a delay."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 from typing import ClassVar
 
 import numpy as np
 
+from triton_emulator.backends.standins.latency import Delay, Delays, Latency, delay_of
 from triton_emulator.clock import Timer
 from triton_emulator.engine.call import Call
 from triton_emulator.engine.executor import ModelDefinition
@@ -20,6 +21,11 @@ from triton_emulator.protocol.tensor import Tensor
 Schedule = Callable[[float, Callable[[], None]], Timer]
 #: Runs a function on the event loop at a nanosecond of a steady clock.
 ScheduleAt = Callable[[int, Callable[[], None]], Timer]
+
+
+def latency_seed(definition: ModelDefinition) -> str:
+    """What decides the order of a model's latencies."""
+    return f"{definition.settings.get('seed', 0)}/{definition.name}"
 
 
 def call_later(delay_s: float, function: Callable[[], None]) -> Timer:
@@ -53,7 +59,12 @@ class InlineExecutor:
 
     instances: ClassVar[int] = 1
 
-    def __init__(self, definition: ModelDefinition, hooks: Hooks) -> None:
+    def __init__(self, definition: ModelDefinition, hooks: Hooks, delay: Delay = 0) -> None:
+        """`delay` is what a request takes, where `answer` says no more about it."""
+        self.delay = self._loaded_delay = delay
+        self._latency_seed = latency_seed(definition)
+        #: the latencies that are others than when it was loaded
+        self.changed: frozenset[str] = frozenset()
         self.name = definition.name
         self.version = str(definition.version)
         self.config = definition.config
@@ -76,6 +87,26 @@ class InlineExecutor:
 
     def finalize(self) -> None:
         """Nothing to release."""
+
+    # --- its latencies, which somebody may change while it is loaded ---
+
+    def latencies(self) -> Mapping[str, float | Latency | None]:
+        """What its requests take, in milliseconds, by the names of `emulator.yaml`; None is a measurement by load."""
+        delay = self.delay
+        return {"delay_ms": delay.latency if isinstance(delay, Delays) else delay}
+
+    def set_latency(self, name: str, latency: float | Latency | None) -> None:
+        """Let requests take this from now on; None is what it was loaded with. `name` is one of `latencies`."""
+        self._set_latency(name, latency)
+        self.changed = self.changed - {name} if latency is None else self.changed | {name}
+
+    def _set_latency(self, name: str, latency: float | Latency | None) -> None:
+        self.delay = self._loaded_delay if latency is None else delay_of(latency, self._latency_seed)
+
+    def restore_latencies(self) -> None:
+        """Take what it was loaded with."""
+        for name in self.changed:
+            self.set_latency(name, None)
 
     def guard(self, call: Call, step: Callable[[Call], None]) -> None:
         """Run one step of an answer. An exception becomes the last response."""

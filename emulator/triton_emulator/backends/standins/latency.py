@@ -56,6 +56,8 @@ class Delays:
 
     def __init__(self, by_load: Sequence[tuple[int, Latency]], seed: str) -> None:
         """`by_load` has the latency for up to so many requests at a time; the last is for more, too. At least one."""
+        #: the one distribution for any load; None where a measurement has several
+        self.latency = by_load[0][1] if len(by_load) == 1 else None
         self._by_load = [(most, latency.draw(f"{seed}/{most}")) for most, latency in sorted(by_load)]
         self._number = 0
         self._at_work = 0
@@ -75,6 +77,11 @@ class Delays:
 
 #: what a request takes: milliseconds, the same for all, or one latency after the other
 Delay = float | Delays
+
+
+def delay_of(latency: float | Latency, seed: str) -> Delay:
+    """What a request takes whose latency is given."""
+    return Delays([(1, latency)], seed) if isinstance(latency, Latency) else float(latency)
 
 
 def milliseconds(delay: Delay, call: Call) -> float:

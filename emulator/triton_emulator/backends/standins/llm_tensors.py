@@ -209,10 +209,21 @@ def read(contract: Contract, request: InferRequest, *, batched: bool, stream_def
     else:
         rows = [_row(prompt, index, len(prompts), given) for index, prompt in enumerate(prompts)]
     excluded = (streaming or not contract.echoes) if exclude is None else exclude
-    flags = frozenset(
+    return Ask(rows, _sequences(rows), streaming, excluded, _flags(contract, tensors), sampling)
+
+
+def read_for_text(contract: Contract, request: InferRequest, *, batched: bool) -> Ask:
+    """Read the prompts and the flags of a request whose text is given already: the rest has no effect on it."""
+    tensors = {tensor.name: tensor for tensor in request.inputs if 0 not in tensor.shape}
+    prompts = _prompts(tensors.get(contract.prompt), batched=batched, every=False)
+    rows = [Row(prompt, NO_LIMITS) for prompt in prompts]
+    return Ask(rows, 1, stream=False, exclude_input=True, flags=_flags(contract, tensors), sampling={})
+
+
+def _flags(contract: Contract, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+    return frozenset(
         output for name, output in contract.flags.items() if name in tensors and _flag(tensors[name])
     )
-    return Ask(rows, _sequences(rows), streaming, excluded, flags, sampling)
 
 
 def _sequences(rows: list[Row]) -> int:
@@ -331,14 +342,14 @@ def _vllm_row(prompt: str, sampling: Mapping[str, Any]) -> Row:
     try:
         stop, bad = sampling.get("stop", ()), sampling.get("bad_words", ())
         limits = Limits(
-            max_tokens=int(sampling.get("max_tokens", VLLM_MAX_TOKENS)),
+            max_tokens=int(sampling["max_tokens"]) if "max_tokens" in sampling else None,
             min_tokens=int(sampling.get("min_tokens", 0)),
             ignore_eos=bool(sampling.get("ignore_eos", False)),
             stop=(stop,) if isinstance(stop, str) else tuple(map(str, stop)),
             bad_words=tuple(map(str, bad)),
         )
         sequences = int(sampling.get("n", 1))
-        if sequences < 1 or limits.max_tokens is None or limits.max_tokens < 1:
+        if sequences < 1 or (limits.max_tokens is not None and limits.max_tokens < 1):
             raise _no_sampling_params()
         return Row(prompt, limits, sequences, int(sampling.get("seed", 0)))
     except (TypeError, ValueError, OverflowError) as error:

@@ -168,6 +168,16 @@ def _latency(value: Any) -> float | Latency:
     return Latency(median, p99)
 
 
+def latency_of(value: Any) -> float | Latency | None:
+    """A latency that is given outside of a file. Raises ValueError. None, which is no latency, stays so."""
+    if value == {"median": 0, "p99": 0}:
+        return 0.0
+    try:
+        return None if value is None else _latency(value)
+    except ValueError as error:
+        raise ValueError(f"a latency {error}") from None
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value

@@ -147,8 +147,7 @@ class SyntheticExecutor(InlineExecutor):
     """Answers each request with one response that holds every output, also for a decoupled model."""
 
     def __init__(self, definition: ModelDefinition, hooks: Hooks, drawing: Drawing, delay: Delay = 0) -> None:
-        super().__init__(definition, hooks)
-        self.delay = delay
+        super().__init__(definition, hooks, delay)
         config = definition.config
         labels = read_labels(config.proto, definition.directory, definition.rules)
         detections = find(config, labels, drawing.seed, drawing.values, drawing.dims)
@@ -169,8 +168,7 @@ class IdentityExecutor(InlineExecutor):
     """
 
     def __init__(self, definition: ModelDefinition, hooks: Hooks, delay: Delay = 0) -> None:
-        super().__init__(definition, hooks)
-        self.delay = delay
+        super().__init__(definition, hooks, delay)
         if missing := unmatched_outputs(definition.config):
             raise LoadError(
                 f"Invalid argument: behaviour 'identity' of model '{self.name}' finds no {missing[0].datatype} input "

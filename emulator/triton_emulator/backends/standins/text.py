@@ -4,6 +4,7 @@
 an answer into responses and sends them over time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from triton_emulator.backends.standins import generator, llm_tensors, text_outputs
@@ -24,6 +25,9 @@ from triton_emulator.repository.config.model_config import TensorSpec
 _NS_PER_MS = 1_000_000
 #: How many tokens of a stream are sent before other requests get a turn on the event loop.
 BURST = 16
+
+#: the latencies of a language model, by the names of `emulator.yaml`
+_LATENCIES = ("time_to_first_token_ms", "time_per_token_ms")
 
 #: How many responses are kept to be sent again.
 _MOST_SHARED = 4096
@@ -107,15 +111,15 @@ class TextExecutor(InlineExecutor):
         if contract.family is Family.ENGINE:
             # An engine answers with token ids: a reply of the settings is a text and cannot be one.
             behaviour = replace(behaviour, source=replace(behaviour.source, reply=(), replies={}))
+        if behaviour.max_tokens is None and contract.family is Family.VLLM:
+            behaviour = replace(behaviour, max_tokens=llm_tensors.VLLM_MAX_TOKENS)
         if behaviour.exclude_input_in_output is not None:
             contract = replace(contract, echoes=not behaviour.exclude_input_in_output)
         self.contract = contract
         self.behaviour = behaviour
-        self.times = TokenTimes(
-            behaviour.time_to_first_token_ms,
-            behaviour.time_per_token_ms,
-            f"{behaviour.source.seed}/{definition.name}",
-        )
+        self._loaded = {name: getattr(behaviour, name) for name in _LATENCIES}
+        self._taken = dict(self._loaded)
+        self.times = self._times()
         self.cumulative = (
             contract.family is Family.LLMAPI if behaviour.cumulative is None else behaviour.cumulative
         )
@@ -129,10 +133,22 @@ class TextExecutor(InlineExecutor):
         self._shared: dict[str, SharedResponse] = {}
         self.changing = text_outputs.CHANGING | {contract.text}
         self.outputs = [
-            (spec, _gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
+            (spec, text_outputs.gate(spec, contract), _maker(spec, contract) or Filler(spec, config, drawing))
             for spec in config.outputs
         ]
         self.made_up = frozenset(spec.name for spec, _, make in self.outputs if isinstance(make, Filler))
+
+    def latencies(self) -> Mapping[str, float | Latency | None]:
+        """What its tokens take, in milliseconds."""
+        return self._taken
+
+    def _set_latency(self, name: str, latency: float | Latency | None) -> None:
+        self._taken = {**self._taken, name: self._loaded[name] if latency is None else latency}
+        self.times = self._times()
+
+    def _times(self) -> TokenTimes:
+        first, rest = (self._taken[name] for name in _LATENCIES)
+        return TokenTimes(first, rest, self._latency_seed)
 
     def answer(self, call: Call) -> None:
         request = call.request
@@ -270,7 +286,7 @@ class TextExecutor(InlineExecutor):
 class _Streaming:
     """An answer that is sent token by token, each at its own time: a late token does not make those after it late."""
 
-    __slots__ = ("_call", "_due_ns", "_executor", "_fails", "_generation", "_pace_ns", "_timer")
+    __slots__ = ("_call", "_due_ns", "_executor", "_fails", "_generation", "_pace_ns", "_timer", "_times")
 
     def __init__(self, executor: TextExecutor, call: Call, generation: Generation) -> None:
         self._executor = executor
@@ -279,7 +295,9 @@ class _Streaming:
         reached = executor.reached(generation)
         #: the number of tokens after which the answer fails
         self._fails = reached if reached < generation.steps else None
-        pace = executor.times.constant
+        #: those with which it began, if the executor gets others meanwhile
+        self._times = executor.times
+        pace = self._times.constant
         #: nanoseconds from each token to the next, where they are the same for all
         self._pace_ns = None if pace is None else round(pace * _NS_PER_MS)
         self._timer: Timer | None = None
@@ -288,7 +306,7 @@ class _Streaming:
 
     def start(self) -> None:
         """Send the first token when it is due. Raises TritonError where the call is cancelled already."""
-        first = self._executor.times.first(self._generation.request)
+        first = self._times.first(self._generation.request)
         if first <= 0:
             self._call.on_cancel = self._stop
             self._go()
@@ -326,19 +344,13 @@ class _Streaming:
                 return
             pace_ns = self._pace_ns
             if pace_ns is None:
-                pace_ns = round(executor.times.token(generation.request, generation.at) * _NS_PER_MS)
+                pace_ns = round(self._times.token(generation.request, generation.at) * _NS_PER_MS)
             if pace_ns > 0:
                 self._due_ns = due_ns = self._due_ns + pace_ns
                 self._timer = executor.schedule_at(due_ns, self._go)
                 return
             left -= 1
         self._timer = executor.schedule(0, self._go)
-
-
-def _gate(spec: TensorSpec, contract: Contract) -> str | None:
-    """The flag that a request must set to get an output; None for an output that is always sent."""
-    gate = text_outputs.GATES.get(spec.name, spec.name)
-    return gate if gate in contract.flags.values() else None
 
 
 def _maker(spec: TensorSpec, contract: Contract) -> Maker | None:

@@ -11,7 +11,7 @@ import numpy as np
 from triton_emulator.backends.standins import generator
 from triton_emulator.backends.standins.generator import Answer
 from triton_emulator.backends.standins.inline import bytes_array, bytes_of
-from triton_emulator.backends.standins.llm_tensors import Ask, Family
+from triton_emulator.backends.standins.llm_tensors import Ask, Contract, Family
 from triton_emulator.protocol.datatypes import DATATYPES
 from triton_emulator.protocol.tensor import Tensor
 from triton_emulator.repository.config.model_config import TensorSpec
@@ -55,6 +55,12 @@ class Part(NamedTuple):
 
 
 Maker = Callable[[TensorSpec, Part], Tensor]
+
+
+def gate(spec: TensorSpec, contract: Contract) -> str | None:
+    """The flag that a request must set to get an output; None for an output that is always sent."""
+    flag = GATES.get(spec.name, spec.name)
+    return flag if flag in contract.flags.values() else None
 
 
 def _shaped(spec: TensorSpec, part: Part, rows: list[list[Any]]) -> Tensor:

@@ -4,6 +4,7 @@ import { ask, Refusal } from "./api.js";
 import { ComposerPart } from "./composer.js";
 import { attempt, byId, el, onSubmit, say, setOptions, setText, showEach, showTrouble } from "./dom.js";
 import { JournalPart } from "./journal.js";
+import { LatencyPart } from "./latency.js";
 import { PlansPart, StubsPart } from "./plans.js";
 
 const PERIOD_MS = 1000;
@@ -14,7 +15,7 @@ const ofSession = (method, path, body) => ask(method, `/sessions/${encodeURIComp
 
 const journal = new JournalPart((path) => ofSession("GET", path));
 const composer = new ComposerPart(ofSession, refresh);
-const parts = [journal, new PlansPart(ofSession, refresh), new StubsPart(ofSession, refresh), composer, { element: byId("clock"), refresh: showClock, clear() {} }];
+const parts = [journal, new PlansPart(ofSession, refresh), new StubsPart(ofSession, refresh), composer, new LatencyPart(ofSession), { element: byId("clock"), refresh: showClock, clear() {} }];
 
 // --- what is asked again and again ---
 

@@ -6,6 +6,7 @@ from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.repository.schema import Proto
 from triton_emulator.session.log_settings import FORMATS, clamp_level
+from triton_emulator.session.one_process import LOG_CHANGE
 from triton_emulator.session.state import SessionState
 
 #: setting name -> the field of LogSettings, the kind of its value, and the kind's name in errors, in 2.51's order of
@@ -23,6 +24,8 @@ def settings(session: SessionState, request: Proto) -> Proto:
     """Change the settings that the request names, then return all of them."""
     # 2.51 applies one setting after the other: those before a fault stay changed
     given_settings = mapping(request.settings)
+    if given_settings:
+        session.require_one_process(*LOG_CHANGE)
     if (file := given_settings.get("log_file")) is not None:
         if session.personality.fixed_files:
             raise unsupported("log file location can not be updated through network protocol")

@@ -3,7 +3,6 @@
 from typing import Any
 
 from triton_emulator.frontends.grpc.messages import message_class
-from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.repository.config.from_json import parse_json_config
 from triton_emulator.repository.config.model_config import TensorSpec
 from triton_emulator.repository.config.raw_text import from_text, holds_raw
@@ -22,18 +21,12 @@ def server_ready(session: SessionState, request: Proto) -> Proto:
 
 
 def model_ready(session: SessionState, request: Proto) -> Proto:
-    return message_class("ModelReadyResponse")(
-        ready=session.repository.is_ready(request.name, request.version)
-    )
+    return message_class("ModelReadyResponse")(ready=session.model_is_ready(request.name, request.version))
 
 
 def server_metadata(session: SessionState, request: Proto) -> Proto:
-    settings = session.settings
-    return message_class("ServerMetadataResponse")(
-        name=settings.id,
-        version=settings.core_version,
-        extensions=EXTENSIONS,
-    )
+    name, version, extensions = session.metadata
+    return message_class("ServerMetadataResponse")(name=name, version=version, extensions=extensions)
 
 
 def model_metadata(session: SessionState, request: Proto) -> Proto:
@@ -67,7 +60,8 @@ def model_config(session: SessionState, request: Proto) -> Proto:
 
 def model_statistics(session: SessionState, request: Proto) -> Proto:
     reply = message_class("ModelStatisticsResponse")()
-    for entry in model_stats(session.repository, request.name, request.version):
+    totals = session.totals and session.totals()
+    for entry in model_stats(session.repository, request.name, request.version, totals=totals):
         # This is the value of the HTTP answer: its keys are the message's fields. Fields that are zero are not sent.
         name = from_text(entry["name"])  # type: ignore[index, call-overload, arg-type]
         reply.model_stats.add(**{**entry, "name": name})  # type: ignore[dict-item]

@@ -97,10 +97,12 @@ async def answer(
     if session.player is not None:
         found = session.player.find(entry)
         if found is not None:
+            entry.replayed = True
             return await _replayed(found, entry, context, session)
-        if session.settings.on_miss == "emulate":
+        on_miss = session.settings.on_miss
+        if on_miss == "emulate" or (on_miss == "error" and session.player.stands_for(entry)):
             return await emulate(session, data, context, None)
-        if session.settings.on_miss == "error":
+        if on_miss == "error":
             raise missed(session, entry)
     assert session.upstream is not None  # noqa: S101  (else a miss is an error)
     described = session.recorder is not None
@@ -378,6 +380,7 @@ class _Passing:
         player = self._session.player
         found = None if player is None else player.find(entry)
         if found is not None:
+            entry.replayed = True
             self._start(self._play(found, entry, self._playing))
             self._playing = self._tasks[-1]
         elif player is not None and self._session.settings.on_miss == "error":

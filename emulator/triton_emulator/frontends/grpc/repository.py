@@ -17,6 +17,7 @@ def index(session: SessionState, request: Proto) -> Proto:
 def load(session: SessionState, request: Proto) -> Proto:
     """Blocks until the model is loaded."""
     _refuse_repository_name(request)
+    session.require_model_control()
     session.repository.load(request.model_name, _load_parameters(request))
     return message_class("RepositoryModelLoadResponse")()
 
@@ -30,6 +31,7 @@ def unload(session: SessionState, request: Proto) -> Proto:
         if value.WhichOneof("parameter_choice") != "bool_param":
             raise invalid_arg("invalid value type for 'unload_dependents' parameter, expected bool_param.")
         dependents = value.bool_param
+    session.require_model_control()
     session.repository.unload(request.model_name, unload_dependents=dependents)
     return message_class("RepositoryModelUnloadResponse")()
 

@@ -48,13 +48,14 @@ class Method(NamedTuple):
     """A method that takes one message and returns one.
 
     `category` is its name in `--grpc-restricted-protocol`. A method that `blocks` runs in a thread. One that
-    `asks_models` whether they are ready does so where that may block.
+    `asks_models` whether they are ready, or `asks_workers` what they have counted, does so where that may block.
     """
 
     handler: Handler
     category: str
     blocks: bool = False
     asks_models: bool = False
+    asks_workers: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -64,7 +65,7 @@ METHODS: dict[str, Method] = {
     "ServerMetadata": Method(models.server_metadata, "metadata"),
     "ModelMetadata": Method(models.model_metadata, "metadata"),
     "ModelConfig": Method(models.model_config, "model-config"),
-    "ModelStatistics": Method(models.model_statistics, "statistics"),
+    "ModelStatistics": Method(models.model_statistics, "statistics", asks_workers=True),
     "RepositoryIndex": Method(repository.index, "model-repository", blocks=True),
     "RepositoryModelLoad": Method(repository.load, "model-repository", blocks=True),
     "RepositoryModelUnload": Method(repository.unload, "model-repository", blocks=True),
@@ -135,7 +136,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     def _unary(self, name: str, method: Method, parse: Callable[[bytes], Proto]) -> grpc.RpcMethodHandler:
         gate = self._gate
-        handler, category, blocks, asks_models = method
+        handler, category, blocks, asks_models, asks_workers = method
 
         async def answer(session: SessionState, data: bytes, context: Any, entry: GrpcEntry | None) -> bytes:
             # 2.51 compresses only the answers to inferences; grpc.aio's setting is for the whole server
@@ -144,7 +145,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             if entry is not None and (given := await faults.answered(entry, message, session)) is not None:
                 return given
             gate.admit(category, session, context)
-            if blocks or (asks_models and session.readiness_blocks):
+            if (
+                blocks
+                or (asks_models and session.readiness_blocks)
+                or (asks_workers and session.totals is not None)
+            ):
                 return encode(await run_in_thread(handler, session, message))
             return encode(handler(session, message))
 

@@ -6,6 +6,7 @@ from triton_emulator.frontends.grpc.messages import mapping, message_class
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.protocol.personality import Personality
 from triton_emulator.repository.schema import Proto
+from triton_emulator.session.one_process import TRACE_CHANGE
 from triton_emulator.session.state import SessionState
 from triton_emulator.session.trace import Level, parse_count, parse_level, parse_unsigned
 
@@ -16,6 +17,7 @@ def setting(session: SessionState, request: Proto) -> Proto:
     if model and not session.repository.is_ready(model):
         raise invalid_arg(f"Request for unknown model : {model}")
     if request.settings:
+        session.require_one_process(*TRACE_CHANGE)
         session.trace.update(_changes(mapping(request.settings), session.personality), model)
     reply = message_class("TraceSettingResponse")()
     for name, value in session.trace.show(model).items():

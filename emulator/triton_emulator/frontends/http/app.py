@@ -49,7 +49,7 @@ HANDLERS: dict[str, Handler] = {
     "model_ready": replying(models.model_ready, asks_models=True),
     "model_metadata": replying(models.model_metadata),
     "model_config": replying(models.model_config),
-    "model_statistics": replying(models.model_statistics),
+    "model_statistics": replying(models.model_statistics, asks_workers=True),
     "trace_setting": replying(trace.setting, asks_models=True),
     "logging": replying(logging.settings),
     "system_shared_memory_status": replying(shared_memory.system_status),

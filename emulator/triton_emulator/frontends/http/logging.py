@@ -9,6 +9,7 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import unavailable, unsupported
 from triton_emulator.protocol.json_access import Absent, find
 from triton_emulator.session.log_settings import FORMATS, LogSettings, clamp_level
+from triton_emulator.session.one_process import LOG_CHANGE
 from triton_emulator.wire.reply import Reply, json_reply
 
 T = TypeVar("T")
@@ -17,6 +18,7 @@ T = TypeVar("T")
 def settings(request: Request) -> Reply:
     """Return the settings. A POST changes them first."""
     if request.method == "POST":
+        request.session.require_one_process(*LOG_CHANGE)
         _update(request)
     return json_reply(js.write(_shown(request.session.log_settings)))
 

@@ -3,7 +3,6 @@
 from triton_emulator.frontends.http.errors import untyped_error
 from triton_emulator.frontends.http.request import Request
 from triton_emulator.protocol.errors import TritonError, invalid_arg, unavailable
-from triton_emulator.protocol.extensions import EXTENSIONS
 from triton_emulator.protocol.json_dialect import write
 from triton_emulator.session.statistics import model_stats
 from triton_emulator.wire.reply import Reply, json_reply, untyped
@@ -33,22 +32,14 @@ def server_ready(request: Request) -> Reply:
 
 
 def server_metadata(request: Request) -> Reply:
-    settings = request.session.settings
-    return json_reply(
-        write(
-            {
-                "name": settings.id,
-                "version": settings.core_version,
-                "extensions": list(EXTENSIONS),
-            }
-        )
-    )
+    name, version, extensions = request.session.metadata
+    return json_reply(write({"name": name, "version": version, "extensions": list(extensions)}))
 
 
 def model_ready(request: Request) -> Reply:
     name, version = request.captures.name, request.captures.version
     try:
-        ready = request.session.repository.is_ready(name, version)
+        ready = request.session.model_is_ready(name, version)
     except TritonError as error:
         return untyped_error(error, request.session.personality)
     if ready:
@@ -71,6 +62,6 @@ def model_statistics(request: Request) -> Reply:
     name, version = request.captures.name, request.captures.version
     session = request.session
     responses = session.personality.response_statistics
-    return json_reply(
-        write({"model_stats": model_stats(session.repository, name, version, responses=responses)})
-    )
+    totals = session.totals and session.totals()
+    listed = model_stats(session.repository, name, version, responses=responses, totals=totals)
+    return json_reply(write({"model_stats": listed}))

@@ -175,9 +175,10 @@ async def _recorded(
     found = None if entry.truncated else player.find(entry)
     on_miss = session.settings.on_miss
     if found is not None:
+        entry.replayed = True
         times = replaying.Times(session.clock, factor(session.settings.replay_timing))
         await replaying.replay(found, entry, send, times)
-    elif on_miss == "emulate":
+    elif on_miss == "emulate" or (on_miss == "error" and player.stands_for(entry)):
         await emulate(session, path, scope, body.again, send)
     elif on_miss == "error":
         missed = await replaying.miss(player, entry, send)

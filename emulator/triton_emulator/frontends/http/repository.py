@@ -30,6 +30,7 @@ def load(request: Request) -> Reply:
         held = find(request.document(), "parameters")
         if not isinstance(held, Absent):
             parameters = _load_parameters(held, request.session.personality.max_file_text)
+    request.session.require_model_control()
     request.session.repository.load(request.captures.name, parameters)
     return json_reply(b"")
 
@@ -44,6 +45,7 @@ def unload(request: Request) -> Reply:
     except TritonError:
         if request.session.personality.reports_unload_faults:
             raise
+    request.session.require_model_control()
     request.session.repository.unload(request.captures.name, unload_dependents=dependents)
     return json_reply(b"")
 

@@ -59,16 +59,28 @@ class Request:
 Handler = Callable[[Request], Coroutine[Any, Any, None]]
 
 
-def replying(make: Callable[[Request], Reply], *, blocks: bool = False, asks_models: bool = False) -> Handler:
+def replying(
+    make: Callable[[Request], Reply],
+    *,
+    blocks: bool = False,
+    asks_models: bool = False,
+    asks_workers: bool = False,
+) -> Handler:
     """A handler that sends what `make` returns. A TritonError becomes application/json with its code's status.
 
     `make` runs in a thread if it `blocks` (it reads folders, or waits for models to load) or if the body is large. If
-    it asks whether models are ready, it does so where that may block.
+    it asks whether models are ready, or what other processes have counted, it does so where that may block.
     """
 
     async def handle(request: Request) -> None:
         try:
-            if blocks or len(request.body) > LARGE or (asks_models and request.session.readiness_blocks):
+            session = request.session
+            if (
+                blocks
+                or len(request.body) > LARGE
+                or (asks_models and session.readiness_blocks)
+                or (asks_workers and session.totals is not None)
+            ):
                 reply = await run_in_thread(make, request)
             else:
                 reply = make(request)

@@ -35,24 +35,36 @@ class Reset(asyncio.Protocol):
 
 
 class HttpServer(Generic[App]):
-    """Serves an ASGI callable on a bound socket until it is closed."""
+    """Serves an ASGI callable on a bound socket, or on connections that it is given, until it is closed."""
 
-    def __init__(self, app: App, sock: socket.socket, max_chunks: int = NO_LIMIT) -> None:
-        """`max_chunks` is the number of chunks that the body of a request may have."""
+    def __init__(
+        self,
+        app: App,
+        sock: socket.socket | None,
+        max_chunks: int = NO_LIMIT,
+        ended: Callable[[], None] | None = None,
+    ) -> None:
+        """`max_chunks` is the number of chunks that the body of a request may have.
+
+        Without a socket it serves what `serve` is called with. `ended` is called at the end of each connection.
+        """
         self.app = app
         self._max_chunks = max_chunks
+        self._ended = ended
         self._socket = sock
         self._state = ServerState()
         self._server: asyncio.Server | None = None
         #: makes the protocol of a new connection
         self._connect: Callable[[], asyncio.Protocol] = Reset
-        host, port = sock.getsockname()[:2]
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._address = "without a port" if sock is None else _spelt(sock)
 
     def __repr__(self) -> str:
-        if self._server is None:
+        if self._server is not None:
+            state = "listening" if self._server.is_serving() else "closed"
+        elif self._socket is not None:
             return f"<HttpServer {self._address}, not started>"
-        state = "listening" if self._server.is_serving() else "closed"
+        else:
+            state = "on connections of another process"
         return f"<HttpServer {self._address}, {state}, connections: {len(self._state.connections)}>"
 
     async def start(self) -> None:
@@ -81,12 +93,18 @@ class HttpServer(Generic[App]):
             "server_state": self._state,
             "app_state": {},
             "_loop": loop,
+            "ended": self._ended,
         }
         if self._max_chunks == NO_LIMIT:
             self._connect = partial(TritonProtocol, **shared)
         else:
             self._connect = partial(ChunkCountingProtocol, most=self._max_chunks, **shared)
-        self._server = await loop.create_server(self._accept, sock=self._socket, backlog=2048)
+        if self._socket is not None:
+            self._server = await loop.create_server(self._accept, sock=self._socket, backlog=2048)
+
+    async def serve(self, connection: socket.socket) -> None:
+        """Serve a connection that another process has accepted. Raises OSError if it is gone already."""
+        await asyncio.get_running_loop().connect_accepted_socket(self._accept, connection)
 
     async def drain(self, grace: float) -> None:
         """Reset new connections, and serve the open ones on while a request is at work, for up to `grace` seconds."""
@@ -111,10 +129,10 @@ class HttpServer(Generic[App]):
 
     async def close(self, grace: float) -> None:
         """Accept no new connection, let requests in flight finish for up to `grace` seconds, then close the others."""
-        if self._server is None:
+        if self._server is not None:
+            self._server.close()
+        elif self._socket is not None:
             self._socket.close()
-            return
-        self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:
@@ -124,3 +142,8 @@ class HttpServer(Generic[App]):
                 connection.transport.abort()
         for task in list(self._state.tasks):
             task.cancel()
+
+
+def _spelt(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -5,6 +5,7 @@ from triton_emulator.protocol import json_dialect as js
 from triton_emulator.protocol.errors import invalid_arg, unsupported
 from triton_emulator.protocol.json_access import Absent, find
 from triton_emulator.protocol.personality import Personality
+from triton_emulator.session.one_process import TRACE_CHANGE
 from triton_emulator.session.trace import Level, parse_count, parse_level, parse_unsigned
 from triton_emulator.wire.reply import Reply, json_reply
 
@@ -16,6 +17,7 @@ def setting(request: Request) -> Reply:
         raise invalid_arg(f"Request for unknown model : {model}")
     trace = request.session.trace
     if request.method == "POST":
+        request.session.require_one_process(*TRACE_CHANGE)
         trace.update(_changes(request.document(), request.session.personality), model)
     return json_reply(js.write(dict(trace.show(model))))
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from triton_emulator.engine.first_responses import FAMILY, FirstResponses
+from triton_emulator.engine.first_responses import FAMILY, Histogram
 from triton_emulator.engine.statistics import CacheCounts, ModelStatistics
-from triton_emulator.engine.summaries import ModelSummaries
+from triton_emulator.engine.summaries import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class ModelRow:
     statistics: ModelStatistics
     pending: int
     caches: bool
-    summaries: ModelSummaries | None
+    summaries: Mapping[str, Seen] | None
     #: None where the version does not show it
     load_seconds: float | None = None
-    first_responses: FirstResponses | None = None
+    first_responses: Histogram | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class CacheFamily:
 
 @dataclass(frozen=True, slots=True)
 class SummaryFamily:
-    """`source` names one of `ModelSummaries`."""
+    """`source` names one of `engine.summaries.ModelSummaries`."""
 
     name: str
     help: str

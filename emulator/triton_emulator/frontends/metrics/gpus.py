@@ -5,11 +5,12 @@ follows from the utilisation.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import shake_128
 from time import monotonic_ns
 
 from triton_emulator.frontends.metrics.families import Gpu
+from triton_emulator.settings import Settings
 
 _MEMORY_BYTES = 80 << 30
 _USED_SHARE = 0.25
@@ -20,6 +21,13 @@ _IDLE_POWER_W = 70.0
 def gpu_uuid(seed: int, number: int) -> str:
     """The UUID of a GPU in the driver's form. Equal seeds give equal UUIDs."""
     return f"GPU-{uuid.UUID(bytes=shake_128(f'{seed}/gpu/{number}'.encode()).digest(16))}"
+
+
+def shown_gpus(settings: Settings, used: Iterable[int]) -> Sequence[int]:
+    """The GPUs that the machine pretends to have: those of the setting, else those that the loaded models use."""
+    if not settings.allow_gpu_metrics:
+        return ()
+    return sorted(used) if settings.simulated_gpus is None else range(settings.simulated_gpus)
 
 
 class GpuReader:

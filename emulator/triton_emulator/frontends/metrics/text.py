@@ -7,7 +7,7 @@ from math import inf
 
 from triton_emulator.cxx.prometheus import as_printed
 from triton_emulator.engine.statistics import FailureCounts
-from triton_emulator.engine.summaries import QUANTILES, Summary, parse_quantiles
+from triton_emulator.engine.summaries import QUANTILES, Seen, parse_quantiles
 from triton_emulator.frontends.metrics import families
 from triton_emulator.frontends.metrics.families import (
     Cache,
@@ -138,10 +138,10 @@ def _failures(failures: FailureCounts, config: MetricsConfig) -> list[str]:
 
 
 def _summaries(family: SummaryFamily, rows: Sequence[ModelRow], config: MetricsConfig) -> list[str]:
-    found: list[tuple[Mapping[str, str], Summary]] = [
-        (row.labels, row.summaries.by_name[family.source])
+    found: list[tuple[Mapping[str, str], Seen]] = [
+        (row.labels, row.summaries[family.source])
         for row in rows
-        if row.summaries is not None and family.source in row.summaries.by_name
+        if row.summaries is not None and family.source in row.summaries
     ]
     lines = _head(family.name, family.help, "summary", found)
     for labels, summary in found:

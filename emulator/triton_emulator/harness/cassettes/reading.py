@@ -1,7 +1,7 @@
 """The files of a cassette. What is wrong in one is told with the file and the line; nothing is ever changed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ _LOG = logging.getLogger(__name__)
 FORMAT = 1
 INDEX = "cassette.yaml"
 TENSORS = "tensors"
+_OF_SERVER = ("name", "version", "extensions")
 
 
 class CassetteError(Exception):
@@ -44,8 +45,26 @@ def read_cassette(folder: Path) -> list[Recording]:
     return found
 
 
-def check_index(folder: Path) -> None:
-    """Raise CassetteError unless a folder is a cassette of the format that is read."""
+def read_server(folder: Path) -> Mapping[str, Any]:
+    """What the server that was recorded last says of itself: `name`, `version` and `extensions`, as far as it does.
+
+    Raises CassetteError.
+    """
+    found: dict[str, Any] = {}
+    for given in check_index(folder):
+        server = given.get("server")
+        for name, value in server.items() if isinstance(server, dict) else ():
+            texts = value if name == "extensions" and isinstance(value, list) else [value]
+            if name in _OF_SERVER and all(isinstance(text, str) for text in texts):
+                found[name] = value
+    return found
+
+
+def check_index(folder: Path) -> list[Mapping[str, Any]]:
+    """What each run says that has recorded into a cassette.
+
+    Raises CassetteError unless the folder is a cassette of the format that is read.
+    """
     file = folder / INDEX
     if not file.is_file():
         missing = "" if folder.is_dir() else ": there is no such folder"
@@ -61,6 +80,7 @@ def check_index(folder: Path) -> None:
                 line,
                 f"the format is {found!r}, and this version reads {FORMAT}; record it again with this one",
             )
+    return [given for _, given in runs]
 
 
 def _fetcher(folder: Path) -> Any:

@@ -46,20 +46,39 @@ class Recorder:
         self._begun = False
         #: exchanges that were not recorded, by the reason
         self.left_out: Counter[str] = Counter()
-        self.written = 0
+        #: exchanges that were recorded, by (protocol, operation, model)
+        self.recorded: Counter[tuple[str, str, str]] = Counter()
         #: what went wrong when an exchange was written
         self.fault: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<Recorder {self._folder}, {self.written} exchanges>"
 
+    def told(self) -> str:
+        """What was recorded: how many exchanges of which operations and models."""
+        if not self.recorded:
+            return "no exchange"
+        kinds = ", ".join(
+            f"{number} {' '.join(filter(None, (protocol, operation or 'other', model)))}"
+            for (protocol, operation, model), number in sorted(self.recorded.items())
+        )
+        return f"{'1 exchange' if self.written == 1 else f'{self.written} exchanges'} ({kinds})"
+
+    @property
+    def written(self) -> int:
+        """How many exchanges were recorded."""
+        return self.recorded.total()
+
     def take(self, entry: JournalEntry) -> None:
         """Record an exchange that has ended, if the real server has answered it."""
         if entry.plan is not None:
             self.left_out["met a fault"] += 1
+        elif entry.replayed:
+            pass  # the cassette has it
+        elif entry.upstream_error is not None:
+            self.left_out["not answered to the end by the server"] += 1
         elif not entry.passed:
-            if entry.upstream_error is None:
-                self.left_out["ended before its answer did"] += 1
+            self.left_out["ended before its answer did"] += 1
         elif entry.truncated:
             self.left_out["larger than journal_bytes"] += 1
         else:
@@ -67,8 +86,9 @@ class Recorder:
             self._submit(self._write, entry, datetime.now(UTC), origin)
 
     def close(self) -> None:
-        """Wait until everything is written. Blocks."""
+        """Wait until everything is written, and log how much that is. Blocks."""
         self._thread.shutdown()
+        _LOG.info("recorded %s into %s", self.told(), self._folder)
         if self.left_out:
             told = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
             _LOG.warning("%s: not recorded: %s", self._folder, told)
@@ -83,6 +103,7 @@ class Recorder:
         try:
             work(*arguments)
         except Exception as fault:  # noqa: BLE001  (told to the test, and in the log; the server goes on)
+            self.left_out["could not be written"] += 1
             if self.fault is None:
                 _LOG.error("%s: an exchange could not be recorded: %s", self._folder, fault)
                 self.fault = fault
@@ -101,7 +122,7 @@ class Recorder:
         file = self._folder / entry.protocol / file_name(entry.operation, entry.model)
         file.parent.mkdir(exist_ok=True)
         append(file, given)
-        self.written += 1
+        self.recorded[entry.protocol, entry.operation, entry.model] += 1
 
     def _keep(self, data: bytes) -> str:
         """Keep bytes in a file; the same bytes have one file."""

@@ -43,7 +43,8 @@ def _run(jobs: int, events: int) -> None:
     sys.dont_write_bytecode = (
         True  # a model repository may be changed at any time, and is not ours to write to
     )
-    del sys.path[0]  # the folder of this file
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the folder of this file
     try:
         from triton_emulator.backends.python.stub.process import serve
     except BaseException as error:  # noqa: BLE001
