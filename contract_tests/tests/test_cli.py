@@ -283,7 +283,7 @@ def test_own_cases_over_a_repository_that_does_not_exist_are_refused(tmp_path: P
     (tmp_path / "own.yaml").write_text(OWN.format(repository="my_models"))
     result = invoke("diff", "--target", "emulator", "--cases", tmp_path / "own.yaml")
     told = (
-        "triton-contract: own.yaml: case own/is-ready: repository my_models: there is no folder "
+        "triton-contract: own.yaml:4: case own/is-ready: repository my_models: there is no folder "
         f"{tmp_path}/my_models, and the contract's repositories are "
     )
     assert (result.exit_code, result.output[: len(told)]) == (2, told)
