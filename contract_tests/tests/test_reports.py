@@ -27,6 +27,7 @@ from triton_contract.reporting.badge import message_of
 from triton_contract.reporting.junit import render_junit
 from triton_contract.reporting.markdown import LIMIT, render_markdown
 from triton_contract.reporting.page import render_page
+from triton_contract.reporting.words import headline
 
 EQUAL = Verdict(Outcome.EQUAL)
 STEP = Evidence(
@@ -140,6 +141,22 @@ triton-contract show --http-case infer/b
 </details>
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (replace(RUN, cases=()), "no case was asked"),
+        (replace(RUN, cases=RUN.cases[:1]), "the one case agrees"),
+        (replace(RUN, stale=("x",)), "1 of 4 cases differ, 1 known failure is stale"),
+        (
+            replace(STOPPED, stale=("x", "y")),
+            "1 of 4 cases differ, 2 known failures are stale, 7 were not asked",
+        ),
+    ],
+)
+def test_the_headline_of_every_report(run: RunResult, said: str) -> None:
+    assert headline(run) == said
 
 
 def test_a_comment_fits_into_what_github_takes() -> None:
@@ -268,10 +285,14 @@ def test_a_command_sends_what_the_case_sends(case_id: str, emulator: EmulatorTar
     [
         ("htm", "'htm' is no format of a report: did you mean html?"),
         ("html=", "no file after html=: write html=FILE"),
+        (
+            f"junit={__file__}/junit.xml",
+            f"{__file__}/junit.xml cannot be written: {__file__} is no folder, or you may not write in it",
+        ),
         ("html=.", ". is a folder: name a file in it, html=triton-contract.html"),
     ],
 )
-def test_a_wrong_report_is_told(given: str, told: str) -> None:
+def test_a_report_that_cannot_be_written_is_told_before_a_case_is_asked(given: str, told: str) -> None:
     result = invoke("run", "--target", "emulator", "--report", given)
     assert (result.exit_code, told in result.output) == (2, True)
 

@@ -11,6 +11,7 @@ A decorator adds the options to a command and hands the command one frozen datac
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -151,6 +152,11 @@ class ReportType(click.ParamType[Report]):
         path = Path(file or FORMATS[kind][0])
         if path.is_dir():
             self.fail(f"{path} is a folder: name a file in it, {kind}={path / FORMATS[kind][0]}", param, ctx)
+        above = next(folder for folder in path.resolve().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            self.fail(
+                f"{path} cannot be written: {above} is no folder, or you may not write in it", param, ctx
+            )
         return Report(kind, path)
 
 

@@ -27,7 +27,8 @@ def headline(run: RunResult) -> str:
     if total == 1:
         said = "the one case differs" if different else "the one case agrees"
     if run.stale:
-        said += f", {len(run.stale)} known failures are stale"
+        number = len(run.stale)
+        said += f", {number:,} known {'failure is' if number == 1 else 'failures are'} stale"
     return f"{said}, {run.not_asked:,} were not asked" if run.not_asked else said
 
 
