@@ -195,6 +195,16 @@ def test_groups_may_be_divided() -> None:
     assert names == [["a", "b"], ["c", "d"], ["e"], ["f"]]
 
 
+def test_cases_that_take_long_begin_before_all_others_on_servers_of_their_own() -> None:
+    cases = [
+        Case.model_validate({"id": f"health/{name}", "repository": "http", "steps": [ASK]}) for name in "abcd"
+    ]
+    names = [
+        [each.id[-1] for each in members] for _, members in groups_of(cases, 2, {"health/c", "health/b"})
+    ]
+    assert names == [["b"], ["c"], ["a", "d"]]
+
+
 def test_what_a_recorded_reference_never_answered_is_waited_for_shortly() -> None:
     silence, late = (
         Exchange(None, ending="silent"),

@@ -134,19 +134,26 @@ def test_no_difference_is_said() -> None:
     assert render_upgrade(upgrade) == "From 2.50.0 to 2.51.0: 1 model (m), 1 request.\n\nNo answer differs.\n"
 
 
-def test_the_page_shows_a_request_and_both_answers() -> None:
-    case = Case.model_validate(
-        {
-            "id": "infer/few",
-            "repository": "small",
-            "steps": [{"path": "/v2/models/m/infer", "json": {"inputs": []}}],
-        }
-    )
-    answers = {
-        version: {case.id: Observation((Exchange(Response("HTTP/1.1", 400, "Bad Request", (), body)),))}
-        for version, body in (("2.48.0", b'{"error":"old"}'), ("2.51.0", b'{"error":"new"}'))
+ASKED = Case.model_validate(
+    {
+        "id": "infer/few",
+        "repository": "small",
+        "steps": [{"path": "/v2/models/m/infer", "json": {"inputs": []}}],
     }
-    page = render_page(HISTORY, [case], answers)
+)
+
+
+def page_of(old: Observation, new: Observation) -> str:
+    return render_page(HISTORY, [ASKED], {"2.48.0": {ASKED.id: old}, "2.51.0": {ASKED.id: new}})
+
+
+def answer(body: bytes, **headers: str) -> Observation:
+    response = Response("HTTP/1.1", 400, "Bad Request", tuple(headers.items()), body)
+    return Observation((Exchange(response),))
+
+
+def test_the_page_shows_a_request_and_both_answers() -> None:
+    page = page_of(answer(b'{"error":"old"}'), answer(b'{"error":"new"}'))
     assert "Read in the source, server r24.08, src/main.cc. No case shows it.\n" in page
     assert page.endswith("""\
 ### Too few elements are refused with another text.
@@ -173,3 +180,24 @@ POST /v2/models/m/infer HTTP/1.1
 {"error":"new"}
 ```
 """)
+
+
+def test_the_page_shows_headers_and_counts_where_the_answers_are_alike() -> None:
+    page = page_of(answer(b"", A="1", B="2"), answer(b"", B="2"))
+    assert page.endswith(
+        "2.48.0:\n\n```text\n400 Bad Request\nA: 1\nB: 2\n```\n\n2.51.0:\n\n```text\n400 Bad Request\nB: 2\n```\n"
+    )
+    page = page_of(Observation((), {"m/fail": 1, "m/count": 1}), Observation((), {"m/count": 1}))
+    assert page.endswith(
+        "2.48.0:\n\n```text\nstatistics: m/fail +1\n```\n\n2.51.0:\n\n```text\nstatistics: m/fail +0\n```\n"
+    )
+    assert page_of(answer(b"", A="1"), answer(b"", A="1")).endswith("Proved by the cases `infer/few`.\n")
+
+
+def test_the_page_shows_of_long_metrics_the_series_that_the_other_version_lacks() -> None:
+    series = b"".join(b"nv_%d{} 5\n" % number for number in range(100))
+    page = page_of(answer(series + b"nv_old{} 1\n"), answer(series.replace(b"} 5", b"} 6") + b"nv_new{} 2\n"))
+    assert page.endswith(
+        "2.48.0:\n\n```text\n400 Bad Request\n...\nnv_old{} 1\n```\n\n"
+        "2.51.0:\n\n```text\n400 Bad Request\n...\nnv_new{} 2\n```\n"
+    )

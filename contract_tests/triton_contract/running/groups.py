@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import groupby
 
 from triton_contract.cases.case import Case
@@ -12,16 +12,25 @@ from triton_contract.targets import is_url
 Group = tuple[tuple[str, tuple[str, ...]], list[Case]]
 
 
-def groups_of(cases: Iterable[Case], most: int | None = None) -> list[Group]:
-    """The cases by repository and flags, at most `most` together, in the order written. Large groups come first."""
-    ordered = sorted(cases, key=lambda case: case.group)
-    whole = [(key, list(members)) for key, members in groupby(ordered, key=lambda case: case.group)]
-    groups = [
-        (key, members[start : start + (most or len(members))])
-        for key, members in whole
-        for start in range(0, len(members), most or len(members))
-    ]
-    return sorted(groups, key=lambda group: -len(group[1]))
+def groups_of(
+    cases: Iterable[Case], most: int | None = None, alone: Container[str] = frozenset()
+) -> list[Group]:
+    """The cases by repository and flags, at most `most` together, in the order written. Large groups come first.
+
+    Before them come the cases whose ids are in `alone`, each a group of its own.
+    """
+    single: list[Group] = []
+    groups: list[Group] = []
+    for key, members in groupby(sorted(cases, key=lambda case: case.group), key=lambda case: case.group):
+        together = []
+        for case in members:
+            if case.id in alone:
+                single.append((key, [case]))
+            else:
+                together.append(case)
+        step = most or len(together) or 1
+        groups.extend((key, together[start : start + step]) for start in range(0, len(together), step))
+    return single + sorted(groups, key=lambda group: -len(group[1]))
 
 
 def parts_of(groups: Sequence[Group], count: int) -> list[list[Group]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from triton_contract import recordings
@@ -142,17 +142,19 @@ def run_pairs(
     *,
     jobs: int = 2,
     most: int | None = None,
+    alone: Container[str] = frozenset(),
     on_result: Callable[[CaseResult], None] | None = None,
     stop: Stop | None = None,
 ) -> list[CaseResult]:
     """Run every case on both sides, `jobs` groups at a time. The results are in the order of the cases.
 
-    `pair` makes a new pair for each group. A group of more than `most` cases is divided, so that cases which wait for
-    answers that never come wait at the same time. A group whose servers do not start differs in all of its cases.
+    `pair` makes a new pair for each group. A group of more than `most` cases is divided. The cases whose ids are in
+    `alone` get servers of their own and come first: those that wait for answers that never come then wait at the same
+    time. A group whose servers do not start differs in all of its cases.
 
     A server that is lost and cannot be started anew asks `stop` to end the run, as others may. Then the results of the
     cases that were not asked are missing.
     """
     cases = list(cases)
-    found = Workers(groups_of(cases, most), pair, stop or Stop(), on_result).run(jobs)
+    found = Workers(groups_of(cases, most, alone), pair, stop or Stop(), on_result).run(jobs)
     return [found[case.id] for case in cases if case.id in found]

@@ -69,33 +69,78 @@ def _section(
         lines.append(f"Read in the source, {change.proof.partition(': ')[2]}. No case shows it.\n")
         return "\n".join(lines)
     lines.append(f"Proved by the cases `{change.proof}`.\n")
+    example = _example(change, history, cases, recorded)
+    return "\n".join([*lines, example] if example else lines)
+
+
+def _example(
+    change: Change,
+    history: History,
+    cases: Sequence[Case],
+    recorded: Mapping[str, Mapping[str, Observation]],
+) -> str:
+    """A request of the change's cases with what two versions made of it; "" if they show no difference."""
     order = list(history.releases)
     at = order.index(change.first)
     before = [version for version in history.proved if order.index(version) < at]
     after = [version for version in history.proved if order.index(version) >= at]
-    for case in cases:
-        if before and after and fnmatchcase(case.id, change.proof):
-            pair = (recorded[before[-1]].get(case.id), recorded[after[0]].get(case.id))
-            shown = _shown(case, (before[-1], after[0]), pair)
-            if shown:
-                return "\n".join([*lines, shown])
-    return "\n".join(lines)
-
-
-def _shown(case: Case, versions: tuple[str, str], seen: tuple[Observation | None, Observation | None]) -> str:
-    """The first step that two versions answer differently, with both answers; "" if there is none."""
-    old, new = seen
-    if old is None or new is None:
+    if not before or not after:
         return ""
-    steps = [step for step in case.steps if step.path is not None or isinstance(step, Rpc)]
-    for step, left, right in zip(steps, old.exchanges, new.exchanges, strict=False):
-        texts = [_answer(each) for each in (left, right)]
-        if texts[0] != texts[1]:
-            answers = (
-                f"{version}:\n\n```text\n{text}\n```\n" for version, text in zip(versions, texts, strict=True)
-            )
-            return "\n".join((f"```text\n{request_text(step)}\n```\n", *answers))
+    versions = before[-1], after[0]
+    old, new = (recorded[version] for version in versions)
+    fitting = [
+        case for case in cases if fnmatchcase(case.id, change.proof) and case.id in old.keys() & new.keys()
+    ]
+    for unlike in (_unlike_answers, _unlike_heads, _unlike_counts):
+        for case in fitting:
+            found = unlike(case, old[case.id], new[case.id])
+            if found is not None:
+                return _shown(versions, *found)
     return ""
+
+
+def _shown(versions: tuple[str, str], step: Step, *texts: str) -> str:
+    """The request of a step, and what the two versions made of it."""
+    answers = (f"{version}:\n\n```text\n{text}\n```\n" for version, text in zip(versions, texts, strict=True))
+    return "\n".join((f"```text\n{request_text(step)}\n```\n", *answers))
+
+
+def _steps(case: Case) -> list[Step]:
+    return [step for step in case.steps if step.path is not None or isinstance(step, Rpc)]
+
+
+def _unlike_answers(case: Case, old: Observation, new: Observation) -> tuple[Step, str, str] | None:
+    """The first step that the two answered with another status or body, with both; None if there is none."""
+    for step, left, right in zip(_steps(case), old.exchanges, new.exchanges, strict=False):
+        texts = _answer(left), _answer(right)
+        before, after = _shortened(*texts), _shortened(*reversed(texts))
+        if before != after:
+            return step, before, after
+    return None
+
+
+def _unlike_heads(case: Case, old: Observation, new: Observation) -> tuple[Step, str, str] | None:
+    """The first step that the two answered with other headers, with status and headers; None if there is none."""
+    for step, left, right in zip(_steps(case), old.exchanges, new.exchanges, strict=False):
+        before, after = _head(left), _head(right)
+        if before != after:
+            return step, before, after
+    return None
+
+
+def _unlike_counts(case: Case, old: Observation, new: Observation) -> tuple[Step, str, str] | None:
+    """The last step of a case that the two counted differently, with the counts that differ; None if they are alike."""
+    if old.counts is None or new.counts is None:
+        return None
+    before, after = old.counts, new.counts
+    names = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
+    if not names:
+        return None
+    left, right = (
+        "\n".join(f"statistics: {name} +{counts.get(name, 0)}" for name in names)
+        for counts in (before, after)
+    )
+    return _steps(case)[-1], left, right
 
 
 def request_text(step: Step) -> str:
@@ -117,7 +162,33 @@ def _answer(exchange: Exchange) -> str:
     if response is None:
         return f"no answer ({exchange.ending})"
     body = response.body.decode("utf-8", "backslashreplace")
-    return _cut(f"{response.status} {response.reason}\n{body}".strip())
+    return f"{response.status} {response.reason}\n{body}".strip()
+
+
+def _head(exchange: Exchange) -> str:
+    response = exchange.response
+    if response is None:
+        return f"no answer ({exchange.ending})"
+    return "\n".join(
+        [
+            f"{response.status} {response.reason}",
+            *sorted(f"{name}: {value}" for name, value in response.headers),
+        ]
+    )
+
+
+def _shortened(text: str, other: str) -> str:
+    """A text of metrics that is too long without the series that the other text has too; another one is cut."""
+    head, *lines = text.split("\n")
+    if len(text) <= _SHOWN or len(lines) < 2:
+        return _cut(text)
+    known = {_series(line) for line in other.split("\n")}
+    return _cut("\n".join([head, "...", *(line for line in lines if _series(line) not in known)]))
+
+
+def _series(line: str) -> str:
+    """A line of metrics without its value."""
+    return line if line.startswith("#") else line.rpartition(" ")[0]
 
 
 def _cut(text: str) -> str:

@@ -57,7 +57,7 @@ RELEASES = {
     "2.74.0": "26.10",
 }
 #: The versions whose real server has been asked all cases. The others take the rows by their first version.
-PROVED = ("2.44.0", "2.48.0", "2.50.0", "2.51.0", "2.72.0")
+PROVED = ("2.41.0", "2.44.0", "2.48.0", "2.50.0", "2.51.0", "2.72.0")
 DEFAULT_VERSION = "2.51.0"
 
 #: a number of bytes that no request has
