@@ -196,48 +196,62 @@ tables:
     [
         (
             "cases: [{id: a/b, path: /, repository: http, colour: red}]",
-            "topic.yaml: case a/b: unknown field colour",
+            "topic.yaml:1: case a/b: unknown field colour",
         ),
-        ("cases: [{path: /}]", "topic.yaml: every case and table is a mapping with an id"),
-        ("cases: [{id: a/b, path: /}]", "topic.yaml: case a/b: field repository: Field required"),
-        ("cases: [{id: A, path: /, repository: http}]", "topic.yaml: case A: field id: "),
+        ("cases: [{path: /}]", "topic.yaml:1: every case and table is a mapping with an id"),
+        ("cases: [{id: a/b, path: /}]", "topic.yaml:1: case a/b: field repository: Field required"),
+        ("cases: [{id: A, path: /, repository: http}]", "topic.yaml:1: case A: field id: "),
         (
             "cases: [{id: a/b, path: /, repository: http, text: x, hex: '00'}]",
-            "topic.yaml: case a/b: field steps.0: Value error, a request has one body, not text and hex",
+            "topic.yaml:1: case a/b: field steps.0: Value error, a request has one body, not text and hex",
         ),
         (
             "cases: [{id: a/b, repository: http, steps: [{method: GET}]}]",
-            "topic.yaml: case a/b: field steps.0: Value error, a step is exactly one of: path",
+            "topic.yaml:1: case a/b: field steps.0: Value error, a step is exactly one of: path",
         ),
         (
             "cases: [{id: a/b, repository: http, path: /, steps: [{path: /}]}]",
-            "topic.yaml: case a/b: path next to steps; put it into a step",
+            "topic.yaml:1: case a/b: path next to steps; put it into a step",
         ),
         (
             "cases: [{id: a/b, repository: http, path: /, infer: {header: {}, binary: [{int32: [1], hex: '00'}]}}]",
-            "topic.yaml: case a/b: field steps.0.infer.binary.0: Value error, a binary tensor is exactly one of",
+            "topic.yaml:1: case a/b: field steps.0.infer.binary.0: Value error, a binary tensor is exactly one of",
         ),
         (
             "cases: [{id: a/b, repository: http, path: /, headers: {A: no}}]",
-            "topic.yaml: case a/b: field steps.0.headers: Value error, YAML takes a bare yes, no",
+            "topic.yaml:1: case a/b: field steps.0.headers: Value error, YAML takes a bare yes, no",
         ),
+        (
+            "cases:\n- {id: a/b, path: /, repository: http}\n- id: a/c\n  pth: /\n  repository: http",
+            "topic.yaml:3: case a/c: unknown field pth: did you mean path?",
+        ),
+        (
+            "repository: http\ntables:\n- {id: 't/$x', path: /, columns: [x], rows: [[A]]}\n- {id: 5}",
+            "topic.yaml: every case and table is a mapping with an id; found",
+        ),
+        (
+            "repository: http\ncases:\n- {id: a/b, path: /}\n- nothing",
+            "topic.yaml:4: every case and table is a mapping",
+        ),
+        ("cases:\n- {id: a/b, path: [}", "topic.yaml:2: not YAML: "),
+        ("cases: text", "topic.yaml: every case and table is a mapping with an id"),
         ("casess: []", "topic.yaml: a case file is a mapping of cases, defaults, flags, repository, tables"),
-        ("cases:\n- {id: a/b, path: /, path: /b}", "topic.yaml: line 2: key 'path' is written twice"),
+        ("cases:\n- {id: a/b, path: /, path: /b}", "topic.yaml:2: key 'path' is written twice"),
         (
             "tables: [{id: 't/$x', path: /, repository: http, columns: [x, y], rows: [[1, 2]]}]",
-            "topic.yaml: table t/$x: row 1: no placeholder for y",
+            "topic.yaml:1: table t/$x: row 1: no placeholder for y",
         ),
         (
             "tables: [{id: 't/$x', path: /$z, repository: http, columns: [x], rows: [[1]]}]",
-            "topic.yaml: table t/$x: row 1: unknown or broken placeholder 'z'",
+            "topic.yaml:1: table t/$x: row 1: unknown or broken placeholder 'z'",
         ),
         (
             "tables: [{id: 't/$x', path: /, repository: http, columns: [x], rows: [[1, 2]]}]",
-            "topic.yaml: table t/$x: row 1 does not fit its columns",
+            "topic.yaml:1: table t/$x: row 1 does not fit its columns",
         ),
     ],
 )
-def test_a_mistake_names_file_case_and_field(tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_names_file_line_case_and_field(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CaseError) as caught:
         cases_of(tmp_path, text)
     assert str(caught.value).startswith(message)

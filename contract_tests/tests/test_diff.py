@@ -58,7 +58,7 @@ def test_next_to_another_server_such_models_do_not_load_and_the_error_names_the_
 ) -> None:
     with literal_server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" + CLOSE) as address:
         result = diff(repository, address.url, "emulator==2.72.0")
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert result.output.startswith("triton-contract: emulator did not start: exited with code 1\n")
     assert result.output.endswith(
         "\n  If the models need a GPU or a backend that is not there, compare two emulators: "

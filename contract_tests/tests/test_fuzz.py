@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract_tests.tests.literal_server import CLOSE, literal_server
+from contract_tests.tests.dying_relay import dying_relay
+from contract_tests.tests.literal_server import literal_server
 from triton_contract.cases.encoding import HEADER_LENGTH, request_bytes
-from triton_contract.cases.load import load_file
+from triton_contract.cases.load import MODELS, load_file
 from triton_contract.cli import main
 from triton_contract.clients.http import Address, read_exchange
 from triton_contract.comparing.compare import Outcome
@@ -267,11 +268,29 @@ def test_requests_of_a_shape_that_killed_the_reference_are_not_sent_again() -> N
 
 
 def test_a_server_that_does_not_answer_disagrees_with_one_that_does() -> None:
-    with literal_server(GREEN, GREEN) as left, literal_server(CLOSE) as right:
-        agreement = Agreement(pair := pair_of(left, right), "http")
-        result = agreement.ask(Request("GET", "/v2"))
+    with literal_server(GREEN, GREEN) as left:
+        with literal_server(GREEN, GREEN) as right:
+            pair = pair_of(left, right)
+        result = pair.run(case_of(Request("GET", "/v2"), "http"))
         pair.end()
     assert result.outcome is Outcome.DIFFERENT
+
+
+def test_a_server_that_is_lost_ends_the_campaign_and_what_was_asked_is_told() -> None:
+    emulator = EmulatorTarget()
+    emulator.start(MODELS / "http", ())
+    try:
+        with dying_relay(emulator.http, 300, emulator.stop) as address:
+            words = ["fuzz", "--target", address.url, "--reference", "emulator", "--operation", "routes"]
+            result = CliRunner().invoke(main, words)
+    finally:
+        emulator.stop()
+    assert result.exit_code == 3
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"triton-contract: target {address.url} was lost at ")
+    found = re.search(r"^(\d+) requests made, 0 more .* 0 kinds of disagreement", result.stdout, re.MULTILINE)
+    assert found is not None
+    assert 0 < int(found[1]) < 300
 
 
 def test_the_kind_of_a_disagreement_leaves_out_names_and_numbers(differing: Agreement) -> None:

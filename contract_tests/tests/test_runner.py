@@ -43,6 +43,9 @@ class Side:
     def renew(self) -> None:
         self.renewed.append(self.asked)
 
+    def lost(self, case: Case) -> str:
+        return ""
+
     def end(self) -> None: ...
 
 

@@ -102,17 +102,24 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a server ended: its exit code, or the name of the signal that killed it, and its last log lines."""
+    """How a server ended: its exit code, or the name of the signal that killed it, and its last log lines.
+
+    Of a server that we did not start neither is known.
+    """
 
     exit_code: int | None
     signal: str | None
     last_lines: tuple[str, ...]
 
     def __str__(self) -> str:
-        how = f"killed by {self.signal}" if self.signal else f"exited with code {self.exit_code}"
         told = [line for line in self.last_lines if line.startswith(_COMPLAINTS)]
         told += [line for line in self.last_lines[-1:] if line not in told]
-        return "\n  ".join((how, *(line[:_LINE_SHOWN] for line in told[-_LINES_SHOWN:])))
+        shown = [line[:_LINE_SHOWN] for line in told[-_LINES_SHOWN:]]
+        if self.signal:
+            shown.insert(0, f"killed by {self.signal}")
+        elif self.exit_code is not None:
+            shown.insert(0, f"exited with code {self.exit_code}")
+        return "\n  ".join(shown)
 
 
 class ServerProcess:

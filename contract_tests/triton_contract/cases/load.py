@@ -1,9 +1,11 @@
-"""Reads case files: YAML to cases, with defaults and tables. Every error names the file, the case and the field."""
+"""Reads case files: YAML to cases, with defaults and tables. Every error names file, line, case and field."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -39,7 +41,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         seen = set()
         for key, _ in node.value:
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise CaseError(f"line {key.start_mark.line + 1}: key {key.value!r} is written twice")
+                raise CaseError(f"{key.start_mark.line + 1}: key {key.value!r} is written twice")
             seen.add(key.value)
         result: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return result
@@ -74,17 +76,53 @@ def load_file(path: Path) -> list[Case]:
     try:
         document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader
     except CaseError as error:
-        raise CaseError(f"{path.name}: {error}") from None
-    except (OSError, yaml.YAMLError) as error:
+        raise CaseError(f"{path.name}:{error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = 1 if error.problem_mark is None else error.problem_mark.line + 1
+        raise CaseError(f"{path.name}:{line}: not YAML: {error.problem}") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise CaseError(f"{path.name}: {error}") from error
     if not isinstance(document, dict) or not set(document) <= _FILE_FIELDS:
         raise CaseError(f"{path.name}: a case file is a mapping of {', '.join(sorted(_FILE_FIELDS))}")
     shared = {name: document[name] for name in ("repository", "flags") if name in document}
     shared |= document.get("defaults") or {}
-    nodes = [_mapping(path, node) for node in document.get("cases") or []]
+    cases = []
+    for node in document.get("cases") or []:
+        with _placed(path, node):
+            cases.append(_case(path, shared, _mapping(path, node)))
     for table in document.get("tables") or []:
-        nodes.extend(_expand(path, _mapping(path, table)))
-    return [_case(path, shared, node) for node in nodes]
+        with _placed(path, table):
+            cases.extend(_case(path, shared, node) for node in _expand(path, _mapping(path, table)))
+    return cases
+
+
+@contextmanager
+def _placed(path: Path, node: Any) -> Iterator[None]:
+    """Put the line of a case or a table into the errors about it."""
+    try:
+        yield
+    except CaseError as error:
+        name = node.get("id") if isinstance(node, dict) else None
+        line = _lines(path).get(name if isinstance(name, str) else None)
+        place = path.name if line is None else f"{path.name}:{line}"
+        raise CaseError(str(error).replace(path.name, place, 1)) from None
+
+
+def _lines(path: Path) -> dict[str | None, int]:
+    """The lines of the cases and tables by their ids, that of the first one without an id under None.
+
+    Only errors need them, so the file is read once more for them.
+    """
+    lines: dict[str | None, int] = {}
+    root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        listed = key.value in ("cases", "tables") and isinstance(value, yaml.SequenceNode)
+        for item in value.value if listed else ():
+            is_mapping = isinstance(item, yaml.MappingNode)
+            fields = {name.value: each.value for name, each in item.value} if is_mapping else {}
+            name = fields.get("id")
+            lines.setdefault(name if isinstance(name, str) else None, item.start_mark.line + 1)
+    return lines
 
 
 def _folder(repository: str, path: Path, where: str) -> str:
@@ -156,7 +194,10 @@ def _case(path: Path, shared: Node, node: Node) -> Case:
     where = f"{path.name}: case {node['id']}"
     merged = {**shared, **node}
     if unknown := set(merged) - _CASE_FIELDS - _STEP_FIELDS:
-        raise CaseError(f"{where}: unknown field {', '.join(sorted(map(str, unknown)))}")
+        names = sorted(map(str, unknown))
+        near = get_close_matches(names[0], sorted(_CASE_FIELDS | _STEP_FIELDS), n=1)
+        advice = f": did you mean {near[0]}?" if near else ""
+        raise CaseError(f"{where}: unknown field {', '.join(names)}{advice}")
     step_part = {name: value for name, value in merged.items() if name in _STEP_FIELDS}
     case_part = {name: value for name, value in merged.items() if name in _CASE_FIELDS}
     if "steps" in case_part:

@@ -15,6 +15,7 @@ from triton_contract.reporting.terminal import Progress
 from triton_contract.running.run import MakeTarget, live_reference
 from triton_contract.targets import (
     EmulatorTarget,
+    TargetUnavailable,
     emulator_command,
     is_emulator,
     is_triton,
@@ -22,7 +23,7 @@ from triton_contract.targets import (
     version_of,
 )
 
-from .comparison import compare_and_report
+from .comparison import compare_and_print, known_failures, write
 from .options import ComparisonOptions, Selection, diff_options, nearest, runnable, selection_options
 
 
@@ -53,18 +54,24 @@ def diff(names: tuple[str, ...], selection: Selection, options: ComparisonOption
     """
     expected, actual = reference_and_target(names)
     if options.repository is not None and (folder := model_folder(options.repository)) is not None:
+        if options.reports or options.json_file or options.baseline or options.shard:
+            raise click.UsageError(
+                "--report, --json, --baseline and --shard are for the contract's cases, not for a folder of models"
+            )
         if not compare_models(expected, actual, folder, options):
             sys.exit(1)
         return
     chosen = selection.cases()
+    known = known_failures(options, selection)
     if options.repository is not None:
         check_repository(options.repository, {case.repository for case in chosen})
     cases = runnable(chosen, (expected, actual), options.repository)
     options = replace(options, version=version_of(expected) or options.version)
     reference = live_reference(partial(target_of, expected, version=options.version))
     target = partial(target_of, actual, version=options.version)
-    if not compare_and_report(reference, target, cases, options):
-        sys.exit(1)
+    outcome, code = compare_and_print(reference, target, cases, options, known)
+    write(options, [outcome])
+    sys.exit(code)
 
 
 def reference_and_target(names: tuple[str, ...]) -> tuple[str, str]:
@@ -147,4 +154,6 @@ def compare_models(expected: str, actual: str, folder: Path, options: Comparison
                 f"--target emulator=={old} --target emulator=={new}"
             ) from None
     click.echo(render_upgrade(upgrade), nl=False)
+    if upgrade.stopped:
+        raise TargetUnavailable(upgrade.stopped)
     return not upgrade.different

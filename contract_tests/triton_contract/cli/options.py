@@ -11,6 +11,7 @@ A decorator adds the options to a command and hands the command one frozen datac
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -23,9 +24,12 @@ import click
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import load_cases
 from triton_contract.reference import DEFAULT_VERSION
-from triton_contract.running.groups import cases_for
+from triton_contract.reporting.reports import FORMATS, Report
+from triton_contract.running.groups import cases_for, groups_of, parts_of
 from triton_contract.targets import is_url
 
+SHARD_GROUP = 40
+"""The most cases that share a server in a run of a shard, so that shards can be about equal."""
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
@@ -60,13 +64,17 @@ class Selection:
     ids: tuple[str, ...]
 
     def cases(self) -> list[Case]:
-        """The selected cases. Raises CaseError for a broken file and ClickException when no case is selected."""
-        cases = load_cases(*self.paths)
+        """The selected cases. Raises CaseError for a broken file and UsageError when no case is selected."""
+        cases = self.whole()
         if self.globs or self.ids:
             cases = [case for case in cases if self._has(case.id)]
         if not cases:
-            raise click.ClickException("no case matches")
+            raise click.UsageError("no case matches: `triton-contract cases` lists them")
         return cases
+
+    def whole(self) -> list[Case]:
+        """All cases of the files. Raises CaseError for a broken file."""
+        return load_cases(*self.paths)
 
     def _has(self, case_id: str) -> bool:
         return case_id in self.ids or any(fnmatchcase(case_id, glob) for glob in self.globs)
@@ -91,6 +99,23 @@ selection_options = as_one_value(
 
 
 @dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `number` of `total` of the cases, counted from 1."""
+
+    number: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.total}"
+
+    def of(self, cases: list[Case]) -> list[Case]:
+        """Its cases. Each part takes about as long, and the same cases give the same parts."""
+        groups = parts_of(groups_of(cases, SHARD_GROUP), self.total)[self.number - 1]
+        members = {case.id for _, group in groups for case in group}
+        return [case for case in cases if case.id in members]
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonOptions:
     """How a command compares servers, and where its results go."""
 
@@ -98,11 +123,70 @@ class ComparisonOptions:
     version: str
     details: bool
     json_file: Path | None
+    reports: tuple[Report, ...]
+    baseline: Path | None
+    shard: Shard | None
     jobs: int
 
 
 version_option = click.option(
     "--version", default=DEFAULT_VERSION, show_default=True, help="Version of the real server."
+)
+
+
+class ReportType(click.ParamType[Report]):
+    """`html=FILE`, or `html` alone for the format's own file name."""
+
+    name = "report"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Report:
+        if isinstance(value, Report):
+            return value
+        kind, equals, file = str(value).partition("=")
+        if kind not in FORMATS:
+            self.fail(
+                f"{kind!r} is no format of a report: {nearest(kind, set(FORMATS), 'they are')}", param, ctx
+            )
+        if equals and not file:
+            self.fail(f"no file after {value}: write {kind}=FILE", param, ctx)
+        path = Path(file or FORMATS[kind][0])
+        if path.is_dir():
+            self.fail(f"{path} is a folder: name a file in it, {kind}={path / FORMATS[kind][0]}", param, ctx)
+        above = next(folder for folder in path.resolve().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            self.fail(
+                f"{path} cannot be written: {above} is no folder, or you may not write in it", param, ctx
+            )
+        return Report(kind, path)
+
+
+class ShardType(click.ParamType[Shard]):
+    """`2/3`: the second of three parts."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        number, slash, total = str(value).partition("/")
+        if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+            self.fail(f"{value!r} is no shard: write 1/3 for the first of three parts", param, ctx)
+        return Shard(int(number), int(total))
+
+
+baseline_option = click.option(
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of known failures with reasons. Only other failures count, and entries that no longer fail.",
+)
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT[=FILE]",
+    type=ReportType(),
+    help="Write a report; may be repeated. FORMAT is html, junit, json, markdown or badge.",
 )
 jobs_option = click.option(
     "--jobs", default=2, show_default=True, help="How many groups of cases to run at a time."
@@ -127,6 +211,14 @@ def _comparison_options(repository: Decorator) -> Decorator:
         ),
         click.option(
             "--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file."
+        ),
+        report_option,
+        baseline_option,
+        click.option(
+            "--shard",
+            metavar="I/N",
+            type=ShardType(),
+            help="Only part I of N of the cases; `triton-contract report` merges the results of all parts.",
         ),
         jobs_option,
     )

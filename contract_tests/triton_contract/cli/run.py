@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 
 from triton_contract import recordings
+from triton_contract.comparing.results import RunResult
 from triton_contract.running.run import recorded_reference
+from triton_contract.running.stop import UNAVAILABLE
 from triton_contract.targets import target_of, version_of
 
-from .comparison import compare_and_report
+from .comparison import DIFFERED, compare_and_print, known_failures, worst, write
 from .options import ComparisonOptions, Selection, comparison_options, runnable, selection_options
 
 
@@ -46,7 +48,9 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
       triton-contract run --target http://localhost:8000 --repository http
     """
     chosen = selection.cases()
-    failed = False
+    known = known_failures(options, selection)
+    codes: list[int] = []
+    outcomes: list[RunResult] = []
     for name in names:
         version = version_of(name) or options.version
         recorded = recordings.read(version, chosen, folder)
@@ -57,7 +61,11 @@ def run(names: tuple[str, ...], folder: Path, selection: Selection, options: Com
         reference = recorded_reference(recorded, version)
         cases = [case for case in runnable(chosen, (name,), options.repository) if case.id in recorded]
         target = partial(target_of, name, version=version)
-        agreed = compare_and_report(reference, target, cases, replace(options, version=version))
-        failed |= not agreed or bool(missing)
-    if failed:
-        sys.exit(1)
+        codes += [DIFFERED] if missing else []
+        outcome, code = compare_and_print(reference, target, cases, replace(options, version=version), known)
+        outcomes.append(outcome)
+        codes.append(code)
+        if codes[-1] > UNAVAILABLE:  # a signal
+            break
+    write(options, outcomes)
+    sys.exit(worst(codes))

@@ -16,6 +16,7 @@ from triton_contract.cases.encoding import HEADER_LENGTH
 from triton_contract.comparing.compare import Outcome, Verdict
 from triton_contract.comparing.results import CaseResult
 from triton_contract.running.pair import Pair
+from triton_contract.targets import TargetUnavailable
 
 from .request import Request, case_of
 
@@ -53,12 +54,18 @@ class Agreement:
     """Requests not sent because of `crashes`."""
 
     def ask(self, request: Request) -> CaseResult:
-        """Send the request to both servers and compare. Raises KnownToCrash for a shape that the reference died of."""
+        """Send the request to both servers and compare. Raises KnownToCrash for a shape that the reference died of.
+
+        Raises TargetUnavailable when one of them was lost and cannot be started anew.
+        """
         shape = shape_of(request)
         if shape in self.crashes:
             self.left_out += 1
             raise KnownToCrash(shape)
-        result = self.pair.run(case_of(request, self.repository))
+        case = case_of(request, self.repository)
+        result = self.pair.run(case)
+        if result.failed and (reason := self.pair.lost(case)):
+            raise TargetUnavailable(reason)
         if not result.crash and _STUB_DEATH.search(details(result)):
             # The server still runs, but without the model. Only newly started servers can be compared.
             self.pair.renew()

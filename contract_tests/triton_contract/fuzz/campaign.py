@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, FlakyFailure, Unsatisfiable
 
 from triton_contract.comparing.results import CaseResult
+from triton_contract.targets import TargetUnavailable
 
 from .agreement import Agreement, Disagreement, KnownToCrash
 from .request import Request
@@ -41,6 +42,8 @@ class Report:
     """How often each kind was met, including the first time."""
     unstable: list[str] = field(default_factory=list)
     """Disagreements that did not show again when the same request was sent again."""
+    stopped: str = ""
+    """Why the campaign ended early: a server was lost."""
 
 
 def explore(
@@ -54,7 +57,7 @@ def explore(
     """Ask `examples` requests. The same `start` (a seed) makes the same requests of the same server."""
     report = Report()
     runs = 0
-    while report.asked < examples and len(report.again) < KINDS_MOST:
+    while report.asked < examples and len(report.again) < KINDS_MOST and not report.stopped:
         runs += 1
         before = report.asked
         run = _Run(agreement, report, on_result, known=frozenset(report.again))
@@ -98,15 +101,20 @@ class _Run:
             self.report.found.append(found)
         except (Flaky, FlakyFailure):
             self.report.unstable.append(f"{self.hunted}: {self.smallest}")
-        except Unsatisfiable:
+        except (Unsatisfiable, TargetUnavailable):
             pass
 
     def ask(self, request: Request) -> None:
         """Ask one request. Raises Disagreement when it shows a new kind, or the kind that is being minimised."""
+        if self.report.stopped:
+            raise TargetUnavailable(self.report.stopped)  # Hypothesis sends what failed again
         try:
             result = self.agreement.ask(request)
         except KnownToCrash:
             reject()
+        except TargetUnavailable as lost:
+            self.report.stopped = str(lost)
+            raise
         if self.hunted is None:
             self.report.asked += 1
             self.on_result(result)

@@ -10,7 +10,7 @@ from triton_contract.comparing.compare import Outcome
 from triton_contract.reporting.terminal import Progress, print_outcomes
 from triton_contract.running.pair import Pair
 from triton_contract.running.sides import LiveSide
-from triton_contract.targets import Target, target_of
+from triton_contract.targets import Target, TargetUnavailable, target_of
 
 from .agreement import Agreement, Disagreement, details
 from .campaign import Report, explore
@@ -24,7 +24,10 @@ _COLUMNS = (Outcome.EQUAL, Outcome.NORMALISED, Outcome.UNPROVEN, Outcome.DIFFERE
 
 
 def run_campaigns(options: FuzzOptions) -> bool:
-    """Start both servers, run one campaign per operation, and print. Returns whether the servers disagreed."""
+    """Start both servers, run one campaign per operation, and print. Returns whether the servers disagreed.
+
+    Raises TargetUnavailable when a server was lost, after what was found is printed.
+    """
     reference, target = (
         LiveSide(target_of(name, version=options.version)) for name in (options.reference, options.target)
     )
@@ -46,8 +49,7 @@ def run_campaigns(options: FuzzOptions) -> bool:
             ]
     finally:
         pair.end()
-    show(agreement, reports)
-    return any(report.again for report in reports)
+    return conclude(agreement, reports)
 
 
 def run_config_campaign(options: FuzzOptions, pair: Pair, targets: tuple[Target, Target]) -> bool:
@@ -66,8 +68,15 @@ def run_config_campaign(options: FuzzOptions, pair: Pair, targets: tuple[Target,
                 )
         finally:
             pair.end()
-    show(agreement, [report])
-    return bool(report.again)
+    return conclude(agreement, [report])
+
+
+def conclude(agreement: Agreement, reports: list[Report]) -> bool:
+    """Print what was found. Returns whether the servers disagreed. Raises TargetUnavailable when one was lost."""
+    show(agreement, reports)
+    if stopped := next((report.stopped for report in reports if report.stopped), ""):
+        raise TargetUnavailable(stopped)
+    return any(report.again for report in reports)
 
 
 def show(agreement: Agreement, reports: list[Report]) -> None:

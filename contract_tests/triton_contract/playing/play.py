@@ -148,6 +148,8 @@ def _once(stage: _Stage, step: Step) -> Exchange | None:
         return _act(stage, step)
     try:
         if step.answer_of is not None:
+            if step.answer_of not in stage.background:
+                return Exchange(None, ending="no connection")
             wire, sent = stage.background[step.answer_of]
             return _answer(stage, wire, sent)
         wire = stage.wire(step)
@@ -190,6 +192,8 @@ def _act(stage: _Stage, step: Step) -> Exchange | None:
 def _await_arrivals(stage: _Stage, wanted: Mapping[str, str | int]) -> str | None:
     """None where all has come that was to come, else a text that says what has not."""
     for name, what in wanted.items():
+        if name not in stage.background:
+            return f"{name}: no connection"
         missed = await_arrival(stage.background[name][0], what, UNTIL_SECONDS)
         if missed is not None:
             return f"{name}: {missed}"

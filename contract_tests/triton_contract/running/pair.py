@@ -19,12 +19,15 @@ from triton_contract.cases.load import MODELS
 from triton_contract.cases.operations import operation_of
 from triton_contract.comparing.compare import EQUAL, Outcome, Verdict
 from triton_contract.comparing.divergences import Divergence, apply
+from triton_contract.comparing.evidence import DEFAULT_ADDRESS, evidence_of
 from triton_contract.comparing.judge import everywhere, is_sound, judge
+from triton_contract.comparing.redaction import redact
 from triton_contract.comparing.results import CaseResult
 from triton_contract.playing.observation import Counts, Observation
 from triton_contract.playing.statistics import delta
 from triton_contract.process import POLL_SECONDS
 from triton_contract.reference import DEFAULT_VERSION
+from triton_contract.targets import TargetUnavailable
 
 from .sides import RecordedSide, Side, hurried, unanswered
 
@@ -50,15 +53,17 @@ class Pair:
         *,
         alike: bool = False,
         version: str = DEFAULT_VERSION,
+        address: str = DEFAULT_ADDRESS,
     ) -> None:
         """`alike`: both sides are the same kind of server, which may crash on the same case.
 
         `version` is the reference's. What a case says of crashes holds for the default one; another may answer. A
-        divergence may hold from a version on.
+        divergence may hold from a version on. `address` is the target's, in the commands that repeat a difference.
         """
         self._must_crash = version == DEFAULT_VERSION
         self._sides = (expected, actual)
         self._alike = alike
+        self._address = address
         self._divergences = tuple(row for row in divergences if row.concerns(version))
         self._pool = ThreadPoolExecutor(2)
         self._gaps: list[Counts] = [{}]
@@ -91,15 +96,23 @@ class Pair:
         When the reference dies and the case does not say so, the case is played again (see DEATHS): a target cannot
         be equal to a death by chance, but it can be equal to the answer of a reference that stays alive. An answer that
         is not sound (`Case.sound_answer`) counts as a death.
+
+        Raises TargetUnavailable when the reference is a server that cannot be started anew, and was lost.
         """
         for side in self._sides:
             if reason := side.limit(case):
                 return CaseResult(case.id, operation_of(case), everywhere(Verdict(Outcome.UNPROVEN, reason)))
         for _ in range(DEATHS):
             result = self._once(case)
+            if (result.failed or result.crash) and (reason := self._sides[0].lost(case)):
+                raise TargetUnavailable(reason)
             if case.crashes_reference or not result.crash:
                 break
         return result
+
+    def lost(self, case: Case) -> str:
+        """Why the target cannot be asked a case after this one, which was run last; "" where it can."""
+        return self._sides[1].lost(case)
 
     def _once(self, case: Case) -> CaseResult:
         reference, target = self._sides
@@ -135,8 +148,14 @@ class Pair:
             # A count of an earlier case came late and fell into this one, perhaps on one side only. It may come after
             # several more cases, so each earlier gap counts. The case that opened a gap by a fault was told of it.
             verdicts["statistics"] = EQUAL
-        verdicts = apply(case.id, verdicts, self._divergences)
-        return CaseResult(case.id, operation_of(case), verdicts, (expected.death or "").split("\n")[0])
+        verdicts = {
+            axis: replace(verdict, detail=redact(verdict.detail))
+            for axis, verdict in apply(case.id, verdicts, self._divergences).items()
+        }
+        shown = any(each.outcome in (Outcome.DIFFERENT, Outcome.DIVERGENCE) for each in verdicts.values())
+        evidence = evidence_of(case, expected, actual, self._address) if shown else ()
+        crash = (expected.death or "").split("\n")[0]
+        return CaseResult(case.id, operation_of(case), verdicts, crash, evidence)
 
     def renew(self) -> None:
         """Use newly started servers for the next case."""
@@ -147,6 +166,11 @@ class Pair:
     def end(self) -> None:
         list(self._pool.map(lambda side: side.end(), self._sides))
         self._pool.shutdown()
+
+    def break_off(self) -> None:
+        """Stop the servers while another thread runs a case: its answers end early, and say nothing."""
+        for side in self._sides:
+            side.end()
 
 
 def _gap(expected: Counts | None, actual: Counts | None) -> Counts | None:

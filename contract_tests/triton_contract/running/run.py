@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Container, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from triton_contract import recordings
 from triton_contract.cases.case import Case
 from triton_contract.cases.load import MODELS, load_cases
-from triton_contract.cases.operations import operation_of
-from triton_contract.comparing.compare import Outcome, Verdict
 from triton_contract.comparing.divergences import load_divergences
-from triton_contract.comparing.judge import everywhere
+from triton_contract.comparing.evidence import DEFAULT_ADDRESS
 from triton_contract.comparing.results import CaseResult, RunResult
 from triton_contract.playing.observation import Observation
 from triton_contract.playing.statistics import SETTLE_PAUSE
-from triton_contract.process import ServerFailed
 from triton_contract.reference import DEFAULT_VERSION
-from triton_contract.targets import Target, UrlTarget, target_of, version_of
+from triton_contract.targets import Target, TargetUnavailable, UrlTarget, target_of, version_of
 
-from .groups import Group, cases_for, groups_of
+from .groups import cases_for, groups_of
 from .pair import Pair
 from .sides import COMPARE_PAUSE, LiveSide, RecordedSide, Side
+from .stop import UNAVAILABLE, Stop
+from .workers import Workers
 
 MakeTarget = Callable[[], Target]
 
@@ -68,7 +66,8 @@ def run_cases(
     repositories are left out.
 
     Raises TargetUnavailable when a server cannot be had here, LookupError for a case without a recorded answer,
-    ValueError for a URL without `repository`, CaseError and DivergenceError for broken files.
+    ValueError for a URL without `repository`, CaseError and DivergenceError for broken files. A target that is lost in
+    between ends the run: `stopped` of the result says so, and the results until then are kept.
     """
     if version is None:
         version = (version_of(target) if isinstance(target, str) else None) or DEFAULT_VERSION
@@ -95,11 +94,16 @@ def compare_target(
     version: str,
     jobs: int = 2,
     on_result: Callable[[CaseResult], None] | None = None,
+    stop: Stop | None = None,
 ) -> RunResult:
     """Run these cases against the target and compare with the reference.
 
-    Known divergences excuse a target only where it is not the same kind of server as the reference.
+    Known divergences excuse a target only where it is not the same kind of server as the reference. A target that is
+    lost in between, or a `stop` that is asked for, ends the run: the result says why, and has what was found.
+
+    Raises TargetUnavailable when a server cannot be had here, so that no case can be asked.
     """
+    stop = stop or Stop()
     example = target()
     cases = list(cases)
     if isinstance(example, UrlTarget):
@@ -112,11 +116,19 @@ def compare_target(
 
     def pair() -> Pair:
         return Pair(
-            reference.side(), LiveSide(target(), settle_pause=pause), rows, alike=alike, version=version
+            reference.side(),
+            LiveSide(target(), settle_pause=pause),
+            rows,
+            alike=alike,
+            version=version,
+            address=example.http_url if isinstance(example, UrlTarget) else DEFAULT_ADDRESS,
         )
 
-    found = run_pairs(cases, pair, jobs=jobs, on_result=on_result)
-    return RunResult(version, reference.how, example.how(), today(), tuple(found))
+    found = run_pairs(cases, pair, jobs=jobs, on_result=on_result, stop=stop)
+    if stop.reason and not found and stop.exit_code == UNAVAILABLE:
+        raise TargetUnavailable(stop.reason)
+    left = len(cases) - len(found)
+    return RunResult(version, reference.how, example.how(), today(), tuple(found), stop.reason, left)
 
 
 def today() -> str:
@@ -132,37 +144,17 @@ def run_pairs(
     most: int | None = None,
     alone: Container[str] = frozenset(),
     on_result: Callable[[CaseResult], None] | None = None,
+    stop: Stop | None = None,
 ) -> list[CaseResult]:
     """Run every case on both sides, `jobs` groups at a time. The results are in the order of the cases.
 
     `pair` makes a new pair for each group. A group of more than `most` cases is divided. The cases whose ids are in
     `alone` get servers of their own and come first: those that wait for answers that never come then wait at the same
     time. A group whose servers do not start differs in all of its cases.
+
+    A server that is lost and cannot be started anew asks `stop` to end the run, as others may. Then the results of the
+    cases that were not asked are missing.
     """
     cases = list(cases)
-
-    def one(group: Group) -> list[CaseResult]:
-        (repository, flags), members = group
-        running = pair()
-        results: list[CaseResult] = []
-        try:
-            running.begin(repository, flags)
-        except ServerFailed as failure:
-            verdicts = everywhere(Verdict(Outcome.DIFFERENT, str(failure)))
-            return [CaseResult(case.id, operation_of(case), verdicts) for case in members]
-        try:
-            for case in members:
-                results.append(running.run(case))
-                if on_result is not None:
-                    on_result(results[-1])
-        finally:
-            running.end()
-        return results
-
-    with ThreadPoolExecutor(jobs) as pool:
-        found = {
-            result.case: result
-            for results in pool.map(one, groups_of(cases, most, alone))
-            for result in results
-        }
-    return [found[case.id] for case in cases]
+    found = Workers(groups_of(cases, most, alone), pair, stop or Stop(), on_result).run(jobs)
+    return [found[case.id] for case in cases if case.id in found]

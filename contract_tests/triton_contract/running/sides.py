@@ -43,6 +43,9 @@ class Side(Protocol):
     def renew(self) -> None:
         """Use a newly started server for the next case."""
 
+    def lost(self, case: Case) -> str:
+        """Why no case can be asked after this one; "" where one can."""
+
     def end(self) -> None: ...
 
 
@@ -113,6 +116,10 @@ class LiveSide:
 
     def renew(self) -> None:
         self._stale = True
+
+    def lost(self, case: Case) -> str:
+        fault = self.target.lost()
+        return fault and f"target {self.target.name} was lost at {case.id}: {fault}"
 
     def end(self) -> None:
         self.target.stop()
@@ -193,6 +200,9 @@ class RecordedSide:
 
     def renew(self) -> None:
         """Do nothing: there is no server."""
+
+    def lost(self, case: Case) -> str:
+        return ""
 
     def end(self) -> None:
         """Do nothing: there is no server."""

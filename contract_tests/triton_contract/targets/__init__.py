@@ -2,7 +2,7 @@
 
 from .emulator import EmulatorTarget, emulator_command
 from .named import is_emulator, is_triton, is_url, target_of, version_of
-from .target import Target, TargetUnavailable
+from .target import Target, TargetUnavailable, UnknownTarget
 from .triton import TritonTarget
 from .url import UrlTarget
 
@@ -11,6 +11,7 @@ __all__ = [
     "Target",
     "TargetUnavailable",
     "TritonTarget",
+    "UnknownTarget",
     "UrlTarget",
     "emulator_command",
     "is_emulator",

@@ -93,6 +93,9 @@ class EmulatorTarget:
     def restart(self) -> None:
         self.process.restart()
 
+    def lost(self) -> str:
+        return ""
+
     def alive(self) -> bool:
         return self._process is not None and self._process.alive()
 

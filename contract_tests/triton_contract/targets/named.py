@@ -6,7 +6,7 @@ from triton_contract.process import Ports
 from triton_contract.reference import DEFAULT_VERSION
 
 from .emulator import EmulatorTarget
-from .target import Target, TargetUnavailable
+from .target import Target, UnknownTarget
 from .triton import TritonTarget
 from .url import UrlTarget
 
@@ -35,7 +35,8 @@ def target_of(name: str, *, version: str = DEFAULT_VERSION, ports: Ports | None 
     """Make the target `triton`, `triton==<version>`, `emulator`, `emulator==<version>`, or that of an http:// URL.
 
     `version` is that of a real server whose name gives none; an emulator without one has its own default. `ports` are
-    those of a server that is started here; None takes free ones. Raises TargetUnavailable for any other name.
+    those of a server that is started here; None takes free ones. Raises UnknownTarget for any other name and for an
+    address that is no URL, TargetUnavailable for one that is not plain http://.
     """
     _, equals, asked = name.partition("==")
     if is_triton(name):
@@ -44,6 +45,6 @@ def target_of(name: str, *, version: str = DEFAULT_VERSION, ports: Ports | None 
         return EmulatorTarget(ports=ports, version=asked)
     if is_url(name):
         return UrlTarget(name)
-    raise TargetUnavailable(
+    raise UnknownTarget(
         f"unknown target {name!r}; it is triton, triton==<version>, emulator, emulator==<version> or an http:// URL"
     )

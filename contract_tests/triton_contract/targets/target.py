@@ -15,6 +15,10 @@ class TargetUnavailable(Exception):
     """The target cannot be started or reached here. The text is one line that says why."""
 
 
+class UnknownTarget(TargetUnavailable):
+    """The name is not that of a target."""
+
+
 class Target(Protocol):
     """A server under test. It is started over one repository at a time, and may be started again after `stop`."""
 
@@ -33,7 +37,12 @@ class Target(Protocol):
         """Why the server cannot be asked the case, which is then unproven; "" where it can."""
 
     def stop(self) -> None: ...
-    def restart(self) -> None: ...
+    def restart(self) -> None:
+        """Start the server anew. A server that we did not start goes on as it is."""
+
+    def lost(self) -> str:
+        """Why no further case can be asked of a server that we cannot start anew; "" where one can."""
+
     def alive(self) -> bool: ...
     def death(self, within: float = 0.0) -> Death | None:
         """How the server ended, waiting up to `within` seconds for its end; None while it runs."""

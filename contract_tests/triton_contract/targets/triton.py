@@ -56,6 +56,9 @@ class TritonTarget:
     def restart(self) -> None:
         self.server.restart()
 
+    def lost(self) -> str:
+        return ""
+
     def alive(self) -> bool:
         return self._server is not None and self._server.alive()
 

@@ -12,6 +12,7 @@ from triton_contract.fuzz.model import Model, read_models
 from triton_contract.running.pair import Pair
 from triton_contract.running.run import MakeTarget
 from triton_contract.running.sides import LiveSide
+from triton_contract.targets import TargetUnavailable
 
 from .changes import Change, History
 from .probes import PROBES, cases_of
@@ -35,6 +36,8 @@ class Upgrade:
     models: tuple[Model, ...]
     shown: tuple[Shown, ...]
     changes: tuple[Change, ...]
+    stopped: str = ""
+    """Why not all was asked: a server at an address was lost."""
 
     @property
     def different(self) -> list[Shown]:
@@ -63,6 +66,7 @@ def compare_upgrade(
     """Start both servers over the models in `folder`, ask every probe of each model, and compare.
 
     Raises TargetUnavailable when a server cannot be had here, ServerFailed when one does not start over the models.
+    What was found before a server was lost is kept.
     """
     changes = tuple(history.between(*versions))
     before, after = LiveSide(old()), LiveSide(new())
@@ -71,13 +75,20 @@ def compare_upgrade(
     try:
         models = read_models(before.target.http)
         shown = []
-        for probe in PROBES:
-            rows = tuple(change for change in changes if change.field in probe.shows)
-            for case in cases_of(probe, models, str(folder)):
+        stopped = ""
+        asked = [(probe, case) for probe in PROBES for case in cases_of(probe, models, str(folder))]
+        for probe, case in asked:
+            try:
                 result = pair.run(case)
-                shown.append(Shown(case, result, rows))
-                if on_result is not None:
-                    on_result(result)
+            except TargetUnavailable as lost:
+                stopped = str(lost)
+                break
+            rows = tuple(change for change in changes if change.field in probe.shows)
+            shown.append(Shown(case, result, rows))
+            if on_result is not None:
+                on_result(result)
+            if result.failed and (stopped := pair.lost(case)):
+                break
     finally:
         pair.end()
-    return Upgrade(*versions, tuple(models), tuple(shown), changes)
+    return Upgrade(*versions, tuple(models), tuple(shown), changes, stopped)
