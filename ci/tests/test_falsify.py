@@ -123,7 +123,7 @@ def test_a_signal_leaves_neither_a_copy_nor_a_process(number: int, status: int, 
     test.write_text(WAITING.format(pipe=str(pipe)))
     table = MUTATION.format(new="200", case="").replace('case = ""', f'test = "{test}"')
     (tmp_path / "table.toml").write_text(table)
-    command = [sys.executable, ROOT / "ci" / "falsify", "--table", tmp_path / "table.toml"]
+    command = [sys.executable, str(ROOT / "ci" / "falsify"), "--table", str(tmp_path / "table.toml")]
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(copies)}) as falsify, pipe.open() as told:
         assert told.readline() == "it waits\n"
         falsify.send_signal(number)
