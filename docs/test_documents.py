@@ -146,7 +146,7 @@ class TestOptionsTable:
     ROWS = re.findall(r"^\| `((\w+)=.*)` \| `(--.*)` \|$", PAGE, re.MULTILINE)
     OPTIONS = get_type_hints(EmulatorOptions)
     #: flags that set nothing of a server
-    OF_THE_COMMAND = frozenset({"help", "version", "check", "output-format"})
+    OF_THE_COMMAND = frozenset({"help", "version", "check", "output-format", "workers"})
 
     def is_its_flag(self, option: str) -> bool:
         kind = self.OPTIONS[option]
