@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from docs.console_examples import Terminal, files_of, on_terminal, scratch_checkout, turn
+
+if TYPE_CHECKING:
+    from emulator.tests.control.browser import Browser
 
 # httpx gives up after 5 seconds without a byte, by one object that is the default of all its functions and clients.
 # A server on a busy machine may need longer, so only a hang reaches the limit of the tests.
@@ -44,6 +48,19 @@ def pytest_collection_finish() -> None:
 def anyio_backend() -> str:
     """Async tests run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    """The distribution's Chromium."""
+    # only tests of pages need what it imports
+    from emulator.tests.control.browser import Browser
+
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -338,15 +338,6 @@ def test_one_run_writes_several_reports(written: Path) -> None:
     assert f"triton contract: {said} differ" in "".join(read((written / "badge.svg").read_text()).itertext())
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    try:
-        yield browser
-    finally:
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Browser, written: Path) -> Iterator[Page]:
     with opened(browser, f"file://{written}/page.html") as page:

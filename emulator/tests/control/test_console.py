@@ -24,15 +24,6 @@ output [ { name: "OUT" data_type: TYPE_FP32 dims: [ 3 ] } ]
 """
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    try:
-        yield browser
-    finally:
-        browser.close()
-
-
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     models = ("simple", "custom_llm")

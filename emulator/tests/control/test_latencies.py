@@ -251,15 +251,6 @@ def test_in_front_of_a_real_server_there_are_none(emulator: Emulator) -> None:
 # --- the sliders ---
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    try:
-        yield browser
-    finally:
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Browser, emulator: Emulator) -> Iterator[Page]:
     with opened(browser, emulator.control_url) as page:

@@ -18,6 +18,12 @@ def image() -> str:
     return require_server_image()
 
 
+def run_in_container(pytester: pytest.Pytester, image: str, *options: str) -> pytest.RunResult:
+    """Run the tests that have been written, with a container of the image as the target."""
+    given = ("--triton=container", f"--triton-image={image}", *options)
+    return pytester.runpytest_subprocess(*given, "-p", "no:cacheprovider")
+
+
 def containers_of(image: str) -> str:
     """The ids of all containers of an image."""
     command = ["docker", "ps", "--all", "--quiet", f"--filter=ancestor={image}"]
@@ -28,9 +34,7 @@ def test_the_same_tests_run_with_a_container_that_goes_with_them(
     pytester: pytest.Pytester, image: str
 ) -> None:
     pytester.makepyfile(TESTS)
-    result = pytester.runpytest_subprocess(
-        "--triton=container", f"--triton-image={image}", "-p", "no:cacheprovider"
-    )
+    result = run_in_container(pytester, image)
     result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["the plan fault.error(503, *) for operation='infer' fired 0 of 1 times: *"])
     assert containers_of(image) == ""
@@ -52,9 +56,7 @@ def test_a_python_model_takes_more_than_an_engine_s_64_mb_of_shared_memory(
     pytester: pytest.Pytester, image: str
 ) -> None:
     pytester.makepyfile(LARGE)
-    result = pytester.runpytest_subprocess(
-        "--triton=container", f"--triton-image={image}", "-p", "no:cacheprovider"
-    )
+    result = run_in_container(pytester, image)
     result.assert_outcomes(passed=1)
 
 
@@ -65,13 +67,7 @@ def test_a_server_that_ends_before_it_is_ready_is_told_with_its_last_words(
     broken.mkdir()
     (broken / "config.pbtxt").write_text("no config")
     pytester.makepyfile(A_TEST)
-    result = pytester.runpytest_subprocess(
-        "--triton=container",
-        f"--triton-image={image}",
-        "--triton-model-repository=models",
-        "-p",
-        "no:cacheprovider",
-    )
+    result = run_in_container(pytester, image, "--triton-model-repository=models")
     result.assert_outcomes(errors=1)
     reason = "error: creating server: Internal - failed to load all models"
     result.stdout.fnmatch_lines(
@@ -83,8 +79,6 @@ def test_a_server_that_ends_before_it_is_ready_is_told_with_its_last_words(
 def test_an_image_that_is_not_there_is_named(pytester: pytest.Pytester) -> None:
     require_engine()
     pytester.makepyfile(A_TEST)
-    result = pytester.runpytest_subprocess(
-        "--triton=container", "--triton-image=127.0.0.1:9/none:1", "-p", "no:cacheprovider"
-    )
+    result = run_in_container(pytester, "127.0.0.1:9/none:1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["--triton=container: the container of 127.0.0.1:9/none:1 does not start: *"])
