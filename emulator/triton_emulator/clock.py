@@ -157,9 +157,11 @@ class Clock:
         """Call a function on the event loop after a latency (`passes`), or else a pause."""
         if seconds <= 0:
             return self._loop.call_soon(function)
-        return self.call_at(
-            self.monotonic_ns() + round(min(seconds, _LONGEST) * _NS), function, passes=passes
-        )
+        return self.call_at(self._after_ns(seconds), function, passes=passes)
+
+    def _after_ns(self, seconds: float) -> int:
+        """What `monotonic_ns` is after so many seconds."""
+        return self.monotonic_ns() + round(min(seconds, _LONGEST) * _NS)
 
     def call_at(self, due_ns: int, function: Callable[[], object], *, passes: bool = True) -> Timer:
         """Call a function on the event loop when `monotonic_ns` has come to `due_ns`."""
@@ -308,8 +310,7 @@ class VirtualClock(Clock):
     # --- of the emulator ---
 
     def call_later(self, seconds: float, function: Callable[[], object], *, passes: bool = True) -> Timer:
-        due_ns = self.monotonic_ns() + round(min(seconds, _LONGEST) * _NS)
-        return self.call_at(due_ns, function, passes=passes)
+        return self.call_at(self._after_ns(seconds), function, passes=passes)
 
     def call_at(self, due_ns: int, function: Callable[[], object], *, passes: bool = True) -> Timer:
         wait = _Wait(self, max(self._now, due_ns - self._epoch), function, passes=passes)

@@ -369,15 +369,13 @@ class Exchange:
             if final:
                 self.end()
         else:
-            self._hand_on(response, final)
+            self._keep(response, final)
 
-    def _hand_on(self, response: InferResponse | None, final: bool) -> None:
-        if self._deliver is not None:
-            self._deliver(response, final)
-        else:
-            self._arrived.append((response, final))
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
+    def _keep(self, response: InferResponse | None, final: bool) -> None:
+        """Keep a response for `next` or `answer`."""
+        self._arrived.append((response, final))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _take_altered(self, script: Script, response: InferResponse | None, final: bool) -> None:
         """As `_take`, with what a fault makes of the response. The fault may end the answer before the model does."""
@@ -386,7 +384,7 @@ class Exchange:
         for each in () if self._abandoned else self._altered(script, response, final):
             if self._abandoned:
                 break
-            self._hand_on(*each)
+            (self._deliver or self._keep)(*each)
         if self._abandoned and final:
             self.end()
 

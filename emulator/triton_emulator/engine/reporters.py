@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from triton_emulator.engine.first_responses import FirstResponses
-from triton_emulator.engine.statistics import ModelStatistics, total
+from triton_emulator.engine.statistics import LabelKey, ModelStatistics, label_key, total
 from triton_emulator.engine.summaries import ModelSummaries
 
 
@@ -36,7 +36,7 @@ class Reporters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_labels: dict[tuple[tuple[str, str], ...], Reporter] = {}
+        self._by_labels: dict[LabelKey, Reporter] = {}
 
     def __repr__(self) -> str:
         return f"<Reporters of {len(self._by_labels)} models>"
@@ -45,7 +45,7 @@ class Reporters:
         self, labels: Mapping[str, str], statistics: ModelStatistics, make: Callable[[], Reporter]
     ) -> Reporter:
         """The reporter of a model that is being loaded, made by `make` where its labels have none."""
-        key = tuple(sorted(labels.items()))
+        key = label_key(labels)
         with self._lock:
             reporter = self._by_labels.get(key)
             if reporter is None:

@@ -130,6 +130,15 @@ class Compute:
         }
 
 
+#: labels as a key of dictionaries
+LabelKey = tuple[tuple[str, str], ...]
+
+
+def label_key(labels: Mapping[str, str]) -> LabelKey:
+    """The same for labels in any order."""
+    return tuple(sorted(labels.items()))
+
+
 class FailureCounts:
     """How often requests failed, by the labels of their model and by reason.
 
@@ -138,26 +147,26 @@ class FailureCounts:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[tuple[str, str], ...], dict[str, int]] = {}
+        self._counts: dict[LabelKey, dict[str, int]] = {}
         #: the labels of models of repositories
-        self._lasting: set[tuple[tuple[str, str], ...]] = set()
+        self._lasting: set[LabelKey] = set()
 
     def open(self, labels: Mapping[str, str], *, lasting: bool = True) -> None:
         """Show the counts of a model, which is one of a repository if they are `lasting`."""
-        key = tuple(sorted(labels.items()))
+        key = label_key(labels)
         if lasting:
             self._lasting.add(key)
         self._counts.setdefault(key, dict.fromkeys(FAILURE_REASONS, 0))
 
     def close(self, labels: Mapping[str, str]) -> None:
         """Forget the counts of a model, unless a repository has or had one with these labels."""
-        key = tuple(sorted(labels.items()))
+        key = label_key(labels)
         if key not in self._lasting:
             self._counts.pop(key, None)
 
     def fold(self, labels: Mapping[str, str], reasons: Iterable[str]) -> None:
         """Count the failures of one request. Those of a model whose counts are closed are not shown any more."""
-        if (counts := self._counts.get(tuple(sorted(labels.items())))) is not None:
+        if (counts := self._counts.get(label_key(labels))) is not None:
             for reason in reasons:
                 counts[reason] += 1
 
@@ -168,7 +177,7 @@ class FailureCounts:
         for part in parts:
             for labels, counts in part.items():
                 found.open(labels)
-                mine = found._counts[tuple(sorted(labels.items()))]
+                mine = found._counts[label_key(labels)]
                 for reason, count in counts.items():
                     mine[reason] += count
         return found

@@ -47,8 +47,8 @@ Ends
 - A worker that ends is started again, after a pause that grows while it does not last (`PAUSES`). Its connections are
   lost. What it had counted when it was last asked still counts, so no sum goes down; what it had counted since is lost,
   which the log says. If it does not find the models that it had, it is not taken: the log says that they have changed.
-- A worker whose parent has ended, ends at once: there is no orphan. On Linux the kernel kills it (`start`), whatever it
-  is at; elsewhere it ends when it reads the end of its messages.
+- A worker ends at once when its parent has ended. On Linux the kernel kills it (`start`), whatever it does then.
+  Elsewhere it ends when it reads the end of its messages.
 - SIGINT and SIGTERM are for the parent. They are blocked in workers, since a terminal or a service manager sends them
   to all processes of a group.
 

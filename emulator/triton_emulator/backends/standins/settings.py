@@ -169,7 +169,7 @@ def _latency(value: Any) -> float | Latency:
 
 
 def latency_of(value: Any) -> float | Latency | None:
-    """A latency that is given outside of a file. Raises ValueError. None, which is no latency, stays so."""
+    """A latency that is given outside of a file. None stays None. Raises ValueError."""
     if value == {"median": 0, "p99": 0}:
         return 0.0
     try:

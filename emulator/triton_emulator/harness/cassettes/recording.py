@@ -49,7 +49,7 @@ class Recording:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the answer is no error."""
+        """Whether the answer is something else than an error."""
         return self.status == (0 if self.protocol == "grpc" else 200)
 
     def tensor(self, name: str) -> Tensor:
